@@ -1,0 +1,405 @@
+"""The behaviour space: every decision that a BatchNorm implementation makes, one coordinate each.
+
+The specification is the point at which each coordinate has its first value (PyTorch's documented semantics);
+another framework's convention is another point, and a bug is nearly always a neighbour. `spec.oracle` evaluates any
+point. A coordinate's values are words that an adapter may declare: `deviations = {"running_variance": "biased"}`.
+
+Notation: x of shape (N, C, *S); per channel n values, mean m, sum of squared deviations q; weight w, bias b,
+epsilon e, momentum a (the weight of the new batch), running mean and variance rm, rv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any, Self
+
+
+class Coordinate(str, Enum):
+    """One decision; the members are its values, the first is the specified one, `meaning` says each in words."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class StatisticsAxes(Coordinate):
+    """Over which axes of x the batch statistics are taken."""
+
+    PER_CHANNEL = "per_channel", "over the batch and all positions: one mean and variance a channel"
+    PER_POSITION = "per_position", "over the batch alone (axis 0): every position has statistics of its own"
+    PER_SAMPLE_CHANNEL = "per_sample_channel", "over the positions alone, as instance normalization"
+    PER_SAMPLE = "per_sample", "over channels and positions, as layer normalization"
+    ALL = "all", "over every axis: one mean and variance for the whole batch"
+
+
+class NormalizingVariance(Coordinate):
+    """Which variance divides in training."""
+
+    BIASED = "biased", "q / n"
+    UNBIASED = "unbiased", "q / (n - 1)"
+    UNCENTRED = "uncentred", "the mean of x**2, the mean not subtracted"
+
+
+class RunningMean(Coordinate):
+    """What of the batch the running mean remembers."""
+
+    MEAN = "mean", "m"
+    BESSEL_SCALED = "bessel_scaled", "m n / (n - 1)"
+
+
+class RunningVariance(Coordinate):
+    """Which variance the running statistics remember."""
+
+    UNBIASED = "unbiased", "q / (n - 1)"
+    BIASED = "biased", "q / n"
+    UNBIASED_PLUS_EPS = "unbiased_plus_eps", "q / (n - 1) + e"
+    BIASED_PLUS_EPS = "biased_plus_eps", "q / n + e"
+    SAMPLES = "samples", "q / n times N / (N - 1): corrected by the number of samples instead of values"
+    STANDARD_DEVIATION = "standard_deviation", "the square root of q / n: a standard deviation, not a variance"
+    UNCENTRED = "uncentred", "the mean of x**2"
+
+
+class EpsilonForm(Coordinate):
+    """Where epsilon enters the denominator."""
+
+    INSIDE = "inside", "sqrt(var + e)"
+    OUTSIDE = "outside", "sqrt(var) + e"
+    MAXIMUM = "maximum", "sqrt(max(var, e))"
+    SQUARED = "squared", "sqrt(var + e**2)"
+    ABSENT = "absent", "sqrt(var)"
+
+
+class EvaluationEpsilonForm(Coordinate):
+    """Where epsilon enters the denominator in evaluation."""
+
+    AS_TRAINING = "as_training", "as in training"
+    INSIDE = "inside", "sqrt(var + e)"
+    OUTSIDE = "outside", "sqrt(var) + e"
+    MAXIMUM = "maximum", "sqrt(max(var, e))"
+    ABSENT = "absent", "sqrt(var)"
+
+
+class EpsilonValue(Coordinate):
+    """Which epsilon is used."""
+
+    AS_GIVEN = "as_given", "the configured one"
+    AT_LEAST_1E_5 = "at_least_1e-5", "the configured one, raised to 1e-5 where it is smaller, without a word"
+    ALWAYS_1E_5 = "always_1e-5", "1e-5, whatever is configured"
+    ALWAYS_1E_3 = "always_1e-3", "1e-3, whatever is configured"
+
+
+class MomentumWeighs(Coordinate):
+    """Which value the momentum weighs in the running statistics."""
+
+    BATCH = "batch", "the new batch: (1 - a) old + a batch"
+    RUNNING = "running", "the old value: a old + (1 - a) batch"
+
+
+class MomentumValue(Coordinate):
+    """Which momentum is used."""
+
+    AS_GIVEN = "as_given", "the configured one"
+    ALWAYS_0_1 = "always_0.1", "0.1, whatever is configured"
+    ALWAYS_1 = "always_1", "1, whatever is configured"
+
+
+class MomentumNone(Coordinate):
+    """What momentum=None means; k counts the training batches, the present one included."""
+
+    CUMULATIVE = "cumulative", "the average of all batches: weight 1/k"
+    COUNTING_INITIAL = "counting_initial", "the initial value counts as a batch: weight 1/(k + 1)"
+    DEFAULT_MOMENTUM = "default_momentum", "weight 0.1"
+    BATCH = "batch", "weight 1: only the last batch is remembered"
+    UNCHANGED = "unchanged", "weight 0: nothing is remembered"
+
+
+class Averaging(Coordinate):
+    """How batches are averaged where the momentum is a number."""
+
+    EXPONENTIAL = "exponential", "an exponential moving average from the initial value"
+    ZERO_DEBIASED = "zero_debiased", "an exponential moving average from 0, divided by 1 - (1 - a)**k"
+    FIRST_BATCH_COPIED = "first_batch_copied", "the first batch replaces the initial value, then exponential"
+    CUMULATIVE = "cumulative", "the average of all batches, whatever the momentum"
+
+
+class InitialRunningMean(Coordinate):
+    """The running mean before any batch."""
+
+    ZERO = "zero", "0"
+    ONE = "one", "1"
+
+
+class InitialRunningVariance(Coordinate):
+    """The running variance before any batch."""
+
+    ONE = "one", "1"
+    ZERO = "zero", "0"
+
+
+class InitialWeight(Coordinate):
+    """The weight before any training."""
+
+    ONE = "one", "1"
+    ZERO = "zero", "0"
+
+
+class InitialBias(Coordinate):
+    """The bias before any training."""
+
+    ZERO = "zero", "0"
+    ONE = "one", "1"
+
+
+class TrainingStatistics(Coordinate):
+    """Which statistics normalise in training."""
+
+    BATCH = "batch", "those of the batch"
+    RUNNING = "running", "the running ones, before their update"
+    RUNNING_UPDATED = "running_updated", "the running ones, after their update"
+
+
+class TrainingUpdate(Coordinate):
+    """How often a training forward pass moves the running statistics."""
+
+    ONCE = "once", "once"
+    TWICE = "twice", "twice, with the same batch"
+    NEVER = "never", "never"
+
+
+class BatchCounter(Coordinate):
+    """What num_batches_tracked counts."""
+
+    TRAINING_FORWARDS = "training_forwards", "training forward passes"
+    ALL_FORWARDS = "all_forwards", "forward passes in either mode"
+    NOTHING = "nothing", "it never moves"
+
+
+class EvaluationStatistics(Coordinate):
+    """Which statistics normalise in evaluation, where running statistics are tracked."""
+
+    RUNNING = "running", "the running ones"
+    BATCH = "batch", "those of the batch"
+    RUNNING_MEAN_ONLY = "running_mean_only", "the running mean with the batch's variance"
+    RUNNING_VARIANCE_ONLY = "running_variance_only", "the batch's mean with the running variance"
+
+
+class UntrackedEvaluationStatistics(Coordinate):
+    """Which statistics normalise in evaluation, where none are tracked."""
+
+    BATCH = "batch", "those of the batch"
+    INITIAL = "initial", "mean 0 and variance 1"
+
+
+class EvaluationUpdate(Coordinate):
+    """Whether an evaluation forward pass moves the running statistics."""
+
+    NEVER = "never", "never"
+    AS_TRAINING = "as_training", "as a training pass does"
+
+
+class ModeSource(Coordinate):
+    """What decides between training and evaluation."""
+
+    MODE = "mode", "the layer's mode"
+    GRADIENTS_ENABLED = "gradients_enabled", "whether gradients are being recorded, so that every backward pass trains"
+
+
+class EvaluationBroadcast(Coordinate):
+    """Along which axis of x the running statistics lie in evaluation."""
+
+    CHANNEL_AXIS = "channel_axis", "axis 1"
+    LAST_AXIS = "last_axis", "the last axis, as an array of shape (C,) broadcasts; refused unless its length is C"
+
+
+class AffineForm(Coordinate):
+    """What weight and bias do to the normalised value z."""
+
+    SCALE_THEN_SHIFT = "scale_then_shift", "w z + b"
+    SHIFT_THEN_SCALE = "shift_then_scale", "w (z + b)"
+    NO_BIAS = "no_bias", "w z"
+    NO_WEIGHT = "no_weight", "z + b"
+    ONE_PLUS_WEIGHT = "one_plus_weight", "(1 + w) z + b"
+    ABSOLUTE_WEIGHT = "absolute_weight", "|w| z + b"
+
+
+class EvaluationAffine(Coordinate):
+    """Whether weight and bias act in evaluation."""
+
+    AS_TRAINING = "as_training", "as in training"
+    ABSENT = "absent", "they do not"
+
+
+class TrainingGradient(Coordinate):
+    """Through which statistics the gradient for x flows where the batch's statistics normalise."""
+
+    THROUGH_STATISTICS = "through_statistics", "through mean and variance"
+    THROUGH_MEAN_ONLY = "through_mean_only", "through the mean; the variance is taken as constant"
+    THROUGH_VARIANCE_ONLY = "through_variance_only", "through the variance; the mean is taken as constant"
+    DETACHED = "detached", "through neither"
+
+
+class EvaluationGradient(Coordinate):
+    """The gradient for x where the running statistics normalise."""
+
+    CONSTANT_STATISTICS = "constant_statistics", "g w / sqrt(rv + e)"
+    AS_TRAINING = "as_training", "as in training, from the batch's statistics"
+    ZERO = "zero", "0"
+
+
+class GradientScale(Coordinate):
+    """Which factors the gradient for x carries."""
+
+    FULL = "full", "w / sqrt(var + e)"
+    WITHOUT_WEIGHT = "without_weight", "1 / sqrt(var + e): the weight is forgotten"
+    WITHOUT_STD = "without_std", "w: right only where var + e is 1"
+
+
+class WeightGradient(Coordinate):
+    """The gradient for the weight; z is the normalised value."""
+
+    SUM = "sum", "the sum of g z"
+    MEAN = "mean", "the mean of g z"
+    RAW_INPUT = "raw_input", "the sum of g x, x not normalised"
+    ZERO = "zero", "0"
+
+
+class BiasGradient(Coordinate):
+    """The gradient for the bias."""
+
+    SUM = "sum", "the sum of g"
+    MEAN = "mean", "the mean of g"
+    ZERO = "zero", "0"
+
+
+class SingleValue(Coordinate):
+    """What training does with one value a channel, whose unbiased variance does not exist."""
+
+    REFUSE = "refuse", "an error"
+    BIAS_OUTPUT = "bias_output", "the output is the bias, the running variance moves towards 0"
+    BIAS_OUTPUT_VARIANCE_KEPT = "bias_output_variance_kept", "the output is the bias, the running variance stays"
+    NAN_STATISTICS = "nan_statistics", "the output is the bias, the running variance becomes NaN"
+
+
+class EmptyBatch(Coordinate):
+    """What training does with an empty batch."""
+
+    UNCHANGED = "unchanged", "an empty output, the statistics stay"
+    REFUSE = "refuse", "an error"
+    NAN_STATISTICS = "nan_statistics", "an empty output, the statistics become NaN"
+
+
+class OutputDtype(Coordinate):
+    """The dtype of y and of the gradient for x."""
+
+    INPUT = "input", "that of x"
+    PARAMETER = "parameter", "that of the parameters"
+
+
+class StatisticsDtype(Coordinate):
+    """The dtype of the running statistics and of the parameters' gradients."""
+
+    PARAMETER = "parameter", "that of the parameters"
+    INPUT = "input", "that of x"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One point of the space; the default is the specification.
+
+    Values may be given as words; ValueError, naming the choices, for a word that a coordinate does not have.
+    """
+
+    statistics_axes: StatisticsAxes = StatisticsAxes.PER_CHANNEL
+    normalizing_variance: NormalizingVariance = NormalizingVariance.BIASED
+    epsilon_form: EpsilonForm = EpsilonForm.INSIDE
+    epsilon_value: EpsilonValue = EpsilonValue.AS_GIVEN
+    affine_form: AffineForm = AffineForm.SCALE_THEN_SHIFT
+    training_statistics: TrainingStatistics = TrainingStatistics.BATCH
+    evaluation_statistics: EvaluationStatistics = EvaluationStatistics.RUNNING
+    untracked_evaluation_statistics: UntrackedEvaluationStatistics = UntrackedEvaluationStatistics.BATCH
+    evaluation_epsilon_form: EvaluationEpsilonForm = EvaluationEpsilonForm.AS_TRAINING
+    evaluation_affine: EvaluationAffine = EvaluationAffine.AS_TRAINING
+    evaluation_broadcast: EvaluationBroadcast = EvaluationBroadcast.CHANNEL_AXIS
+    evaluation_update: EvaluationUpdate = EvaluationUpdate.NEVER
+    mode_source: ModeSource = ModeSource.MODE
+    initial_running_mean: InitialRunningMean = InitialRunningMean.ZERO
+    initial_running_variance: InitialRunningVariance = InitialRunningVariance.ONE
+    initial_weight: InitialWeight = InitialWeight.ONE
+    initial_bias: InitialBias = InitialBias.ZERO
+    running_mean: RunningMean = RunningMean.MEAN
+    running_variance: RunningVariance = RunningVariance.UNBIASED
+    momentum_weighs: MomentumWeighs = MomentumWeighs.BATCH
+    momentum_value: MomentumValue = MomentumValue.AS_GIVEN
+    momentum_none: MomentumNone = MomentumNone.CUMULATIVE
+    averaging: Averaging = Averaging.EXPONENTIAL
+    training_update: TrainingUpdate = TrainingUpdate.ONCE
+    batch_counter: BatchCounter = BatchCounter.TRAINING_FORWARDS
+    training_gradient: TrainingGradient = TrainingGradient.THROUGH_STATISTICS
+    evaluation_gradient: EvaluationGradient = EvaluationGradient.CONSTANT_STATISTICS
+    gradient_scale: GradientScale = GradientScale.FULL
+    weight_gradient: WeightGradient = WeightGradient.SUM
+    bias_gradient: BiasGradient = BiasGradient.SUM
+    single_value: SingleValue = SingleValue.REFUSE
+    empty_batch: EmptyBatch = EmptyBatch.UNCHANGED
+    output_dtype: OutputDtype = OutputDtype.INPUT
+    statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            kind = coordinate(field.name)
+            try:
+                object.__setattr__(self, field.name, kind(getattr(self, field.name)))
+            except ValueError:
+                choices = ", ".join(str(value) for value in kind)
+                raise ValueError(f"{field.name} = {getattr(self, field.name)!r}: choose one of {choices}") from None
+
+    def but(self, **values: str) -> Behaviour:
+        """The point that differs from this one in the given coordinates; ValueError for an unknown name or value."""
+        for name in values:
+            coordinate(name)
+        changes: dict[str, Any] = dict(values)
+        return replace(self, **changes)
+
+    def differences(self, other: Behaviour | None = None) -> dict[str, str]:
+        """The coordinates, with their values here, in which this point differs from `other` (the specification)."""
+        base = SPECIFIED if other is None else other
+        return {
+            field.name: str(getattr(self, field.name))
+            for field in fields(self)
+            if getattr(self, field.name) is not getattr(base, field.name)
+        }
+
+    def neighbours(self) -> Iterator[tuple[str, str, Behaviour]]:
+        """Every point that differs from this one in one coordinate: (coordinate, value, point)."""
+        for field in fields(self):
+            for value in coordinate(field.name):
+                if value is not getattr(self, field.name):
+                    yield field.name, str(value), self.but(**{field.name: value})
+
+
+_KINDS: Mapping[str, type[Coordinate]] = {field.name: type(field.default) for field in fields(Behaviour)}  # type: ignore[misc]
+
+
+def coordinate(name: str) -> type[Coordinate]:
+    """The coordinate called `name`; ValueError, listing them all, where there is none."""
+    if name not in _KINDS:
+        raise ValueError(f"unknown coordinate {name!r}; the coordinates are {', '.join(sorted(_KINDS))}")
+    return _KINDS[name]
+
+
+def coordinates() -> Mapping[str, type[Coordinate]]:
+    """All coordinates by name, in the order of the space."""
+    return _KINDS
+
+
+SPECIFIED = Behaviour()
+"""The specified point."""

@@ -1,0 +1,63 @@
+"""What a layer is asked to be: the configuration that an adapter's `build` receives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .formats import DTYPES
+
+
+@dataclass(frozen=True)
+class Config:
+    """One BatchNorm layer, in PyTorch's words.
+
+    Attributes:
+        num_features: C, the number of channels (axis 1 of the input); at least 1.
+        eps: the constant added to the variance (the square of the unit of x).
+        momentum: the weight of the *new* batch in the running statistics, in [0, 1], or None for the cumulative
+            average. An adapter whose framework weighs the old value passes 1 - momentum.
+        affine: whether there are a weight and a bias.
+        track_running_stats: whether there are running statistics.
+        ndim: the rank of the input, 2 to 5: (N, C), (N, C, L), (N, C, H, W), (N, C, D, H, W).
+        dtype: the dtype of the input.
+        param_dtype: the dtype of weight, bias and running statistics.
+
+    Raises:
+        ValueError: for a value outside these ranges.
+    """
+
+    num_features: int = 3
+    eps: float = 1e-5
+    momentum: float | None = 0.1
+    affine: bool = True
+    track_running_stats: bool = True
+    ndim: int = 4
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.num_features < 1:
+            raise ValueError(f"num_features is {self.num_features}; it must be at least 1")
+        if not self.eps >= 0:
+            raise ValueError(f"eps is {self.eps}; it must not be negative")
+        if self.momentum is not None and not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum is {self.momentum}; it must be None or in [0, 1]")
+        if not 2 <= self.ndim <= 5:
+            raise ValueError(f"ndim is {self.ndim}; it must be 2, 3, 4 or 5")
+        for name in (self.dtype, self.param_dtype):
+            if name not in DTYPES:
+                raise ValueError(f"unknown dtype {name!r}; the suite judges {', '.join(DTYPES)}")
+
+    def features(self) -> frozenset[str]:
+        """The features that this configuration asks for, in the words that `Backend.unsupported` uses."""
+        wanted = {f"rank_{self.ndim}", self.dtype}
+        if self.momentum is None:
+            wanted.add("momentum_none")
+        wanted.add("affine" if self.affine else "affine_off")
+        wanted.add("track_running_stats" if self.track_running_stats else "track_running_stats_off")
+        return frozenset(wanted)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready data."""
+        return asdict(self)
