@@ -1,0 +1,116 @@
+"""A program as a JSON file: what a failure writes and `bnconform replay` reads.
+
+Numbers are written as hexadecimal floats, so that every value of every dtype survives exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+from spec.config import Config
+from spec.formats import numpy_dtype
+
+from .program import Array, Program, Step
+
+SCHEMA = "bnconform/case/1"
+
+
+class CaseError(ValueError):
+    """A case file that cannot be used; the message says what to do, in one line."""
+
+
+@lru_cache(maxsize=None)
+def _schema() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "case.schema.json").read_text())
+    return loaded
+
+
+def _encode(values: Array) -> dict[str, Any]:
+    if values.dtype == np.int64:
+        return {"dtype": "int64", "shape": list(values.shape), "data": [str(int(v)) for v in values.reshape(-1)]}
+    flat = values.astype(np.float64).reshape(-1)
+    return {"dtype": str(values.dtype), "shape": list(values.shape), "data": [float(v).hex() for v in flat]}
+
+
+def _decode(data: dict[str, Any]) -> Array:
+    shape = tuple(data["shape"])
+    if data["dtype"] == "int64":
+        return np.array([int(text) for text in data["data"]], np.int64).reshape(shape)
+    values = np.array([float.fromhex(text) for text in data["data"]], np.float64)
+    return np.asarray(values.reshape(shape).astype(numpy_dtype(data["dtype"])))
+
+
+def to_json(requirement: str, name: str, program: Program, quality: str) -> dict[str, Any]:
+    """The case as JSON-ready data."""
+    steps = []
+    for step in program.steps:
+        entry: dict[str, Any] = {"op": step.op, "observe": sorted(step.observe)}
+        if step.op in ("forward", "backward"):
+            entry |= {"training": step.training, "x_layout": step.x_layout, "grad_layout": step.grad_layout}
+        if step.x is not None:
+            entry["x"] = _encode(step.x)
+        if step.grad_output is not None:
+            entry["grad_output"] = _encode(step.grad_output)
+        if step.state:
+            entry["state"] = {key: _encode(value) for key, value in step.state.items()}
+        steps.append(entry)
+    return {
+        "schema": SCHEMA,
+        "requirement": requirement,
+        "name": name,
+        "quality": quality,
+        "config": program.config.as_dict(),
+        "steps": steps,
+    }
+
+
+def from_json(data: Any) -> tuple[str, str, Program, str]:
+    """(requirement, name, program, quality) from JSON data; CaseError where it does not fit the schema."""
+    try:
+        jsonschema.validate(data, _schema())
+    except jsonschema.ValidationError as problem:
+        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
+        raise CaseError(f"at {place}: {problem.message[:160]}") from None
+    try:
+        steps = tuple(
+            Step(
+                op=entry["op"],
+                training=entry.get("training", True),
+                x=_decode(entry["x"]) if "x" in entry else None,
+                grad_output=_decode(entry["grad_output"]) if "grad_output" in entry else None,
+                state={key: _decode(value) for key, value in entry.get("state", {}).items()},
+                x_layout=entry.get("x_layout", "contiguous"),
+                grad_layout=entry.get("grad_layout", "contiguous"),
+                observe=frozenset(entry["observe"]),
+            )
+            for entry in data["steps"]
+        )
+        return data["requirement"], data["name"], Program(Config(**data["config"]), steps), data["quality"]
+    except (ValueError, TypeError) as problem:
+        raise CaseError(str(problem)) from None
+
+
+def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:
+    """Write a case; OSError where the place cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(to_json(requirement, name, program, quality), indent=1) + "\n")
+
+
+def read(path: Path) -> tuple[str, str, Program, str]:
+    """Read a case; CaseError, naming the file, where it is missing, not JSON, or not a case."""
+    try:
+        data = json.loads(path.read_text())
+    except OSError as problem:
+        raise CaseError(f"cannot read the case {path}: {problem.strerror or problem}") from None
+    except ValueError as problem:
+        raise CaseError(f"{path} is not JSON ({problem}); give a case file that a failing run wrote") from None
+    try:
+        return from_json(data)
+    except CaseError as problem:
+        raise CaseError(f"{path} is not a case: {problem}") from None

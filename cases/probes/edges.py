@@ -1,0 +1,138 @@
+"""Probes of the edges: constant channels, NaN and infinity, huge and tiny values, zero weights, sizes, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cases import inputs
+from cases.program import Array, Probe, Program, backward, forward, load
+from spec.config import Config
+
+FULL = ("float64", "float32")
+ALL = ("grad_x", "grad_weight", "grad_bias")
+STATISTICS = ("running_mean", "running_var:finite")
+
+
+def probes() -> Iterator[Probe]:
+    """Edges, one kind after the other."""
+    yield from _one_value()
+    yield from _constant()
+    yield from _not_finite()
+    yield from _magnitudes()
+    yield from _repeated()
+    for training in (True, False):
+        mode = "training" if training else "evaluation"
+        x, g = inputs.values((5, 3), 1), inputs.upstream((5, 3))
+        steps = (
+            load(weight=np.zeros(3), bias=np.array([0.5, -1.5, 0.0])),
+            forward(x, "y", training=training),
+            backward(x, g, *ALL, training=training),
+        )
+        yield Probe("BN-EDGE-WEIGHT-ZERO", mode, Program(Config(ndim=2, eps=0.1), steps))
+    for samples in (1025, 65_537):
+        x = inputs.values((samples, 1), 2)
+        steps = (forward(x, "y", "running_mean"), forward(x, "y", training=False))
+        quality = {1025: FULL, 65_537: FULL}[samples]
+        yield Probe("BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=quality)
+    x = inputs.values((1025, 2), 3)
+    yield Probe("BN-EDGE-SIZE", "1025-samples-evaluation", Program(Config(num_features=2, ndim=2), (forward(x, "y", training=False),)))
+    x = inputs.values((2, 1, 3, 401), 4)
+    yield Probe("BN-EDGE-SIZE", "long-positions", Program(Config(num_features=1), (forward(x, "y", training=False),)))
+    for rank in (2, 4):
+        x, g = inputs.values(inputs.SHAPES[rank], 5), inputs.upstream(inputs.SHAPES[rank], 1)
+        steps = (
+            forward(x, "y"), backward(x, g, *ALL), forward(x, "y", training=False), backward(x, g, *ALL, training=False),
+        )  # fmt: skip
+        yield Probe("BN-EDGE-DEFAULT", f"new-layer-rank{rank}", Program(Config(ndim=rank), steps))
+        state = {"weight": np.ones(3), "bias": np.zeros(3), "running_mean": np.zeros(3), "running_var": np.ones(3)}
+        steps = (load(**state), forward(x, "y", training=False), backward(x, g, *ALL, training=False), forward(x, "y"))
+        yield Probe("BN-EDGE-DEFAULT", f"loaded-rank{rank}", Program(Config(ndim=rank), steps))
+
+
+def _one_value() -> Iterator[Probe]:
+    for name, shape, rank in (("rank2", (1, 3), 2), ("rank4", (1, 3, 1, 1), 4)):
+        steps = (load(**inputs.everything(3)), forward(inputs.values(shape, 6), "y", *STATISTICS, training=False))
+        yield Probe("BN-EDGE-ONE-VALUE-EVAL", name, Program(Config(ndim=rank), steps))
+
+
+def _constant() -> Iterator[Probe]:
+    x = np.broadcast_to(np.array([0.0, 3.0, -0.7]), (4, 3))
+    g = inputs.upstream((4, 3), 2)
+    steps = (load(**inputs.parameters(3)), forward(x, "y", *STATISTICS), backward(x, g, *ALL))
+    yield Probe("BN-EDGE-CONSTANT", "every-channel", Program(Config(ndim=2, eps=0.1), steps))
+    yield Probe("BN-EDGE-CONSTANT", "default-eps", Program(Config(ndim=2), steps[:2]), dtypes=FULL)
+    mixed = inputs.values((2, 3, 4, 5), 7)
+    mixed[:, 1] = 100.0
+    steps = (load(**inputs.parameters(3)), forward(mixed, "y", *STATISTICS))
+    yield Probe("BN-EDGE-CONSTANT", "one-channel-rank4", Program(Config(momentum=1.0), steps), dtypes=FULL)
+    steps = (load(**inputs.everything(3)), forward(x, "y", training=False))
+    yield Probe("BN-EDGE-CONSTANT", "evaluation", Program(Config(ndim=2), steps))
+
+
+def _spoilt(bad: float, where: int = 1) -> Array:
+    x = inputs.values((5, 3), 8)
+    x[2, where] = bad
+    return x
+
+
+def _not_finite() -> Iterator[Probe]:
+    g = inputs.upstream((5, 3), 3)
+    for name, bad in (("nan", np.nan), ("infinity", np.inf), ("minus-infinity", -np.inf)):
+        for where in (0, 1):
+            x = _spoilt(bad, where)
+            steps = (load(**inputs.everything(3)), forward(x, "y", *STATISTICS))
+            yield Probe("BN-EDGE-NAN", f"{name}-in-channel-{where}-training", Program(Config(ndim=2), steps))
+        steps = (load(**inputs.everything(3)), forward(_spoilt(bad), "y", *STATISTICS, training=False))
+        yield Probe("BN-EDGE-NAN", f"{name}-evaluation", Program(Config(ndim=2), steps))
+    steps = (load(**inputs.parameters(3)), backward(_spoilt(np.nan), g, "grad_x", "grad_weight"))
+    yield Probe("BN-EDGE-NAN", "nan-gradients", Program(Config(ndim=2), steps))
+    spoilt = np.array(g)
+    spoilt[1, 2] = np.nan
+    for training in (True, False):
+        mode = "training" if training else "evaluation"
+        steps = (load(**inputs.everything(3)), backward(inputs.values((5, 3), 9), spoilt, *ALL, training=training))
+        yield Probe("BN-EDGE-NAN", f"nan-upstream-{mode}", Program(Config(ndim=2), steps))
+    x = inputs.values(inputs.SHAPES[4], 10)
+    x[1, 2, 3, 4] = np.nan
+    yield Probe("BN-EDGE-NAN", "nan-rank4", Program(Config(), (forward(x, "y", *STATISTICS),)))
+    steps = (load(running_mean=np.array([0.0, np.nan, 1.0]), running_var=np.array([1.0, 2.0, np.nan])), forward(x, "y", training=False))
+    yield Probe("BN-EDGE-NAN", "nan-in-loaded-statistics", Program(Config(), steps))
+
+
+def _magnitudes() -> Iterator[Probe]:
+    base = inputs.values((4, 3), 11, offset=0.3)
+    seen = ("y", *STATISTICS)
+    for name, scale, dtypes in (
+        ("1e18", 1e18, ("float64", "float32", "bfloat16")),
+        ("1e150", 1e150, ("float64",)),
+        ("1e4", 1e4, ("float64", "float32", "bfloat16")),
+        ("100", 1e2, ("float64", "float32", "bfloat16")),
+    ):
+        steps = (load(**inputs.parameters(3)), forward(base * scale, *seen))
+        yield Probe("BN-EDGE-HUGE", name, Program(Config(ndim=2, momentum=1.0), steps), dtypes=dtypes)
+    steps = (
+        load(**inputs.parameters(3), running_mean=np.array([1e18, -1e18, 0.0]), running_var=np.array([1e36, 1e30, 1e20])),
+        forward(base * 1e18, "y", training=False),
+    )
+    yield Probe("BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=("float64", "float32", "bfloat16"))
+    for name, scale in (("1e-3", 1e-3), ("1e-6", 1e-6), ("1e-20", 1e-20)):
+        steps = (load(**inputs.parameters(3)), forward(base * scale, "y"))
+        yield Probe("BN-EDGE-TINY", name, Program(Config(ndim=2), steps), dtypes=FULL)
+    steps = (load(**inputs.parameters(3)), forward(base * 2.0**-7, "y"))
+    yield Probe("BN-EDGE-TINY", "far-below-eps", Program(Config(ndim=2, eps=0.5), steps))
+    steps = (load(**inputs.parameters(3)), backward(base * 1e-6, inputs.upstream((4, 3)), "grad_x", "grad_weight"))
+    yield Probe("BN-EDGE-TINY", "gradients-1e-6", Program(Config(ndim=2), steps), dtypes=FULL)
+
+
+def _repeated() -> Iterator[Probe]:
+    """Calls that come twice, and a layer that is called on two batches before the backward pass of the first."""
+    x, other, g = inputs.values((5, 3), 12), inputs.values((7, 3), 13), inputs.upstream((5, 3), 4)
+    start = load(**inputs.everything(3))
+    steps = (start, *(forward(x, "y", training=False) for _ in range(3)))
+    yield Probe("BN-STATE-REPEAT", "evaluation", Program(Config(ndim=2), steps))
+    steps = (start, forward(x, "y"), forward(other, "y"), backward(x, g, *ALL), forward(x, "y", training=False), forward(x, "y"))
+    yield Probe("BN-STATE-REPEAT", "two-batches-then-backward", Program(Config(ndim=2), steps))
+    steps = (start, backward(x, g, *ALL), backward(x, g, *ALL), backward(x, g, *ALL, training=False), backward(x, g, *ALL))
+    yield Probe("BN-STATE-REPEAT", "gradients-do-not-add-up", Program(Config(ndim=2), steps))

@@ -1,0 +1,64 @@
+"""Probes of memory layout, of channel counts around and past block sizes, and of rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cases import inputs
+from cases.program import LAYOUTS, Probe, Program, backward, forward, load
+from spec.config import Config
+
+
+def probes() -> Iterator[Probe]:
+    """The same numbers whatever the strides; every channel, however many there are."""
+    for rank in (4, 3, 2, 5):
+        shape = inputs.SHAPES[rank]
+        x, g, config = inputs.values(shape, 1), inputs.upstream(shape), Config(ndim=rank)
+        for layout in LAYOUTS:
+            if layout == "contiguous":
+                continue
+            equal = layout == "expanded_batch"
+            if rank != 4 and layout in ("batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch"):
+                continue
+            given = x * 0 + x[:1] if equal else x
+            upstream = g * 0 + g[:1] if equal else g
+            steps = (
+                load(**inputs.everything(3)),
+                forward(given, "y", layout=layout),
+                forward(given, "y", training=False, layout=layout),
+                backward(given, g, "grad_x", "grad_weight", layout=layout),
+                backward(given, g, "grad_x", training=False, layout=layout),
+            )
+            yield Probe("BN-LAYOUT-X", f"{layout}-rank{rank}", Program(config, steps))
+            steps = (
+                load(**inputs.everything(3)),
+                backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout),
+                backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout, training=False),
+                backward(x, upstream, "grad_x", "grad_weight", layout="channels_last" if rank > 2 else "fortran", grad_layout=layout),
+            )
+            yield Probe("BN-LAYOUT-GRAD", f"{layout}-rank{rank}", Program(config, steps))
+
+    for channels in (1, 64, 65, 257):
+        for rank, shape in ((2, (5, channels)), (4, (2, channels, 1, 3))):
+            x, g = inputs.values(shape, 2), inputs.upstream(shape, 1)
+            steps = (
+                load(**inputs.everything(channels)),
+                forward(x, "y", "running_mean"),
+                forward(x, "y", training=False),
+                backward(x, g, "grad_x", "grad_weight", "grad_bias"),
+            )
+            config = Config(num_features=channels, ndim=rank)
+            yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank{rank}", Program(config, steps))
+    for layout in ("channels_last", "every_other_element"):
+        x = inputs.values((2, 65, 2, 3), 3)
+        steps = (load(**inputs.everything(65)), forward(x, "y", layout=layout), forward(x, "y", training=False, layout=layout))
+        yield Probe("BN-LAYOUT-CHANNELS", f"65-channels-{layout}", Program(Config(num_features=65), steps))
+
+    for rank, shape in inputs.SHAPES.items():
+        x = inputs.values(shape, 4)
+        steps = (forward(x, "y"), forward(x, "y", training=False))
+        yield Probe("BN-RANK", f"rank{rank}", Program(Config(ndim=rank), steps))
+    for rank, shape in {3: (5, 3, 1), 4: (5, 3, 1, 1), 5: (5, 3, 1, 1, 1)}.items():
+        x = inputs.values(shape, 5)
+        steps = (load(**inputs.everything(3)), forward(x, "y"), forward(x, "y", training=False))
+        yield Probe("BN-RANK", f"rank{rank}-positions-of-length-1", Program(Config(ndim=rank), steps))

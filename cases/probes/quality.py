@@ -1,0 +1,45 @@
+"""Probes of numerical quality: ill-conditioned and large batches, judged by bounds that exclude the weaker algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cases import inputs
+from cases.program import Probe, Program, backward, forward, load
+from spec.config import Config
+
+FULL = ("float64", "float32")
+RATIOS = {"1e2": 1e2, "1e3": 1e3, "1e4": 1e4, "1e5": 1e5}
+"""Mean over standard deviation; the condition number of the variance is its square."""
+
+
+def probes() -> Iterator[Probe]:
+    """Quality, level `should`; that the results are finite at all is a `must` of its own (BN-NUM-FINITE)."""
+    for name, ratio in RATIOS.items():
+        dtypes = FULL if ratio < 1e5 else ("float64",)
+        x = inputs.ill_conditioned((32, 3), ratio, 1)
+        program = Program(Config(ndim=2, momentum=1.0), (forward(x, "y"),))
+        yield Probe("BN-NUM-STABLE", f"ratio{name}", program, "stable", dtypes)
+        x = inputs.ill_conditioned((4, 3, 5, 7), ratio, 2)
+        program = Program(Config(momentum=1.0), (forward(x, "y"),))
+        yield Probe("BN-NUM-STABLE", f"ratio{name}-rank4", program, "stable", dtypes)
+        if ratio < 1e5:
+            x = inputs.ill_conditioned((32, 3), ratio, 3)
+            steps = (load(**inputs.parameters(3)), backward(x, inputs.upstream((32, 3)), "grad_x", "grad_weight"))
+            yield Probe("BN-NUM-STABLE-GRAD", f"ratio{name}", Program(Config(ndim=2), steps), "stable", FULL)
+    for name, ratio in {"1e2": 1e2, "1e3": 1e3, "1e4": 1e4}.items():
+        for rank, shape in ((2, (33, 3)), (4, (2, 3, 4, 5))):
+            x = inputs.ill_conditioned(shape, ratio, 6)
+            steps = (forward(x, "y"), forward(x, "y", training=False))
+            yield Probe("BN-NUM-FINITE", f"ratio{name}-rank{rank}", Program(Config(ndim=rank, momentum=1.0), steps), dtypes=FULL)
+    x = np.full((7, 3), 1.0) * np.array([1000.1, -77.7, 12345.6])
+    steps = (forward(x, "y"), backward(x, inputs.upstream((7, 3)), "grad_x", "grad_weight"))
+    yield Probe("BN-NUM-FINITE", "large-constants", Program(Config(ndim=2, momentum=1.0), steps), dtypes=FULL)
+    x = inputs.values((40_009, 1), 4, offset=3.0)
+    program = Program(Config(num_features=1, ndim=2, momentum=1.0), (forward(x, "y", "running_mean"),))
+    yield Probe("BN-NUM-LARGE-N", "40009-samples", program, "blocked", FULL)
+    x = inputs.values((3, 1, 97, 101), 5, offset=3.0)
+    steps = (backward(x, inputs.upstream(x.shape, 1), "grad_x", "grad_weight", "grad_bias"),)
+    yield Probe("BN-NUM-LARGE-N", "gradients-29391-values", Program(Config(num_features=1), steps), "blocked", FULL)

@@ -1,0 +1,145 @@
+"""Relations between two runs that need no reference, on inputs where the map itself is exact in every dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cases import inputs
+from cases.program import Program, backward, forward, load
+from cases.relations import Relation, same
+from spec.config import Config
+
+Map = Callable[[Any], Any]
+
+
+def relations() -> Iterator[Relation]:
+    """The invariances, and the independence of one row of the others in evaluation."""
+    yield from _batch()
+    yield from _values()
+    yield from _settings()
+    yield from _channels()
+
+
+def _batch() -> Iterator[Relation]:
+    for rank in (2, 4):
+        shape = (7, 3) if rank == 2 else (5, 3, 2, 4)
+        x, g = inputs.values(shape, 1), inputs.upstream(shape)
+        order = inputs.rng(9, rank).permutation(shape[0])
+        start, config = load(**inputs.parameters(3)), Config(ndim=rank)
+
+        def program(x: Any, g: Any) -> Program:
+            return Program(config, (start, forward(x, "y", "running_mean", "running_var"), backward(x, g, "grad_x")))
+
+        yield Relation(
+            "BN-INV-PERMUTE", f"rank{rank}", "permuting the batch permutes y and grad_x and leaves the statistics",
+            program(x, g), program(x[order], g[order]),
+            (("y", _rows(order)), ("grad_x", _rows(order)), ("running_mean", same), ("running_var", same)),
+        )  # fmt: skip
+        for row in (0, 2):
+            start = load(**inputs.everything(3))
+            yield Relation(
+                "BN-EVAL-ROW", f"row{row}-rank{rank}", "in evaluation a row's output is the same alone as among others",
+                Program(config, (start, forward(x, "y", training=False))),
+                Program(config, (start, forward(x[row : row + 1], "y", training=False))),
+                (("y", _rows(np.array([row]))),),
+            )  # fmt: skip
+        other = np.array(x)
+        other[1:] = x[1:] * 50 + 7
+        start = load(**inputs.everything(3))
+        yield Relation(
+            "BN-EVAL-ROW", f"other-rows-changed-rank{rank}", "in evaluation a row's output does not depend on the other rows",
+            Program(config, (start, forward(x, training=False), forward(x[:1], "y", training=False))),
+            Program(config, (start, forward(other, training=False), forward(other[:1], "y", training=False))),
+            (("y", same),),
+        )  # fmt: skip
+    x, g = inputs.values((2, 3, 4, 5), 2), inputs.upstream((2, 3, 4, 5), 1)
+    start = load(**inputs.parameters(3))
+    seen = ("y", "running_mean", "running_var")
+    for rank, shape in ((2, (40, 3)), (3, (2, 3, 20)), (5, (2, 3, 4, 1, 5))):
+        flat = _reshaper(shape)
+        yield Relation(
+            "BN-INV-FLATTEN", f"rank4-to-rank{rank}", "how the values of a channel are laid over batch and positions changes nothing",
+            Program(Config(), (start, forward(x, *seen), backward(x, g, "grad_x"))),
+            Program(Config(ndim=rank), (start, forward(flat(x), *seen), backward(flat(x), flat(g), "grad_x"))),
+            (("y", flat), ("grad_x", flat), ("running_mean", same), ("running_var", same)),
+        )  # fmt: skip
+
+
+def _rows(order: Any) -> Map:
+    return lambda values: values[order]
+
+
+def _reshaper(shape: tuple[int, ...]) -> Map:
+    if len(shape) == 2:
+        return lambda values: np.moveaxis(values, 1, -1).reshape(shape)
+    return lambda values: values.reshape(shape)
+
+
+def _values() -> Iterator[Relation]:
+    for rank, shape in ((2, (5, 3)), (4, (2, 3, 2, 3))):
+        x, config = inputs.grid(shape, rank), Config(ndim=rank, momentum=0.5)
+        start = load(**inputs.parameters(3), running_mean=np.zeros(3), running_var=np.ones(3))
+        yield Relation(
+            "BN-INV-SHIFT", f"rank{rank}", "adding 2 to a channel changes only the running mean, by momentum times 2",
+            Program(config, (start, forward(x, "y", "running_mean", "running_var"))),
+            Program(config, (start, forward(x + 2, "y", "running_mean", "running_var"))),
+            (("y", same), ("running_mean", lambda values: values + 1), ("running_var", same)),
+        )  # fmt: skip
+        start = load(**inputs.parameters(3))
+        g = inputs.grid(shape, rank + 10)
+        yield Relation(
+            "BN-INV-SCALE", f"rank{rank}", "scaling x by 4 and eps by 16 leaves y and the weight's gradient, and grad_x is a quarter",
+            Program(Config(ndim=rank, eps=0.0625), (start, forward(x, "y"), backward(x, g, "grad_x", "grad_weight"))),
+            Program(Config(ndim=rank, eps=1.0), (start, forward(4 * x, "y"), backward(4 * x, g, "grad_x", "grad_weight"))),
+            (("y", same), ("grad_x", lambda values: values / 4), ("grad_weight", same)),
+        )  # fmt: skip
+
+
+def _settings() -> Iterator[Relation]:
+    for rank in (2, 4):
+        x = inputs.values(inputs.SHAPES[rank], 4)
+        start = load(**inputs.everything(3))
+        for first, second in ((0.1, 1.0), (0.0, 0.5)):
+            yield Relation(
+                "BN-INV-MOMENTUM", f"{first:g}-and-{second:g}-rank{rank}", "in training y does not depend on the momentum",
+                Program(Config(ndim=rank, momentum=first), (start, forward(x, "y"))),
+                Program(Config(ndim=rank, momentum=second), (start, forward(x, "y"))),
+                (("y", same),),
+            )  # fmt: skip
+        yield Relation(
+            "BN-INV-RUNNING", f"rank{rank}", "in training y does not depend on the running statistics",
+            Program(Config(ndim=rank), (load(**inputs.statistics(3, 1)), forward(x, "y"))),
+            Program(Config(ndim=rank), (load(**inputs.statistics(3, 2)), forward(x, "y"))),
+            (("y", same),),
+        )  # fmt: skip
+        mean = np.array([0.5, -0.25, 0.0])
+        yield Relation(
+            "BN-INV-EPS-SUM", f"rank{rank}", "the running variance and eps enter evaluation only through their sum",
+            Program(Config(ndim=rank, eps=0.25), (load(running_mean=mean, running_var=np.array([0.75, 0.5, 2.0])), forward(x, "y", training=False))),
+            Program(Config(ndim=rank, eps=0.5), (load(running_mean=mean, running_var=np.array([0.5, 0.25, 1.75])), forward(x, "y", training=False))),
+            (("y", same),),
+        )  # fmt: skip
+        yield Relation(
+            "BN-INV-EPS-RUNVAR", f"rank{rank}", "the running statistics do not depend on eps",
+            Program(Config(ndim=rank, momentum=1.0, eps=1e-5), (forward(x, "running_mean", "running_var"),)),
+            Program(Config(ndim=rank, momentum=1.0, eps=0.5), (forward(x, "running_mean", "running_var"),)),
+            (("running_mean", same), ("running_var", same)),
+        )  # fmt: skip
+
+
+def _channels() -> Iterator[Relation]:
+    for rank, shape in ((2, (5, 3)), (4, (2, 3, 4, 5))):
+        x, g, state = inputs.values(shape, 5), inputs.upstream(shape, 2), inputs.everything(3)
+        for channel in (0, 2):
+            alone = slice(channel, channel + 1)
+            pick: Map = lambda values, alone=alone: values[:, alone] if values.ndim > 1 else values[alone]  # noqa: E731
+            start = load(**{name: value[alone] for name, value in state.items()})
+            yield Relation(
+                "BN-INV-CHANNEL", f"channel{channel}-alone-rank{rank}", "a channel's results are the same alone as among others",
+                Program(Config(ndim=rank), (load(**state), forward(x, "y", "running_mean", "running_var"), backward(x, g, "grad_x"))),
+                Program(Config(1, ndim=rank), (start, forward(x[:, alone], "y", "running_mean", "running_var"), backward(x[:, alone], g[:, alone], "grad_x"))),
+                (("y", pick), ("grad_x", pick), ("running_mean", pick), ("running_var", pick)),
+            )  # fmt: skip

@@ -1,0 +1,87 @@
+"""Probes of the running statistics: small n, momentum 1 and others, several steps, mode switches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cases import inputs
+from cases.program import STATE, Probe, Program, Step, build, forward, load
+from spec.config import Config
+
+
+def probes() -> Iterator[Probe]:
+    """Each requirement's probes observe what it is about and nothing else, so that a fault is not counted twice."""
+    for rank in (2, 4):
+        config = Config(ndim=rank)
+        yield Probe("BN-RUN-INIT-MEAN", f"new-layer-rank{rank}", Program(config, (build("running_mean"),)))
+        yield Probe("BN-RUN-INIT-VAR", f"new-layer-rank{rank}", Program(config, (build("running_var"),)))
+    yield from _estimators("BN-RUN-MEAN", "running_mean")
+    yield from _estimators("BN-RUN-VAR", "running_var")
+    for momentum in (0.0, 0.1, 0.3, 0.75, 0.99, 1.0):
+        steps = (load(**inputs.statistics(3, 2)), forward(inputs.values((4, 3), 1, offset=2.0), "running_mean"))
+        yield Probe("BN-RUN-MOMENTUM", f"momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
+    x = inputs.values(inputs.SHAPES[4], 2, offset=2.0)
+    yield Probe("BN-RUN-MOMENTUM", "rank4", Program(Config(momentum=0.2), (forward(x, "running_mean"),)))
+    for momentum in (0.3, 0.9):
+        yield Probe("BN-RUN-AVERAGE", f"four-batches-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), _batches(4)))
+    yield Probe("BN-RUN-AVERAGE", "three-batches-rank4", Program(Config(momentum=0.25), _batches(3, inputs.SHAPES[4])))
+    yield Probe("BN-RUN-NONE", "five-batches", Program(Config(ndim=2, momentum=None), _batches(5)))
+    yield Probe("BN-RUN-NONE", "three-batches-rank4", Program(Config(momentum=None), _batches(3, inputs.SHAPES[4])))
+    x = inputs.values((4, 3), 3, offset=2.0)
+    steps = (*_batches(2), forward(x, training=False), forward(x + 2, "running_mean"))
+    yield Probe("BN-RUN-NONE", "evaluation-between", Program(Config(ndim=2, momentum=None), steps))
+    for momentum in (0.5, 0.2):
+        steps = (forward(x, "running_mean"), forward(x + 1, "running_mean"))
+        yield Probe("BN-RUN-UPDATE", f"once-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
+    counted = ("num_batches_tracked",)
+    steps = (
+        build(*counted), forward(x, *counted), forward(x, *counted, training=False), forward(x, *counted),
+        load(counted, num_batches_tracked=7), forward(x, *counted),
+    )  # fmt: skip
+    yield Probe("BN-RUN-COUNT", "training-and-evaluation", Program(Config(ndim=2), steps))
+    yield Probe("BN-RUN-COUNT", "momentum-none", Program(Config(ndim=2, momentum=None), steps))
+    yield from _loading()
+
+
+def _batches(count: int, shape: tuple[int, ...] = (4, 3)) -> tuple[Step, ...]:
+    return tuple(forward(inputs.values(shape, 20 + k, offset=1.0 + k), "running_mean") for k in range(count))
+
+
+def _estimators(requirement: str, name: str) -> Iterator[Probe]:
+    for count in (2, 3, 4, 5):
+        x = inputs.values((count, 3), 30 + count, offset=1.2)
+        yield Probe(requirement, f"{count}-values", Program(Config(ndim=2, momentum=1.0), (forward(x, name),)))
+    for rank, shape in {3: (2, 3, 2), 4: (2, 3, 1, 4), 5: (3, 3, 1, 2, 1)}.items():
+        x = inputs.values(shape, 40 + rank, offset=1.2)
+        yield Probe(requirement, f"rank{rank}", Program(Config(ndim=rank, momentum=1.0), (forward(x, name),)))
+    x = inputs.values((3, 3), 50, offset=1.2)
+    steps = (load(**inputs.statistics(3, 5)), forward(x, name), forward(x * 0.5, name))
+    yield Probe(requirement, "momentum0.3-from-loaded", Program(Config(ndim=2, momentum=0.3), steps))
+    yield Probe(requirement, "large-eps", Program(Config(ndim=2, momentum=1.0, eps=0.5), (forward(x, name),)))
+    yield Probe(requirement, "default-momentum", Program(Config(ndim=2), (forward(x, name), forward(x * 2, name))))
+    affine_off = Program(Config(ndim=2, momentum=1.0, affine=False), (forward(x, name),))
+    yield Probe(requirement, "affine-off", affine_off)
+    steps = (load(**inputs.parameters(3)), forward(x, name))
+    yield Probe(requirement, "weight-and-bias", Program(Config(ndim=2, momentum=1.0), steps))
+
+
+def _loading() -> Iterator[Probe]:
+    shown = tuple(name for name in STATE if name != "num_batches_tracked")
+    x = inputs.values((4, 3), 60)
+    first, second = inputs.everything(3, 6), inputs.everything(3, 7)
+    steps = (
+        load(shown, **first),
+        forward(x, "y", "weight", "bias", training=False),
+        load(("running_var", "running_mean", "weight", "bias"), running_var=second["running_var"], weight=second["weight"]),
+        forward(x, "y", training=False),
+        load(("running_mean",), running_mean=second["running_mean"]),
+        forward(x, "running_mean", "weight", "bias"),
+        load(shown, **second),
+        forward(x, "y", training=False),
+    )
+    yield Probe("BN-RUN-LOAD", "whole-and-part", Program(Config(ndim=2), steps))
+    yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))))
+    steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
+    yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))

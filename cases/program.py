@@ -1,0 +1,226 @@
+"""A program: a layer's configuration and the calls to make on it, with what to observe of each.
+
+Programs are plain data, so that a failing one can be written to a file and replayed (`cases.casefile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spec.config import Config
+from spec.formats import numpy_dtype
+
+Array = NDArray[Any]
+OPERATIONS = ("build", "load", "forward", "backward")
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+OBSERVABLES = ("y", "grad_x", "grad_weight", "grad_bias", *STATE, "running_var:finite")
+"""What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
+
+
+def _contiguous(values: Array) -> Array:
+    return np.array(values, order="C")
+
+
+def _fortran(values: Array) -> Array:
+    return np.array(values, order="F")
+
+
+def _channels_last(values: Array) -> Array:
+    return np.moveaxis(np.array(np.moveaxis(values, 1, -1), order="C"), -1, 1)
+
+
+def _batch_last(values: Array) -> Array:
+    return np.moveaxis(np.array(np.moveaxis(values, 0, -1), order="C"), -1, 0)
+
+
+def _swapped(values: Array) -> Array:
+    return np.swapaxes(np.array(np.swapaxes(values, 0, 1), order="C"), 0, 1)
+
+
+def _stepped(values: Array) -> Array:
+    wide = np.full((*values.shape[:-1], 2 * values.shape[-1]), 77, values.dtype)
+    wide[..., ::2] = values
+    return wide[..., ::2]
+
+
+def _offset(values: Array) -> Array:
+    wide = np.full(tuple(length + 3 for length in values.shape), -55, values.dtype)
+    part = wide[tuple(slice(2, 2 + length) for length in values.shape)]
+    part[...] = values
+    return part
+
+
+def _batch_stepped(values: Array) -> Array:
+    wide = np.full((3 * values.shape[0], *values.shape[1:]), 99, values.dtype)
+    wide[1::3] = values
+    return wide[1::3]
+
+
+def _reversed(values: Array) -> Array:
+    return np.array(values[::-1], order="C")[::-1]
+
+
+def _expanded(values: Array) -> Array:
+    first = np.array(values[:1], order="C")
+    return np.lib.stride_tricks.as_strided(first, values.shape, (0, *first.strides[1:]))
+
+
+LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
+    "contiguous": _contiguous,
+    "fortran": _fortran,
+    "channels_last": _channels_last,
+    "batch_last": _batch_last,
+    "batch_channel_swapped": _swapped,
+    "every_other_element": _stepped,
+    "slice_with_offset": _offset,
+    "every_third_sample": _batch_stepped,
+    "reversed_batch": _reversed,
+    "expanded_batch": _expanded,
+}
+"""How an array lies in memory; `expanded_batch` (stride 0) is for arrays that are equal along axis 0."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call.
+
+    Attributes:
+        op: "build" (the layer as it is when new), "load", "forward" or "backward".
+        training: the mode of a forward or backward pass.
+        x, grad_output: (N, C, *S), the values; their dtype is the program's.
+        state: for "load", the names and values to set, each (C,), in the parameters' dtype.
+        x_layout, grad_layout: a key of LAYOUTS.
+        observe: which of OBSERVABLES are judged after the call.
+    """
+
+    op: Literal["build", "load", "forward", "backward"]
+    training: bool = True
+    x: Array | None = None
+    grad_output: Array | None = None
+    state: Mapping[str, Array] = field(default_factory=dict)
+    x_layout: str = "contiguous"
+    grad_layout: str = "contiguous"
+    observe: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.op not in OPERATIONS:
+            raise ValueError(f"unknown operation {self.op!r}; choose one of {', '.join(OPERATIONS)}")
+        unknown = sorted(set(self.observe) - set(OBSERVABLES))
+        if unknown:
+            raise ValueError(f"cannot observe {unknown}; choose from {', '.join(OBSERVABLES)}")
+        unknown = sorted(set(self.state) - set(STATE))
+        if unknown:
+            raise ValueError(f"cannot load {unknown}; choose from {', '.join(STATE)}")
+        for layout in (self.x_layout, self.grad_layout):
+            if layout not in LAYOUTS:
+                raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+        if self.op in ("forward", "backward") and self.x is None:
+            raise ValueError(f"a {self.op} step needs x")
+        if self.op == "backward" and (self.grad_output is None or self.x is None or self.grad_output.shape != self.x.shape):
+            raise ValueError("a backward step needs a grad_output of the shape of x")
+
+    def describe(self) -> str:
+        """The call in one line, for messages."""
+        mode = "training" if self.training else "evaluation"
+        if self.op == "build":
+            return "build"
+        if self.op == "load":
+            return "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
+        assert self.x is not None
+        text = f"{self.op}(x {self.x.dtype} {self.x.shape}"
+        text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
+        if self.op == "backward":
+            text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
+        return f"{text}, {mode})"
+
+
+def _short(values: Array) -> str:
+    flat = [f"{float(value):.6g}" for value in np.asarray(values).reshape(-1)[:4]]
+    more = ", ..." if np.size(values) > 4 else ""
+    return "[" + ", ".join(flat) + more + "]" if np.ndim(values) else flat[0]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A configuration and its steps. Values are rounded to the configuration's dtypes by `cast`."""
+
+    config: Config
+    steps: tuple[Step, ...]
+
+    def cast(self, dtype: str, param_dtype: str) -> Program:
+        """The same program for another dtype, every value rounded to it once."""
+        target, parameters = numpy_dtype(dtype), numpy_dtype(param_dtype)
+
+        def loaded(name: str, value: Array) -> Array:
+            return np.asarray(value, np.int64) if name == "num_batches_tracked" else np.asarray(value).astype(parameters)
+
+        steps = tuple(
+            replace(
+                step,
+                x=None if step.x is None else np.asarray(step.x).astype(target),
+                grad_output=None if step.grad_output is None else np.asarray(step.grad_output).astype(target),
+                state={name: loaded(name, value) for name, value in step.state.items()},
+            )
+            for step in self.steps
+        )
+        return Program(replace(self.config, dtype=dtype, param_dtype=param_dtype), steps)
+
+    def describe(self) -> str:
+        """The configuration and the calls, for messages."""
+        c = self.config
+        head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
+        head += f"track_running_stats={c.track_running_stats}, {c.dtype}, parameters {c.param_dtype}"
+        return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps)])
+
+
+def forward(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
+    """A forward step that observes the given quantities."""
+    return Step("forward", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
+
+
+def backward(
+    x: Any, grad_output: Any, *observe: str, training: bool = True, layout: str = "contiguous", grad_layout: str = "contiguous"
+) -> Step:
+    """A backward step that observes the given quantities."""
+    return Step(
+        "backward", training, np.asarray(x), np.asarray(grad_output),
+        x_layout=layout, grad_layout=grad_layout, observe=frozenset(observe),
+    )  # fmt: skip
+
+
+def load(observe: Iterable[str] = (), **state: Any) -> Step:
+    """A load step."""
+    return Step("load", state={name: np.asarray(value) for name, value in state.items()}, observe=frozenset(observe))
+
+
+def build(*observe: str) -> Step:
+    """Observe the layer as it is when new."""
+    return Step("build", observe=frozenset(observe))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One case of one requirement: a program that is made for any dtype.
+
+    Attributes:
+        requirement: its id. name: words that a person can type; unique within the requirement.
+        program: in float64; `at` rounds it to a dtype.
+        quality: which algorithms the bound excludes (see spec.bounds.allowance); "" for level must.
+        dtypes: the dtypes that the case makes sense in.
+        single: part of the short list that backends with an expensive first call are judged by.
+    """
+
+    requirement: str
+    name: str
+    program: Program
+    quality: str = ""
+    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
+
+    def at(self, dtype: str, param_dtype: str) -> Program:
+        """The program for a dtype."""
+        return self.program.cast(dtype, param_dtype)
