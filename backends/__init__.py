@@ -1,0 +1,58 @@
+"""The implementations that are judged, one file a family; each adapter calls a framework's *own* BatchNorm.
+
+An adapter is two classes. Nothing need be inherited or imported from here; any two classes with these members do:
+
+    class Backend:
+        name = "torch.nn"       # what --backend takes, and the row's title
+        deviations = {}         # coordinates that differ by documented intent: {"running_variance": "biased"}
+        unsupported = {}        # feature -> the reason, in words: {"momentum_none": "Keras has no cumulative average"}
+        slow_to_start = False   # optional: see below
+
+        def devices(self): ...                              # ["cpu", "cuda:0"]
+        def build(self, config, device): ...                # a Layer
+        def build_default(self, num_features, device): ...  # a Layer with the framework's own defaults
+
+    class Layer:
+        def forward(self, x, *, training): ...                # y
+        def backward(self, x, grad_output, *, training): ...  # (grad_x, grad_weight, grad_bias)
+        def state(self): ...                                  # a dict of running_mean, running_var, ...
+        def load(self, state): ...                            # set any of them
+
+Arrays are NumPy arrays. A dtype is named "float64", "float32", "float16" or "bfloat16" (through ml_dtypes).
+
+Requirements on a backend, each with its reason:
+
+* The class is made without arguments, and importing its module imports no framework: the import sits inside the
+  function that needs it, so that listing the backends costs nothing and works where a framework is missing.
+* It computes nothing of BatchNorm itself. A formula in an adapter is judged in the framework's place and proves
+  nothing about it. (The NumPy layer and those of the documents are hand-written because they are the subjects.)
+* `deviations` names coordinates of the behaviour space (`spec.behaviour`) and one of their values, each a documented
+  intent, with its reason and a link beside it. An untrue or stale declaration fails the run, since it is a promise.
+* `unsupported` names features: "momentum_none", "rank_2" to "rank_5", a dtype's name, "affine", "affine_off",
+  "track_running_stats", "track_running_stats_off", "backward". The reason is shown to people, so it is a sentence.
+  `build` raises NotImplementedError for them, and for what one device alone lacks. An adapter never substitutes
+  something near: what was asked for is judged, or nothing is.
+* `devices` lists what can be used here and now, the CPU first; `build` and `build_default` take one of these names.
+* `slow_to_start = True` says that each new configuration or shape costs seconds, as with compilers; the suite then
+  takes only the first case of each check.
+* `config` has `num_features` (C), `eps`, `momentum`, `affine`, `track_running_stats`, `ndim` (the rank of the input,
+  2 to 5), `dtype` (the input's) and `param_dtype` (that of weight, bias and running statistics: float32 for half-
+  precision input unless a case says otherwise). `momentum` is the weight of the *new* batch, or None for the cumulative
+  average; where the framework's weighs the old value, the adapter passes 1 - momentum and says so in its docstring.
+* `build_default` passes nothing but the number of channels, because the defaults themselves are judged; its layer takes
+  float32 input of rank 4.
+* x has shape (N, C, *S), channels at axis 1, and any strides: overlapping, reversed and stepped ones too. An adapter
+  hands them to the framework as they are wherever it has such strides, since a tidy copy would hide its layout bugs;
+  for a channels-last framework the adapter moves the axis.
+* `forward(x, training=...)` returns y, shape and dtype as the framework gives them, and moves the layer's own running
+  statistics as the framework does. The adapter neither casts nor reshapes what comes out, as the dtype is judged.
+* `backward(x, grad_output, training=...)` returns the gradients of sum(y * grad_output) for x (the shape of x), weight
+  and bias (C,), with None where there is no parameter. It makes one forward pass of its own, so that it can be called
+  alone; whether that moves the running statistics is left free, because frameworks differ in whether it can.
+* `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
+  array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
+* `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an
+  error: a case must not run with less than it loaded.
+* Inputs are neither changed nor kept, and results are arrays of their own: bytes are compared around every call.
+* The framework's errors pass through unchanged. A refusal is an observation, and its message belongs to the framework.
+"""

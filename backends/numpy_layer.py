@@ -1,0 +1,194 @@
+"""BatchNorm written out in NumPy: the default backend, there on every machine, and a second opinion on the oracle.
+
+This is one of the few subjects whose formulas are our own. It follows Ioffe and Szegedy 2015 (algorithm 1 for the
+forward pass, section 3 for the gradients), with PyTorch's flags and conventions, and shares nothing with the rest.
+
+Arithmetic: float64 where x or the parameters are float64, otherwise float32, so that half-precision input is widened,
+computed in single precision and rounded once. The variance is two-pass with the rounding of the mean corrected (Chan,
+Golub and LeVeque 1983, section 2), and sums run along contiguous memory, where NumPy adds pairwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        name = ml_dtypes.bfloat16
+    return np.dtype(name)
+
+
+class NumpyBackend:
+    """The hand-written layer, on the CPU."""
+
+    name = "numpy"
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {}
+
+    def devices(self) -> list[str]:
+        """The CPU alone."""
+        return ["cpu"]
+
+    def build(self, config: Any, device: str) -> NumpyLayer:
+        """A layer of this configuration; ValueError for a device other than the CPU."""
+        if device != "cpu":
+            raise ValueError(f"NumPy knows no device {device!r}, only 'cpu'")
+        return NumpyLayer(
+            config.num_features,
+            eps=config.eps,
+            momentum=config.momentum,
+            affine=config.affine,
+            track_running_stats=config.track_running_stats,
+            ndim=config.ndim,
+            param_dtype=config.param_dtype,
+        )
+
+    def build_default(self, num_features: int, device: str) -> NumpyLayer:
+        """A layer with its own defaults, for float32 input of rank 4."""
+        if device != "cpu":
+            raise ValueError(f"NumPy knows no device {device!r}, only 'cpu'")
+        return NumpyLayer(num_features)
+
+
+class NumpyLayer:
+    """One layer; the defaults are those of PyTorch's BatchNorm2d."""
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        ndim: int = 4,
+        param_dtype: str = "float32",
+    ) -> None:
+        self.eps, self.momentum, self.ndim, self.num_features = eps, momentum, ndim, num_features
+        dtype = _dtype(param_dtype)
+        self.entries: dict[str, Array | None] = {
+            "running_mean": np.zeros(num_features, dtype) if track_running_stats else None,
+            "running_var": np.ones(num_features, dtype) if track_running_stats else None,
+            "num_batches_tracked": np.zeros((), np.int64) if track_running_stats else None,
+            "weight": np.ones(num_features, dtype) if affine else None,
+            "bias": np.zeros(num_features, dtype) if affine else None,
+        }
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of the shape and dtype of x; ValueError, the state as it was, for input that has no answer."""
+        with np.errstate(all="ignore"):
+            values, mean, variance = self._centred(x, training)
+            if training:
+                self._remember(mean, variance, values.shape[1])
+            z = values * (1 / np.sqrt(variance + self.eps))[:, None]
+            weight, bias = self._entry("weight", values), self._entry("bias", values)
+            if weight is not None and bias is not None:
+                z = weight[:, None] * z + bias[:, None]
+            return _as_input(z, x)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients of sum(y * grad_output) for x, weight and bias; the running statistics stay as they are."""
+        if grad_output.shape != x.shape:
+            raise ValueError(f"grad_output has shape {grad_output.shape} and x {x.shape}; they must agree")
+        with np.errstate(all="ignore"):
+            values, _, variance = self._centred(x, training)
+            inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
+            z = values * inverse_std
+            upstream = _by_channel(grad_output, values.dtype)
+            by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
+            weight = self._entry("weight", values)
+            scale = inverse_std if weight is None else weight[:, None] * inverse_std
+            if self._from_batch(training) and x.size:
+                # Through mean and variance: what a shift or a stretch of the channel would absorb is taken off.
+                count = values.shape[1]
+                upstream = upstream - (by_bias / count)[:, None] - z * (by_weight / count)[:, None]
+            grad_x = _as_input(scale * upstream, x)
+            stored = self.entries["weight"]
+            if stored is None:
+                return grad_x, None, None
+            return grad_x, by_weight.astype(stored.dtype), by_bias.astype(stored.dtype)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers."""
+        return {name: None if value is None else value.copy() for name, value in self.entries.items()}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; ValueError, nothing set, where one does not exist here or has another shape."""
+        given = {name: np.asarray(value) for name, value in state.items() if value is not None}
+        for name, value in given.items():
+            current = self.entries.get(name)
+            if current is None:
+                raise ValueError(f"this layer has no {name}")
+            if value.shape != current.shape:
+                raise ValueError(f"{name} has shape {value.shape}; this layer's has {current.shape}")
+        for name, value in given.items():
+            current = self.entries[name]
+            assert current is not None
+            self.entries[name] = value.astype(current.dtype)
+
+    def _from_batch(self, training: bool) -> bool:
+        return training or self.entries["running_mean"] is None
+
+    def _entry(self, name: str, like: Array) -> Array | None:
+        value = self.entries[name]
+        return None if value is None else value.astype(like.dtype)
+
+    def _centred(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
+        """The values less their mean (C, n), with the mean (C,) and the variance (C,) that normalise."""
+        if x.ndim != self.ndim:
+            raise ValueError(f"x has rank {x.ndim}; this layer takes rank {self.ndim}")
+        if x.shape[1] != self.num_features:
+            raise ValueError(f"x has {x.shape[1]} channels; this layer has {self.num_features}")
+        running_mean = self.entries["running_mean"]
+        wide = np.float64 in (x.dtype, next((v.dtype for v in self.entries.values() if v is not None), x.dtype))
+        values = _by_channel(x, np.dtype(np.float64 if wide else np.float32))
+        if not self._from_batch(training) and running_mean is not None:
+            mean, variance = self._entry("running_mean", values), self._entry("running_var", values)
+            assert mean is not None and variance is not None
+            return values - mean[:, None], mean, variance
+        count = values.shape[1]
+        if count == 1:
+            raise ValueError(f"x of shape {x.shape} has one value per channel, which has no variance")
+        if count == 0:
+            return values, np.zeros(self.num_features, values.dtype), np.ones(self.num_features, values.dtype)
+        mean = values.mean(axis=1)
+        values = values - mean[:, None]
+        # The mean was rounded: what is left of it in the centred values is small, and so known far more closely.
+        rest = values.mean(axis=1)
+        values -= rest[:, None]
+        return values, mean + rest, np.square(values).mean(axis=1)
+
+    def _remember(self, mean: Array, variance: Array, count: int) -> None:
+        """Move the running statistics by one batch of `count` values a channel."""
+        counter = self.entries["num_batches_tracked"]
+        if counter is None:
+            return
+        self.entries["num_batches_tracked"] = counter = counter + np.int64(1)
+        if count == 0:
+            return
+        new = 1 / int(counter) if self.momentum is None else self.momentum
+        for name, value in (("running_mean", mean), ("running_var", variance * (count / (count - 1)))):
+            old = self._entry(name, value)
+            stored = self.entries[name]
+            assert old is not None and stored is not None
+            self.entries[name] = ((1 - new) * old + new * value).astype(stored.dtype)
+
+
+def _by_channel(x: Array, dtype: np.dtype[Any]) -> Array:
+    """A copy as (C, n), contiguous, so that each channel is summed pairwise."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, 0).reshape(x.shape[1], x.size // x.shape[1]), dtype=dtype)
+
+
+def _as_input(values: Array, x: Array) -> Array:
+    """(C, n) back as a new contiguous array of the shape and dtype of x."""
+    shape = (x.shape[1], x.shape[0], *x.shape[2:])
+    return np.array(np.moveaxis(values.reshape(shape), 0, 1), dtype=x.dtype, order="C")

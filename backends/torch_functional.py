@@ -1,0 +1,91 @@
+"""torch.nn.functional.batch_norm, given buffers and parameters that the adapter keeps for it.
+
+The function has no state and so no initial state, no counter and no cumulative average: the buffers start at 0 and 1
+and the parameters at 1 and 0 because the adapter says so, `num_batches_tracked` is absent, and `momentum=None` is
+unsupported. Its `training` flag says whether the batch's statistics normalise; without buffers it has to be set in
+evaluation too, since the function refuses to evaluate without statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .torch_layers import TorchLayer
+from .torch_tensors import Array, devices, to_tensor, torch_dtype
+
+
+class FunctionalLayer(TorchLayer):
+    """The function with its tensors; `options` are eps and momentum, or nothing for the function's own defaults."""
+
+    def __init__(self, tensors: dict[str, Any], device: str, **options: float) -> None:
+        super().__init__(None, device)
+        self.kept = tensors
+        self.options = options
+
+    def call(self, x: Any, training: bool) -> Any:
+        """One forward pass, tensor to tensor."""
+        from torch.nn.functional import batch_norm
+
+        kept = self.kept
+        mean, variance, weight, bias = (kept.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
+        return batch_norm(x, mean, variance, weight, bias, training=training or mean is None, **self.options)
+
+    def tensors(self) -> dict[str, Any]:
+        """What there is of buffers and parameters."""
+        return self.kept
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; ValueError, nothing set, for one that does not exist here or has another shape."""
+        import torch
+
+        given = {name: to_tensor(value, self.device) for name, value in state.items() if value is not None}
+        for name, value in given.items():
+            if name not in self.kept or self.kept[name].shape != value.shape:
+                raise ValueError(f"there is no {name} of shape {tuple(value.shape)} here")
+        with torch.no_grad():
+            for name, value in given.items():
+                self.kept[name].copy_(value)
+
+
+class TorchFunctional:
+    """torch.nn.functional.batch_norm."""
+
+    name = "torch.functional"
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "the function takes a number; the cumulative average is the layer's own doing"
+    }
+
+    def devices(self) -> list[str]:
+        """See `torch_tensors.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> FunctionalLayer:
+        """A layer of this configuration; NotImplementedError for momentum=None."""
+        if config.momentum is None:
+            raise NotImplementedError(self.unsupported["momentum_none"])
+        torch_dtype(config.dtype, device)  # the device may lack the input's dtype
+        tensors = _tensors(config.num_features, device, torch_dtype(config.param_dtype, device))
+        dropped = set() if config.affine else {"weight", "bias"}
+        dropped |= set() if config.track_running_stats else {"running_mean", "running_var"}
+        kept = {name: value for name, value in tensors.items() if name not in dropped}
+        return FunctionalLayer(kept, device, eps=config.eps, momentum=config.momentum)
+
+    def build_default(self, num_features: int, device: str) -> FunctionalLayer:
+        """All four tensors, and the function's own eps and momentum."""
+        return FunctionalLayer(_tensors(num_features, device, torch_dtype("float32", device)), device)
+
+
+def _tensors(num_features: int, device: str, dtype: Any) -> dict[str, Any]:
+    import torch
+
+    def full(value: float, *, learnt: bool = False) -> Any:
+        return torch.full((num_features,), value, device=device, dtype=dtype, requires_grad=learnt)
+
+    return {
+        "running_mean": full(0.0),
+        "running_var": full(1.0),
+        "weight": full(1.0, learnt=True),
+        "bias": full(0.0, learnt=True),
+    }

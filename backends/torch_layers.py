@@ -1,0 +1,154 @@
+"""PyTorch's BatchNorm: the layers, eager, lazy and in channels-last memory, and the function beneath them.
+
+Everything runs as a user runs it: gradients recorded, the mode set by `train`, the state moved by `load_state_dict`.
+PyTorch's errors pass through as they are. `backends.torch_compiled` has the compiled layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
+
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+
+
+class TorchLayer:
+    """A torch.nn module behind arrays; `arrange` is applied to every tensor that goes in."""
+
+    def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] = lambda tensor: tensor) -> None:
+        self.module = module
+        self.device = device
+        self.arrange = arrange
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of the shape and dtype of x."""
+        return to_array(self.call(self._tensor(x), training))
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by autograd through one more forward pass."""
+        import torch
+
+        given = self._tensor(x).requires_grad_()
+        parameters = [value for name, value in self.tensors().items() if name in ("weight", "bias")]
+        y = self.call(given, training)
+        found = torch.autograd.grad(y, [given, *parameters], self._tensor(grad_output))
+        grad_x, *rest = (to_array(gradient) for gradient in found)
+        return (grad_x, rest[0], rest[1]) if rest else (grad_x, None, None)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers."""
+        tensors = self.tensors()
+        return {name: to_array(tensors[name]) if name in tensors else None for name in STATE}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; RuntimeError, from PyTorch, for one that the layer does not have."""
+        given = {name: to_tensor(value, self.device) for name, value in state.items() if value is not None}
+        self.module.load_state_dict({**self.module.state_dict(), **given})
+
+    def call(self, x: Any, training: bool) -> Any:
+        """One forward pass, tensor to tensor."""
+        return self.module.train(training)(x)
+
+    def tensors(self) -> dict[str, Any]:
+        """What the layer remembers, by name, weight before bias; only what there is."""
+        found: dict[str, Any] = self.module.state_dict(keep_vars=True)
+        return found
+
+    def _tensor(self, array: Array) -> Any:
+        return self.arrange(to_tensor(array, self.device))
+
+
+def module(config: Any, device: str, prefix: str = "", **arguments: Any) -> Any:
+    """A torch.nn layer of this configuration: BatchNorm1d at ranks 2 and 3, 2d at 4, 3d at 5."""
+    from torch import nn
+
+    torch_dtype(config.dtype, device)  # the device may lack the input's dtype
+    return getattr(nn, f"{prefix}BatchNorm{max(config.ndim - 2, 1)}d")(
+        **arguments,
+        eps=config.eps,
+        momentum=config.momentum,
+        affine=config.affine,
+        track_running_stats=config.track_running_stats,
+        device=device,
+        dtype=torch_dtype(config.param_dtype, device),
+    )
+
+
+class TorchNN:
+    """BatchNorm1d, BatchNorm2d and BatchNorm3d, eager."""
+
+    name = "torch.nn"
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {}
+
+    def devices(self) -> list[str]:
+        """See `torch_tensors.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> TorchLayer:
+        """A layer of this configuration; NotImplementedError for what the row or the device does not have."""
+        return TorchLayer(module(config, device, num_features=config.num_features), device)
+
+    def build_default(self, num_features: int, device: str) -> TorchLayer:
+        """BatchNorm2d with its own defaults."""
+        from torch import nn
+
+        return TorchLayer(nn.BatchNorm2d(num_features, device=device), device)
+
+
+class TorchLazy(TorchNN):
+    """The lazy layers, which take the number of channels from the first input they see.
+
+    Before that input they have no state to show, so `build` shows them one of zeros, in evaluation mode (which moves
+    nothing) and of two values a channel (because without tracking evaluation, too, needs a variance).
+    """
+
+    name = "torch.nn+lazy"
+
+    def build(self, config: Any, device: str) -> TorchLayer:
+        """A layer of this configuration that has seen its first input."""
+        shape = (2, config.num_features, *(1,) * (config.ndim - 2))
+        return self._materialised(module(config, device, "Lazy"), shape, device, torch_dtype(config.dtype, device))
+
+    def build_default(self, num_features: int, device: str) -> TorchLayer:
+        """LazyBatchNorm2d with its own defaults, having seen its first input."""
+        import torch
+
+        layer = torch.nn.LazyBatchNorm2d(device=device)
+        return self._materialised(layer, (2, num_features, 1, 1), device, torch.float32)
+
+    def _materialised(self, layer: Any, shape: tuple[int, ...], device: str, dtype: Any) -> TorchLayer:
+        import torch
+
+        layer.eval()(torch.zeros(shape, device=device, dtype=dtype))
+        return TorchLayer(layer, device)
+
+
+class TorchChannelsLast(TorchNN):
+    """BatchNorm2d and BatchNorm3d given channels-last x and grad_output, for which PyTorch has kernels of their own."""
+
+    name = "torch.nn+channels_last"
+    unsupported: Mapping[str, str] = {
+        "rank_2": "channels-last memory is a format of ranks 4 and 5",
+        "rank_3": "channels-last memory is a format of ranks 4 and 5",
+    }
+
+    def build(self, config: Any, device: str) -> TorchLayer:
+        """A layer of this configuration; NotImplementedError at ranks 2 and 3."""
+        if config.ndim < 4:
+            raise NotImplementedError(self.unsupported[f"rank_{config.ndim}"])
+        return TorchLayer(module(config, device, num_features=config.num_features), device, channels_last)
+
+    def build_default(self, num_features: int, device: str) -> TorchLayer:
+        """BatchNorm2d with its own defaults."""
+        return TorchLayer(super().build_default(num_features, device).module, device, channels_last)
+
+
+def channels_last(tensor: Any) -> Any:
+    """The same values in channels-last memory, where the rank has such a format."""
+    import torch
+
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return tensor.to(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
