@@ -1,0 +1,279 @@
+"""The result of a run: rows of verdicts with the environment they were reached in, and the file that keeps them.
+
+The file's form is `result.schema.json`. A file is written whole or not at all: to a temporary neighbour first, which
+then takes its name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+
+SCHEMA = "bnconform/result/1"
+
+LEVELS = ("must", "should", "may")
+"""The levels of a requirement, the strictest first."""
+
+VERDICTS = ("crashed", "violates", "untrusted", "deviates", "conforms", "unsupported")
+"""The verdicts, the worst first: a row has the worst of its checks, so it is unsupported only if all of them are."""
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""The order in which dtypes are listed; others follow by name."""
+
+UNLIMITED = 1e300
+"""What an infinite or NaN share of the bound, or count of ulps, is written as: JSON has neither."""
+
+Key = tuple[str, str, str, str]
+"""(backend, device, dtype, requirement): what a row is about."""
+
+
+class ResultError(ValueError):
+    """A result file that cannot be written or read; the message says why, in one line."""
+
+
+class Difference(NamedTuple):
+    """One coordinate of the behaviour space at which the subject differs from the specification."""
+
+    coordinate: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict on one backend, device, dtype and requirement: of one check, or of several merged.
+
+    Attributes:
+        backend, device, dtype, requirement: what was judged against what.
+        level: of the requirement, one of LEVELS.
+        verdict: one of VERDICTS.
+        checks: how many checks it rests on.
+        bound_share: the worst error over its bound (1 is the limit), or None where none was measured; infinity and
+            NaN become UNLIMITED.
+        ulp: the worst error in units in the last place, or None; likewise.
+        diagnosis: what explains the observations, where the verdict is not `conforms`.
+        message: what was found, its first line a summary; on a conforming row empty, or what was measured.
+        case: the path of a case that replays it, or None.
+
+    Raises:
+        ValueError: for an unknown level or verdict.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    requirement: str
+    level: str
+    verdict: str
+    checks: int = 1
+    bound_share: float | None = None
+    ulp: float | None = None
+    diagnosis: tuple[Difference, ...] = ()
+    message: str = ""
+    case: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ValueError(f"unknown level {self.level!r}; a level is one of {', '.join(LEVELS)}")
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"unknown verdict {self.verdict!r}; a verdict is one of {', '.join(VERDICTS)}")
+        object.__setattr__(self, "bound_share", _limited(self.bound_share))
+        object.__setattr__(self, "ulp", _limited(self.ulp))
+
+    @property
+    def key(self) -> Key:
+        """What the row is about."""
+        return self.backend, self.device, self.dtype, self.requirement
+
+
+class Usage(NamedTuple):
+    """The calls into one backend and the seconds spent inside them, over all processes of the run."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and when a run took place.
+
+    Attributes:
+        python, platform, bnconform: versions of Python and the suite, and the operating system.
+        packages: version by distribution.
+        devices: what each device is, by its name.
+        started: ISO 8601, with the offset from UTC.
+        seconds: the wall time of the run.
+        backends: by backend, the time spent inside its own calls.
+    """
+
+    python: str
+    platform: str
+    bnconform: str
+    packages: Mapping[str, str]
+    devices: Mapping[str, str]
+    started: str
+    seconds: float
+    backends: Mapping[str, Usage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole run; `rows` has at most one row for each key."""
+
+    environment: Environment
+    rows: tuple[Row, ...]
+
+
+def dtype_order(name: str) -> tuple[int, str]:
+    """A sorting key for dtypes: DTYPES first, in their order."""
+    return (DTYPES.index(name) if name in DTYPES else len(DTYPES)), name
+
+
+def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
+    """One row for each key, whatever the order in which the outcomes of its checks arrive.
+
+    The worst verdict wins, and gives message, diagnosis and case; among equal verdicts the one with the largest share
+    of its bound does. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device,
+    dtype (in the order of DTYPES) and requirement. Merging merged rows changes nothing.
+
+    Raises:
+        ValueError: where one requirement comes with two levels.
+    """
+    groups: dict[Key, list[Row]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.key, []).append(outcome)
+    order = sorted(groups, key=lambda key: (key[0], key[1], dtype_order(key[2]), key[3]))
+    return tuple(_merged(groups[key]) for key in order)
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """The result as JSON-ready data that fits the schema."""
+    environment = asdict(result.environment)
+    environment["backends"] = {name: usage._asdict() for name, usage in result.environment.backends.items()}
+    rows = [asdict(row) | {"diagnosis": [part._asdict() for part in row.diagnosis]} for row in result.rows]
+    return {"schema": SCHEMA, "environment": environment, "results": rows}
+
+
+def from_json(data: Any) -> Result:
+    """The result from JSON data; ResultError, naming the place, where it does not fit the schema."""
+    try:
+        jsonschema.validate(data, _schema(), cls=jsonschema.Draft202012Validator)
+    except jsonschema.ValidationError as problem:
+        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
+        raise ResultError(f"at {place}: {problem.message[:160]}") from None
+    rows = []
+    seen: set[Key] = set()
+    for index, entry in enumerate(data["results"]):
+        row = Row(**entry | {"diagnosis": tuple(Difference(**part) for part in entry["diagnosis"])})
+        if row.key in seen:
+            raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
+        seen.add(row.key)
+        rows.append(row)
+    environment = data["environment"]
+    usage = {name: Usage(**entry) for name, entry in environment.get("backends", {}).items()}
+    return Result(Environment(**environment | {"backends": usage}), tuple(rows))
+
+
+def check_writable(path: Path) -> None:
+    """Raise ResultError, in one line, if `write` could not write `path`; to be called before a run, not after it.
+
+    An existing file is left as it is; a missing folder is not made.
+    """
+    try:
+        if path.is_dir():
+            raise ResultError(f"cannot write the result {path}: it is a folder; give the path of a file")
+        if path.exists() and not path.is_file():
+            raise ResultError(f"cannot write the result {path}: it is not a regular file")
+        if path.exists():
+            # A file that may not be written is somebody's to keep, even where its folder lets it be replaced.
+            with path.open("r+b"):
+                pass
+        target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise ResultError(f"cannot write the result {path}: {path.parent} is not a folder")
+        temporary = _temporary(target)
+        temporary.write_text("", encoding="utf-8")
+        temporary.unlink()
+    except OSError as problem:
+        raise ResultError(f"cannot write the result {path}: {problem.strerror or problem}") from None
+
+
+def write(path: Path, result: Result) -> None:
+    """Write the result whole, or leave what was there and raise ResultError."""
+    check_writable(path)
+    target = Path(os.path.realpath(path))
+    temporary = _temporary(target)
+    text = json.dumps(to_json(result), indent=1, allow_nan=False) + "\n"
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(target)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+    except OSError as problem:
+        raise ResultError(f"cannot write the result {path}: {problem.strerror or problem}") from None
+
+
+def read(path: Path) -> Result:
+    """Read a result; ResultError, naming the file, where it is missing, not JSON, or not a result."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as problem:
+        raise ResultError(f"cannot read the result {path}: {problem.strerror or problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise ResultError(f"{path} is not JSON ({problem}); give a file that --json wrote") from None
+    try:
+        return from_json(data)
+    except ResultError as problem:
+        raise ResultError(f"{path} is not a result: {problem}") from None
+
+
+def _limited(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return UNLIMITED if math.isnan(value) else min(float(value), UNLIMITED)
+
+
+def _merged(group: list[Row]) -> Row:
+    if len({row.level for row in group}) > 1:
+        raise ValueError(f"{group[0].requirement} comes with two levels; a requirement has one")
+    worst = min(group, key=_severity)
+    return replace(
+        worst,
+        checks=sum(row.checks for row in group),
+        bound_share=_largest(row.bound_share for row in group),
+        ulp=_largest(row.ulp for row in group),
+    )
+
+
+def _severity(row: Row) -> tuple[Any, ...]:
+    share = -1.0 if row.bound_share is None else row.bound_share
+    return VERDICTS.index(row.verdict), -share, row.message, row.diagnosis, row.case or ""
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _temporary(path: Path) -> Path:
+    # The process id keeps two runs that write the same path from taking each other's half-written file.
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
+    return loaded
