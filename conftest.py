@@ -1,0 +1,241 @@
+"""The face that pytest sees: options, parametrisation over backend x device x dtype, collection of the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.registry import BackendError
+from cases.probes import cases_of
+from report import result as results
+from report.matrix import render
+from spec.catalogue import CatalogueError, requirement, requirements
+from tests.harness import selection, summary
+from tests.harness.check import Check, Unsupported, Violation
+from tests.harness.guard import AdapterError
+from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
+from tests.harness.subject import Subject
+
+LEVELS = ("must", "should", "may")
+STARTED = pytest.StashKey[tuple[datetime, float]]()
+COLLECTED = pytest.StashKey[list[Outcome]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Our options; the same ones that the command `bnconform` takes."""
+    group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
+    group.addoption("--backend", action="append", default=[], metavar="B", help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated")
+    group.addoption("--device", action="append", default=[], metavar="D", help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated")
+    group.addoption("--dtype", action="append", default=[], metavar="T", help="float64, float32, float16 or bfloat16 (default: all); may be repeated")
+    group.addoption("--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)")
+    group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
+    group.addoption("--cases", default="bnconform-cases", metavar="DIR", help="where failing cases are written for `bnconform replay` (default: bnconform-cases)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, and refuse at once what cannot be carried out."""
+    config.addinivalue_line("markers", "requirement(id): the requirement that a conformance test checks")
+    config.addinivalue_line("markers", "cases: the test runs once for each probe and relation of its requirement")
+    config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
+    config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
+    config.stash[COLLECTED] = []
+    if hasattr(config, "workerinput") or config.option.help or getattr(config.option, "version", False):
+        return
+    try:
+        requirements()
+        chosen_subjects(config)
+        if config.option.bnconform_json:
+            results.check_writable(Path(config.option.bnconform_json))
+    except (BackendError, CatalogueError, results.ResultError) as problem:
+        pytest.exit(f"bnconform: {problem}", returncode=2)
+
+
+def chosen_subjects(config: pytest.Config) -> tuple[Subject, ...]:
+    """The subjects that the options choose."""
+    option = config.option
+    keys, _ = selection.chosen(option.backend)
+    return selection.subjects(tuple(keys), tuple(option.device), tuple(option.dtype))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
+    if "check" not in metafunc.fixturenames:
+        return
+    mark = metafunc.definition.get_closest_marker("requirement")
+    if mark is None:
+        raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
+    rule = requirement(mark.args[0])
+    over_cases = metafunc.definition.get_closest_marker("cases") is not None
+    once = metafunc.definition.get_closest_marker("once") is not None
+    values, ids = [], []
+    first: set[tuple[str, str]] = set()
+    for subject in chosen_subjects(metafunc.config):
+        if once and (subject.name, subject.device) in first:
+            continue
+        first.add((subject.name, subject.device))
+        label = f"{subject.label}-{rule.id}"
+        if not over_cases:
+            values.append((subject, rule, None))
+            ids.append(f"{label}-law")
+            continue
+        cases = cases_of(rule.id, subject.dtype)
+        for case in cases[:1] if subject.slow else cases:
+            values.append((subject, rule, case))
+            ids.append(f"{label}-{case.name}")
+    metafunc.parametrize("check", values, ids=ids, indirect=True)
+
+
+@pytest.fixture
+def check(request: pytest.FixtureRequest) -> Generator[Check, None, None]:
+    """One requirement on one subject; what it finds is attached to the test's report."""
+    subject, rule, case = request.param
+    folder = Path(request.config.option.cases) if request.config.option.cases else None
+    calls, seconds = subject.clock.calls, subject.clock.seconds
+    made = Check(subject, rule, case, folder)
+    request.node.stash[MADE] = made
+    yield made
+    if made.outcomes:
+        made.outcomes[0].calls = subject.clock.calls - calls
+        made.outcomes[0].seconds = subject.clock.seconds - seconds
+    for outcome in made.outcomes:
+        request.node.user_properties.append(("bnconform", outcome.as_dict()))
+
+
+MADE = pytest.StashKey[Check]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Turn what a check came to into pytest's words, according to the level that was asked for."""
+    __tracebackhide__ = True
+    try:
+        answer = yield
+    except Unsupported as reason:
+        pytest.skip(f"unsupported: {reason}")
+    except (Violation, AdapterError) as problem:
+        made = item.stash.get(MADE, None)
+        if made is None:
+            raise
+        if isinstance(problem, AdapterError):
+            _note_adapter_error(made, problem)
+        worst = made.outcomes[-1]
+        if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
+            pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
+        raise
+    made = item.stash.get(MADE, None)
+    if made is not None and not made.outcomes:
+        made._add(made._outcome(UNTRUSTED, headline="the check compared nothing", message="the check compared nothing"))
+        raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
+    return answer
+
+
+def _note_adapter_error(made: Check, problem: AdapterError) -> None:
+    outcome = made._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem))
+    made._add(outcome)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A failed check shows its message and no traceback of ours."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, Violation | AdapterError):
+        report.longrepr = str(call.excinfo.value)
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect the outcomes, in the process that reports."""
+    config = _RUN.get("config")
+    if config is None:
+        return
+    if report.when == "teardown":
+        config.stash[COLLECTED].extend(summary.from_properties(report.user_properties))
+
+
+_RUN: dict[str, Any] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """A worker process that died takes one check with it: that check crashed."""
+    config = _RUN.get("config")
+    if config is None or "[" not in crashitem:
+        return
+    identifier = crashitem[crashitem.index("[") + 1 : -1]
+    for subject in chosen_subjects(config):
+        rest = identifier.removeprefix(f"{subject.label}-")
+        if rest == identifier:
+            continue
+        rule = max((r for r in requirements().values() if rest.startswith(f"{r.id}-")), key=lambda r: len(r.id), default=None)
+        if rule is not None:
+            text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
+            config.stash[COLLECTED].append(
+                Outcome(subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED, checks=1, headline=text, message=text)
+            )
+            return
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Only the process that reports collects."""
+    if not hasattr(session.config, "workerinput"):
+        _RUN["config"] = session.config
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Judge the declarations, write the result file, and set the exit status."""
+    config = session.config
+    outcomes = config.stash[COLLECTED]
+    if hasattr(config, "workerinput") or not outcomes:
+        return
+    option = config.option
+    whole = not option.keyword and not getattr(option, "markexpr", "") and not _narrowed(config)
+    subjects = chosen_subjects(config)
+    declarations = summary.stale(outcomes, subjects, whole)
+    outcomes.extend(declarations)
+    if any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations) and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    started, begin = config.stash[STARTED]
+    config.stash[RESULT] = found = summary.result(outcomes, subjects, started, time.perf_counter() - begin)
+    if option.bnconform_json:
+        try:
+            results.write(Path(option.bnconform_json), found)
+        except results.ResultError as problem:
+            session.exitstatus = 2
+            config.stash[UNWRITTEN] = str(problem)
+
+
+RESULT = pytest.StashKey[results.Result]()
+UNWRITTEN = pytest.StashKey[str]()
+
+
+def _narrowed(config: pytest.Config) -> bool:
+    """Whether only a part of the conformance tests was asked for."""
+    return any("::" in str(argument) or str(argument).endswith(".py") for argument in config.args) or bool(config.option.dtype)
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """Print the matrix."""
+    found = config.stash.get(RESULT, None)
+    if found is None:
+        return
+    from rich.console import Console
+
+    terminalreporter.ensure_newline()
+    terminalreporter.flush()
+    writer = terminalreporter._tw
+    console = Console(file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False)
+    rules = requirements()
+    render(found, {name: rule.title for name, rule in rules.items()}, {name: rule.chapter for name, rule in rules.items()}, console)
+    _, left_out = selection.chosen(config.option.backend)
+    for name, reason in left_out.items():
+        console.print(f"{name} was left out: {reason}", markup=False)
+    if config.option.bnconform_json and UNWRITTEN not in config.stash:
+        console.print(f"The result is in {config.option.bnconform_json}", markup=False)
+    if UNWRITTEN in config.stash:
+        console.print(f"bnconform: {config.stash[UNWRITTEN]}", markup=False)

@@ -1,0 +1,1 @@
+"""The conformance suite: one module a chapter of the requirement catalogue."""

@@ -1,0 +1,104 @@
+"""Conformance: the dtypes of what comes out, and half precision."""
+
+from __future__ import annotations
+
+import pytest
+
+from cases import inputs
+from cases.program import Program, backward, forward
+from spec.behaviour import Behaviour, OutputDtype, StatisticsDtype
+from tests.harness.check import Check
+from tests.harness.execute import Trace
+
+
+def _trace(check: Check, rank: int) -> tuple[Program, Trace]:
+    """A training and an evaluation pass and, where it is not declared unsupported, a backward pass in each mode."""
+    __tracebackhide__ = True
+    x, g = inputs.values(inputs.SHAPES[rank], 1), inputs.upstream(inputs.SHAPES[rank])
+    steps = [forward(x), forward(x, training=False)]
+    if check.requirement.id == "BN-DTYPE-GRAD":
+        steps += [backward(x, g), backward(x, g, training=False)]
+    tracked = "track_running_stats" not in check.subject.unsupported or check.requirement.id == "BN-DTYPE-STATS"
+    affine = "affine" not in check.subject.unsupported
+    program = Program(check.config(ndim=rank, track_running_stats=tracked, affine=affine), tuple(steps))
+    program = program.cast(check.subject.dtype, check.subject.param_dtype)
+    trace = check.executed(program)
+    if check.missing(program):
+        check.unsupported(program, trace)
+    for seen in trace.seen:
+        if seen.raised or seen.misfit:
+            check.fail(str(seen.raised or seen.misfit), program, "crashed" if seen.raised else "violates")
+    if trace.broken:
+        check.fail(str(trace.broken), program)
+    return program, trace
+
+
+@pytest.mark.requirement("BN-DTYPE-OUTPUT")
+def test_output_dtype(check: Check) -> None:
+    """The output has the dtype of the input, in both modes."""
+    for rank in (2, 4):
+        if f"rank_{rank}" in check.subject.unsupported:
+            continue
+        program, trace = _trace(check, rank)
+        for seen in trace.seen:
+            y = seen.values["y"]
+            assert y is not None
+
+            def due(point: Behaviour, program: Program = program) -> str:
+                own = point.output_dtype is OutputDtype.INPUT
+                return program.config.dtype if own else program.config.param_dtype
+
+            check.fact("output_dtype", str(y.dtype), due, f"the dtype of y after {seen.step.describe()}", program)
+
+
+@pytest.mark.requirement("BN-DTYPE-STATS")
+def test_statistics_dtype(check: Check) -> None:
+    """The running statistics have the parameters' dtype, before and after training on input of any dtype."""
+    rank = 4 if "rank_4" not in check.subject.unsupported else 2
+    program, trace = _trace(check, rank)
+    shown = [("when new", trace.seen[0].before), ("after training", trace.seen[0].after)]
+    for when, state in shown:
+        for name in ("running_mean", "running_var"):
+            value = state[name]
+            if value is None:
+                check.fail(f"{name} is None {when}; it should be an array of shape ({program.config.num_features},)", program)
+
+            def due(point: Behaviour) -> str:
+                parameter = point.statistics_dtype is StatisticsDtype.PARAMETER
+                return program.config.param_dtype if parameter else program.config.dtype
+
+            check.fact("statistics_dtype", str(value.dtype), due, f"the dtype of {name} {when}", program)
+
+
+@pytest.mark.requirement("BN-DTYPE-GRAD")
+def test_gradient_dtypes(check: Check) -> None:
+    """The gradient for x has the dtype of x, those of the parameters have theirs."""
+    rank = 4 if "rank_4" not in check.subject.unsupported else 2
+    program, trace = _trace(check, rank)
+    declared = check.subject.declared
+    own = declared.output_dtype is OutputDtype.INPUT
+    due_x = program.config.dtype if own else program.config.param_dtype
+    kept = declared.statistics_dtype is StatisticsDtype.PARAMETER
+    due_parameters = program.config.param_dtype if kept else program.config.dtype
+    for seen in trace.seen[2:]:
+        for name, due in (("grad_x", due_x), ("grad_weight", due_parameters), ("grad_bias", due_parameters)):
+            value = seen.values[name]
+            if value is None:
+                check.require(not program.config.affine and name != "grad_x", f"{name} is None; it should be an array", program)
+            else:
+                what = f"what       the dtype of {name} after {seen.step.describe()}\ngot        {value.dtype}\nshould be  {due}"
+                check.require(str(value.dtype) == due, what, program)
+
+
+@pytest.mark.requirement("BN-DTYPE-HALF-RANGE")
+@pytest.mark.cases
+def test_half_precision_range(check: Check) -> None:
+    """Half-precision input whose squares, count or statistics are out of float16's range gives finite, right results."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-DTYPE-HALF-SINGLE")
+@pytest.mark.cases
+def test_half_precision_is_accumulated_in_single(check: Check) -> None:
+    """Half-precision input is accumulated in single precision and rounded once."""
+    check.run()

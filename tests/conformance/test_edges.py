@@ -1,0 +1,144 @@
+"""Conformance: the edges of what a layer is given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cases import inputs
+from cases.program import Program, Step, forward, load
+from spec.behaviour import EmptyBatch, SingleValue
+from spec.exact import arithmetic
+from tests.harness.check import Check
+from tests.harness.diagnosis import explains
+from tests.harness.execute import Trace
+from tests.harness.judge import judge
+
+
+def _trace(check: Check, shape: tuple[int, ...]) -> tuple[Program, Trace] | None:
+    """A training pass over x of `shape` from loaded statistics; None where its rank or tracking is unsupported."""
+    __tracebackhide__ = True
+    state = inputs.everything(3)
+    if "affine" in check.subject.unsupported:
+        state = inputs.statistics(3)
+    affine = "affine" not in check.subject.unsupported
+    steps: tuple[Step, ...] = (load(**state), forward(inputs.values(shape, 1), "y", "running_mean", "running_var"))
+    program = Program(check.config(ndim=len(shape), affine=affine), steps).cast(check.subject.dtype, check.subject.param_dtype)
+    trace = check.executed(program)
+    if check.missing(program):
+        if len(shape) == 4:
+            check.unsupported(program, trace)
+        return None
+    return program, trace
+
+
+def _left_sane(check: Check, shape: tuple[int, ...]) -> None:
+    """Refused, or y is of the shape of x and the bias wherever there is a value, and the statistics are finite."""
+    __tracebackhide__ = True
+    found = _trace(check, shape)
+    if found is None:
+        return
+    program, trace = found
+    if trace.broken:
+        check.fail(str(trace.broken), program)
+    seen = trace.seen[-1]
+    if seen.raised:
+        check.require(True, "")
+        return
+    if seen.misfit:
+        check.fail(seen.misfit, program)
+    for name in ("running_mean", "running_var"):
+        value = seen.after[name]
+        sane = value is not None and bool(np.isfinite(value.astype(np.float64)).all())
+        check.require(sane, f"what       {name} after {seen.step.describe()}\ngot        {value}\nshould be  finite, or the call refused", program)
+    point = check.subject.declared.but(single_value=SingleValue.BIAS_OUTPUT)
+    with arithmetic():
+        output = next(comparison for comparison in judge(trace, point).comparisons if comparison.name == "y")
+    check.require(output.worst <= 1, f"what       y for x of shape {shape}\ngot        {output.observed}\nshould be  the bias", program)
+
+
+@pytest.mark.requirement("BN-EDGE-ONE-VALUE")
+def test_one_value_per_channel(check: Check) -> None:
+    """Training on one value per channel is refused, or gives the bias and leaves the statistics finite."""
+    _left_sane(check, (1, 3))
+    _left_sane(check, (1, 3, 1, 1))
+
+
+@pytest.mark.requirement("BN-EDGE-ONE-VALUE-POLICY")
+def test_one_value_policy(check: Check) -> None:
+    """Which of the defensible things it does with one value per channel is noted."""
+    found = _trace(check, (1, 3, 1, 1))
+    if found is not None:
+        check.policy("single_value", [str(value) for value in SingleValue], lambda point: explains(found[1], point), found[0])
+
+
+@pytest.mark.requirement("BN-EDGE-ONE-VALUE-EVAL")
+@pytest.mark.cases
+def test_one_value_in_evaluation(check: Check) -> None:
+    """Evaluation takes one value per channel like any other input."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-EMPTY")
+def test_empty_batch(check: Check) -> None:
+    """Training on an empty batch is refused, or gives an empty output and leaves the statistics finite."""
+    _left_sane(check, (0, 3))
+    _left_sane(check, (0, 3, 2, 4))
+    _left_sane(check, (2, 3, 0, 4))
+
+
+@pytest.mark.requirement("BN-EDGE-EMPTY-POLICY")
+def test_empty_batch_policy(check: Check) -> None:
+    """Which of the defensible things it does with an empty batch is noted."""
+    found = _trace(check, (0, 3, 2, 4))
+    if found is not None:
+        check.policy("empty_batch", [str(value) for value in EmptyBatch], lambda point: explains(found[1], point), found[0])
+
+
+@pytest.mark.requirement("BN-EDGE-CONSTANT")
+@pytest.mark.cases
+def test_constant_channel(check: Check) -> None:
+    """A constant channel gives the bias, finite statistics and finite gradients."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-NAN")
+@pytest.mark.cases
+def test_nan_and_infinity(check: Check) -> None:
+    """NaN and infinity stay in their channel, and show there, in the output, the statistics and the gradients."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-HUGE")
+@pytest.mark.cases
+def test_huge_values(check: Check) -> None:
+    """Huge values whose result is representable give that result."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-TINY")
+@pytest.mark.cases
+def test_tiny_values(check: Check) -> None:
+    """Values far below the square root of epsilon give a small output, not noise and not zero."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-WEIGHT-ZERO")
+@pytest.mark.cases
+def test_zero_weight(check: Check) -> None:
+    """A weight of 0 gives the bias, a zero gradient for x and the usual one for the weight."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-SIZE")
+@pytest.mark.cases
+def test_sizes(check: Check) -> None:
+    """Batches past the sizes of blocks and grids run and agree."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-EDGE-DEFAULT")
+@pytest.mark.cases
+def test_exactly_default_parameters(check: Check) -> None:
+    """With parameters and statistics of exactly 1, 0, 0 and 1 everything holds as with any others."""
+    check.run()

@@ -1,0 +1,51 @@
+"""Conformance: the affine, track_running_stats and momentum None."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness import defaults
+from tests.harness.check import Check
+
+
+@pytest.mark.requirement("BN-FLAG-AFFINE-INIT")
+@pytest.mark.cases
+def test_initial_parameters(check: Check) -> None:
+    """The weight starts at 1 and the bias at 0."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-FLAG-AFFINE-OFF")
+@pytest.mark.cases
+def test_affine_off(check: Check) -> None:
+    """Without affine there are no parameters, and the normalised value is the output."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-FLAG-TRACK-OFF")
+@pytest.mark.cases
+def test_tracking_off(check: Check) -> None:
+    """Without tracking there are no buffers, before or after training."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-FLAG-TRACK-OFF-EVAL")
+@pytest.mark.cases
+def test_evaluation_without_tracking(check: Check) -> None:
+    """Without tracking evaluation uses the statistics of its batch."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-FLAG-TABLE")
+@pytest.mark.cases
+def test_truth_table(check: Check) -> None:
+    """Every combination of the flags does in each mode what its flags say."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-FLAG-DEFAULTS")
+@pytest.mark.once
+def test_defaults(check: Check) -> None:
+    """The defaults for epsilon and momentum are measured and noted; frameworks choose them differently."""
+    layer = check.call(lambda: check.subject.build_default(3))
+    check.note(defaults.describe(check, layer))

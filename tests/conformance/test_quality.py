@@ -1,0 +1,47 @@
+"""Conformance: numerical quality on ill-conditioned and large input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.harness.check import Check
+
+
+@pytest.mark.requirement("BN-NUM-FINITE")
+@pytest.mark.cases
+def test_finite(check: Check) -> None:
+    """Finite input never gives NaN, infinity or a negative variance, however large the mean is beside the deviation."""
+    trace = check.unjudged()
+    for seen in trace.seen:
+        for name, value in {**seen.values, "running_var": seen.after["running_var"]}.items():
+            if value is None:
+                continue
+            numbers = value.astype(np.float64)
+            finite = bool(np.isfinite(numbers).all())
+            text = f"what       {name} after {seen.step.describe()}\ngot        {value.reshape(-1)[~np.isfinite(numbers.reshape(-1))][:3]}\nshould be  finite"
+            check.require(finite, text, trace.program)
+            if name == "running_var":
+                least = float(numbers.min())
+                check.require(least >= 0, f"what       running_var\ngot        {least}\nshould be  not negative", trace.program)
+
+
+@pytest.mark.requirement("BN-NUM-STABLE")
+@pytest.mark.cases
+def test_stable_variance(check: Check) -> None:
+    """The error grows with the first power of the condition number, as that of two-pass and updating algorithms does."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-NUM-STABLE-GRAD")
+@pytest.mark.cases
+def test_stable_gradients(check: Check) -> None:
+    """The error of the gradients grows with the first power of the condition number."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-NUM-LARGE-N")
+@pytest.mark.cases
+def test_large_batches(check: Check) -> None:
+    """The error does not grow in proportion to the number of values."""
+    check.run()

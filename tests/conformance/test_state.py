@@ -1,0 +1,127 @@
+"""Conformance: nothing but what should change changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cases import inputs
+from cases.program import LAYOUTS, STATE, Program, Step, backward, forward, load
+from spec.formats import numpy_dtype
+from tests.harness.check import Check
+from tests.harness.guard import Guarded
+
+
+def _program(check: Check, rank: int, layout: str = "contiguous") -> Program:
+    """Every kind of call that the implementation has, in a configuration that it has."""
+    lacking = set(check.subject.unsupported)
+    affine, tracked = "affine" not in lacking, "track_running_stats" not in lacking
+    x, g = inputs.values(inputs.SHAPES[rank], 1), inputs.upstream(inputs.SHAPES[rank])
+    state = (inputs.parameters(3) if affine else {}) | (inputs.statistics(3) if tracked else {})
+    steps: list[Step] = [load(**state)] if state else []
+    steps += [forward(x, layout=layout), forward(x, training=False, layout=layout)]
+    if "backward" not in lacking:
+        steps += [backward(x, g, layout=layout, grad_layout=layout), backward(x, g, training=False, layout=layout)]
+    program = Program(check.config(ndim=rank, affine=affine, track_running_stats=tracked), tuple(steps))
+    return program.cast(check.subject.dtype, check.subject.param_dtype)
+
+
+def _rank(check: Check) -> int:
+    return 4 if "rank_4" not in check.subject.unsupported else 2
+
+
+@pytest.mark.requirement("BN-STATE-INPUT")
+def test_inputs_are_left_alone(check: Check) -> None:
+    """x, the upstream gradient and loaded arrays are bit for bit the same after every call, however they lie in memory."""
+    for layout in LAYOUTS if not check.subject.slow else ("contiguous",):
+        if layout == "expanded_batch":
+            continue
+        program = _program(check, _rank(check), layout)
+        trace = check.executed(program)
+        if check.missing(program):
+            check.unsupported(program, trace)
+        if trace.refused:
+            broken = trace.broken or next(seen.raised for seen in trace.seen if seen.raised)
+            check.fail(str(broken), program, "crashed")
+        check.require(True, "")
+
+
+@pytest.mark.requirement("BN-STATE-PARAMS")
+def test_parameters_are_left_alone(check: Check) -> None:
+    """Forward and backward passes leave weight and bias bit for bit as they were."""
+    program = _program(check, _rank(check))
+    config = program.config
+    trace = check.executed(program)
+    if check.missing(program):
+        check.unsupported(program, trace)
+    if not config.affine:
+        affine = replace(program, config=replace(config, affine=True))
+        check.unsupported(affine, check.executed(affine))
+    for number, seen in enumerate(trace.seen):
+        if seen.step.op == "load":
+            continue
+        for name in ("weight", "bias"):
+            before, after = seen.before[name], seen.after[name]
+            same = before is not None and after is not None and before.tobytes() == after.tobytes()
+            text = f"what       {name} after call {number + 1}, {seen.step.describe()}\ngot        {after}\nshould be  {before}"
+            check.require(same, text, program)
+
+
+@pytest.mark.requirement("BN-STATE-ALIAS")
+def test_nothing_is_shared(check: Check) -> None:
+    """Arrays that shared storage when loaded stay independent, and a result stays as it is when the next call comes."""
+    program = _program(check, _rank(check))
+    config = program.config
+    layer = check.layer(config)
+    numbers = np.array([1.5, 0.5, 2.0], numpy_dtype(config.param_dtype))
+    names = [name for name in STATE if check.call(layer.state)[name] is not None and name != "num_batches_tracked"]
+    if names:
+        check.call(lambda: layer.layer.load({name: numbers for name in names}))
+    x = inputs.values(inputs.SHAPES[config.ndim], 2).astype(numpy_dtype(config.dtype))
+    first = check.call(lambda: layer.forward(x, training=True))
+    kept = first.tobytes()
+    y = check.call(lambda: layer.forward(x * 2, training=True))
+    check.require(first.tobytes() == kept, "what       y of the first call, after a second call\ngot        other numbers\nshould be  as it was")
+    shared = np.shares_memory(first, x) or np.shares_memory(first, y)
+    check.require(not shared, "what       the memory of y\ngot        shared with x or with the next y\nshould be  its own")
+    if "weight" in names:
+        after = check.call(layer.state)
+        for name in ("weight", "bias"):
+            same = after[name] is not None and np.array_equal(after[name], [1.5, 0.5, 2.0])
+            check.require(same, f"what       {name}, loaded from the array that the running statistics were loaded from\ngot        {after[name]}\nshould be  [1.5, 0.5, 2.0]")
+    check.require(bool((numbers == [1.5, 0.5, 2.0]).all()), f"what       the array that was loaded, after training\ngot        {numbers}\nshould be  [1.5, 0.5, 2.0]")
+
+
+@pytest.mark.requirement("BN-STATE-REPEAT")
+@pytest.mark.cases
+def test_calls_repeat(check: Check) -> None:
+    """A call that is repeated gives the same answer, and a layer may be called twice before a backward pass."""
+    check.run()
+
+
+@pytest.mark.requirement("BN-STATE-INSTANCES")
+def test_instances_are_independent(check: Check) -> None:
+    """Two layers that were built alike share nothing."""
+    program = _program(check, _rank(check))
+    one, other = check.layer(program.config), check.layer(program.config)
+    before = check.call(other.state)
+    for step in program.steps:
+        _call(check, one, step)
+    after = check.call(other.state)
+    for name in STATE:
+        left, right = before[name], after[name]
+        same = left is None and right is None or left is not None and right is not None and left.tobytes() == right.tobytes()
+        check.require(same, f"what       {name} of a second layer, after the first was used\ngot        {right}\nshould be  {left}", program)
+
+
+def _call(check: Check, layer: Guarded, step: Step) -> None:
+    __tracebackhide__ = True
+    x, g = step.x, step.grad_output
+    if step.op == "load":
+        check.call(lambda: layer.load({name: value for name, value in step.state.items()}))
+    elif g is not None and x is not None:
+        check.call(lambda: layer.backward(x, g, training=step.training))
+    elif x is not None:
+        check.call(lambda: layer.forward(x, training=step.training))

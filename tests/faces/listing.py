@@ -1,0 +1,79 @@
+"""`bnconform list`: backends, whether each can run here and if not why, their devices; requirements; errata."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from backends import registry
+from backends.registry import BackendError
+from cases.golden import errata
+from spec.catalogue import requirements
+from tests.harness.selection import adapter
+
+
+def listing(arguments: Sequence[str]) -> int:
+    """Print what there is; 0, or 2 for an option that does not exist."""
+    parser = argparse.ArgumentParser(prog="bnconform list", add_help=False)
+    parser.add_argument("--requirements", action="store_true")
+    parser.add_argument("--errata", action="store_true")
+    known, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        print(f"bnconform: list does not take {unknown[0]!r}; it takes --requirements and --errata", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    if not known.requirements and not known.errata:
+        _backends(console)
+    if known.requirements or not known.errata:
+        _requirements(console)
+    if known.errata:
+        _errata(console)
+    return 0
+
+
+def _backends(console: Console) -> None:
+    table = Table(title="Backends", title_justify="left", box=None, pad_edge=False)
+    for column in ("name", "here", "declared deviations"):
+        table.add_column(column)
+    for name in [*registry.BUILTIN, *registry.offered()]:
+        entry = registry.BUILTIN.get(name)
+        reason = registry.missing(entry) if entry else ""
+        try:
+            backend = None if reason else adapter(name)
+        except BackendError as problem:
+            backend, reason = None, str(problem)
+        if backend is None:
+            table.add_row(name, f"no: {reason}", "")
+            continue
+        deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
+        table.add_row(name, ", ".join(backend.devices()), deviations)
+    console.print(table)
+    console.print()
+
+
+def _requirements(console: Console) -> None:
+    table = Table(title="Requirements (bnconform explain ID tells more)", title_justify="left", box=None, pad_edge=False)
+    for column in ("id", "level", "title"):
+        table.add_column(column)
+    chapter = ""
+    for rule in requirements().values():
+        if rule.chapter != chapter:
+            chapter = rule.chapter
+            table.add_row(f"[bold]{chapter}[/]", "", "")
+        table.add_row(rule.id, rule.level, rule.title)
+    console.print(table)
+
+
+def _errata(console: Console) -> None:
+    console.print("[bold]Errata of the source documents[/]")
+    for erratum in errata():
+        console.print()
+        console.print(f"{erratum.document}, {erratum.place}", markup=False)
+        console.print(f"  printed: {erratum.printed}", markup=False)
+        console.print(f"  right:   {erratum.right}", markup=False)
+        why = ", ".join(f"{k} = {v}" for k, v in erratum.behaviour.differences().items()) if erratum.behaviour else erratum.word
+        console.print(f"  because: {why}", markup=False)

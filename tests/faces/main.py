@@ -1,0 +1,110 @@
+"""The command `bnconform`: without a verb it runs the suite, which is pytest; the verbs are beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds spec, cases, backends, report, tests and conftest.py, in a clone and installed alike."""
+
+USAGE = """\
+usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|should|may]
+                 [--json PATH] [--cases DIR] [-n N] [PYTEST OPTIONS]
+       bnconform list [--requirements] [--errata]
+       bnconform explain REQUIREMENT
+       bnconform replay CASE.json --backend B [--device D]
+
+Does an implementation of Batch Normalization do what it must do, and if not, what does it do instead?
+
+Without a verb the suite runs and prints a matrix of verdicts.
+  --backend B   what to judge; may be repeated (default: numpy)
+                  a name that `bnconform list` shows, such as torch.nn
+                  all            every backend of this package that can run here
+                  FILE.py:CLASS  an adapter in a file
+                  MODULE:CLASS   an adapter in an installed module
+  --device D    a device such as cpu or cuda:0; may be repeated (default: all that the backend has)
+  --dtype T     float64, float32, float16 or bfloat16; may be repeated (default: all)
+  --level L     must (default), should or may: a violation up to this level fails the run
+  --json PATH   write the result to a file
+  --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
+  -n N          run in N processes
+  --version     print the version
+Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
+
+exit status: 0 no violation at the level asked for; 1 a violation or a crash of a backend;
+             2 the request could not be carried out
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0, 1 or 2)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    if given and given[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if given and given[0] == "--version":
+        from tests.harness.summary import version
+
+        print(f"bnconform {version('bnconform') or '(a clone)'}")
+        return 0
+    if not given or given[0].startswith("-"):
+        return run(given)
+    verb, *rest = given
+    if any(word in ("-h", "--help") for word in rest):
+        print(USAGE, end="")
+        return 0
+    if verb == "list":
+        from tests.faces.listing import listing
+
+        return listing(rest)
+    if verb == "explain":
+        return _explain(rest)
+    if verb == "replay":
+        from tests.faces.replay import replay
+
+        return replay(rest)
+    return refuse(f"unknown command {verb!r}; the commands are list, explain and replay, and `bnconform --backend B` runs the suite")
+
+
+def refuse(text: str) -> int:
+    """Say in one line why the request cannot be carried out; the exit status for that."""
+    print(f"bnconform: {text}", file=sys.stderr)
+    return 2
+
+
+def run(given: list[str]) -> int:
+    """Run the suite through pytest, with no configuration of the user's repository."""
+    import pytest
+
+    # A worker process of pytest-xdist finds our packages, and not the user's, by this path.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    own = [
+        "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "no:cacheprovider", "-q", "--no-header",
+        "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
+    ]  # fmt: skip
+    status = int(pytest.main([*own, *given]))
+    return status if status in (0, 1) else 2
+
+
+def _explain(rest: list[str]) -> int:
+    from rich.console import Console
+
+    from tests.faces.explain import explain
+
+    if len(rest) != 1:
+        return refuse("explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all")
+    console = Console()
+    try:
+        print(explain(rest[0], width=min(console.width, 100), colour=console.is_terminal), end="")
+    except ValueError as problem:
+        return refuse(str(problem))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""`bnconform replay CASE.json --backend B`: one failing case again, alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.registry import BackendError
+from cases import casefile
+from cases.program import Probe
+from spec.catalogue import requirement
+from tests.harness.check import Check, Unsupported, Violation
+from tests.harness.guard import AdapterError
+from tests.harness.selection import subjects
+
+
+def replay(arguments: Sequence[str]) -> int:
+    """Run the case; 0 where it conforms or deviates as declared, 1 where it does not, 2 where it cannot be run."""
+    parser = argparse.ArgumentParser(prog="bnconform replay", add_help=False)
+    parser.add_argument("case", nargs="?")
+    parser.add_argument("--backend", default="numpy")
+    parser.add_argument("--device")
+    known, unknown = parser.parse_known_args(list(arguments))
+    try:
+        if unknown or not known.case:
+            what = f"does not take {unknown[0]!r}" if unknown else "needs a case file"
+            raise casefile.CaseError(f"replay {what}; give bnconform replay CASE.json --backend B [--device D]")
+        identifier, name, program, quality = casefile.read(Path(known.case))
+        rule = requirement(identifier)
+        subject = subjects((known.backend,), (known.device,) if known.device else (), (program.config.dtype,))[0]
+    except (casefile.CaseError, BackendError, ValueError) as problem:
+        print(f"bnconform: {problem}", file=sys.stderr)
+        return 2
+    check = Check(subject, rule, Probe(identifier, name, program, quality))
+    try:
+        check.program(program, quality, name)
+    except Violation as violation:
+        print(violation)
+        return 1
+    except AdapterError as problem:
+        print(f"bnconform: {problem}", file=sys.stderr)
+        return 1
+    except Unsupported as reason:
+        print(f"unsupported by {subject.label}: {reason}")
+        return 0
+    outcome = check.outcomes[-1]
+    share = "" if outcome.bound_share is None else f", {outcome.bound_share:.3g} of the bound"
+    print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
+    if outcome.message:
+        print(outcome.message)
+    return 0

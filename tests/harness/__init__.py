@@ -1,0 +1,1 @@
+"""What the conformance tests run on: guarded layers, execution, judgement, diagnosis, verdicts, messages."""

@@ -1,0 +1,348 @@
+"""One check: the object that a conformance test is given, and the verdict that it comes to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cases import casefile
+from cases.program import Probe, Program
+from cases.relations import Relation
+from spec.behaviour import SPECIFIED, Behaviour
+from spec.catalogue import Requirement, requirement
+from spec.config import Config
+
+from . import messages
+from .diagnosis import diagnose, explains
+from .execute import Trace
+from .guard import AdapterError, Guarded, Misfit, Raised
+from .judge import Judgement, judge
+from .outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
+from .relate import related
+from .subject import Subject
+
+
+class Violation(Exception):
+    """A failed check; its text is the whole message, and pytest shows it without a traceback."""
+
+
+class Unsupported(Exception):
+    """The implementation does not have what the check needs, says so, and was seen to refuse it."""
+
+
+@dataclass
+class Check:
+    """One requirement, one subject, and a probe or relation where the test is over one.
+
+    The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
+    recorded anything is untrusted.
+    """
+
+    subject: Subject
+    requirement: Requirement
+    case: Probe | Relation | None = None
+    folder: Path | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    # -- what a test calls ---------------------------------------------------------------------------------------
+
+    def run(self) -> Trace | None:
+        """Judge the check's own probe or relation."""
+        __tracebackhide__ = True
+        if isinstance(self.case, Relation):
+            self.relation(self.case)
+            return None
+        assert self.case is not None
+        return self.program(self.case.at(self.subject.dtype, self.subject.param_dtype), self.case.quality, self.case.name)
+
+    def program(self, program: Program, quality: str = "", name: str = "case") -> Trace:
+        """Run a program and record the verdict on everything that it observes."""
+        __tracebackhide__ = True
+        trace = self.executed(program)
+        if self.missing(program):
+            self.unsupported(program, trace)
+        self.judged(trace, quality, name)
+        return trace
+
+    def unjudged(self) -> Trace:
+        """Run the check's own probe; every call must answer, and what it answers is for the test to judge."""
+        __tracebackhide__ = True
+        assert isinstance(self.case, Probe)
+        program = self.case.at(self.subject.dtype, self.subject.param_dtype)
+        trace = self.executed(program)
+        if self.missing(program):
+            self.unsupported(program, trace)
+        for problem in [trace.broken, *(seen.raised for seen in trace.seen)]:
+            if problem is not None:
+                self.fail(str(problem), program, VIOLATES if isinstance(problem, Misfit) else CRASHED)
+        for seen in trace.seen:
+            if seen.misfit:
+                self.fail(seen.misfit, program)
+        return trace
+
+    def executed(self, program: Program) -> Trace:
+        """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once."""
+        __tracebackhide__ = True
+        trace = self.subject.run(program)
+        for line in trace.mutated[:1]:
+            self._record_other("BN-STATE-INPUT", line, program)
+        return trace
+
+    def require(self, holds: bool, lines: str, program: Program | None = None) -> None:
+        """Record one fact that is not a number: it holds, or the check fails with `lines` as its message."""
+        __tracebackhide__ = True
+        if holds:
+            self._add(self._outcome(CONFORMS, checks=1))
+        else:
+            self.fail(lines, program)
+
+    def fail(self, lines: str, program: Program | None = None, verdict: str = VIOLATES) -> NoReturn:
+        """Record a violation that no number describes."""
+        __tracebackhide__ = True
+        call = program.describe() if program else ""
+        self._raise(self._outcome(verdict, checks=1), [f"  {line}" for line in lines.splitlines()], call, None)
+
+    def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
+        """Record that something lay within its bound."""
+        outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
+        if deviates:
+            outcome.diagnosis = [{"coordinate": c, "value": v} for c, v in self.subject.backend.deviations.items()]
+            outcome.headline = outcome.message = "as declared"
+        self._add(outcome)
+
+    def fact(self, coordinate: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program) -> None:
+        """Record a fact that one coordinate decides: `due` is what each of its values would have shown.
+
+        Raises Violation, naming the value that explains it, where it is neither the specified nor the declared one.
+        """
+        __tracebackhide__ = True
+        declared = self.subject.declared
+        outcome = self._outcome(CONFORMS, checks=1)
+        differs = due(declared) != due(SPECIFIED)
+        if differs and got == due(declared):
+            outcome.needed.append(coordinate)
+            outcome.verdict = DEVIATES
+            outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.backend.deviations[coordinate]}]
+            outcome.headline = outcome.message = f"as declared: {coordinate} = {self.subject.backend.deviations[coordinate]}"
+        elif differs:
+            outcome.contradicted.append(coordinate)
+        if outcome.verdict == DEVIATES or got == due(SPECIFIED):
+            self._add(outcome)
+            return
+        outcome.verdict = VIOLATES
+        points = [point for name, _, point in SPECIFIED.neighbours() if name == coordinate and due(point) == got]
+        outcome.diagnosis = [{"coordinate": coordinate, "value": point.differences()[coordinate]} for point in points]
+        lines = [f"  what       {what}", f"  got        {got}", f"  should be  {due(SPECIFIED)}"]
+        if points:
+            lines.append(f"  diagnosis  {coordinate} = {outcome.diagnosis[0]['value']} explains it")
+        self._raise(outcome, lines, program.describe(), None)
+
+    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool], program: Program) -> None:
+        """Record which value of a coordinate that is left open explains what was seen; it never fails."""
+        declared = self.subject.declared
+        shown = [value for value in values if holds(declared.but(**{coordinate: value}))]
+        outcome = self._outcome(CONFORMS, checks=1)
+        outcome.headline = outcome.message = f"{coordinate} = {' or '.join(shown) or 'none of the known policies'}"
+        if coordinate in self.subject.backend.deviations:
+            (outcome.needed if self.subject.backend.deviations[coordinate] in shown else outcome.contradicted).append(coordinate)
+        self._add(outcome)
+
+    def note(self, text: str) -> None:
+        """Record what was measured where the requirement leaves it open."""
+        self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
+
+    def config(self, **changes: Any) -> Config:
+        """A configuration in the subject's dtype."""
+        return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})
+
+    def layer(self, config: Config) -> Guarded:
+        """A new layer; the check fails where there is none."""
+        __tracebackhide__ = True
+        return self.call(lambda: self.subject.build(config))
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call the implementation where it must answer; raising is a crash, a wrong kind a violation."""
+        __tracebackhide__ = True
+        try:
+            return function()
+        except Raised as error:
+            self.fail(str(error), verdict=CRASHED)
+        except (Misfit, AdapterError) as problem:
+            self.fail(str(problem))
+
+    # -- verdicts ------------------------------------------------------------------------------------------------
+
+    def missing(self, program: Program) -> list[str]:
+        """The features that the program or the requirement needs and the implementation says it lacks."""
+        wanted = set(program.config.features())
+        if any(step.op == "backward" for step in program.steps):
+            wanted.add("backward")
+        return sorted(wanted & set(self.subject.unsupported))
+
+    def unsupported(self, program: Program, trace: Trace) -> NoReturn:
+        """Record that a declared lack was seen, or fail because the implementation answers all the same."""
+        __tracebackhide__ = True
+        lacking = self.missing(program)
+        if not trace.refused:
+            self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: remove the declaration", program)
+        self.unsupported_feature(*lacking)
+
+    def unsupported_feature(self, *lacking: str) -> NoReturn:
+        """Record that what the check needs is declared unsupported; the caller has seen it refused."""
+        __tracebackhide__ = True
+        reason = "; ".join(f"{feature}: {self.subject.unsupported[feature]}" for feature in lacking)
+        outcome = self._outcome(UNSUPPORTED, headline=reason, message=reason)
+        self._add(outcome)
+        raise Unsupported(reason)
+
+    def judged(self, trace: Trace, quality: str, name: str) -> Judgement:
+        """Record the verdict on a trace."""
+        __tracebackhide__ = True
+        found = judge(trace, SPECIFIED, quality)
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
+        outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
+        declared = self.subject.declared
+        if declared != SPECIFIED:
+            self._declared(outcome, trace, quality, found)
+        if found.holds:
+            if not found.checks:
+                outcome.verdict = UNTRUSTED
+                outcome.headline = outcome.message = "nothing could be compared"
+            self._add(outcome)
+            return found
+        if declared != SPECIFIED and explains(trace, declared, quality):
+            outcome.verdict = DEVIATES
+            outcome.bound_share = judge(trace, declared, quality).share
+            chosen = outcome.needed or list(self.subject.backend.deviations)
+            outcome.diagnosis = [{"coordinate": c, "value": self.subject.backend.deviations[c]} for c in chosen]
+            words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
+            outcome.headline = outcome.message = f"as declared: {words}"
+            self._add(outcome)
+            return found
+        outcome.verdict = CRASHED if found.crashed else VIOLATES
+        self._raise_judged(outcome, trace, quality, name, found)
+
+    def _declared(self, outcome: Outcome, trace: Trace, quality: str, found: Judgement) -> None:
+        """Which declared coordinates this trace bears out, and which it refutes."""
+        declared, deviations = self.subject.declared, self.subject.backend.deviations
+        whole = judge(trace, declared, quality).holds
+        for coordinate in deviations:
+            default = str(getattr(SPECIFIED, coordinate))
+            without = judge(trace, declared.but(**{coordinate: default}), quality).holds
+            alone = judge(trace, SPECIFIED.but(**{coordinate: deviations[coordinate]}), quality).holds
+            if whole and not without:
+                outcome.needed.append(coordinate)
+            elif not whole and (without or (found.holds and not alone)):
+                outcome.contradicted.append(coordinate)
+
+    def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
+        __tracebackhide__ = True
+        subject = self.subject
+        base = subject.declared
+        searched = self.requirement.id not in subject.searched
+        points: list[Behaviour] = []
+        if not found.crashed:
+            if searched:
+                points = diagnose(trace, quality, base, subject.explanations)
+                subject.searched.add(self.requirement.id)
+            else:
+                points = [point for point in subject.explanations if explains(trace, point, quality)]
+                searched = bool(points)
+        for point in points:
+            if point not in subject.explanations:
+                subject.explanations.append(point)
+        for point in points:
+            for coordinate, value in point.differences(base).items():
+                outcome.diagnosis.append({"coordinate": coordinate, "value": value})
+        lines = [f"  what       {what} (call {step + 1})" for step, what in found.problems[:3]]
+        worst = found.worst
+        if worst is not None and worst.worst > 1:
+            lines += messages.comparison_lines(trace.program, worst)
+        if not found.crashed:
+            lines.append(f"  diagnosis  {messages.explanation(found, outcome.diagnosis, searched)}")
+        self._raise(outcome, lines, trace.program.describe(), self._save(trace.program, quality, name))
+
+    def relation(self, relation: Relation) -> None:
+        """Run the two programs of a relation and compare their results with each other."""
+        __tracebackhide__ = True
+        subject = self.subject
+        programs = relation.at(subject.dtype, subject.param_dtype)
+        traces = [self.executed(program) for program in programs]
+        for program, trace in zip(programs, traces, strict=True):
+            if self.missing(program):
+                self.unsupported(program, trace)
+        found = related(relation, traces, SPECIFIED)
+        if not found.holds and subject.declared != SPECIFIED and related(relation, traces, subject.declared).holds:
+            deviations = [{"coordinate": c, "value": v} for c, v in subject.backend.deviations.items()]
+            self._add(self._outcome(DEVIATES, checks=found.checks, diagnosis=deviations, headline="as declared", message="as declared"))
+            return
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
+        if found.holds:
+            if not found.checks:
+                outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, *["nothing could be compared"] * 2
+            self._add(outcome)
+            return
+        outcome.verdict = CRASHED if found.crashed else VIOLATES
+        lines = [f"  what       {what}" for _, what in found.problems[:3]]
+        if found.worst is not None and found.worst.worst > 1:
+            lines += messages.comparison_lines(programs[1], found.worst)
+        lines.append(f"  relation   {relation.statement}")
+        call = f"(1) {programs[0].describe()} (2) {programs[1].describe()}"
+        self._raise(outcome, lines, call, None)
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def _outcome(self, verdict: str, **values: Any) -> Outcome:
+        subject = self.subject
+        return Outcome(
+            subject.name, subject.device, subject.dtype, self.requirement.id, self.requirement.level, verdict, **values
+        )  # fmt: skip
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def _record_other(self, identifier: str, line: str, program: Program) -> NoReturn:
+        __tracebackhide__ = True
+        mine, self.requirement = self.requirement, requirement(identifier)
+        if mine.id != identifier:
+            line = f"{line} (seen while checking {mine.id})"
+        self.fail(line, program)
+
+    def _raise(self, outcome: Outcome, lines: Iterable[str], call: str, case: Path | None) -> NoReturn:
+        __tracebackhide__ = True
+        subject = self.subject
+        replay = messages.replay_law(subject.key, subject.device, subject.dtype, self.requirement.id)
+        if case is not None:
+            outcome.case = str(case)
+            replay = messages.replay_case(str(case), subject.key, subject.device)
+        outcome.message = messages.message(self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay)
+        outcome.headline = self.requirement.title
+        self._add(outcome)
+        raise Violation(outcome.message)
+
+    def _save(self, program: Program, quality: str, name: str) -> Path | None:
+        """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
+        size = sum(step.x.size for step in program.steps if step.x is not None)
+        if self.folder is None or size > LARGEST_CASE:
+            return None
+        subject = self.subject
+        words = f"{subject.label}-{self.requirement.id}-{name}"
+        digest = hashlib.sha256(f"{subject.key} {words}".encode()).hexdigest()[:6]
+        safe = "".join(character if character.isalnum() or character in "+.-_" else "-" for character in words)
+        path = self.folder / f"{safe}-{digest}.json"
+        try:
+            casefile.write(path, self.requirement.id, name, program, quality)
+        except OSError:
+            return None
+        return path
+
+
+LARGEST_CASE = 200_000
+"""Elements up to which a failing case is written to a file."""
+
+
+def _verb(verdict: str) -> str:
+    return {VIOLATES: "violated", CRASHED: "not answered"}.get(verdict, verdict)

@@ -1,0 +1,282 @@
+"""The judgement: a trace against the oracle at one point of the behaviour space, within the derived bounds.
+
+Each step is judged from the state that the implementation itself showed before it, so that a fault is found where it
+is made and is not carried into what follows. What an implementation does not show (how many batches it has seen) is
+carried by the oracle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cases.program import Array, Program, Step
+from spec import oracle
+from spec.behaviour import Behaviour
+from spec.bounds import Allowance, ForwardErrors, allowance, running_errors
+from spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
+from spec.formats import ulp
+from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
+
+from .execute import Seen, State, Trace
+from .guard import Misfit
+
+STATISTICS = ("running_mean", "running_var")
+PARAMETERS = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One observed array against the exact one.
+
+    Attributes:
+        observed, exact, bound: arrays of one shape; `share` is |observed - exact| / bound, element by element
+            (infinite where a finite value was due and another came).
+    """
+
+    step: int
+    name: str
+    observed: Array
+    exact: Exact
+    bound: Floats
+    share: Floats
+
+    @property
+    def worst(self) -> float:
+        """The largest share of the bound; 1 is the limit."""
+        return float(self.share.max()) if self.share.size else 0.0
+
+    @property
+    def index(self) -> tuple[int, ...]:
+        """Where the worst element is."""
+        return tuple(int(i) for i in np.unravel_index(int(self.share.argmax()), self.share.shape))
+
+    def ulps(self) -> float:
+        """How far the worst element is off, in units in the last place of the observed dtype."""
+        if not self.share.size:
+            return 0.0
+        at = self.index
+        got, due = float(self.observed[at]), float(floats(self.exact[at]))
+        if not (np.isfinite(got) and np.isfinite(due)):
+            return 0.0 if got == due or (np.isnan(got) and np.isnan(due)) else float("inf")
+        with arithmetic():
+            off = float(abs(exact(got) - self.exact[at]))
+        if self.observed.dtype.kind == "i":
+            return off
+        return off / float(ulp(np.asarray(due), str(self.observed.dtype)))
+
+
+@dataclass
+class Judgement:
+    """A trace as seen from one point of the space.
+
+    Attributes:
+        comparisons: every array compared, within its bound or not.
+        problems: (step, what) where something else than a number was wrong; `crashed` if the implementation raised.
+    """
+
+    behaviour: Behaviour
+    comparisons: list[Comparison] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    refusals: int = 0
+    crashed: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything observed lies within its bound at this point."""
+        return not self.problems and all(comparison.worst <= 1 for comparison in self.comparisons)
+
+    @property
+    def checks(self) -> int:
+        """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
+        return self.refusals + sum(int(np.isfinite(c.bound).sum()) for c in self.comparisons)
+
+    @property
+    def share(self) -> float:
+        """The largest share of a bound."""
+        return max((comparison.worst for comparison in self.comparisons), default=0.0)
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison that is furthest off."""
+        return max(self.comparisons, key=lambda comparison: comparison.worst, default=None)
+
+
+def judge(trace: Trace, behaviour: Behaviour, quality: str = "") -> Judgement:
+    """Judge every observation that the trace's program asks for at the given point of the space."""
+    verdict = Judgement(behaviour)
+    program = trace.program
+    if trace.broken is not None and not trace.seen:
+        verdict.problems.append((-1, str(trace.broken)))
+        verdict.crashed = not isinstance(trace.broken, Misfit)
+        return verdict
+    with arithmetic(), np.errstate(all="ignore"):
+        allow = allowance(program.config, behaviour, quality=quality)
+        carried = oracle.initial_state(program.config, behaviour)
+        for number, seen in enumerate(trace.seen):
+            carried = _judge_step(verdict, number, seen, program, carried, allow)
+    if trace.broken is not None:
+        verdict.problems.append((len(trace.seen) - 1, str(trace.broken)))
+        verdict.crashed = verdict.crashed or not isinstance(trace.broken, Misfit)
+    return verdict
+
+
+def _judge_step(
+    verdict: Judgement, number: int, seen: Seen, program: Program, carried: oracle.State, allow: Allowance
+) -> oracle.State:
+    step, config, behaviour = seen.step, program.config, verdict.behaviour
+    if seen.misfit:
+        verdict.problems.append((number, seen.misfit))
+        return carried
+    if step.op in ("build", "load"):
+        if seen.raised:
+            verdict.problems.append((number, str(seen.raised)))
+            verdict.crashed = True
+            return carried
+        after = carried if step.op == "build" else _loaded(carried, step)
+        for name in step.observe:
+            _state(verdict, number, name, seen.after, after, None)
+        return after
+    assert step.x is not None
+    before = _shown(carried, seen.before)
+    x = exact(step.x)
+    if step.op == "forward":
+        record = oracle.forward(config, behaviour, before, x, training=step.training)
+    else:
+        assert step.grad_output is not None
+        gradients = oracle.backward(config, behaviour, before, x, exact(step.grad_output), training=step.training)
+        record = gradients.forward
+    if record.refused or seen.raised:
+        if record.refused and seen.raised:
+            verdict.refusals += 1
+        elif seen.raised:
+            verdict.problems.append((number, str(seen.raised)))
+            verdict.crashed = True
+        else:
+            verdict.problems.append((number, f"answered where it should have refused: {record.refused}"))
+        return before
+    if step.op == "backward":
+        _gradients(verdict, number, seen, gradients, allow)
+        after = _after_backward(before, record.state, seen)
+    else:
+        after = record.state
+        if "y" in step.observe:
+            bound = ForwardErrors(record, allow).output if x.size else np.zeros(x.shape)
+            _compare(verdict, number, "y", seen.values["y"], record.y, bound, allow.output.largest)
+    state_names = step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}
+    if state_names:
+        bounds: dict[str, Floats] = {}
+        if before.running_mean is not None and after is record.state:
+            bounds = dict(zip(STATISTICS, running_errors(config, behaviour, before, record, allow), strict=True))
+        bounds["running_var:finite"] = bounds.get("running_var", np.zeros(config.num_features))
+        for name in sorted(state_names):
+            _state(verdict, number, name, seen.after, after, bounds.get(name), allow.statistics.largest)
+    return after
+
+
+def _shown(carried: oracle.State, state: State) -> oracle.State:
+    """The state to judge from: what the layer shows, and what it does not show as the oracle carries it."""
+    shown: dict[str, Any] = {}
+    for name in (*STATISTICS, *PARAMETERS):
+        value = state[name]
+        if value is not None and getattr(carried, name) is not None:
+            shown[name] = exact(value)
+    if state["num_batches_tracked"] is None:
+        shown["num_batches_tracked"] = None
+    return replace(carried, **shown)
+
+
+def _loaded(carried: oracle.State, step: Step) -> oracle.State:
+    changes: dict[str, Any] = {}
+    for name, value in step.state.items():
+        if getattr(carried, name) is not None:
+            changes[name] = int(value) if name == "num_batches_tracked" else exact(value)
+    return replace(carried, **changes)
+
+
+def _after_backward(before: oracle.State, moved: oracle.State, seen: Seen) -> oracle.State:
+    """Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did."""
+    changed = any(
+        _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
+    )
+    return moved if changed else before
+
+
+def _bytes(value: Array | None) -> bytes | None:
+    return None if value is None else value.tobytes()
+
+
+def _gradients(verdict: Judgement, number: int, seen: Seen, record: oracle.Backward, allow: Allowance) -> None:
+    empty = record.forward.x.size == 0
+    for name, due, bound in (
+        ("grad_x", record.grad_x, input_gradient),
+        ("grad_weight", record.grad_weight, weight_gradient),
+        ("grad_bias", record.grad_bias, bias_gradient),
+    ):
+        if name not in seen.step.observe:
+            continue
+        got = seen.values[name]
+        if due is None:
+            if got is not None:
+                verdict.problems.append((number, f"{name} is an array; it should be None, as there is no such parameter"))
+            else:
+                verdict.refusals += 1
+            continue
+        largest = allow.output.largest if name == "grad_x" else allow.statistics.largest
+        width = np.zeros(due.shape) if empty else bound(record, allow)
+        _compare(verdict, number, name, got, due, width, largest)
+
+
+def _state(
+    verdict: Judgement, number: int, name: str, shown: State, due: oracle.State, bound: Floats | None, largest: float = np.inf
+) -> None:
+    """Compare one part of the state; `bound` None means that it was stored, not computed, and must be exactly that."""
+    part, _, only = name.partition(":")
+    expected, got = getattr(due, part), shown[part]
+    if name == "num_batches_tracked":
+        if got is None:
+            return
+        expected = None if expected is None else exact(expected)
+    if expected is None:
+        if got is not None:
+            verdict.problems.append((number, f"{name} is an array; it should be None, as this layer has none"))
+        else:
+            verdict.refusals += 1
+        return
+    bound = np.zeros(expected.shape) if bound is None else bound
+    if only and got is not None:
+        agree = np.isfinite(got.astype(np.float64)) == is_finite(expected)
+        share = np.where(agree, 0.0, np.inf)
+        verdict.comparisons.append(Comparison(number, name, got, expected, bound, share))
+        return
+    _compare(verdict, number, part, got, expected, bound, largest)
+
+
+def _compare(
+    verdict: Judgement, number: int, name: str, got: Array | None, due: Exact, bound: Floats, largest: float
+) -> None:
+    if got is None:
+        verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.shape}"))
+        return
+    verdict.comparisons.append(Comparison(number, name, got, due, bound, shares(got, due, bound, largest)))
+
+
+def shares(got: Array, due: Exact, bound: Floats, largest: float = np.inf) -> Floats:
+    """|got - due| / bound, element by element.
+
+    Where the exact result is not finite the observed one must not be either (which of NaN and the infinities depends
+    on the order of operations). Where the exact result may round beyond the format's largest number, infinity of the
+    right sign is right.
+    """
+    observed = exact(got)
+    finite, due_finite = is_finite(observed), is_finite(due)
+    off = floats(abs(np.where(finite & due_finite, observed - due, exact(0.0))))
+    with np.errstate(all="ignore"):
+        share = np.where(off == 0, 0.0, np.where(np.isposinf(bound), 0.0, off / bound))
+        value = floats(due)
+        overflows = (np.abs(value) + bound >= largest) & np.isinf(floats(observed)) & (np.sign(value) == np.sign(floats(observed)))
+    share = np.where(due_finite & ~finite & ~overflows, np.inf, share)
+    share = np.where(~due_finite & finite, np.inf, share)
+    return np.asarray(np.where(np.isnan(share), np.inf, share), np.float64)

@@ -1,0 +1,75 @@
+"""The text of a failure: what, got, should be, how far, the call, the requirement, its source, how to replay it."""
+
+from __future__ import annotations
+
+import shlex
+
+import numpy as np
+
+from cases.program import Program
+from spec.catalogue import Requirement
+from spec.exact import floats
+
+from .diagnosis import narrow
+from .judge import Comparison, Judgement
+
+
+def number(value: float) -> str:
+    """A count or ratio in three significant digits."""
+    return f"{value:.3g}"
+
+
+def quantity(program: Program, comparison: Comparison) -> str:
+    """Which number of which call, in words."""
+    call = "build" if comparison.step < 0 else program.steps[comparison.step].describe()
+    return f"{comparison.name}{list(comparison.index)} after call {comparison.step + 1}, {call}"
+
+
+def comparison_lines(program: Program, comparison: Comparison) -> list[str]:
+    """What, got, should be and off by, for the worst element of a comparison."""
+    at = comparison.index
+    due = comparison.exact[at]
+    ulps = comparison.ulps()
+    off = "finite and not" if not np.isfinite(comparison.worst) and not np.isfinite(ulps) else f"{number(ulps)} ulp"
+    bound = float(comparison.bound[at])
+    return [
+        f"  what       {quantity(program, comparison)}",
+        f"  got        {float(comparison.observed[at])!r} ({comparison.observed.dtype})",
+        f"  should be  {float(floats(due))!r}, to within {number(bound)}",
+        f"  off by     {off}, {number(comparison.worst)} times the bound",
+    ]
+
+
+def explanation(judgement: Judgement, diagnosis: list[dict[str, str]], searched: bool) -> str:
+    """The diagnosis in one line."""
+    if diagnosis:
+        words = " or ".join(f"{entry['coordinate']} = {entry['value']}" for entry in diagnosis)
+        return f"{words} explains everything that this case observes"
+    found = narrow(judgement)
+    reason = "no single decision explains it" if searched else "not searched (see the other cases of this requirement)"
+    return f"{reason}; {found}" if found else reason
+
+
+def sources(requirement: Requirement) -> str:
+    """Where the requirement comes from, in one line."""
+    return "; ".join(f"{source.document}, {source.place}" for source in requirement.sources)
+
+
+def message(requirement: Requirement, label: str, verdict: str, lines: list[str], call: str, replay: str) -> str:
+    """The whole text of an outcome."""
+    head = f"{requirement.id} ({requirement.level}) {verdict} by {label}: {requirement.title}"
+    tail = [f"  the call   {call}"] if call else []
+    tail += [f"  source     {sources(requirement)}", f"  replay     {replay}"]
+    return "\n".join([head, *lines, *tail])
+
+
+def replay_case(path: str, key: str, device: str) -> str:
+    """The command that runs one case file again."""
+    device_option = "" if device == "cpu" else f" --device {shlex.quote(device)}"
+    return f"bnconform replay {shlex.quote(path)} --backend {shlex.quote(key)}{device_option}"
+
+
+def replay_law(key: str, device: str, dtype: str, requirement: str) -> str:
+    """The command that runs the checks of one requirement again."""
+    device_option = "" if device == "cpu" else f" --device {shlex.quote(device)}"
+    return f"bnconform --backend {shlex.quote(key)}{device_option} --dtype {dtype} --level may -k {requirement}-"

@@ -1,0 +1,48 @@
+"""The outcome of one check, as it travels from the process that ran it to the one that reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CONFORMS, DEVIATES, VIOLATES = "conforms", "deviates", "violates"
+UNSUPPORTED, CRASHED, UNTRUSTED = "unsupported", "crashed", "untrusted"
+
+
+@dataclass
+class Outcome:
+    """One check of one requirement on one backend, device and dtype.
+
+    Attributes:
+        verdict: one of the six words above.
+        checks: how many elements and refusals were compared.
+        bound_share: the largest error over its bound, or None where nothing was measured against a bound.
+        ulp: the same error in units in the last place.
+        diagnosis: coordinates that explain a verdict other than conforms.
+        headline: one line; message: all of it.
+        case: the path of the case file, or None.
+        needed, contradicted: declared coordinates that this check bears out, or that it refutes.
+        calls, seconds: the implementation's own calls.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    requirement: str
+    level: str
+    verdict: str
+    checks: int = 0
+    bound_share: float | None = None
+    ulp: float | None = None
+    diagnosis: list[dict[str, str]] = field(default_factory=list)
+    headline: str = ""
+    message: str = ""
+    case: str | None = None
+    needed: list[str] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
+    calls: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return asdict(self)

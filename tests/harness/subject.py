@@ -1,0 +1,128 @@
+"""A subject: one implementation on one device in one dtype, as the suite runs against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from backends.registry import BackendError
+from cases.program import Program
+from spec.behaviour import SPECIFIED, Behaviour
+from spec.config import Config
+from spec.formats import parameter_dtype
+
+from .execute import Trace, execute
+from .guard import AdapterError, Clock, Guarded, Raised
+
+BACKEND_METHODS = ("devices", "build", "build_default")
+
+
+@dataclass
+class Subject:
+    """One column of the matrix.
+
+    Attributes:
+        key: what --backend was given, and what a replay command needs. backend: the adapter.
+        explanations: points that explained an earlier violation; tried first on the next.
+        searched: requirements whose violations have been searched for an explanation already.
+    """
+
+    key: str
+    backend: Any
+    device: str
+    dtype: str
+    clock: Clock = field(default_factory=Clock)
+    explanations: list[Behaviour] = field(default_factory=list)
+    searched: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The implementation's name."""
+        return str(self.backend.name)
+
+    @property
+    def label(self) -> str:
+        """The words of a test's id."""
+        return f"{self.name}:{self.device}-{self.dtype}"
+
+    @property
+    def param_dtype(self) -> str:
+        """The dtype of parameters and statistics that goes with the subject's dtype."""
+        return parameter_dtype(self.dtype)
+
+    @cached_property
+    def declared(self) -> Behaviour:
+        """The point that the adapter declares."""
+        return SPECIFIED.but(**dict(self.backend.deviations))
+
+    @property
+    def unsupported(self) -> dict[str, str]:
+        """Feature -> the reason why the implementation does not have it."""
+        return dict(self.backend.unsupported)
+
+    @property
+    def slow(self) -> bool:
+        """Whether each new configuration or shape costs seconds, so that each check takes its first case only."""
+        return bool(getattr(self.backend, "slow_to_start", False))
+
+    def build(self, config: Config) -> Guarded:
+        """A layer; Raised where the implementation refuses, AdapterError where it is no layer."""
+        try:
+            layer = self.clock.run(lambda: self.backend.build(config, self.device))
+        except (Exception, SystemExit) as error:
+            raise Raised("build", error) from error
+        return Guarded(layer, config, self.clock)
+
+    def build_default(self, num_features: int) -> Guarded:
+        """A layer with the implementation's own defaults, for float32 input of rank 4."""
+        try:
+            layer = self.clock.run(lambda: self.backend.build_default(num_features, self.device))
+        except (Exception, SystemExit) as error:
+            raise Raised("build_default", error) from error
+        return Guarded(layer, Config(num_features), self.clock)
+
+    def run(self, program: Program) -> Trace:
+        """Execute a program on a new layer."""
+        return execute(lambda: self.build(program.config), program)
+
+
+def check_adapter(backend: Any, given: str) -> None:
+    """Raise BackendError, saying what to change, where an adapter lacks a part of its contract."""
+    where = f"the backend {given}"
+    if not isinstance(getattr(backend, "name", None), str) or not backend.name:
+        raise BackendError(f"{where} has no name; give its class a string `name`")
+    for method in BACKEND_METHODS:
+        if not callable(getattr(backend, method, None)):
+            raise BackendError(f"{where} has no method {method}(); add it (see backends/__init__.py for the contract)")
+    for mapping in ("deviations", "unsupported"):
+        value = getattr(backend, mapping, None)
+        if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, str) and v for k, v in value.items()):
+            raise BackendError(f"{where} has no dict `{mapping}` of words to words; write `{mapping} = {{}}` where there is none")
+    try:
+        SPECIFIED.but(**backend.deviations)
+    except ValueError as problem:
+        raise BackendError(f"{where} declares a deviation that does not exist: {problem}") from None
+    unknown = sorted(set(backend.unsupported) - FEATURES)
+    if unknown:
+        raise BackendError(f"{where} declares unknown unsupported features {unknown}; the features are {', '.join(sorted(FEATURES))}")
+    try:
+        devices = backend.devices()
+    except Exception as error:
+        raise BackendError(f"{where} cannot list its devices: {type(error).__name__}: {error}") from error
+    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(device, str) for device in devices):
+        raise BackendError(f"{where} lists {devices!r} as its devices; return a list of names such as ['cpu']")
+    try:
+        Guarded(backend.build(Config(), devices[0]), Config(), Clock())
+    except AdapterError as problem:
+        raise BackendError(f"{where}: {problem}") from None
+    except Exception:
+        return  # The framework raised: that is for the suite to judge, case by case.
+
+
+FEATURES = frozenset(
+    {"backward", "affine", "affine_off", "track_running_stats", "track_running_stats_off", "momentum_none"}
+    | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
+    | {"float64", "float32", "float16", "bfloat16"}
+)
+"""What an adapter may declare unsupported."""

@@ -1,0 +1,101 @@
+"""What becomes of the outcomes at the end of a run: declarations that were never borne out, rows, the environment."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from report.result import Difference, Environment, Result, Row, Usage, merge
+from spec.catalogue import fixing
+
+from .outcome import VIOLATES, Outcome
+from .subject import Subject
+
+PACKAGES = (
+    "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
+    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime",
+)  # fmt: skip
+"""The packages whose versions a result names, where they are installed."""
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
+    """An outcome for each declared coordinate that no check bore out, or that some check refuted.
+
+    Args:
+        whole: whether every check ran; without that, a declaration may simply not have been asked about.
+    """
+    found = []
+    seen: set[str] = set()
+    for subject in subjects:
+        if subject.name in seen:
+            continue
+        seen.add(subject.name)
+        mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
+        for coordinate, value in subject.backend.deviations.items():
+            needed = any(coordinate in outcome.needed for outcome in mine)
+            contradicted = next((outcome for outcome in mine if coordinate in outcome.contradicted), None)
+            if contradicted is None and (needed or not whole or not mine):
+                continue
+            rule = fixing(coordinate)
+            text = f"declares {coordinate} = {value}, "
+            if contradicted is not None:
+                text += f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"
+            else:
+                text += "but nothing that was measured needs it: remove the declaration"
+            at = contradicted or mine[0]
+            found.append(
+                Outcome(subject.name, at.device, at.dtype, rule.id, rule.level, VIOLATES, headline=text, message=f"{rule.id} {subject.name} {text}")
+            )
+    return found
+
+
+def row(outcome: Outcome) -> Row:
+    """The outcome as a row of the result."""
+    return Row(
+        outcome.backend, outcome.device, outcome.dtype, outcome.requirement, outcome.level, outcome.verdict,
+        checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
+        diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
+        message=outcome.message, case=outcome.case,
+    )  # fmt: skip
+
+
+def result(outcomes: Sequence[Outcome], subjects: Iterable[Subject], started: datetime, seconds: float) -> Result:
+    """The result of a run."""
+    used: dict[str, Usage] = {}
+    for outcome in outcomes:
+        before = used.get(outcome.backend, Usage(0, 0.0))
+        used[outcome.backend] = Usage(before.calls + outcome.calls, before.seconds + outcome.seconds)
+    devices: Mapping[str, str] = {subject.device: device_name(subject) for subject in subjects}
+    versions = {package: found for package in PACKAGES if (found := version(package)) is not None}
+    environment = Environment(
+        python=platform.python_version(), platform=platform.platform(), bnconform=versions.get("bnconform", "a clone"),
+        packages=versions, devices=devices, started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
+    )  # fmt: skip
+    return Result(environment, merge(row(outcome) for outcome in outcomes))
+
+
+def device_name(subject: Subject) -> str:
+    """What a device is, as far as it can be said without the framework: its processor, or what the adapter says."""
+    describe = getattr(subject.backend, "describe_device", None)
+    if callable(describe):
+        try:
+            return str(describe(subject.device))
+        except Exception:
+            return subject.device
+    return platform.processor() or platform.machine() if subject.device == "cpu" else subject.device
+
+
+def from_properties(properties: Iterable[tuple[str, Any]]) -> list[Outcome]:
+    """The outcomes that a test's report carries."""
+    return [Outcome(**value) for name, value in properties if name == "bnconform"]
