@@ -27,9 +27,10 @@ class FunctionalLayer(TorchLayer):
         """One forward pass, tensor to tensor."""
         from torch.nn.functional import batch_norm
 
-        kept = self.kept
-        mean, variance, weight, bias = (kept.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
-        return batch_norm(x, mean, variance, weight, bias, training=training or mean is None, **self.options)
+        given: dict[str, Any] = {
+            name: self.kept.get(name) for name in ("running_mean", "running_var", "weight", "bias")
+        }
+        return batch_norm(x, **given, training=training or given["running_mean"] is None, **self.options)
 
     def tensors(self) -> dict[str, Any]:
         """What there is of buffers and parameters."""

@@ -5,7 +5,7 @@ Programs are plain data, so that a failing one can be written to a file and repl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -169,6 +169,30 @@ class Program:
             for step in self.steps
         )
         return Program(replace(self.config, dtype=dtype, param_dtype=param_dtype), steps)
+
+    def without(self, unsupported: Container[str]) -> Program:
+        """The same program for an implementation without affine, tracking or gradients, as far as it can be asked.
+
+        What does not exist is neither loaded nor observed, and backward steps are left out. The program may then
+        observe nothing.
+        """
+        affine = self.config.affine and "affine" not in unsupported
+        tracked = self.config.track_running_stats and "track_running_stats" not in unsupported
+        gone = set() if affine == self.config.affine else {"weight", "bias", "grad_weight", "grad_bias"}
+        if tracked != self.config.track_running_stats:
+            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked"}
+        steps = []
+        for step in self.steps:
+            state = {name: value for name, value in step.state.items() if name not in gone}
+            if step.op == "backward" and "backward" in unsupported or step.op == "load" and step.state and not state:
+                continue
+            steps.append(replace(step, state=state, observe=step.observe - gone))
+        return Program(replace(self.config, affine=affine, track_running_stats=tracked), tuple(steps))
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """Everything that some step observes."""
+        return frozenset().union(*(step.observe for step in self.steps))
 
     def describe(self) -> str:
         """The configuration and the calls, for messages."""

@@ -11,9 +11,9 @@ from functools import lru_cache
 from cases.program import Probe
 from cases.relations import Relation
 
-from . import dtypes, edges, evaluation, flags, gradients, layout, quality, relations, running, training
+from . import documents, dtypes, edges, evaluation, flags, gradients, layout, quality, relations, running, training
 
-_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality)
+_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents)
 
 
 @lru_cache(maxsize=None)

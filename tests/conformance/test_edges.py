@@ -10,7 +10,6 @@ from cases.program import Program, Step, forward, load
 from spec.behaviour import EmptyBatch, SingleValue
 from spec.exact import arithmetic
 from tests.harness.check import Check
-from tests.harness.diagnosis import explains
 from tests.harness.execute import Trace
 from tests.harness.judge import judge
 
@@ -69,7 +68,7 @@ def test_one_value_policy(check: Check) -> None:
     """Which of the defensible things it does with one value per channel is noted."""
     found = _trace(check, (1, 3, 1, 1))
     if found is not None:
-        check.policy("single_value", [str(value) for value in SingleValue], lambda point: explains(found[1], point), found[0])
+        check.policy("single_value", [str(value) for value in SingleValue], lambda point: judge(found[1], point).holds)
 
 
 @pytest.mark.requirement("BN-EDGE-ONE-VALUE-EVAL")
@@ -92,7 +91,7 @@ def test_empty_batch_policy(check: Check) -> None:
     """Which of the defensible things it does with an empty batch is noted."""
     found = _trace(check, (0, 3, 2, 4))
     if found is not None:
-        check.policy("empty_batch", [str(value) for value in EmptyBatch], lambda point: explains(found[1], point), found[0])
+        check.policy("empty_batch", [str(value) for value in EmptyBatch], lambda point: judge(found[1], point).holds)
 
 
 @pytest.mark.requirement("BN-EDGE-CONSTANT")

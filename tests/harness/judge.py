@@ -91,7 +91,7 @@ class Judgement:
     @property
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
-        return self.refusals + sum(int(np.isfinite(c.bound).sum()) for c in self.comparisons)
+        return self.refusals + sum(int((np.isfinite(c.bound) | ~is_finite(c.exact)).sum()) for c in self.comparisons)
 
     @property
     def share(self) -> float:

@@ -27,6 +27,8 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
         for name, mapping in relation.maps:
             lefts = [comparison for comparison in first.comparisons if comparison.name == name]
             rights = [comparison for comparison in second.comparisons if comparison.name == name]
+            if not lefts and not rights and (found.refusals or name not in traces[1].program.observes):
+                continue  # refused on both sides, as is due at this point, or left out as unsupported
             if len(lefts) != len(rights) or not lefts:
                 found.problems.append((-1, f"{name} was seen {len(lefts)} times in the one run and {len(rights)} in the other"))
                 continue

@@ -132,7 +132,7 @@ def direct(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> 
 
 
 def divided(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
-    """w ((x - mean) / (1/f)) + b."""
+    """The division by 1/f written out: w ((x - mean) / (1/f)) + b."""
     return np.asarray(weight * ((x - mean) / (number(1, x) / factor)) + bias)
 
 
@@ -149,12 +149,12 @@ def convex(old: Array, batch: Array, momentum: float) -> Array:
 
 
 def incremental(old: Array, batch: Array, momentum: float) -> Array:
-    """old + a (batch - old)."""
+    """The increment form: old + a (batch - old)."""
     return np.asarray(old + number(momentum, old) * (batch - old))
 
 
 def decay_given(old: Array, batch: Array, momentum: float) -> Array:
-    """old - (old - batch)(1 - d), where d = 1 - a is what the layer was given."""
+    """The decay form: old - (old - batch)(1 - d), where d = 1 - a is what the layer was given."""
     decay = number(1 - momentum, old)
     return np.asarray(old - (old - batch) * (number(1, old) - decay))
 
@@ -163,7 +163,7 @@ Gradient = Callable[[Array, Array, Array, Array, Array, Sum], tuple[Array, Array
 
 
 def closed_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
-    """w f / n (n g - sum(g) - z sum(g z)), and sum(g z)."""
+    """The closed form: w f / n (n g - sum(g) - z sum(g z)), and sum(g z)."""
     n = number(len(x), x)
     z = (x - mean) * factor
     by_weight = add(g * z)
@@ -247,7 +247,14 @@ class Answer:
 
 
 def answer(
-    subject: Subject, x: Array, g: Array, state: dict[str, Array], eps: float, momentum: float, compute: Any, training: bool
+    subject: Subject,
+    x: Array,
+    g: Array,
+    state: dict[str, Array],
+    eps: float,
+    momentum: float,
+    compute: Any,
+    training: bool,
 ) -> Answer:
     """One forward and backward pass, every operation in the dtype `compute`, results in those of x and the state."""
     narrow = {name: value.astype(compute) for name, value in state.items()}

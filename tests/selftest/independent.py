@@ -1,7 +1,7 @@
-"""BatchNorm once more, value by value, in rational numbers and in 60 decimal digits: what the oracle is checked against.
+"""BatchNorm once more, value by value, in rational numbers and in 60 decimal digits: a second opinion on the oracle.
 
-Written from the words of `spec.behaviour` alone; it imports nothing of the oracle. x is a nested list seen through
-`cells`: a mapping from index to Fraction. Roots are taken by mpmath.
+Written from the words of `spec.behaviour` alone; it imports nothing of the oracle. x is seen
+through `cells`, a mapping from index to Fraction. Roots are taken by mpmath.
 """
 
 from __future__ import annotations

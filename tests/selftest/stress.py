@@ -128,7 +128,9 @@ def batches(dtype: str, narrow: bool, seed: int = 0) -> tuple[tuple[Batch, Due],
     eps = 1e-2 if narrow else 1e-5
     found: list[Batch] = []
 
-    def add(name: str, x: Array, momentum: float, *, training: bool = True, stable: bool = False, size: float = 1.0) -> None:
+    def add(
+        name: str, x: Array, momentum: float, *, training: bool = True, stable: bool = False, size: float = 1.0
+    ) -> None:
         # A few channels whose gradient is constant or zero, and one that stands alone.
         g = rng.standard_normal(x.shape)
         g[:, ::11], g[:, 1::23] = 0.5, 0.0

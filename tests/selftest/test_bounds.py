@@ -61,9 +61,7 @@ def test_right_numpy_arithmetic_stays_within_the_bounds(subject: Subject, dtype:
     def answers() -> Iterable[tuple[Batch, Due, Any]]:
         for batch, expected in batches(dtype, narrow):
             if subject.stable or not batch.stable:
-                got = answer(
-                    subject, batch.x, batch.g, batch.state, batch.eps, batch.momentum, compute, batch.training
-                )
+                got = answer(subject, batch.x, batch.g, batch.state, batch.eps, batch.momentum, compute, batch.training)
                 yield batch, expected, got
 
     with np.errstate(all="ignore"):
@@ -236,7 +234,7 @@ def _points() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize(("name", "value"), _points())
 @pytest.mark.parametrize("quality", ["", "stable"])
-def test_every_point_has_bounds_that_admit_correct_rounding(name: str, value: str, training: bool, quality: str) -> None:
+def test_every_point_has_bounds_that_admit_rounding(name: str, value: str, training: bool, quality: str) -> None:
     """The oracle's own answer, rounded once to float32, is within the bound at every neighbour, and none is NaN."""
     config = Config(num_features=3, ndim=3, eps=1e-3)
     point = SPECIFIED.but(**{name: value})

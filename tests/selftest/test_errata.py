@@ -328,6 +328,19 @@ def initial_statistics(erratum: Erratum) -> None:
     assert ((abs(output) < abs(x)) & (abs(x - output) < exact(0.00005))).all()
 
 
+def affine_off(erratum: Erratum) -> None:
+    """Without affine there are no parameters, in the oracle and in the layer that the document calls."""
+    torch = pytest.importorskip("torch")
+    _, x = document_input()
+    state = initial_state(Config(2, affine=False))
+    assert state.weight is None and state.bias is None
+    layer = torch.nn.BatchNorm2d(2, affine=False)
+    assert layer.weight is None and layer.bias is None
+    ones = with_parameters(exact(np.ones(2)), exact(np.zeros(2)))
+    bare = forward(Config(2, affine=False), SPECIFIED, state, x, training=True).y
+    assert largest(bare - forward(Config(2), SPECIFIED, ones, x, training=True).y) == 0
+
+
 RELATIONS: dict[str, Callable[[Erratum], None]] = {
     "000-undefined-name": undefined_name,
     "000-deviation-is-variance": deviation_is_variance,
@@ -341,6 +354,7 @@ RELATIONS: dict[str, Callable[[Erratum], None]] = {
     "003-scale-cancels": scale_cancels,
     "004-manual-standardization": manual_standardization,
     "004-initial-statistics": initial_statistics,
+    "004-affine-off": affine_off,
 }
 
 

@@ -14,11 +14,11 @@ import pytest
 
 from cases import golden
 from cases.golden import GoldenCase, GoldenError, Numbers
-from cases.intervals import carried, half_digit, initially
+from cases.intervals import carried, centres, half_digit, half_digits, initially
 from spec.behaviour import SPECIFIED, Behaviour
 from spec.catalogue import requirement
 from spec.config import Config
-from spec.exact import arithmetic, exact, floats
+from spec.exact import arithmetic, exact, floats, sqrt
 from spec.formats import DTYPES, parameter_dtype
 from spec.oracle import forward, initial_state
 
@@ -116,6 +116,24 @@ def test_two_units_in_the_last_digit_are_seen(name: str) -> None:
 
 def _as_whole(numbers: Numbers) -> Numbers:
     return Numbers(tuple(str(round(float(text) * 100)) for text in numbers.texts), numbers.shape)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_output_printed_without_its_input_is_standardised(channel: int) -> None:
+    """Document 004 prints one output and not its input: its mean is 0 and its deviation that of the biased variance.
+
+    sqrt(v / (v + eps)) is below 1, and divided by the unbiased variance it would be below sqrt(11/12). Half a digit
+    moves the mean by at most that, and the deviation too (see cases.intervals).
+    """
+    [erratum] = [erratum for erratum in golden.errata() if erratum.id == "manual-standardization"]
+    layer = erratum.numbers["layer"]
+    with arithmetic():
+        values = centres(layer.texts).reshape(layer.shape)[:, channel]
+        half = half_digits(layer.texts)[0]
+        mean = values.sum() / 12
+        assert abs(mean) <= half
+        deviation = sqrt(((values - mean) ** 2).sum() / 12)
+        assert sqrt(exact(11) / 12) + half < deviation < 1 + half
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def drawn(result: Result, width: int = 100, encoding: str = "utf-8", **console: 
     """What `render` prints on a console of that width."""
     buffer = io.BytesIO()
     with io.TextIOWrapper(buffer, encoding=encoding) as stream:
-        render(result, TITLES, CHAPTERS, Console(file=stream, width=width, **console))
+        # An empty environment, so that NO_COLOR and the like where the tests run do not matter.
+        render(result, TITLES, CHAPTERS, Console(file=stream, width=width, _environ={}, **console))
         stream.flush()
         return buffer.getvalue().decode(encoding)
 
@@ -65,6 +66,13 @@ class TestMatrix:
         words = " ".join(line for line in lines if line.startswith("BN-RUN-VAR ")).split()
         marks = [word for word in words if word in LETTERS.values()]
         assert sorted(marks) == sorted(LETTERS[entry.verdict] for entry in rows)
+
+    def test_backend_wider_than_the_console_is_split(self) -> None:
+        """More dtypes than fit in a line go on in a table below, and every one is there."""
+        dtypes = [f"float8_e{number}m{7 - number}" for number in range(8)]
+        lines = drawn(run(*(row(dtype=dtype) for dtype in dtypes)), width=60).splitlines()
+        assert [word for line in lines for word in line.split() if word.startswith("float8")] == dtypes
+        assert "".join(line for line in lines if line.startswith("BN-RUN-VAR")).count("+") == len(dtypes)
 
     def test_cell_stands_under_its_header(self) -> None:
         """A verdict stands in the column of its backend, device and dtype."""

@@ -85,6 +85,16 @@ class TestFile:
         assert path.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
+    def test_readers_never_see_half_a_file(self, tmp_path: Path) -> None:
+        """Whoever has the old file open goes on reading the old result, whole."""
+        path = tmp_path / "r.json"
+        report.write(path, FULL)
+        before = path.read_bytes()
+        with path.open("rb") as reader:
+            report.write(path, run(row()))
+            assert reader.read() == before
+        assert path.read_bytes() != before
+
     def test_write_follows_a_link(self, tmp_path: Path) -> None:
         """A symbolic link stays a link, and its target gets the result."""
         (tmp_path / "link.json").symlink_to(tmp_path / "r.json")
@@ -235,6 +245,12 @@ class TestMerge:
         """Checks are summed; share and ulp are the largest of any check, measured or not."""
         (merged,) = merge([row(checks=2, bound_share=0.5), row(bound_share=0.75, ulp=1.0), row(checks=0, ulp=3.0)])
         assert (merged.checks, merged.bound_share, merged.ulp) == (3, 0.75, 3.0)
+
+    @pytest.mark.parametrize("shares", [(2.0, 7.0, None), (7.0, None, 2.0), (None, 2.0, 7.0)], ids=str)
+    def test_worst_share_speaks(self, shares: tuple[float | None, ...]) -> None:
+        """Among equal verdicts the one that is furthest off gives the message."""
+        (merged,) = merge([row("violates", bound_share=share, message=f"off by {share}") for share in shares])
+        assert merged.message == "off by 7.0"
 
     def test_nothing_measured_stays_unmeasured(self) -> None:
         """Without a measured share there is none."""

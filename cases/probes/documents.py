@@ -1,0 +1,34 @@
+"""The golden cases as probes: what the source documents compute, one probe for each requirement that a case illustrates.
+
+That the oracle reproduces every printed number is shown by the self-tests; a subject within its bound of the oracle
+therefore reproduces it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cases import golden
+from cases.program import OBSERVABLES, Probe
+
+DTYPES = ("float64", "float32")
+"""The documents print four decimals, more than half precision holds."""
+
+
+def probes() -> Iterator[Probe]:
+    """Each case observes, for one requirement, what the document prints that illustrates it."""
+    for case in golden.cases():
+        program = case.program()
+        shown = {e.requirement for step in case.steps for e in step.expect if e.observable in OBSERVABLES}
+        for requirement in sorted(shown):
+            steps = tuple(
+                replace(
+                    call,
+                    observe=frozenset(
+                        e.observable for e in step.expect if e.requirement == requirement and e.observable in OBSERVABLES
+                    ),
+                )
+                for step, call in zip(case.steps, program.steps, strict=True)
+            )
+            yield Probe(requirement, f"document-{case.name}", replace(program, steps=steps), dtypes=DTYPES)
