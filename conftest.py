@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -44,7 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
     config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
     config.stash[COLLECTED] = []
-    if hasattr(config, "workerinput") or config.option.help or getattr(config.option, "version", False):
+    if hasattr(config, "workerinput"):
+        # Several processes share the cores: without this each starts as many threads as there are, and they spin.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        return
+    if config.option.help or getattr(config.option, "version", False):
         return
     try:
         requirements()

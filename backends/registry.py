@@ -76,7 +76,9 @@ def load(given: str) -> Any:
     place, colon, attribute = given.rpartition(":")
     if not colon or not place:
         known = ", ".join([*BUILTIN, *points])
-        raise BackendError(f"unknown backend {given!r}; the known ones are {known}; or give FILE.py:CLASS or MODULE:CLASS")
+        raise BackendError(
+            f"unknown backend {given!r}; the known ones are {known}; or give FILE.py:CLASS or MODULE:CLASS"
+        )
     module = _import_file(Path(place), given) if place.endswith(".py") or "/" in place else _import(place, given)
     if not hasattr(module, attribute):
         raise BackendError(f"{place} has no {attribute}; it defines {', '.join(_classes(module)) or 'no class'}")
@@ -118,11 +120,15 @@ def _instance(found: Any, given: str) -> Any:
     try:
         return found()
     except Exception as error:
-        raise BackendError(f"the backend {given} cannot be made: {_say(error)}; its class takes no arguments") from error
+        raise BackendError(
+            f"the backend {given} cannot be made: {_say(error)}; its class takes no arguments"
+        ) from error
 
 
 def _classes(module: Any) -> list[str]:
-    return [name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__]
+    return [
+        name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__
+    ]
 
 
 def _say(error: BaseException) -> str:

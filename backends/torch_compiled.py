@@ -30,6 +30,8 @@ GRAPHS_KEPT = 128
 class NotCompiled(RuntimeError):
     """A pass did not go through compiled code."""
 
+    is_refusal = False
+
 
 @dataclass
 class Calls:

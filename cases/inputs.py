@@ -69,7 +69,10 @@ def parameters(channels: int, seed: int = 0) -> dict[str, Array]:
 def statistics(channels: int, seed: int = 0) -> dict[str, Array]:
     """A running mean and a running variance, far from 0 and 1."""
     generator = rng(6, seed, channels)
-    return {"running_mean": generator.normal(size=channels) * 1.2 + 0.3, "running_var": generator.uniform(0.15, 5.0, channels)}
+    return {
+        "running_mean": generator.normal(size=channels) * 1.2 + 0.3,
+        "running_var": generator.uniform(0.15, 5.0, channels),
+    }
 
 
 def everything(channels: int, seed: int = 0) -> dict[str, Array]:

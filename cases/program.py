@@ -121,7 +121,9 @@ class Step:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
         if self.op in ("forward", "backward") and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
-        if self.op == "backward" and (self.grad_output is None or self.x is None or self.grad_output.shape != self.x.shape):
+        if self.op == "backward" and (
+            self.grad_output is None or self.x is None or self.grad_output.shape != self.x.shape
+        ):
             raise ValueError("a backward step needs a grad_output of the shape of x")
 
     def describe(self) -> str:
@@ -157,7 +159,9 @@ class Program:
         target, parameters = numpy_dtype(dtype), numpy_dtype(param_dtype)
 
         def loaded(name: str, value: Array) -> Array:
-            return np.asarray(value, np.int64) if name == "num_batches_tracked" else np.asarray(value).astype(parameters)
+            return (
+                np.asarray(value, np.int64) if name == "num_batches_tracked" else np.asarray(value).astype(parameters)
+            )
 
         steps = tuple(
             replace(
@@ -171,10 +175,10 @@ class Program:
         return Program(replace(self.config, dtype=dtype, param_dtype=param_dtype), steps)
 
     def without(self, unsupported: Container[str]) -> Program:
-        """The same program for an implementation without affine, tracking or gradients, as far as it can be asked.
+        """The same program for an implementation that lacks something, as far as it can be asked.
 
-        What does not exist is neither loaded nor observed, and backward steps are left out. The program may then
-        observe nothing.
+        What does not exist (affine, tracking) is neither loaded nor observed, backward steps are left out, and where
+        rank 2 or 3 is missing, the values are given at rank 4. The program may then observe nothing.
         """
         affine = self.config.affine and "affine" not in unsupported
         tracked = self.config.track_running_stats and "track_running_stats" not in unsupported
@@ -187,7 +191,17 @@ class Program:
             if step.op == "backward" and "backward" in unsupported or step.op == "load" and step.state and not state:
                 continue
             steps.append(replace(step, state=state, observe=step.observe - gone))
-        return Program(replace(self.config, affine=affine, track_running_stats=tracked), tuple(steps))
+        program = Program(replace(self.config, affine=affine, track_running_stats=tracked), tuple(steps))
+        if program.config.ndim < 4 and f"rank_{program.config.ndim}" in unsupported and "rank_4" not in unsupported:
+            return program._at_rank_4()
+        return program
+
+    def _at_rank_4(self) -> Program:
+        def lifted(values: Array | None) -> Array | None:
+            return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
+
+        steps = tuple(replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output)) for step in self.steps)
+        return Program(replace(self.config, ndim=4), steps)
 
     @property
     def observes(self) -> frozenset[str]:
@@ -208,7 +222,12 @@ def forward(x: Any, *observe: str, training: bool = True, layout: str = "contigu
 
 
 def backward(
-    x: Any, grad_output: Any, *observe: str, training: bool = True, layout: str = "contiguous", grad_layout: str = "contiguous"
+    x: Any,
+    grad_output: Any,
+    *observe: str,
+    training: bool = True,
+    layout: str = "contiguous",
+    grad_layout: str = "contiguous",
 ) -> Step:
     """A backward step that observes the given quantities."""
     return Step(

@@ -43,7 +43,9 @@ def configs(unsupported: frozenset[str] = frozenset()) -> st.SearchStrategy[Conf
 
 
 @st.composite
-def programs(draw: Callable[[st.SearchStrategy[object]], object], unsupported: frozenset[str] = frozenset(), most: int = 6) -> Program:
+def programs(
+    draw: Callable[[st.SearchStrategy[object]], object], unsupported: frozenset[str] = frozenset(), most: int = 6
+) -> Program:
     """A configuration and up to `most` calls in any order, everything observed but the counter."""
     config = draw(configs(unsupported))
     assert isinstance(config, Config)

@@ -37,6 +37,8 @@ _STYLES = {
 }
 _LESSER_STYLE = "yellow"
 _FAILURES = ("crashed", "violates", "untrusted")
+_IN_FULL = 12
+"""Failures whose whole message is shown; one that fails everywhere fails for one reason, which these show."""
 _SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _OTHER = "Other"
 _GAP = 2
@@ -65,13 +67,6 @@ class _Group(NamedTuple):
     def width(self) -> int:
         name = max(cell_len(self.backend), cell_len(self.device))
         return max(self.cells_width, min(name, _NAME_WIDTH))
-
-
-class _Finding(NamedTuple):
-    """One entry of the list of what does not conform: a row, and the dtypes and devices that share it."""
-
-    row: Row
-    places: tuple[tuple[str, str], ...]
 
 
 def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str], console: Console) -> None:
@@ -118,7 +113,11 @@ class _Printer:
         padded.rstrip()
         self.console.print(padded, highlight=False, no_wrap=True, overflow="crop", crop=True)
 
-    def wrapped(self, text: Text, indent: int = 0) -> None:
+    def wrapped(self, text: Text, indent: int = 0, *, whole: bool = False) -> None:
+        """Print text over as many lines as it needs; `whole` leaves that to the terminal, for what is to be copied."""
+        if whole:
+            self.console.print(self._safe(Text(" " * indent) + text), highlight=False, soft_wrap=True)
+            return
         for part in self._safe(text).wrap(self.console, max(self.console.width - indent, 1)):
             self.line(part, indent)
 
@@ -149,7 +148,7 @@ def _label_width(rows: Iterable[Row], width: int) -> int:
 
 
 def _label(row: Row) -> str:
-    return row.requirement if row.level == "must" else f"{row.requirement} ({row.level})"
+    return row.requirement + _level(row)
 
 
 def _tables(rows: Iterable[Row], label_width: int, width: int) -> Iterator[list[_Group]]:
@@ -281,18 +280,23 @@ def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str
         return
     printer.line(Text())
     printer.line(Text(f"What does not conform ({len(found)} of {len(rows)} rows)", "bold"))
-    for finding in _gathered(found):
-        row = finding.row
-        where = "; ".join(
-            f"{device} {', '.join(sorted((dtype for _, dtype in pairs), key=dtype_order))}"
-            for device, pairs in groupby(sorted(finding.places), key=lambda pair: pair[0])
-        )
-        head = Text.assemble(mark(row), f" {row.verdict}  ", (row.requirement, "bold"))
-        head.append(f" ({row.level})" if row.level != "must" else "")
-        head.append(f"  {row.backend}  {where}")
+    for number, (row, alike) in enumerate(_gathered(found)):
+        head = Text.assemble(mark(row), f" {row.verdict}  ")
+        if row.verdict == "unsupported":
+            names = dict.fromkeys(f"{other.requirement}{_level(other)}" for other in alike)
+            head.append(f"{row.backend}  {', '.join(names)}")
+        else:
+            head.append_text(
+                Text.assemble((row.requirement, "bold"), f"{_level(row)}  {row.backend}  {_places(alike)}")
+            )
         printer.wrapped(head)
-        first = row.message.strip().splitlines()
-        printer.wrapped(Text(first[0] if first else titles.get(row.requirement, "")), indent=4)
+        lines = row.message.strip().splitlines() or [titles.get(row.requirement, "")]
+        if row.verdict in _FAILURES and len(lines) > 1 and number < _IN_FULL:
+            printer.wrapped(Text(titles.get(row.requirement, ""), "bold"), indent=4)
+            for line in lines[1:]:
+                printer.wrapped(Text(line.strip()), indent=4, whole=line.lstrip().startswith("replay"))
+            continue
+        printer.wrapped(Text(lines[0]), indent=4)
         if row.diagnosis:
             words = " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
             printer.wrapped(Text(f"explained by {words}", "cyan"), indent=4)
@@ -300,22 +304,35 @@ def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str
             printer.wrapped(Text(f"case: {row.case}"), indent=4)
 
 
-def _gathered(rows: Iterable[Row]) -> list[_Finding]:
-    """One entry for the dtypes and devices with the same explanation, or failing that the same first line.
+def _gathered(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
+    """The rows that one entry can speak for, each entry with the row that has the largest share of its bound.
 
-    The entry shows the row with the largest share of its bound.
+    That are the devices and dtypes of one requirement with the same explanation, or failing that the same first line
+    but for their own names in it; and all that is unsupported for the same reason.
     """
     entries: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        same = row.diagnosis or row.message.strip().splitlines()[:1]
-        entries.setdefault((row.verdict, row.backend, row.requirement, tuple(same)), []).append(row)
+        same = row.diagnosis or (_first_line(row).replace(row.device, "").replace(row.dtype, ""),)
+        requirement = "" if row.verdict == "unsupported" else row.requirement
+        entries.setdefault((row.verdict, row.backend, requirement, same), []).append(row)
     return [
-        _Finding(
-            max(entry, key=lambda row: -1.0 if row.bound_share is None else row.bound_share),
-            tuple((row.device, row.dtype) for row in entry),
-        )
+        (max(entry, key=lambda row: -1.0 if row.bound_share is None else row.bound_share), entry)
         for entry in entries.values()
     ]
+
+
+def _first_line(row: Row) -> str:
+    return next(iter(row.message.strip().splitlines()), "")
+
+
+def _level(row: Row) -> str:
+    return "" if row.level == "must" else f" ({row.level})"
+
+
+def _places(rows: Iterable[Row]) -> str:
+    pairs = sorted({(row.device, row.dtype) for row in rows}, key=lambda pair: (pair[0], dtype_order(pair[1])))
+    devices = groupby(pairs, key=lambda pair: pair[0])
+    return "; ".join(f"{device} {', '.join(dtype for _, dtype in members)}" for device, members in devices)
 
 
 def _summary(result: Result) -> Iterator[Text]:

@@ -159,7 +159,9 @@ def moments(x: Exact, axes: tuple[int, ...]) -> Moments:
     count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
     mean = total(x, axes) / count
     centred = x - mean
-    return Moments(axes, count, mean, total(centred * centred, axes), total(abs(x), axes) / count, total(x * x, axes) / count)
+    return Moments(
+        axes, count, mean, total(centred * centred, axes), total(abs(x), axes) / count, total(x * x, axes) / count
+    )
 
 
 def effective_epsilon(config: Config, behaviour: Behaviour) -> Exact:
@@ -240,7 +242,9 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
     if not refused:
         after = _counted(behaviour, state, after, training, updates)
 
-    mean, variance, mean_from_batch, variance_from_batch = _normalizing(config, behaviour, state, after, x, batch, training)
+    mean, variance, mean_from_batch, variance_from_batch = _normalizing(
+        config, behaviour, state, after, x, batch, training
+    )
     last_axis = behaviour.evaluation_broadcast is b.EvaluationBroadcast.LAST_AXIS
     if last_axis and not training and tracked and not mean_from_batch and not variance_from_batch:
         if x.shape[-1] != x.shape[1]:
@@ -391,7 +395,13 @@ def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch:
     else:
         # weight 0 or 1 leaves one term out, so that a NaN in it does not spread.
         mean = old_mean if weight == 0 else mean if weight == 1 else (1 - weight) * old_mean + weight * mean
-        variance = old_variance if weight == 0 else variance if weight == 1 else (1 - weight) * old_variance + weight * variance
+        variance = (
+            old_variance
+            if weight == 0
+            else variance
+            if weight == 1
+            else (1 - weight) * old_variance + weight * variance
+        )
     if x.shape[0] * int(np.prod(x.shape[2:], dtype=np.int64)) == 1:
         if behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT:
             variance = old_variance
@@ -438,7 +448,10 @@ def backward(
                 mean_from_batch=True, variance_from_batch=True,
             )  # fmt: skip
     mean, variance, factor = flowing.mean, flowing.variance, flowing.inverse_std
-    through_mean = through_mean and kind in (b.TrainingGradient.THROUGH_STATISTICS, b.TrainingGradient.THROUGH_MEAN_ONLY)
+    through_mean = through_mean and kind in (
+        b.TrainingGradient.THROUGH_STATISTICS,
+        b.TrainingGradient.THROUGH_MEAN_ONLY,
+    )
     through_variance = through_variance and kind in (
         b.TrainingGradient.THROUGH_STATISTICS,
         b.TrainingGradient.THROUGH_VARIANCE_ONLY,

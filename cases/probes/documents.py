@@ -26,7 +26,9 @@ def probes() -> Iterator[Probe]:
                 replace(
                     call,
                     observe=frozenset(
-                        e.observable for e in step.expect if e.requirement == requirement and e.observable in OBSERVABLES
+                        e.observable
+                        for e in step.expect
+                        if e.requirement == requirement and e.observable in OBSERVABLES
                     ),
                 )
                 for step, call in zip(case.steps, program.steps, strict=True)

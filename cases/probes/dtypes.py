@@ -17,7 +17,9 @@ def probes() -> Iterator[Probe]:
     """float16 input beyond the square root of its range, more values than it can count, statistics out of its range."""
     x = inputs.values((4, 3), 1, offset=0.1) * 150
     steps = (forward(x, "y", "running_mean", "running_var:finite"),)
-    yield Probe("BN-DTYPE-HALF-RANGE", "squares-beyond-65504", Program(Config(ndim=2, momentum=1.0), steps), "single", HALF)
+    yield Probe(
+        "BN-DTYPE-HALF-RANGE", "squares-beyond-65504", Program(Config(ndim=2, momentum=1.0), steps), "single", HALF
+    )
     x = inputs.values((4, 3), 2) * 3
     steps = (
         load(running_mean=np.zeros(3), running_var=np.array([1e5, 1e-8, 3e5])),
@@ -28,7 +30,13 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-DTYPE-HALF-RANGE", "update-out-of-range", Program(Config(ndim=2), steps), "single", HALF)
     x = inputs.values((70_001, 1), 3)
     steps = (forward(x, "y", "running_mean", "running_var:finite"),)
-    yield Probe("BN-DTYPE-HALF-RANGE", "70001-values", Program(Config(num_features=1, ndim=2, momentum=1.0), steps), "single", HALF)
+    yield Probe(
+        "BN-DTYPE-HALF-RANGE",
+        "70001-values",
+        Program(Config(num_features=1, ndim=2, momentum=1.0), steps),
+        "single",
+        HALF,
+    )
 
     shape = (6, 3, 5, 7)
     x, g = inputs.values(shape, 4), inputs.upstream(shape)
@@ -40,3 +48,6 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-DTYPE-HALF-SINGLE", "evaluation", program, "single", HALF)
     program = Program(Config(), (start, backward(x, g, "grad_x", "grad_weight", "grad_bias")))
     yield Probe("BN-DTYPE-HALF-SINGLE", "gradients", program, "single", HALF)
+    for layout in ("fortran", "channels_last", "every_other_element"):
+        steps = (start, backward(x, g, "grad_x", "grad_weight", "grad_bias", grad_layout=layout))
+        yield Probe("BN-DTYPE-HALF-SINGLE", f"gradients-of-{layout}", Program(Config(), steps), "single", HALF)

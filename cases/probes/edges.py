@@ -35,9 +35,15 @@ def probes() -> Iterator[Probe]:
         x = inputs.values((samples, 1), 2)
         steps = (forward(x, "y", "running_mean"), forward(x, "y", training=False))
         quality = {1025: FULL, 65_537: FULL}[samples]
-        yield Probe("BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=quality)
+        yield Probe(
+            "BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=quality
+        )
     x = inputs.values((1025, 2), 3)
-    yield Probe("BN-EDGE-SIZE", "1025-samples-evaluation", Program(Config(num_features=2, ndim=2), (forward(x, "y", training=False),)))
+    yield Probe(
+        "BN-EDGE-SIZE",
+        "1025-samples-evaluation",
+        Program(Config(num_features=2, ndim=2), (forward(x, "y", training=False),)),
+    )
     x = inputs.values((2, 1, 3, 401), 4)
     yield Probe("BN-EDGE-SIZE", "long-positions", Program(Config(num_features=1), (forward(x, "y", training=False),)))
     for rank in (2, 4):
@@ -97,7 +103,10 @@ def _not_finite() -> Iterator[Probe]:
     x = inputs.values(inputs.SHAPES[4], 10)
     x[1, 2, 3, 4] = np.nan
     yield Probe("BN-EDGE-NAN", "nan-rank4", Program(Config(), (forward(x, "y", *STATISTICS),)))
-    steps = (load(running_mean=np.array([0.0, np.nan, 1.0]), running_var=np.array([1.0, 2.0, np.nan])), forward(x, "y", training=False))
+    steps = (
+        load(running_mean=np.array([0.0, np.nan, 1.0]), running_var=np.array([1.0, 2.0, np.nan])),
+        forward(x, "y", training=False),
+    )
     yield Probe("BN-EDGE-NAN", "nan-in-loaded-statistics", Program(Config(), steps))
 
 
@@ -113,10 +122,14 @@ def _magnitudes() -> Iterator[Probe]:
         steps = (load(**inputs.parameters(3)), forward(base * scale, *seen))
         yield Probe("BN-EDGE-HUGE", name, Program(Config(ndim=2, momentum=1.0), steps), dtypes=dtypes)
     steps = (
-        load(**inputs.parameters(3), running_mean=np.array([1e18, -1e18, 0.0]), running_var=np.array([1e36, 1e30, 1e20])),
+        load(
+            **inputs.parameters(3), running_mean=np.array([1e18, -1e18, 0.0]), running_var=np.array([1e36, 1e30, 1e20])
+        ),
         forward(base * 1e18, "y", training=False),
     )
-    yield Probe("BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=("float64", "float32", "bfloat16"))
+    yield Probe(
+        "BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=("float64", "float32", "bfloat16")
+    )
     for name, scale in (("1e-3", 1e-3), ("1e-6", 1e-6), ("1e-20", 1e-20)):
         steps = (load(**inputs.parameters(3)), forward(base * scale, "y"))
         yield Probe("BN-EDGE-TINY", name, Program(Config(ndim=2), steps), dtypes=FULL)
@@ -132,7 +145,20 @@ def _repeated() -> Iterator[Probe]:
     start = load(**inputs.everything(3))
     steps = (start, *(forward(x, "y", training=False) for _ in range(3)))
     yield Probe("BN-STATE-REPEAT", "evaluation", Program(Config(ndim=2), steps))
-    steps = (start, forward(x, "y"), forward(other, "y"), backward(x, g, *ALL), forward(x, "y", training=False), forward(x, "y"))
+    steps = (
+        start,
+        forward(x, "y"),
+        forward(other, "y"),
+        backward(x, g, *ALL),
+        forward(x, "y", training=False),
+        forward(x, "y"),
+    )
     yield Probe("BN-STATE-REPEAT", "two-batches-then-backward", Program(Config(ndim=2), steps))
-    steps = (start, backward(x, g, *ALL), backward(x, g, *ALL), backward(x, g, *ALL, training=False), backward(x, g, *ALL))
+    steps = (
+        start,
+        backward(x, g, *ALL),
+        backward(x, g, *ALL),
+        backward(x, g, *ALL, training=False),
+        backward(x, g, *ALL),
+    )
     yield Probe("BN-STATE-REPEAT", "gradients-do-not-add-up", Program(Config(ndim=2), steps))

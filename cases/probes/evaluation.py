@@ -16,20 +16,36 @@ def probes() -> Iterator[Probe]:
     for rank, shape in inputs.SHAPES.items():
         steps = (load(**inputs.everything(3)), forward(inputs.values(shape), "y", training=False))
         yield Probe("BN-EVAL-STATS", f"rank{rank}", Program(Config(ndim=rank), steps))
-    for name, shape in (("one-sample", (1, 3, 4, 5)), ("last-axis-as-long-as-channels", (2, 3, 4, 3)), ("square", (3, 3, 3, 3))):
+    for name, shape in (
+        ("one-sample", (1, 3, 4, 5)),
+        ("last-axis-as-long-as-channels", (2, 3, 4, 3)),
+        ("square", (3, 3, 3, 3)),
+    ):
         steps = (load(**inputs.everything(3)), forward(inputs.values(shape, 2), "y", training=False))
         yield Probe("BN-EVAL-STATS", name, Program(Config(), steps))
-    steps = (forward(inputs.values((5, 3), 3), "y", training=False), forward(inputs.values((5, 3), 3), "y", training=False))
+    steps = (
+        forward(inputs.values((5, 3), 3), "y", training=False),
+        forward(inputs.values((5, 3), 3), "y", training=False),
+    )
     yield Probe("BN-EVAL-STATS", "before-any-training", Program(Config(ndim=2, eps=0.5), steps))
     x = inputs.values((5, 3), 4)
-    steps = (forward(x), forward(inputs.values((5, 3), 5)), forward(x, "y", training=False), forward(x), forward(x, "y", training=False))
+    steps = (
+        forward(x),
+        forward(inputs.values((5, 3), 5)),
+        forward(x, "y", training=False),
+        forward(x),
+        forward(x, "y", training=False),
+    )
     yield Probe("BN-EVAL-STATS", "after-training", Program(Config(ndim=2), steps))
 
     for eps in (0.1, 0.5):
         state = {"running_mean": np.zeros(3), "running_var": np.array([eps / 10, eps, 10 * eps])}
         steps = (load(**state), forward(inputs.values((4, 3), 6), "y", training=False))
         yield Probe("BN-EVAL-EPS", f"variance-around-{eps:g}", Program(Config(ndim=2, eps=eps), steps))
-    steps = (load(running_mean=np.zeros(3), running_var=np.zeros(3)), forward(inputs.values((4, 3), 7), "y", training=False))
+    steps = (
+        load(running_mean=np.zeros(3), running_var=np.zeros(3)),
+        forward(inputs.values((4, 3), 7), "y", training=False),
+    )
     yield Probe("BN-EVAL-EPS", "variance-0", Program(Config(ndim=2, eps=0.25), steps))
     state = {"running_mean": np.zeros(3), "running_var": np.array([1e-8, 1e-5, 1e-4])}
     steps = (load(**state), forward(inputs.values((4, 3), 8) * 1e-3, "y", training=False))
@@ -51,11 +67,19 @@ def probes() -> Iterator[Probe]:
         steps = (load(**inputs.statistics(3)), forward(x, *seen, training=False), forward(x, *seen, training=False))
         yield Probe("BN-EVAL-NO-UPDATE", f"momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps))
         steps = (forward(x), forward(x, *seen, training=False), forward(x + 1, *seen, training=False))
-        yield Probe("BN-EVAL-NO-UPDATE", f"after-training-momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps))
+        yield Probe(
+            "BN-EVAL-NO-UPDATE", f"after-training-momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps)
+        )
     x = inputs.values(inputs.SHAPES[4], 12)
     yield Probe("BN-EVAL-NO-UPDATE", "new-layer-rank4", Program(Config(), (forward(x, *seen, training=False),)))
 
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 13), inputs.upstream(inputs.SHAPES[rank])
-        steps = (load(**inputs.everything(3)), backward(x, g, *seen, training=False), backward(x, g, *seen, training=False))
-        yield Probe("BN-EVAL-MODE", f"backward-leaves-statistics-rank{rank}", Program(Config(ndim=rank, momentum=0.5), steps))
+        steps = (
+            load(**inputs.everything(3)),
+            backward(x, g, *seen, training=False),
+            backward(x, g, *seen, training=False),
+        )
+        yield Probe(
+            "BN-EVAL-MODE", f"backward-leaves-statistics-rank{rank}", Program(Config(ndim=rank, momentum=0.5), steps)
+        )

@@ -15,7 +15,9 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 def probes() -> Iterator[Probe]:
     """Flags and their truth table."""
     for rank in (2, 4):
-        yield Probe("BN-FLAG-AFFINE-INIT", f"new-layer-rank{rank}", Program(Config(ndim=rank), (build("weight", "bias"),)))
+        yield Probe(
+            "BN-FLAG-AFFINE-INIT", f"new-layer-rank{rank}", Program(Config(ndim=rank), (build("weight", "bias"),))
+        )
     untracked = Program(Config(track_running_stats=False), (build("weight", "bias"),))
     yield Probe("BN-FLAG-AFFINE-INIT", "untracked", untracked)
 
@@ -30,12 +32,26 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-FLAG-AFFINE-OFF", f"backward-rank{rank}", Program(config, steps))
 
         config = Config(ndim=rank, track_running_stats=False)
-        steps = (build(*BUFFERS), load(**inputs.parameters(3)), forward(x, "y", *BUFFERS), forward(x + 1, "y", *BUFFERS))
+        steps = (
+            build(*BUFFERS),
+            load(**inputs.parameters(3)),
+            forward(x, "y", *BUFFERS),
+            forward(x + 1, "y", *BUFFERS),
+        )
         yield Probe("BN-FLAG-TRACK-OFF", f"training-rank{rank}", Program(config, steps))
-        steps = (load(**inputs.parameters(3)), forward(x, "y", *BUFFERS, training=False), forward(x + 1), forward(x, "y", training=False))
+        steps = (
+            load(**inputs.parameters(3)),
+            forward(x, "y", *BUFFERS, training=False),
+            forward(x + 1),
+            forward(x, "y", training=False),
+        )
         yield Probe("BN-FLAG-TRACK-OFF-EVAL", f"evaluation-rank{rank}", Program(config, steps))
     x = inputs.values((4, 3), 3)
-    yield Probe("BN-FLAG-TRACK-OFF-EVAL", "before-training", Program(Config(ndim=2, track_running_stats=False), (forward(x, "y", training=False),)))
+    yield Probe(
+        "BN-FLAG-TRACK-OFF-EVAL",
+        "before-training",
+        Program(Config(ndim=2, track_running_stats=False), (forward(x, "y", training=False),)),
+    )
 
     for affine, tracked, momentum in product((True, False), (True, False), (0.1, None)):
         words = f"affine-{_word(affine)}-track-{_word(tracked)}-momentum-{'none' if momentum is None else momentum}"

@@ -18,7 +18,12 @@ def probes() -> Iterator[Probe]:
             if layout == "contiguous":
                 continue
             equal = layout == "expanded_batch"
-            if rank != 4 and layout in ("batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch"):
+            if rank != 4 and layout in (
+                "batch_channel_swapped",
+                "every_third_sample",
+                "reversed_batch",
+                "expanded_batch",
+            ):
                 continue
             given = x * 0 + x[:1] if equal else x
             upstream = g * 0 + g[:1] if equal else g
@@ -34,7 +39,14 @@ def probes() -> Iterator[Probe]:
                 load(**inputs.everything(3)),
                 backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout),
                 backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout, training=False),
-                backward(x, upstream, "grad_x", "grad_weight", layout="channels_last" if rank > 2 else "fortran", grad_layout=layout),
+                backward(
+                    x,
+                    upstream,
+                    "grad_x",
+                    "grad_weight",
+                    layout="channels_last" if rank > 2 else "fortran",
+                    grad_layout=layout,
+                ),
             )
             yield Probe("BN-LAYOUT-GRAD", f"{layout}-rank{rank}", Program(config, steps))
 
@@ -51,7 +63,11 @@ def probes() -> Iterator[Probe]:
             yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank{rank}", Program(config, steps))
     for layout in ("channels_last", "every_other_element"):
         x = inputs.values((2, 65, 2, 3), 3)
-        steps = (load(**inputs.everything(65)), forward(x, "y", layout=layout), forward(x, "y", training=False, layout=layout))
+        steps = (
+            load(**inputs.everything(65)),
+            forward(x, "y", layout=layout),
+            forward(x, "y", training=False, layout=layout),
+        )
         yield Probe("BN-LAYOUT-CHANNELS", f"65-channels-{layout}", Program(Config(num_features=65), steps))
 
     for rank, shape in inputs.SHAPES.items():

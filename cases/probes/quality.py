@@ -33,7 +33,9 @@ def probes() -> Iterator[Probe]:
         for rank, shape in ((2, (33, 3)), (4, (2, 3, 4, 5))):
             x = inputs.ill_conditioned(shape, ratio, 6)
             steps = (forward(x, "y"), forward(x, "y", training=False))
-            yield Probe("BN-NUM-FINITE", f"ratio{name}-rank{rank}", Program(Config(ndim=rank, momentum=1.0), steps), dtypes=FULL)
+            yield Probe(
+                "BN-NUM-FINITE", f"ratio{name}-rank{rank}", Program(Config(ndim=rank, momentum=1.0), steps), dtypes=FULL
+            )
     x = np.full((7, 3), 1.0) * np.array([1000.1, -77.7, 12345.6])
     steps = (forward(x, "y"), backward(x, inputs.upstream((7, 3)), "grad_x", "grad_weight"))
     yield Probe("BN-NUM-FINITE", "large-constants", Program(Config(ndim=2, momentum=1.0), steps), dtypes=FULL)

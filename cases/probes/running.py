@@ -25,7 +25,11 @@ def probes() -> Iterator[Probe]:
     x = inputs.values(inputs.SHAPES[4], 2, offset=2.0)
     yield Probe("BN-RUN-MOMENTUM", "rank4", Program(Config(momentum=0.2), (forward(x, "running_mean"),)))
     for momentum in (0.3, 0.9):
-        yield Probe("BN-RUN-AVERAGE", f"four-batches-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), _batches(4)))
+        yield Probe(
+            "BN-RUN-AVERAGE",
+            f"four-batches-momentum{momentum:g}",
+            Program(Config(ndim=2, momentum=momentum), _batches(4)),
+        )
     yield Probe("BN-RUN-AVERAGE", "three-batches-rank4", Program(Config(momentum=0.25), _batches(3, inputs.SHAPES[4])))
     yield Probe("BN-RUN-NONE", "five-batches", Program(Config(ndim=2, momentum=None), _batches(5)))
     yield Probe("BN-RUN-NONE", "three-batches-rank4", Program(Config(momentum=None), _batches(3, inputs.SHAPES[4])))
@@ -74,7 +78,11 @@ def _loading() -> Iterator[Probe]:
     steps = (
         load(shown, **first),
         forward(x, "y", "weight", "bias", training=False),
-        load(("running_var", "running_mean", "weight", "bias"), running_var=second["running_var"], weight=second["weight"]),
+        load(
+            ("running_var", "running_mean", "weight", "bias"),
+            running_var=second["running_var"],
+            weight=second["weight"],
+        ),
         forward(x, "y", training=False),
         load(("running_mean",), running_mean=second["running_mean"]),
         forward(x, "running_mean", "weight", "bias"),
@@ -82,6 +90,10 @@ def _loading() -> Iterator[Probe]:
         forward(x, "y", training=False),
     )
     yield Probe("BN-RUN-LOAD", "whole-and-part", Program(Config(ndim=2), steps))
-    yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))))
+    yield Probe(
+        "BN-RUN-LOAD",
+        "rank4",
+        Program(Config(), (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))),
+    )
     steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
     yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))

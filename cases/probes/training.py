@@ -30,7 +30,11 @@ def probes() -> Iterator[Probe]:
     yield from _affine()
     for momentum in (0.1, 1.0, 0.0):
         config = Config(ndim=2, momentum=momentum)
-        steps = (load(**inputs.statistics(3)), forward(inputs.values((4, 3)), "y"), forward(inputs.values((4, 3), 1), "y"))
+        steps = (
+            load(**inputs.statistics(3)),
+            forward(inputs.values((4, 3)), "y"),
+            forward(inputs.values((4, 3), 1), "y"),
+        )
         yield _probe("BN-TRAIN-STATS", f"momentum{momentum:g}", config, *steps)
     steps = (load(**inputs.everything(3)), forward(inputs.values(inputs.SHAPES[4]), "y"))
     yield _probe("BN-TRAIN-STATS", "rank4", Config(), *steps)
@@ -48,7 +52,9 @@ def _norm() -> Iterator[Probe]:
         yield _probe("BN-TRAIN-NORM", f"batch{samples}", Config(), load(**inputs.parameters(3)), forward(x, "y"))
     for samples in (2, 3, 8, 13):
         x = inputs.values((samples, 3), samples, offset=0.3)
-        yield _probe("BN-TRAIN-NORM", f"rank2-batch{samples}", Config(ndim=2), load(**inputs.parameters(3)), forward(x, "y"))
+        yield _probe(
+            "BN-TRAIN-NORM", f"rank2-batch{samples}", Config(ndim=2), load(**inputs.parameters(3)), forward(x, "y")
+        )
 
 
 def _variance() -> Iterator[Probe]:
@@ -81,8 +87,16 @@ def _affine() -> Iterator[Probe]:
         x = inputs.values(inputs.SMALL[rank], 11, offset=0.2)
         steps = (load(weight=weight, bias=bias), forward(x, "y"))
         yield _probe("BN-TRAIN-AFFINE", f"negative-and-zero-rank{rank}", Config(ndim=rank), *steps)
-    steps = (load(weight=np.array([64.0, -1e-3, 2.5]), bias=np.array([-32.0, 1e-3, 0.0])), forward(inputs.values((4, 3), 12), "y"))
+    steps = (
+        load(weight=np.array([64.0, -1e-3, 2.5]), bias=np.array([-32.0, 1e-3, 0.0])),
+        forward(inputs.values((4, 3), 12), "y"),
+    )
     yield _probe("BN-TRAIN-AFFINE", "large-and-small", Config(ndim=2), *steps)
     x = inputs.values((4, 3), 13)
-    steps = (load(weight=np.array([2.0, -3.0, 0.25])), forward(x, "y"), load(bias=np.array([1.5, 0.5, -4.0])), forward(x, "y"))
+    steps = (
+        load(weight=np.array([2.0, -3.0, 0.25])),
+        forward(x, "y"),
+        load(bias=np.array([1.5, 0.5, -4.0])),
+        forward(x, "y"),
+    )
     yield _probe("BN-TRAIN-AFFINE", "one-after-the-other", Config(ndim=2), *steps)

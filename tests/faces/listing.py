@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from backends import registry
 from backends.registry import BackendError
@@ -47,7 +48,7 @@ def _backends(console: Console) -> None:
         except BackendError as problem:
             backend, reason = None, str(problem)
         if backend is None:
-            table.add_row(name, f"no: {reason}", "")
+            table.add_row(name, Text(f"no: {reason}"), "")
             continue
         deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
         table.add_row(name, ", ".join(backend.devices()), deviations)

@@ -86,6 +86,8 @@ class Guarded:
                 warnings.simplefilter("ignore")
                 return self.clock.run(function)
         except (Exception, SystemExit) as error:
+            if not getattr(error, "is_refusal", True):
+                raise Misfit(str(Raised(name, error))) from error
             raise Raised(name, error) from error
         finally:
             for key, value in inputs.items():

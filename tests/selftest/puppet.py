@@ -53,12 +53,15 @@ class PuppetLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point's forward pass moves them."""
         with arithmetic(), np.errstate(all="ignore"):
-            record = oracle.backward(self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training)
+            record = oracle.backward(
+                self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training
+            )
             if record.forward.refused:
                 raise ValueError(record.forward.refused)
             self.current = self._rounded(record.forward.state)
             grad_weight, grad_bias = (
-                None if value is None else self._out(value, self.statistics) for value in (record.grad_weight, record.grad_bias)
+                None if value is None else self._out(value, self.statistics)
+                for value in (record.grad_weight, record.grad_bias)
             )
             return self._out(record.grad_x, self.output), grad_weight, grad_bias
 

@@ -51,7 +51,9 @@ def matters(name: str, dtype: str) -> bool:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS])
+@pytest.mark.parametrize(
+    ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
+)
 def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype: str) -> None:
     """An ideal implementation at a neighbouring point violates the requirement that fixes the coordinate, and is named."""
     if not matters(name, dtype):
@@ -63,13 +65,17 @@ def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype:
         return
     failed = [outcome for outcome in found if outcome.verdict in ("violates", "crashed")]
     assert failed, f"{rule.id} lets {name} = {value} pass in {dtype}"
-    if name not in ("initial_running_mean", "evaluation_broadcast") and any(outcome.verdict == "violates" for outcome in failed):
+    if name not in ("initial_running_mean", "evaluation_broadcast") and any(
+        outcome.verdict == "violates" for outcome in failed
+    ):
         named = {(entry["coordinate"], entry["value"]) for outcome in failed for entry in outcome.diagnosis}
         assert (name, value) in named, f"{rule.id} in {dtype} explains {name} = {value} by {sorted(named)}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS])
+@pytest.mark.parametrize(
+    ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
+)
 def test_declared_neighbour_deviates(name: str, value: str, point: Behaviour, dtype: str) -> None:
     """The same implementation with the deviation declared deviates, bears the declaration out, and violates nothing."""
     if not matters(name, dtype):
@@ -81,7 +87,9 @@ def test_declared_neighbour_deviates(name: str, value: str, point: Behaviour, dt
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rule", [rule for rule in requirements().values() if cases_of(rule.id, "float32")], ids=lambda rule: rule.id)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in requirements().values() if cases_of(rule.id, "float32")], ids=lambda rule: rule.id
+)
 def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
     """The oracle itself, rounded once, is accused of nothing."""
     if not cases_of(rule.id, dtype):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import io
+import itertools
 from typing import Any
 
 import pytest
@@ -130,11 +133,18 @@ class TestMatrix:
         assert table[: len(wanted)] == wanted
 
     def test_findings_say_what_and_why(self) -> None:
-        """What does not conform is listed with its first line, its diagnosis and its case."""
+        """A failure is listed with its title and its whole message but for the head, which the entry's own replaces."""
         lines = drawn(FULL).splitlines()
         start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
+        assert lines[start + 2] == "    should be 1.25"
+
+    def test_short_findings_give_diagnosis_and_case(self) -> None:
+        """A finding of one line is listed with it, its diagnosis and its case."""
+        [finding] = [one for one in FULL.rows if one.verdict == "violates"]
+        lines = drawn(run(replace(finding, message="is 1.0"))).splitlines()
+        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
         assert lines[start + 1 : start + 4] == [
-            "    is 1.0,",
+            "    is 1.0",
             "    explained by running_variance = biased",
             "    case: cases/BN-RUN-VAR.json",
         ]
@@ -168,9 +178,26 @@ class TestMatrix:
 
     def test_unlike_messages_are_entries_of_their_own(self) -> None:
         """Without a diagnosis, dtypes whose messages differ are listed one by one."""
-        rows = [row("crashed", dtype=dtype, message=f"{dtype} died") for dtype in ALL_DTYPES]
+        rows = [row("crashed", dtype=dtype, message=f"died of {number}") for number, dtype in enumerate(ALL_DTYPES)]
         text = drawn(run(*rows))
         assert [line.split()[-1] for line in text.splitlines() if "crashed  BN" in line] == list(ALL_DTYPES)
+
+    def test_messages_that_differ_in_names_are_one_entry(self) -> None:
+        """A message that names its own device and dtype is not another message for it; the entry says where."""
+        where = [("cpu", "float32"), ("cuda:0", "float32"), ("cpu", "float64")]
+        rows = [row("crashed", device=at, dtype=dtype, message=f"no answer on {at}-{dtype}") for at, dtype in where]
+        text = drawn(run(*rows))
+        assert [line for line in text.splitlines() if "crashed  BN" in line] == [
+            "C crashed  BN-RUN-VAR  numpy  cpu float64, float32; cuda:0 float32"
+        ]
+
+    def test_one_reason_is_one_entry(self) -> None:
+        """What is unsupported for one reason is listed once, with all the requirements that it concerns."""
+        places = itertools.product(CHAPTERS, ALL_DTYPES)
+        rows = [row("unsupported", requirement=name, dtype=dtype, message="no such thing") for name, dtype in places]
+        lines = drawn(run(*rows), width=120).splitlines()
+        names = "BN-TRAIN-NORM, BN-RUN-VAR, BN-EDGE-ONE-VALUE-POLICY (may), BN-NUM-STABLE (should)"
+        assert lines[lines.index(f"- unsupported  numpy  {names}") + 1] == "    no such thing"
 
     def test_nothing_to_list(self) -> None:
         """Where everything conforms there is no list of what does not."""
