@@ -13,9 +13,11 @@ import pytest
 
 from backends.registry import BackendError
 from cases.probes import cases_of
+from cases.program import Probe
+from cases.relations import Relation
 from report import result as results
 from report.matrix import render
-from spec.catalogue import CatalogueError, requirement, requirements
+from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from tests.harness import selection, summary
 from tests.harness.check import Check, Unsupported, Violation
 from tests.harness.guard import AdapterError
@@ -30,12 +32,37 @@ COLLECTED = pytest.StashKey[list[Outcome]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Our options; the same ones that the command `bnconform` takes."""
     group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
-    group.addoption("--backend", action="append", default=[], metavar="B", help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated")
-    group.addoption("--device", action="append", default=[], metavar="D", help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated")
-    group.addoption("--dtype", action="append", default=[], metavar="T", help="float64, float32, float16 or bfloat16 (default: all); may be repeated")
-    group.addoption("--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)")
+    group.addoption(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="B",
+        help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+    )
+    group.addoption(
+        "--device",
+        action="append",
+        default=[],
+        metavar="D",
+        help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
+    )
+    group.addoption(
+        "--dtype",
+        action="append",
+        default=[],
+        metavar="T",
+        help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
+    )
+    group.addoption(
+        "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
+    )
     group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
-    group.addoption("--cases", default="bnconform-cases", metavar="DIR", help="where failing cases are written for `bnconform replay` (default: bnconform-cases)")
+    group.addoption(
+        "--cases",
+        default="bnconform-cases",
+        metavar="DIR",
+        help="where failing cases are written for `bnconform replay` (default: bnconform-cases)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,7 +104,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     rule = requirement(mark.args[0])
     over_cases = metafunc.definition.get_closest_marker("cases") is not None
     once = metafunc.definition.get_closest_marker("once") is not None
-    values, ids = [], []
+    values: list[tuple[Subject, Requirement, Probe | Relation | None]] = []
+    ids: list[str] = []
     first: set[tuple[str, str]] = set()
     for subject in chosen_subjects(metafunc.config):
         if once and (subject.name, subject.device) in first:
@@ -132,6 +160,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
             pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
         raise
+    except Exception as error:
+        made = item.stash.get(MADE, None)
+        if made is not None:
+            text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
+            made._add(made._outcome(UNTRUSTED, headline=text, message=text))
+        raise
     made = item.stash.get(MADE, None)
     if made is not None and not made.outcomes:
         made._add(made._outcome(UNTRUSTED, headline="the check compared nothing", message="the check compared nothing"))
@@ -176,11 +210,23 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
         rest = identifier.removeprefix(f"{subject.label}-")
         if rest == identifier:
             continue
-        rule = max((r for r in requirements().values() if rest.startswith(f"{r.id}-")), key=lambda r: len(r.id), default=None)
+        rule = max(
+            (r for r in requirements().values() if rest.startswith(f"{r.id}-")), key=lambda r: len(r.id), default=None
+        )
         if rule is not None:
             text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
             config.stash[COLLECTED].append(
-                Outcome(subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED, checks=1, headline=text, message=text)
+                Outcome(
+                    subject.name,
+                    subject.device,
+                    subject.dtype,
+                    rule.id,
+                    rule.level,
+                    CRASHED,
+                    checks=1,
+                    headline=text,
+                    message=text,
+                )
             )
             return
 
@@ -203,7 +249,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     subjects = chosen_subjects(config)
     declarations = summary.stale(outcomes, subjects, whole)
     outcomes.extend(declarations)
-    if any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations) and session.exitstatus == 0:
+    if (
+        any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations)
+        and session.exitstatus == 0
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     started, begin = config.stash[STARTED]
     config.stash[RESULT] = found = summary.result(outcomes, subjects, started, time.perf_counter() - begin)
@@ -221,7 +270,9 @@ UNWRITTEN = pytest.StashKey[str]()
 
 def _narrowed(config: pytest.Config) -> bool:
     """Whether only a part of the conformance tests was asked for."""
-    return any("::" in str(argument) or str(argument).endswith(".py") for argument in config.args) or bool(config.option.dtype)
+    return any("::" in str(argument) or str(argument).endswith(".py") for argument in config.args) or bool(
+        config.option.dtype
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
@@ -234,9 +285,16 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     terminalreporter.ensure_newline()
     terminalreporter.flush()
     writer = terminalreporter._tw
-    console = Console(file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False)
+    console = Console(
+        file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False
+    )
     rules = requirements()
-    render(found, {name: rule.title for name, rule in rules.items()}, {name: rule.chapter for name, rule in rules.items()}, console)
+    render(
+        found,
+        {name: rule.title for name, rule in rules.items()},
+        {name: rule.chapter for name, rule in rules.items()},
+        console,
+    )
     _, left_out = selection.chosen(config.option.backend)
     for name, reason in left_out.items():
         console.print(f"{name} was left out: {reason}", markup=False)

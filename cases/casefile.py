@@ -6,7 +6,7 @@ Numbers are written as hexadecimal floats, so that every value of every dtype su
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class CaseError(ValueError):
     """A case file that cannot be used; the message says what to do, in one line."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _schema() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((Path(__file__).parent / "case.schema.json").read_text())
     return loaded

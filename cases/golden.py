@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from spec.behaviour import SPECIFIED, Behaviour
 from spec.config import Config
 from spec.exact import Exact, Floats, arithmetic, exact, floats
-from spec.oracle import Forward, State, forward, initial_state
+from spec.oracle import forward, initial_state
+from spec.record import Forward, State
 
 from .intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
 from .program import OBSERVABLES, Program, Step
@@ -123,8 +124,8 @@ class GoldenCase:
         steps = []
         for step in self.steps:
             observe = frozenset(e.observable for e in step.expect if e.observable in OBSERVABLES)
-            op = "forward" if step.input else "build"
-            steps.append(Step(op, step.training, arrays.get(step.input), observe=observe))  # type: ignore[arg-type]
+            x = arrays.get(step.input)
+            steps.append(Step("forward" if step.input else "build", step.training, x, observe=observe))
         return Program(self.config, tuple(steps)).cast(dtype, param_dtype)
 
     def bounds(self, program: Program) -> tuple[tuple[Bounded, ...], ...]:

@@ -35,7 +35,7 @@ def values(shape: tuple[int, ...], seed: int = 0, offset: float = 0.6, spread: f
 
 
 def uneven(shape: tuple[int, ...], seed: int = 0) -> Array:
-    """Values whose mean and spread vary with the sample, the channel and the position: the axes of the statistics show."""
+    """Values whose mean and spread vary with sample, channel and position: the axes of the statistics show."""
     result = rng(2, seed, *shape).normal(size=shape)
     for axis, length in enumerate(shape):
         ramp = np.linspace(-1.5, 2.0, length) if length > 1 else np.zeros(1)

@@ -31,7 +31,7 @@ import numpy as np
 
 from spec.config import Config
 from spec.exact import Exact, constant, exact, sqrt, total
-from spec.oracle import along_channels
+from spec.formulas import along_channels
 
 NUMBER = re.compile(r"-?\d+(\.(\d*))?")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec.config import Config
-from spec.formats import numpy_dtype
+from spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
 OPERATIONS = ("build", "load", "forward", "backward")
@@ -121,9 +121,8 @@ class Step:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
         if self.op in ("forward", "backward") and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
-        if self.op == "backward" and (
-            self.grad_output is None or self.x is None or self.grad_output.shape != self.x.shape
-        ):
+        given = self.grad_output
+        if self.op == "backward" and (given is None or self.x is None or given.shape != self.x.shape):
             raise ValueError("a backward step needs a grad_output of the shape of x")
 
     def describe(self) -> str:
@@ -159,9 +158,8 @@ class Program:
         target, parameters = numpy_dtype(dtype), numpy_dtype(param_dtype)
 
         def loaded(name: str, value: Array) -> Array:
-            return (
-                np.asarray(value, np.int64) if name == "num_batches_tracked" else np.asarray(value).astype(parameters)
-            )
+            array = np.asarray(value)
+            return array.astype(np.int64 if name == "num_batches_tracked" else parameters)
 
         steps = tuple(
             replace(
@@ -188,7 +186,9 @@ class Program:
         steps = []
         for step in self.steps:
             state = {name: value for name, value in step.state.items() if name not in gone}
-            if step.op == "backward" and "backward" in unsupported or step.op == "load" and step.state and not state:
+            if step.op == "backward" and "backward" in unsupported:
+                continue
+            if step.op == "load" and step.state and not state:
                 continue
             steps.append(replace(step, state=state, observe=step.observe - gone))
         program = Program(replace(self.config, affine=affine, track_running_stats=tracked), tuple(steps))
@@ -253,16 +253,15 @@ class Probe:
     Attributes:
         requirement: its id. name: words that a person can type; unique within the requirement.
         program: in float64; `at` rounds it to a dtype.
-        quality: which algorithms the bound excludes (see spec.bounds.allowance); "" for level must.
+        quality: which algorithms the bound excludes (see spec.allowance); "" for level must.
         dtypes: the dtypes that the case makes sense in.
-        single: part of the short list that backends with an expensive first call are judged by.
     """
 
     requirement: str
     name: str
     program: Program
     quality: str = ""
-    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
+    dtypes: tuple[str, ...] = DTYPES
 
     def at(self, dtype: str, param_dtype: str) -> Program:
         """The program for a dtype."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from spec.formats import DTYPES
+
 from .program import Program
 
 
@@ -27,7 +29,6 @@ class Relation:
         statement: the relation in one line.
         first, second: programs in float64 with equally many observations, in the same order; `at` rounds them.
         maps: observable -> map of an array (numbers of any kind); linear, with no rounding of its own.
-        bound_map: the map of a bound, where it is not that of the values (a shift leaves bounds alone).
     """
 
     requirement: str
@@ -36,7 +37,7 @@ class Relation:
     first: Program
     second: Program
     maps: tuple[tuple[str, Callable[[Any], Any]], ...]
-    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
+    dtypes: tuple[str, ...] = DTYPES
 
     def at(self, dtype: str, param_dtype: str) -> tuple[Program, Program]:
         """The two programs for a dtype."""

@@ -282,7 +282,7 @@ def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str
     printer.line(Text(f"What does not conform ({len(found)} of {len(rows)} rows)", "bold"))
     for number, (row, alike) in enumerate(_gathered(found)):
         head = Text.assemble(mark(row), f" {row.verdict}  ")
-        if row.verdict == "unsupported":
+        if row.verdict in ("unsupported", "deviates"):
             names = dict.fromkeys(f"{other.requirement}{_level(other)}" for other in alike)
             head.append(f"{row.backend}  {', '.join(names)}")
         else:
@@ -308,12 +308,12 @@ def _gathered(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
     """The rows that one entry can speak for, each entry with the row that has the largest share of its bound.
 
     That are the devices and dtypes of one requirement with the same explanation, or failing that the same first line
-    but for their own names in it; and all that is unsupported for the same reason.
+    but for their own names in it; and all that is unsupported, or deviates, for the same reason.
     """
     entries: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         same = row.diagnosis or (_first_line(row).replace(row.device, "").replace(row.dtype, ""),)
-        requirement = "" if row.verdict == "unsupported" else row.requirement
+        requirement = "" if row.verdict in ("unsupported", "deviates") else row.requirement
         entries.setdefault((row.verdict, row.backend, requirement, same), []).append(row)
     return [
         (max(entry, key=lambda row: -1.0 if row.bound_share is None else row.bound_share), entry)

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Self
 
 
-class Coordinate(str, Enum):
+class Coordinate(StrEnum):
     """One decision; the members are its values, the first is the specified one, `meaning` says each in words."""
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str) -> Self:
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        # A default only because a type checker takes a look-up by value for a call of this.
+        if not meaning:
+            raise TypeError(f"the value {value!r} needs its meaning in words")
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 class StatisticsAxes(Coordinate):
@@ -386,7 +386,9 @@ class Behaviour:
                     yield field.name, str(value), self.but(**{field.name: value})
 
 
-_KINDS: Mapping[str, type[Coordinate]] = {field.name: type(field.default) for field in fields(Behaviour)}  # type: ignore[misc]
+_KINDS: Mapping[str, type[Coordinate]] = {
+    field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)
+}
 
 
 def coordinate(name: str) -> type[Coordinate]:

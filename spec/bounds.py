@@ -4,15 +4,8 @@ Every bound is derived, element by element, from the exact record of the computa
 (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 2.2): fl(a op b) = (a op b)(1 + d) + h
 with |d| <= u, the unit roundoff of the arithmetic, and |h| <= the format's underflow; g(k) = k u / (1 - k u) bounds
 the product of k such factors (lemma 3.1). Bounds of order u are stated; those of order u**2 are kept wherever two
-errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed.
-
-An `Allowance` says which algorithms are admitted:
-
-* at level `must`, every reasonable one: sums in any order, one-pass, two-pass or updating variance, the
-  normalisation folded into `scale * x + shift`, and for half-precision input arithmetic in that format;
-* `stable`: no one-pass variance, the error grows with the first power of the condition number only;
-* `single`: half-precision input is summed in single precision and rounded once at the end;
-* `blocked`: sums whose error does not grow with n faster than its square root.
+errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed. Which arithmetic
+and which algorithms are admitted is said by an `Allowance`.
 """
 
 from __future__ import annotations
@@ -25,11 +18,26 @@ from functools import cached_property
 import numpy as np
 
 from . import behaviour as b
+from .allowance import Allowance, allowance
 from .behaviour import Behaviour
 from .config import Config
 from .exact import Exact, Floats, exact, floats, is_finite, sqrt
-from .formats import Format, format_of, is_half
-from .oracle import Forward, Moments, State, batch_weight, inverse_deviation, remembered
+from .formats import Format
+from .formulas import inverse_deviation
+from .record import Forward, Moments, State
+from .running import batch_weight, remembered
+
+__all__ = [
+    "Allowance",
+    "ForwardErrors",
+    "allowance",
+    "enclosure",
+    "mean_error",
+    "rounded",
+    "running_errors",
+    "square_error",
+    "variance_error",
+]
 
 FOLD = 5
 """Roundings allowed on the operands of scale * x + shift, where x - mean is never formed and nothing cancels early:
@@ -43,73 +51,8 @@ FACTOR = 5
 """Roundings allowed on 1/sqrt(var + eps): storing eps and the addition, halved by the root, and a reciprocal square
 root good to 2 ulp, that is 4 u."""
 
-UPDATING = 3.2
-"""sqrt(2) times 2.26; see `variance_error`."""
-
 _quiet = np.errstate(all="ignore")
 """Infinite bounds meet zeros; `rounded` makes what is not a number infinite."""
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """Which arithmetic and which algorithms a bound admits.
-
-    Attributes:
-        compute: the format in which sums and products are evaluated.
-        output: the format of y and of the gradient for x.
-        statistics: the format of running statistics and of the parameters' gradients.
-        stable: whether one-pass variance and folded forms are excluded.
-        blocked: whether sums must err by less than in recursive summation.
-    """
-
-    compute: Format
-    output: Format
-    statistics: Format
-    stable: bool = False
-    blocked: bool = False
-
-    @property
-    def u(self) -> float:
-        """The unit roundoff of the arithmetic."""
-        return self.compute.unit_roundoff
-
-    def gamma(self, k: float) -> float:
-        """g(k) = k u / (1 - k u), infinite where k u >= 1."""
-        return k * self.u / (1 - k * self.u) if k * self.u < 1 else math.inf
-
-    def terms(self, n: int) -> float:
-        """The number of additions that one term of a sum of n passes through: n - 1, rounded up to n.
-
-        `blocked`: sums of blocks of length b, themselves summed, pass each term through b + n/b additions, least at
-        b = sqrt(n), that is 2 sqrt(n); pairwise summation needs only log2(n) (Higham, section 4.2).
-        """
-        return min(float(n), 2 * math.ceil(math.sqrt(n)) + 2) if self.blocked else float(n)
-
-    def updating(self, n: int) -> float:
-        """The coefficient of u sqrt(v M2) in the variance of updating algorithms; derived in `variance_error`."""
-        if not self.blocked:
-            return UPDATING * n
-        block, logarithm = math.ceil(math.sqrt(n)), math.log2(max(n, 1))
-        tree = logarithm / 2 * (block + 4 * logarithm) ** 2
-        return min(UPDATING * n, 2 * math.sqrt((UPDATING * block / 2) ** 2 + tree))
-
-
-def allowance(config: Config, behaviour: Behaviour, *, quality: str = "") -> Allowance:
-    """The allowance for a layer of this configuration.
-
-    Args:
-        quality: "" at level must; or some of the words "stable", "single", "blocked".
-    """
-    words = quality.split()
-    narrow = config.dtype if is_half(config.dtype) and "single" not in words else config.param_dtype
-    if is_half(config.param_dtype):
-        narrow = config.param_dtype
-    output, statistics = config.dtype, config.param_dtype
-    if behaviour.output_dtype is b.OutputDtype.PARAMETER:
-        output = config.param_dtype
-    if behaviour.statistics_dtype is b.StatisticsDtype.INPUT:
-        statistics = config.dtype
-    return Allowance(format_of(narrow), format_of(output), format_of(statistics), "stable" in words, "blocked" in words)
 
 
 @_quiet
@@ -324,7 +267,7 @@ def running_errors(
     if record.moments is None or after.updates == before.updates:
         return np.zeros(after.running_mean.shape), np.zeros(after.running_var.shape)
     batch = record.moments
-    mean, variance, _ = remembered(config, behaviour, record.x, batch)
+    mean, variance = remembered(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
     debiased = config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED
     mean_bound = _remembered_mean_error(behaviour, record, mean, allow)

@@ -6,7 +6,7 @@ A dtype is named by its NumPy name ("float64", "float32", "float16") or "bfloat1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -23,7 +23,7 @@ class Format:
     Attributes:
         name: the dtype's name.
         unit_roundoff: u, half the distance from 1 to the next larger number (Higham 2002, section 2.1);
-            rounding to nearest gives fl(a) = a(1 + d) with \\|d\\| <= u where the result is normal.
+            rounding to nearest gives fl(a) = a(1 + d) with |d| <= u where the result is normal.
         underflow: the largest absolute error that one operation makes where its result is tiny. Formats with
             the exponent range of float32 or float64 are commonly flushed to zero by devices and compilers, so
             for them it is the smallest normal number; float16 is not, so for it, it is half the smallest subnormal.
@@ -41,7 +41,7 @@ class Format:
         return numpy_dtype(self.name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype called `name`; raises ValueError for a dtype that the suite does not judge."""
     if name not in DTYPES:
@@ -49,10 +49,14 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
-@lru_cache(maxsize=None)
+def _limits(name: str) -> Any:
+    return ml_dtypes.finfo(numpy_dtype(name))  # type: ignore[no-untyped-call]  # finfo comes without types
+
+
+@cache
 def format_of(name: str) -> Format:
     """The Format of the dtype called `name`."""
-    info = ml_dtypes.finfo(numpy_dtype(name))
+    info = _limits(name)
     underflow = float(info.smallest_subnormal) / 2 if name == "float16" else float(info.smallest_normal)
     return Format(name, float(info.eps) / 2, underflow, float(info.max))
 
@@ -72,7 +76,7 @@ def ulp(value: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[np.f
 
     Shown to people; the verdict rests on the bounds, never on ulps.
     """
-    info = ml_dtypes.finfo(numpy_dtype(name))
+    info = _limits(name)
     magnitude = np.maximum(np.abs(np.asarray(value, np.float64)), float(info.smallest_normal))
     with np.errstate(all="ignore"):
         exponent = np.floor(np.log2(np.where(np.isfinite(magnitude), magnitude, 1.0)))

@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from . import behaviour as b
-from .bounds import FACTOR, Allowance, ForwardErrors, enclosure, rounded
+from .allowance import Allowance
+from .bounds import FACTOR, ForwardErrors, enclosure, rounded
 from .exact import Floats, exact, floats, total
-from .oracle import Backward, Forward, inverse_deviation_slope
+from .formulas import inverse_deviation_slope
+from .record import Backward, Forward
 
 PRODUCT = 7
 """Roundings of one term w f (n g - sum(g) - z sum(g z)) / n outside its sum: storing w, n g, two subtractions, w f,

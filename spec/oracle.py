@@ -10,119 +10,26 @@ everything is broadcastable against x.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from . import behaviour as b
 from .behaviour import SPECIFIED, Behaviour
 from .config import Config
-from .exact import Exact, constant, exact, sqrt, total
+from .exact import Exact, exact, total
+from .formulas import (
+    along_channels,
+    effective_epsilon,
+    inverse_deviation,
+    inverse_deviation_slope,
+    moments,
+    statistics_axes,
+)
+from .record import Backward, Forward, Moments, State
+from .running import batch_weight, counted, updated
 
-
-@dataclass(frozen=True)
-class State:
-    """What a layer remembers between calls.
-
-    Attributes:
-        running_mean, running_var: (C,), or None where none are tracked.
-        num_batches_tracked: the layer's counter, or None where it has none.
-        weight, bias: (C,), or None where affine is off.
-        updates: how many batches have moved the statistics since they were last initial. The oracle falls back on it
-            where the layer shows no counter.
-    """
-
-    running_mean: Exact | None
-    running_var: Exact | None
-    num_batches_tracked: int | None
-    weight: Exact | None
-    bias: Exact | None
-    updates: int = 0
-
-    @property
-    def count(self) -> int:
-        """The number of batches seen."""
-        return self.updates if self.num_batches_tracked is None else self.num_batches_tracked
-
-
-@dataclass(frozen=True)
-class Moments:
-    """The statistics of one batch, with length 1 along the axes that they are taken over.
-
-    Attributes:
-        count: n, the number of values that each statistic is taken over.
-        mean: m.
-        squares: q, the sum of (x - m)**2.
-        mean_magnitude: the mean of |x|.
-        mean_square: the mean of x**2.
-    """
-
-    axes: tuple[int, ...]
-    count: int
-    mean: Exact
-    squares: Exact
-    mean_magnitude: Exact
-    mean_square: Exact
-
-
-@dataclass(frozen=True)
-class Forward:
-    """One forward pass.
-
-    Attributes:
-        config, behaviour, before, training: what was asked: the layer, the point of the space, the state before, the
-            mode that decided.
-        refused: why the input is refused at this point of the space; then nothing below `state` holds.
-        state: the state afterwards.
-        x: the input. moments: the batch's statistics, None where x is empty.
-        mean, variance: what normalised, and whether each came from the batch (and so carries its rounding errors).
-        epsilon, form: which epsilon entered the denominator, and how.
-        inverse_std: the factor f(variance). scale, shift: the effective w and b in y = scale * z + shift.
-        y: the output.
-    """
-
-    config: Config
-    behaviour: Behaviour
-    before: State
-    training: bool
-    refused: str
-    state: State
-    x: Exact
-    moments: Moments | None
-    mean: Exact
-    variance: Exact
-    mean_from_batch: bool
-    variance_from_batch: bool
-    epsilon: Exact
-    form: b.EpsilonForm
-    inverse_std: Exact
-    scale: Exact
-    shift: Exact
-    y: Exact
-
-
-@dataclass(frozen=True)
-class Backward:
-    """One forward and backward pass.
-
-    `through_mean` and `through_variance` say which statistics the gradient flows through; `grad_z` is
-    w * grad_output, `slope` is f'(variance) and `variance_slope` d variance / d x, both 0 where they play no part.
-    `flowing` is the forward pass with the statistics that the gradient for x uses: those that normalised, but at
-    points of the space whose evaluation gradient is that of training. grad_weight and grad_bias are None where
-    there is no parameter.
-    """
-
-    forward: Forward
-    flowing: Forward
-    grad_output: Exact
-    grad_z: Exact
-    through_mean: bool
-    through_variance: bool
-    slope: Exact
-    variance_slope: Exact
-    grad_x: Exact
-    grad_weight: Exact | None
-    grad_bias: Exact | None
+__all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
 
 
 def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
@@ -140,78 +47,6 @@ def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
         weight=exact(np.full(size, weight)) if affine else None,
         bias=exact(np.full(size, bias)) if affine else None,
     )
-
-
-def statistics_axes(behaviour: Behaviour, ndim: int) -> tuple[int, ...]:
-    """The axes of x over which batch statistics are taken."""
-    positions = tuple(range(2, ndim))
-    return {
-        b.StatisticsAxes.PER_CHANNEL: (0, *positions),
-        b.StatisticsAxes.PER_POSITION: (0,),
-        b.StatisticsAxes.PER_SAMPLE_CHANNEL: positions,
-        b.StatisticsAxes.PER_SAMPLE: (1, *positions),
-        b.StatisticsAxes.ALL: tuple(range(ndim)),
-    }[behaviour.statistics_axes]
-
-
-def moments(x: Exact, axes: tuple[int, ...]) -> Moments:
-    """The statistics of x over `axes`; x is not empty."""
-    count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
-    mean = total(x, axes) / count
-    centred = x - mean
-    return Moments(
-        axes, count, mean, total(centred * centred, axes), total(abs(x), axes) / count, total(x * x, axes) / count
-    )
-
-
-def effective_epsilon(config: Config, behaviour: Behaviour) -> Exact:
-    """The epsilon that this point of the space really uses (0-d)."""
-    given = exact(config.eps)
-    return {
-        b.EpsilonValue.AS_GIVEN: given,
-        b.EpsilonValue.AT_LEAST_1E_5: exact(max(config.eps, 1e-5)),
-        b.EpsilonValue.ALWAYS_1E_5: exact(1e-5),
-        b.EpsilonValue.ALWAYS_1E_3: exact(1e-3),
-    }[behaviour.epsilon_value]
-
-
-def inverse_deviation(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> Exact:
-    """f(variance), the factor that normalises; decreasing in the variance for every form."""
-    if form is b.EpsilonForm.INSIDE:
-        return 1 / sqrt(variance + epsilon)
-    if form is b.EpsilonForm.OUTSIDE:
-        return 1 / (sqrt(variance) + epsilon)
-    if form is b.EpsilonForm.MAXIMUM:
-        return 1 / sqrt(np.maximum(variance, epsilon))
-    if form is b.EpsilonForm.SQUARED:
-        return 1 / sqrt(variance + epsilon * epsilon)
-    return 1 / sqrt(variance)
-
-
-def inverse_deviation_slope(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> Exact:
-    """f'(variance), at most zero; 0 where the square root of a zero variance has no derivative."""
-    factor = inverse_deviation(variance, epsilon, form)
-    if form is b.EpsilonForm.OUTSIDE:
-        root = sqrt(variance)
-        return np.where(variance > 0, -(factor**2) / (2 * np.where(variance > 0, root, 1)), 0)
-    if form is b.EpsilonForm.MAXIMUM:
-        return np.where(variance > epsilon, -(factor**3) / 2, 0)
-    if form is b.EpsilonForm.ABSENT:
-        return np.where(variance > 0, -(factor**3) / 2, 0)
-    return -(factor**3) / 2
-
-
-def along_channels(values: Exact, ndim: int) -> Exact:
-    """(C,) as (1, C, 1, ...)."""
-    return values.reshape((1, -1) + (1,) * (ndim - 2))
-
-
-def per_channel(values: Exact, like: Exact) -> Exact:
-    """A statistic of any axes as one value a channel, (C,): the mean over whatever else it varies with."""
-    spread = np.broadcast_to(values, like.shape) if values.shape[1] != like.shape[1] else values
-    axes = (0, *range(2, spread.ndim))
-    count = int(np.prod([spread.shape[axis] for axis in axes], dtype=np.int64))
-    return (total(spread, axes) / count).reshape(-1)
 
 
 def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, training: bool) -> Forward:
@@ -240,7 +75,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
         if behaviour.training_update is b.TrainingUpdate.TWICE:
             after = updated(config, behaviour, after, x, batch)
     if not refused:
-        after = _counted(behaviour, state, after, training, updates)
+        after = counted(behaviour, state, after, training, updates)
 
     mean, variance, mean_from_batch, variance_from_batch = _normalizing(
         config, behaviour, state, after, x, batch, training
@@ -298,9 +133,8 @@ def _normalizing(
 def _normalizing_variance(behaviour: Behaviour, batch: Moments) -> Exact:
     if behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED:
         return batch.mean_square
-    if behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1:
-        return batch.squares / (batch.count - 1)
-    return batch.squares / batch.count
+    unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
+    return np.asarray(batch.squares / (batch.count - 1 if unbiased else batch.count), dtype=object)
 
 
 def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tuple[Exact, Exact]:
@@ -318,105 +152,6 @@ def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tu
         b.AffineForm.ONE_PLUS_WEIGHT: (weight + 1, bias),
         b.AffineForm.ABSOLUTE_WEIGHT: (abs(weight), bias),
     }[behaviour.affine_form]
-
-
-def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact, float]:
-    """What of one batch the running statistics remember: mean (C,), variance (C,), and the variance's factor over q/n."""
-    n = batch.count
-    if n > 1:
-        bessel = n / (n - 1)
-        factor = exact(n) / (n - 1)
-    else:
-        bessel, factor = 1.0, exact(np.nan if behaviour.single_value is b.SingleValue.NAN_STATISTICS else 1.0)
-    mean = per_channel(batch.mean, x)
-    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
-        mean = mean * factor
-    biased = per_channel(batch.squares, x) / n
-    epsilon = effective_epsilon(config, behaviour)
-    samples = x.shape[0]
-    corrected = exact(samples) / (samples - 1) if samples > 1 else exact(1.0)
-    kind = behaviour.running_variance
-    variance, relative = {
-        b.RunningVariance.UNBIASED: (biased * factor, bessel),
-        b.RunningVariance.BIASED: (biased, 1.0),
-        b.RunningVariance.UNBIASED_PLUS_EPS: (biased * factor + epsilon, bessel),
-        b.RunningVariance.BIASED_PLUS_EPS: (biased + epsilon, 1.0),
-        b.RunningVariance.SAMPLES: (biased * corrected, float(corrected)),
-        b.RunningVariance.STANDARD_DEVIATION: (sqrt(biased), 1.0),
-        b.RunningVariance.UNCENTRED: (per_channel(batch.mean_square, x), 1.0),
-    }[kind]
-    return mean, variance, relative
-
-
-def batch_weight(config: Config, behaviour: Behaviour, count: int) -> Exact:
-    """The weight (0-d) of the next batch in the running statistics, `count` batches having been seen."""
-    if config.momentum is None:
-        return {
-            b.MomentumNone.CUMULATIVE: exact(1) / (count + 1),
-            b.MomentumNone.COUNTING_INITIAL: exact(1) / (count + 2),
-            b.MomentumNone.DEFAULT_MOMENTUM: exact(0.1),
-            b.MomentumNone.BATCH: exact(1),
-            b.MomentumNone.UNCHANGED: exact(0),
-        }[behaviour.momentum_none]
-    weight = {
-        b.MomentumValue.AS_GIVEN: exact(config.momentum),
-        b.MomentumValue.ALWAYS_0_1: exact(0.1),
-        b.MomentumValue.ALWAYS_1: exact(1),
-    }[behaviour.momentum_value]
-    if behaviour.momentum_weighs is b.MomentumWeighs.RUNNING:
-        weight = 1 - weight
-    if behaviour.averaging is b.Averaging.CUMULATIVE:
-        return exact(1) / (count + 1)
-    if behaviour.averaging is b.Averaging.FIRST_BATCH_COPIED and count == 0:
-        return exact(1)
-    return weight
-
-
-def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
-    """The state after one more batch has moved the running statistics (the counter is left alone)."""
-    if state.running_mean is None or state.running_var is None:
-        return state
-    if batch is None:
-        if behaviour.empty_batch is b.EmptyBatch.NAN_STATISTICS:
-            nan = state.running_mean * exact(np.nan)
-            return replace(state, running_mean=nan, running_var=nan)
-        return state
-    mean, variance, _ = remembered(config, behaviour, x, batch)
-    weight = batch_weight(config, behaviour, state.count)
-    old_mean, old_variance = state.running_mean, state.running_var
-    if config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED:
-        # The hidden average h_k = (1 - a) h_(k-1) + a batch starts at 0; what is shown is h_k / (1 - (1 - a)**k).
-        keep = 1 - weight
-        before, now = 1 - keep**state.count, 1 - keep ** (state.count + 1)
-        if now == 0:
-            return replace(state, updates=state.updates + 1)
-        mean = (keep * before * old_mean + weight * mean) / now
-        variance = (keep * before * old_variance + weight * variance) / now
-    else:
-        # weight 0 or 1 leaves one term out, so that a NaN in it does not spread.
-        mean = old_mean if weight == 0 else mean if weight == 1 else (1 - weight) * old_mean + weight * mean
-        variance = (
-            old_variance
-            if weight == 0
-            else variance
-            if weight == 1
-            else (1 - weight) * old_variance + weight * variance
-        )
-    if x.shape[0] * int(np.prod(x.shape[2:], dtype=np.int64)) == 1:
-        if behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT:
-            variance = old_variance
-    return replace(state, running_mean=mean, running_var=variance, updates=state.updates + 1)
-
-
-def _counted(behaviour: Behaviour, before: State, after: State, training: bool, updates: bool) -> State:
-    if before.num_batches_tracked is None:
-        return after
-    counts = {
-        b.BatchCounter.TRAINING_FORWARDS: training or updates,
-        b.BatchCounter.ALL_FORWARDS: True,
-        b.BatchCounter.NOTHING: False,
-    }[behaviour.batch_counter]
-    return replace(after, num_batches_tracked=before.num_batches_tracked + int(counts))
 
 
 def backward(
@@ -517,6 +252,3 @@ def _parameter_gradients(
     if behaviour.bias_gradient is b.BiasGradient.ZERO:
         by_bias = by_bias * 0
     return by_weight, by_bias
-
-
-__all__ = ["Backward", "Forward", "Moments", "State", "backward", "constant", "forward", "initial_state"]

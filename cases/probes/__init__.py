@@ -6,7 +6,7 @@ Several are made for one fault only; the self-tests show which neighbour of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 
 from cases.program import Probe
 from cases.relations import Relation
@@ -16,7 +16,7 @@ from . import documents, dtypes, edges, evaluation, flags, gradients, layout, qu
 _MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents)
 
 
-@lru_cache(maxsize=None)
+@cache
 def probes() -> Mapping[str, tuple[Probe, ...]]:
     """Every probe, by the id of its requirement, in the order of the chapters."""
     found: dict[str, list[Probe]] = {}
@@ -26,7 +26,7 @@ def probes() -> Mapping[str, tuple[Probe, ...]]:
     return {requirement: tuple(group) for requirement, group in found.items()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def all_relations() -> Mapping[str, tuple[Relation, ...]]:
     """Every relation, by the id of its requirement."""
     found: dict[str, list[Relation]] = {}

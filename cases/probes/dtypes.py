@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import Probe, Program, backward, forward, load
+from cases.program import Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
 HALF = ("float16", "bfloat16")
@@ -16,10 +16,9 @@ HALF = ("float16", "bfloat16")
 def probes() -> Iterator[Probe]:
     """float16 input beyond the square root of its range, more values than it can count, statistics out of its range."""
     x = inputs.values((4, 3), 1, offset=0.1) * 150
-    steps = (forward(x, "y", "running_mean", "running_var:finite"),)
-    yield Probe(
-        "BN-DTYPE-HALF-RANGE", "squares-beyond-65504", Program(Config(ndim=2, momentum=1.0), steps), "single", HALF
-    )
+    steps: tuple[Step, ...] = (forward(x, "y", "running_mean", "running_var:finite"),)
+    program = Program(Config(ndim=2, momentum=1.0), steps)
+    yield Probe("BN-DTYPE-HALF-RANGE", "squares-beyond-65504", program, "single", HALF)
     x = inputs.values((4, 3), 2) * 3
     steps = (
         load(running_mean=np.zeros(3), running_var=np.array([1e5, 1e-8, 3e5])),
@@ -30,13 +29,8 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-DTYPE-HALF-RANGE", "update-out-of-range", Program(Config(ndim=2), steps), "single", HALF)
     x = inputs.values((70_001, 1), 3)
     steps = (forward(x, "y", "running_mean", "running_var:finite"),)
-    yield Probe(
-        "BN-DTYPE-HALF-RANGE",
-        "70001-values",
-        Program(Config(num_features=1, ndim=2, momentum=1.0), steps),
-        "single",
-        HALF,
-    )
+    program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)
+    yield Probe("BN-DTYPE-HALF-RANGE", "70001-values", program, "single", HALF)
 
     shape = (6, 3, 5, 7)
     x, g = inputs.values(shape, 4), inputs.upstream(shape)

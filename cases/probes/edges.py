@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import Array, Probe, Program, backward, forward, load
+from cases.program import Array, Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
 FULL = ("float64", "float32")
+WIDE = (*FULL, "bfloat16")
+"""Dtypes with at least the exponent range of float32."""
 ALL = ("grad_x", "grad_weight", "grad_bias")
 STATISTICS = ("running_mean", "running_var:finite")
 
@@ -25,7 +27,7 @@ def probes() -> Iterator[Probe]:
     for training in (True, False):
         mode = "training" if training else "evaluation"
         x, g = inputs.values((5, 3), 1), inputs.upstream((5, 3))
-        steps = (
+        steps: tuple[Step, ...] = (
             load(weight=np.zeros(3), bias=np.array([0.5, -1.5, 0.0])),
             forward(x, "y", training=training),
             backward(x, g, *ALL, training=training),
@@ -34,23 +36,19 @@ def probes() -> Iterator[Probe]:
     for samples in (1025, 65_537):
         x = inputs.values((samples, 1), 2)
         steps = (forward(x, "y", "running_mean"), forward(x, "y", training=False))
-        quality = {1025: FULL, 65_537: FULL}[samples]
-        yield Probe(
-            "BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=quality
-        )
-    x = inputs.values((1025, 2), 3)
-    yield Probe(
-        "BN-EDGE-SIZE",
-        "1025-samples-evaluation",
-        Program(Config(num_features=2, ndim=2), (forward(x, "y", training=False),)),
-    )
-    x = inputs.values((2, 1, 3, 401), 4)
-    yield Probe("BN-EDGE-SIZE", "long-positions", Program(Config(num_features=1), (forward(x, "y", training=False),)))
+        yield Probe("BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=FULL)
+    steps = (forward(inputs.values((1025, 2), 3), "y", training=False),)
+    yield Probe("BN-EDGE-SIZE", "1025-samples-evaluation", Program(Config(num_features=2, ndim=2), steps))
+    steps = (forward(inputs.values((2, 1, 3, 401), 4), "y", training=False),)
+    yield Probe("BN-EDGE-SIZE", "long-positions", Program(Config(num_features=1), steps))
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 5), inputs.upstream(inputs.SHAPES[rank], 1)
         steps = (
-            forward(x, "y"), backward(x, g, *ALL), forward(x, "y", training=False), backward(x, g, *ALL, training=False),
-        )  # fmt: skip
+            forward(x, "y"),
+            backward(x, g, *ALL),
+            forward(x, "y", training=False),
+            backward(x, g, *ALL, training=False),
+        )
         yield Probe("BN-EDGE-DEFAULT", f"new-layer-rank{rank}", Program(Config(ndim=rank), steps))
         state = {"weight": np.ones(3), "bias": np.zeros(3), "running_mean": np.zeros(3), "running_var": np.ones(3)}
         steps = (load(**state), forward(x, "y", training=False), backward(x, g, *ALL, training=False), forward(x, "y"))
@@ -66,7 +64,7 @@ def _one_value() -> Iterator[Probe]:
 def _constant() -> Iterator[Probe]:
     x = np.broadcast_to(np.array([0.0, 3.0, -0.7]), (4, 3))
     g = inputs.upstream((4, 3), 2)
-    steps = (load(**inputs.parameters(3)), forward(x, "y", *STATISTICS), backward(x, g, *ALL))
+    steps: tuple[Step, ...] = (load(**inputs.parameters(3)), forward(x, "y", *STATISTICS), backward(x, g, *ALL))
     yield Probe("BN-EDGE-CONSTANT", "every-channel", Program(Config(ndim=2, eps=0.1), steps))
     yield Probe("BN-EDGE-CONSTANT", "default-eps", Program(Config(ndim=2), steps[:2]), dtypes=FULL)
     mixed = inputs.values((2, 3, 4, 5), 7)
@@ -88,7 +86,7 @@ def _not_finite() -> Iterator[Probe]:
     for name, bad in (("nan", np.nan), ("infinity", np.inf), ("minus-infinity", -np.inf)):
         for where in (0, 1):
             x = _spoilt(bad, where)
-            steps = (load(**inputs.everything(3)), forward(x, "y", *STATISTICS))
+            steps: tuple[Step, ...] = (load(**inputs.everything(3)), forward(x, "y", *STATISTICS))
             yield Probe("BN-EDGE-NAN", f"{name}-in-channel-{where}-training", Program(Config(ndim=2), steps))
         steps = (load(**inputs.everything(3)), forward(_spoilt(bad), "y", *STATISTICS, training=False))
         yield Probe("BN-EDGE-NAN", f"{name}-evaluation", Program(Config(ndim=2), steps))
@@ -114,22 +112,16 @@ def _magnitudes() -> Iterator[Probe]:
     base = inputs.values((4, 3), 11, offset=0.3)
     seen = ("y", *STATISTICS)
     for name, scale, dtypes in (
-        ("1e18", 1e18, ("float64", "float32", "bfloat16")),
-        ("1e150", 1e150, ("float64",)),
-        ("1e4", 1e4, ("float64", "float32", "bfloat16")),
-        ("100", 1e2, ("float64", "float32", "bfloat16")),
+        ("1e18", 1e18, WIDE),
+        ("1e150", 1e150, FULL[:1]),
+        ("1e4", 1e4, WIDE),
+        ("100", 1e2, WIDE),
     ):
-        steps = (load(**inputs.parameters(3)), forward(base * scale, *seen))
+        steps: tuple[Step, ...] = (load(**inputs.parameters(3)), forward(base * scale, *seen))
         yield Probe("BN-EDGE-HUGE", name, Program(Config(ndim=2, momentum=1.0), steps), dtypes=dtypes)
-    steps = (
-        load(
-            **inputs.parameters(3), running_mean=np.array([1e18, -1e18, 0.0]), running_var=np.array([1e36, 1e30, 1e20])
-        ),
-        forward(base * 1e18, "y", training=False),
-    )
-    yield Probe(
-        "BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=("float64", "float32", "bfloat16")
-    )
+    state = {"running_mean": np.array([1e18, -1e18, 0.0]), "running_var": np.array([1e36, 1e30, 1e20])}
+    steps = (load(**inputs.parameters(3), **state), forward(base * 1e18, "y", training=False))
+    yield Probe("BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=WIDE)
     for name, scale in (("1e-3", 1e-3), ("1e-6", 1e-6), ("1e-20", 1e-20)):
         steps = (load(**inputs.parameters(3)), forward(base * scale, "y"))
         yield Probe("BN-EDGE-TINY", name, Program(Config(ndim=2), steps), dtypes=FULL)
@@ -143,7 +135,7 @@ def _repeated() -> Iterator[Probe]:
     """Calls that come twice, and a layer that is called on two batches before the backward pass of the first."""
     x, other, g = inputs.values((5, 3), 12), inputs.values((7, 3), 13), inputs.upstream((5, 3), 4)
     start = load(**inputs.everything(3))
-    steps = (start, *(forward(x, "y", training=False) for _ in range(3)))
+    steps: tuple[Step, ...] = (start, *(forward(x, "y", training=False) for _ in range(3)))
     yield Probe("BN-STATE-REPEAT", "evaluation", Program(Config(ndim=2), steps))
     steps = (
         start,

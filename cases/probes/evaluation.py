@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import Probe, Program, backward, forward, load
+from cases.program import Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
 
 def probes() -> Iterator[Probe]:
     """Evaluation with loaded, initial and learnt statistics."""
     for rank, shape in inputs.SHAPES.items():
-        steps = (load(**inputs.everything(3)), forward(inputs.values(shape), "y", training=False))
+        steps: tuple[Step, ...] = (load(**inputs.everything(3)), forward(inputs.values(shape), "y", training=False))
         yield Probe("BN-EVAL-STATS", f"rank{rank}", Program(Config(ndim=rank), steps))
     for name, shape in (
         ("one-sample", (1, 3, 4, 5)),
@@ -67,9 +67,8 @@ def probes() -> Iterator[Probe]:
         steps = (load(**inputs.statistics(3)), forward(x, *seen, training=False), forward(x, *seen, training=False))
         yield Probe("BN-EVAL-NO-UPDATE", f"momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps))
         steps = (forward(x), forward(x, *seen, training=False), forward(x + 1, *seen, training=False))
-        yield Probe(
-            "BN-EVAL-NO-UPDATE", f"after-training-momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps)
-        )
+        program = Program(Config(ndim=2, momentum=momentum), steps)
+        yield Probe("BN-EVAL-NO-UPDATE", f"after-training-momentum-{word}", program)
     x = inputs.values(inputs.SHAPES[4], 12)
     yield Probe("BN-EVAL-NO-UPDATE", "new-layer-rank4", Program(Config(), (forward(x, *seen, training=False),)))
 
@@ -80,6 +79,5 @@ def probes() -> Iterator[Probe]:
             backward(x, g, *seen, training=False),
             backward(x, g, *seen, training=False),
         )
-        yield Probe(
-            "BN-EVAL-MODE", f"backward-leaves-statistics-rank{rank}", Program(Config(ndim=rank, momentum=0.5), steps)
-        )
+        program = Program(Config(ndim=rank, momentum=0.5), steps)
+        yield Probe("BN-EVAL-MODE", f"backward-leaves-statistics-rank{rank}", program)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from cases import inputs
-from cases.program import Probe, Program, backward, build, forward, load
+from cases.program import Probe, Program, Step, backward, build, forward, load
 from spec.config import Config
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -15,18 +15,20 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 def probes() -> Iterator[Probe]:
     """Flags and their truth table."""
     for rank in (2, 4):
-        yield Probe(
-            "BN-FLAG-AFFINE-INIT", f"new-layer-rank{rank}", Program(Config(ndim=rank), (build("weight", "bias"),))
-        )
-    untracked = Program(Config(track_running_stats=False), (build("weight", "bias"),))
-    yield Probe("BN-FLAG-AFFINE-INIT", "untracked", untracked)
+        program = Program(Config(ndim=rank), (build("weight", "bias"),))
+        yield Probe("BN-FLAG-AFFINE-INIT", f"new-layer-rank{rank}", program)
+    program = Program(Config(track_running_stats=False), (build("weight", "bias"),))
+    yield Probe("BN-FLAG-AFFINE-INIT", "untracked", program)
 
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 1), inputs.upstream(inputs.SHAPES[rank])
         config = Config(ndim=rank, affine=False)
-        steps = (
-            build("weight", "bias"), forward(x, "y"), load(**inputs.statistics(3)), forward(x, "y", "weight", "bias", training=False),
-        )  # fmt: skip
+        steps: tuple[Step, ...] = (
+            build("weight", "bias"),
+            forward(x, "y"),
+            load(**inputs.statistics(3)),
+            forward(x, "y", "weight", "bias", training=False),
+        )
         yield Probe("BN-FLAG-AFFINE-OFF", f"forward-rank{rank}", Program(config, steps))
         steps = (backward(x, g, "grad_x", "grad_weight", "grad_bias"),)
         yield Probe("BN-FLAG-AFFINE-OFF", f"backward-rank{rank}", Program(config, steps))
@@ -46,20 +48,19 @@ def probes() -> Iterator[Probe]:
             forward(x, "y", training=False),
         )
         yield Probe("BN-FLAG-TRACK-OFF-EVAL", f"evaluation-rank{rank}", Program(config, steps))
-    x = inputs.values((4, 3), 3)
-    yield Probe(
-        "BN-FLAG-TRACK-OFF-EVAL",
-        "before-training",
-        Program(Config(ndim=2, track_running_stats=False), (forward(x, "y", training=False),)),
-    )
+    steps = (forward(inputs.values((4, 3), 3), "y", training=False),)
+    yield Probe("BN-FLAG-TRACK-OFF-EVAL", "before-training", Program(Config(ndim=2, track_running_stats=False), steps))
 
     for affine, tracked, momentum in product((True, False), (True, False), (0.1, None)):
         words = f"affine-{_word(affine)}-track-{_word(tracked)}-momentum-{'none' if momentum is None else momentum}"
         x = inputs.values((5, 3), 4)
         seen = ("y", "running_mean")
         steps = (
-            forward(x, *seen), forward(x * 2, *seen, training=False), forward(x - 1, *seen), forward(x, *seen, training=False),
-        )  # fmt: skip
+            forward(x, *seen),
+            forward(x * 2, *seen, training=False),
+            forward(x - 1, *seen),
+            forward(x, *seen, training=False),
+        )
         config = Config(ndim=2, affine=affine, track_running_stats=tracked, momentum=momentum)
         yield Probe("BN-FLAG-TABLE", words, Program(config, steps))
 

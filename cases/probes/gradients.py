@@ -19,9 +19,8 @@ def probes() -> Iterator[Probe]:
     for rank, shape in inputs.SHAPES.items():
         yield from _both(rank, inputs.values(shape, 1), inputs.upstream(shape), f"rank{rank}")
     for rank, shape in inputs.SMALL.items():
-        yield from _both(
-            rank, inputs.values(shape, 2, offset=0.3), inputs.upstream(shape, 1), f"four-values-rank{rank}"
-        )
+        x, g = inputs.values(shape, 2, offset=0.3), inputs.upstream(shape, 1)
+        yield from _both(rank, x, g, f"four-values-rank{rank}")
     for count in (2, 3, 5):
         x = inputs.values((count, 3), 3, offset=0.3)
         yield from _both(2, x, inputs.upstream(x.shape, 2), f"{count}-values", eps=0.75)
@@ -44,7 +43,7 @@ def probes() -> Iterator[Probe]:
     for name, g in (("ones", np.ones((5, 3))), ("zeros", np.zeros((5, 3))), ("one-element", hot)):
         for training in (True, False):
             mode = "training" if training else "evaluation"
-            steps = (load(**inputs.everything(3)), backward(x, g, *ALL, training=training))
+            steps: tuple[Step, ...] = (load(**inputs.everything(3)), backward(x, g, *ALL, training=training))
             yield Probe("BN-GRAD-UPSTREAM", f"{name}-{mode}", Program(Config(ndim=2, eps=0.1), steps))
     steps = (
         load(**inputs.everything(3)),
@@ -56,11 +55,8 @@ def probes() -> Iterator[Probe]:
 
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 8), inputs.upstream(inputs.SHAPES[rank], 6)
-        yield Probe(
-            "BN-GRAD-SUM",
-            f"rank{rank}",
-            Program(Config(ndim=rank), (load(**inputs.parameters(3)), backward(x, g, "grad_x"))),
-        )
+        steps = (load(**inputs.parameters(3)), backward(x, g, "grad_x"))
+        yield Probe("BN-GRAD-SUM", f"rank{rank}", Program(Config(ndim=rank), steps))
 
 
 def _both(rank: int, x: Array, g: Array, name: str, eps: float = 1e-5) -> Iterator[Probe]:

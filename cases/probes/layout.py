@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cases import inputs
-from cases.program import LAYOUTS, Probe, Program, backward, forward, load
+from cases.program import LAYOUTS, Probe, Program, Step, backward, forward, load
 from spec.config import Config
+
+RANK_4_ONLY = ("batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch")
+"""Layouts of the batch axis, which is the same at every rank."""
 
 
 def probes() -> Iterator[Probe]:
@@ -18,16 +21,12 @@ def probes() -> Iterator[Probe]:
             if layout == "contiguous":
                 continue
             equal = layout == "expanded_batch"
-            if rank != 4 and layout in (
-                "batch_channel_swapped",
-                "every_third_sample",
-                "reversed_batch",
-                "expanded_batch",
-            ):
+            if rank != 4 and layout in RANK_4_ONLY:
                 continue
             given = x * 0 + x[:1] if equal else x
             upstream = g * 0 + g[:1] if equal else g
-            steps = (
+            another = "channels_last" if rank > 2 else "fortran"
+            steps: tuple[Step, ...] = (
                 load(**inputs.everything(3)),
                 forward(given, "y", layout=layout),
                 forward(given, "y", training=False, layout=layout),
@@ -39,14 +38,7 @@ def probes() -> Iterator[Probe]:
                 load(**inputs.everything(3)),
                 backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout),
                 backward(x, upstream, "grad_x", "grad_weight", "grad_bias", grad_layout=layout, training=False),
-                backward(
-                    x,
-                    upstream,
-                    "grad_x",
-                    "grad_weight",
-                    layout="channels_last" if rank > 2 else "fortran",
-                    grad_layout=layout,
-                ),
+                backward(x, upstream, "grad_x", "grad_weight", layout=another, grad_layout=layout),
             )
             yield Probe("BN-LAYOUT-GRAD", f"{layout}-rank{rank}", Program(config, steps))
 

@@ -1,4 +1,4 @@
-"""Probes of numerical quality: ill-conditioned and large batches, judged by bounds that exclude the weaker algorithms."""
+"""Probes of numerical quality: ill-conditioned and large batches, under bounds that exclude the weaker algorithms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import Probe, Program, backward, forward, load
+from cases.program import Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
 FULL = ("float64", "float32")
@@ -27,15 +27,17 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-NUM-STABLE", f"ratio{name}-rank4", program, "stable", dtypes)
         if ratio < 1e5:
             x = inputs.ill_conditioned((32, 3), ratio, 3)
-            steps = (load(**inputs.parameters(3)), backward(x, inputs.upstream((32, 3)), "grad_x", "grad_weight"))
+            steps: tuple[Step, ...] = (
+                load(**inputs.parameters(3)),
+                backward(x, inputs.upstream((32, 3)), "grad_x", "grad_weight"),
+            )
             yield Probe("BN-NUM-STABLE-GRAD", f"ratio{name}", Program(Config(ndim=2), steps), "stable", FULL)
     for name, ratio in {"1e2": 1e2, "1e3": 1e3, "1e4": 1e4}.items():
         for rank, shape in ((2, (33, 3)), (4, (2, 3, 4, 5))):
             x = inputs.ill_conditioned(shape, ratio, 6)
             steps = (forward(x, "y"), forward(x, "y", training=False))
-            yield Probe(
-                "BN-NUM-FINITE", f"ratio{name}-rank{rank}", Program(Config(ndim=rank, momentum=1.0), steps), dtypes=FULL
-            )
+            program = Program(Config(ndim=rank, momentum=1.0), steps)
+            yield Probe("BN-NUM-FINITE", f"ratio{name}-rank{rank}", program, dtypes=FULL)
     x = np.full((7, 3), 1.0) * np.array([1000.1, -77.7, 12345.6])
     steps = (forward(x, "y"), backward(x, inputs.upstream((7, 3)), "grad_x", "grad_weight"))
     yield Probe("BN-NUM-FINITE", "large-constants", Program(Config(ndim=2, momentum=1.0), steps), dtypes=FULL)

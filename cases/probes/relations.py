@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cases import inputs
-from cases.program import Program, backward, forward, load
+from cases.program import Array, Program, Step, backward, forward, load
 from cases.relations import Relation, same
 from spec.config import Config
 
@@ -29,13 +29,9 @@ def _batch() -> Iterator[Relation]:
         x, g = inputs.values(shape, 1), inputs.upstream(shape)
         order = inputs.rng(9, rank).permutation(shape[0])
         start, config = load(**inputs.parameters(3)), Config(ndim=rank)
-
-        def program(x: Any, g: Any) -> Program:
-            return Program(config, (start, forward(x, "y", "running_mean", "running_var"), backward(x, g, "grad_x")))
-
         yield Relation(
             "BN-INV-PERMUTE", f"rank{rank}", "permuting the batch permutes y and grad_x and leaves the statistics",
-            program(x, g), program(x[order], g[order]),
+            _everything(config, start, x, g), _everything(config, start, x[order], g[order]),
             (("y", _rows(order)), ("grad_x", _rows(order)), ("running_mean", same), ("running_var", same)),
         )  # fmt: skip
         for row in (0, 2):
@@ -50,22 +46,27 @@ def _batch() -> Iterator[Relation]:
         other[1:] = x[1:] * 50 + 7
         start = load(**inputs.everything(3))
         yield Relation(
-            "BN-EVAL-ROW", f"other-rows-changed-rank{rank}", "in evaluation a row's output does not depend on the other rows",
+            "BN-EVAL-ROW", f"other-rows-changed-rank{rank}",
+            "in evaluation a row's output does not depend on the other rows",
             Program(config, (start, forward(x, training=False), forward(x[:1], "y", training=False))),
             Program(config, (start, forward(other, training=False), forward(other[:1], "y", training=False))),
             (("y", same),),
         )  # fmt: skip
     x, g = inputs.values((2, 3, 4, 5), 2), inputs.upstream((2, 3, 4, 5), 1)
     start = load(**inputs.parameters(3))
-    seen = ("y", "running_mean", "running_var")
-    for rank, shape in ((2, (40, 3)), (3, (2, 3, 20)), (5, (2, 3, 4, 1, 5))):
-        flat = _reshaper(shape)
+    shapes: dict[int, tuple[int, ...]] = {2: (40, 3), 3: (2, 3, 20), 5: (2, 3, 4, 1, 5)}
+    for rank, flat_shape in shapes.items():
+        flat = _reshaper(flat_shape)
         yield Relation(
-            "BN-INV-FLATTEN", f"rank4-to-rank{rank}", "how the values of a channel are laid over batch and positions changes nothing",
-            Program(Config(), (start, forward(x, *seen), backward(x, g, "grad_x"))),
-            Program(Config(ndim=rank), (start, forward(flat(x), *seen), backward(flat(x), flat(g), "grad_x"))),
+            "BN-INV-FLATTEN", f"rank4-to-rank{rank}",
+            "how the values of a channel are laid over batch and positions changes nothing",
+            _everything(Config(), start, x, g), _everything(Config(ndim=rank), start, flat(x), flat(g)),
             (("y", flat), ("grad_x", flat), ("running_mean", same), ("running_var", same)),
         )  # fmt: skip
+
+
+def _everything(config: Config, start: Step, x: Array, g: Array) -> Program:
+    return Program(config, (start, forward(x, "y", "running_mean", "running_var"), backward(x, g, "grad_x")))
 
 
 def _rows(order: Any) -> Map:
@@ -89,11 +90,12 @@ def _values() -> Iterator[Relation]:
             (("y", same), ("running_mean", lambda values: values + 1), ("running_var", same)),
         )  # fmt: skip
         start = load(**inputs.parameters(3))
-        g = inputs.grid(shape, rank + 10)
+        g, seen = inputs.grid(shape, rank + 10), ("grad_x", "grad_weight")
         yield Relation(
-            "BN-INV-SCALE", f"rank{rank}", "scaling x by 4 and eps by 16 leaves y and the weight's gradient, and grad_x is a quarter",
-            Program(Config(ndim=rank, eps=0.0625), (start, forward(x, "y"), backward(x, g, "grad_x", "grad_weight"))),
-            Program(Config(ndim=rank, eps=1.0), (start, forward(4 * x, "y"), backward(4 * x, g, "grad_x", "grad_weight"))),
+            "BN-INV-SCALE", f"rank{rank}",
+            "scaling x by 4 and eps by 16 leaves y and the weight's gradient, and grad_x is a quarter",
+            Program(Config(ndim=rank, eps=1 / 16), (start, forward(x, "y"), backward(x, g, *seen))),
+            Program(Config(ndim=rank, eps=1.0), (start, forward(4 * x, "y"), backward(4 * x, g, *seen))),
             (("y", same), ("grad_x", lambda values: values / 4), ("grad_weight", same)),
         )  # fmt: skip
 
@@ -104,7 +106,8 @@ def _settings() -> Iterator[Relation]:
         start = load(**inputs.everything(3))
         for first, second in ((0.1, 1.0), (0.0, 0.5)):
             yield Relation(
-                "BN-INV-MOMENTUM", f"{first:g}-and-{second:g}-rank{rank}", "in training y does not depend on the momentum",
+                "BN-INV-MOMENTUM", f"{first:g}-and-{second:g}-rank{rank}",
+                "in training y does not depend on the momentum",
                 Program(Config(ndim=rank, momentum=first), (start, forward(x, "y"))),
                 Program(Config(ndim=rank, momentum=second), (start, forward(x, "y"))),
                 (("y", same),),
@@ -115,11 +118,12 @@ def _settings() -> Iterator[Relation]:
             Program(Config(ndim=rank), (load(**inputs.statistics(3, 2)), forward(x, "y"))),
             (("y", same),),
         )  # fmt: skip
-        mean = np.array([0.5, -0.25, 0.0])
+        mean, call = np.array([0.5, -0.25, 0.0]), forward(x, "y", training=False)
+        upper, lower = np.array([0.75, 0.5, 2.0]), np.array([0.5, 0.25, 1.75])
         yield Relation(
             "BN-INV-EPS-SUM", f"rank{rank}", "the running variance and eps enter evaluation only through their sum",
-            Program(Config(ndim=rank, eps=0.25), (load(running_mean=mean, running_var=np.array([0.75, 0.5, 2.0])), forward(x, "y", training=False))),
-            Program(Config(ndim=rank, eps=0.5), (load(running_mean=mean, running_var=np.array([0.5, 0.25, 1.75])), forward(x, "y", training=False))),
+            Program(Config(ndim=rank, eps=0.25), (load(running_mean=mean, running_var=upper), call)),
+            Program(Config(ndim=rank, eps=0.5), (load(running_mean=mean, running_var=lower), call)),
             (("y", same),),
         )  # fmt: skip
         yield Relation(
@@ -134,12 +138,17 @@ def _channels() -> Iterator[Relation]:
     for rank, shape in ((2, (5, 3)), (4, (2, 3, 4, 5))):
         x, g, state = inputs.values(shape, 5), inputs.upstream(shape, 2), inputs.everything(3)
         for channel in (0, 2):
-            alone = slice(channel, channel + 1)
-            pick: Map = lambda values, alone=alone: values[:, alone] if values.ndim > 1 else values[alone]  # noqa: E731
-            start = load(**{name: value[alone] for name, value in state.items()})
+            pick = _channel(channel)
+            start = load(**{name: pick(value) for name, value in state.items()})
             yield Relation(
-                "BN-INV-CHANNEL", f"channel{channel}-alone-rank{rank}", "a channel's results are the same alone as among others",
-                Program(Config(ndim=rank), (load(**state), forward(x, "y", "running_mean", "running_var"), backward(x, g, "grad_x"))),
-                Program(Config(1, ndim=rank), (start, forward(x[:, alone], "y", "running_mean", "running_var"), backward(x[:, alone], g[:, alone], "grad_x"))),
+                "BN-INV-CHANNEL", f"channel{channel}-alone-rank{rank}",
+                "a channel's results are the same alone as among others",
+                _everything(Config(ndim=rank), load(**state), x, g),
+                _everything(Config(1, ndim=rank), start, pick(x), pick(g)),
                 (("y", pick), ("grad_x", pick), ("running_mean", pick), ("running_var", pick)),
             )  # fmt: skip
+
+
+def _channel(channel: int) -> Map:
+    alone = slice(channel, channel + 1)
+    return lambda values: values[:, alone] if values.ndim > 1 else values[alone]

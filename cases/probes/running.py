@@ -20,16 +20,16 @@ def probes() -> Iterator[Probe]:
     yield from _estimators("BN-RUN-MEAN", "running_mean")
     yield from _estimators("BN-RUN-VAR", "running_var")
     for momentum in (0.0, 0.1, 0.3, 0.75, 0.99, 1.0):
-        steps = (load(**inputs.statistics(3, 2)), forward(inputs.values((4, 3), 1, offset=2.0), "running_mean"))
+        steps: tuple[Step, ...] = (
+            load(**inputs.statistics(3, 2)),
+            forward(inputs.values((4, 3), 1, offset=2.0), "running_mean"),
+        )
         yield Probe("BN-RUN-MOMENTUM", f"momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
     x = inputs.values(inputs.SHAPES[4], 2, offset=2.0)
     yield Probe("BN-RUN-MOMENTUM", "rank4", Program(Config(momentum=0.2), (forward(x, "running_mean"),)))
     for momentum in (0.3, 0.9):
-        yield Probe(
-            "BN-RUN-AVERAGE",
-            f"four-batches-momentum{momentum:g}",
-            Program(Config(ndim=2, momentum=momentum), _batches(4)),
-        )
+        program = Program(Config(ndim=2, momentum=momentum), _batches(4))
+        yield Probe("BN-RUN-AVERAGE", f"four-batches-momentum{momentum:g}", program)
     yield Probe("BN-RUN-AVERAGE", "three-batches-rank4", Program(Config(momentum=0.25), _batches(3, inputs.SHAPES[4])))
     yield Probe("BN-RUN-NONE", "five-batches", Program(Config(ndim=2, momentum=None), _batches(5)))
     yield Probe("BN-RUN-NONE", "three-batches-rank4", Program(Config(momentum=None), _batches(3, inputs.SHAPES[4])))
@@ -41,9 +41,13 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-RUN-UPDATE", f"once-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
     counted = ("num_batches_tracked",)
     steps = (
-        build(*counted), forward(x, *counted), forward(x, *counted, training=False), forward(x, *counted),
-        load(counted, num_batches_tracked=7), forward(x, *counted),
-    )  # fmt: skip
+        build(*counted),
+        forward(x, *counted),
+        forward(x, *counted, training=False),
+        forward(x, *counted),
+        load(counted, num_batches_tracked=7),
+        forward(x, *counted),
+    )
     yield Probe("BN-RUN-COUNT", "training-and-evaluation", Program(Config(ndim=2), steps))
     yield Probe("BN-RUN-COUNT", "momentum-none", Program(Config(ndim=2, momentum=None), steps))
     yield from _loading()
@@ -61,7 +65,7 @@ def _estimators(requirement: str, name: str) -> Iterator[Probe]:
         x = inputs.values(shape, 40 + rank, offset=1.2)
         yield Probe(requirement, f"rank{rank}", Program(Config(ndim=rank, momentum=1.0), (forward(x, name),)))
     x = inputs.values((3, 3), 50, offset=1.2)
-    steps = (load(**inputs.statistics(3, 5)), forward(x, name), forward(x * 0.5, name))
+    steps: tuple[Step, ...] = (load(**inputs.statistics(3, 5)), forward(x, name), forward(x * 0.5, name))
     yield Probe(requirement, "momentum0.3-from-loaded", Program(Config(ndim=2, momentum=0.3), steps))
     yield Probe(requirement, "large-eps", Program(Config(ndim=2, momentum=1.0, eps=0.5), (forward(x, name),)))
     yield Probe(requirement, "default-momentum", Program(Config(ndim=2), (forward(x, name), forward(x * 2, name))))
@@ -75,14 +79,10 @@ def _loading() -> Iterator[Probe]:
     shown = tuple(name for name in STATE if name != "num_batches_tracked")
     x = inputs.values((4, 3), 60)
     first, second = inputs.everything(3, 6), inputs.everything(3, 7)
-    steps = (
+    steps: tuple[Step, ...] = (
         load(shown, **first),
         forward(x, "y", "weight", "bias", training=False),
-        load(
-            ("running_var", "running_mean", "weight", "bias"),
-            running_var=second["running_var"],
-            weight=second["weight"],
-        ),
+        load(shown, running_var=second["running_var"], weight=second["weight"]),
         forward(x, "y", training=False),
         load(("running_mean",), running_mean=second["running_mean"]),
         forward(x, "running_mean", "weight", "bias"),
@@ -90,10 +90,7 @@ def _loading() -> Iterator[Probe]:
         forward(x, "y", training=False),
     )
     yield Probe("BN-RUN-LOAD", "whole-and-part", Program(Config(ndim=2), steps))
-    yield Probe(
-        "BN-RUN-LOAD",
-        "rank4",
-        Program(Config(), (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))),
-    )
+    steps = (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))
+    yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), steps))
     steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
     yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))

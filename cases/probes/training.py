@@ -9,13 +9,14 @@ import numpy as np
 from cases import inputs
 from cases.program import Probe, Program, Step, forward, load
 from spec.config import Config
+from spec.formats import DTYPES
 
 FULL = ("float64", "float32")
 """Dtypes whose exponent range and precision the smallest epsilons need."""
 
 
-def _probe(requirement: str, name: str, config: Config, *steps: Step, **options: object) -> Probe:
-    return Probe(requirement, name, Program(config, steps), **options)  # type: ignore[arg-type]
+def _probe(requirement: str, name: str, config: Config, *steps: Step, dtypes: tuple[str, ...] = DTYPES) -> Probe:
+    return Probe(requirement, name, Program(config, steps), dtypes=dtypes)
 
 
 def probes() -> Iterator[Probe]:
@@ -30,7 +31,7 @@ def probes() -> Iterator[Probe]:
     yield from _affine()
     for momentum in (0.1, 1.0, 0.0):
         config = Config(ndim=2, momentum=momentum)
-        steps = (
+        steps: tuple[Step, ...] = (
             load(**inputs.statistics(3)),
             forward(inputs.values((4, 3)), "y"),
             forward(inputs.values((4, 3), 1), "y"),
@@ -42,7 +43,7 @@ def probes() -> Iterator[Probe]:
 
 def _norm() -> Iterator[Probe]:
     for rank, shape in inputs.SHAPES.items():
-        steps = (load(**inputs.parameters(3)), forward(inputs.values(shape), "y"))
+        steps: tuple[Step, ...] = (load(**inputs.parameters(3)), forward(inputs.values(shape), "y"))
         yield _probe("BN-TRAIN-NORM", f"rank{rank}", Config(ndim=rank), *steps)
     for rank, shape in inputs.SMALL.items():
         steps = (load(**inputs.parameters(3)), forward(inputs.values(shape, offset=0.2), "y"))
@@ -51,10 +52,8 @@ def _norm() -> Iterator[Probe]:
         x = inputs.values((samples, 3, 2, 4), samples)
         yield _probe("BN-TRAIN-NORM", f"batch{samples}", Config(), load(**inputs.parameters(3)), forward(x, "y"))
     for samples in (2, 3, 8, 13):
-        x = inputs.values((samples, 3), samples, offset=0.3)
-        yield _probe(
-            "BN-TRAIN-NORM", f"rank2-batch{samples}", Config(ndim=2), load(**inputs.parameters(3)), forward(x, "y")
-        )
+        steps = (load(**inputs.parameters(3)), forward(inputs.values((samples, 3), samples, offset=0.3), "y"))
+        yield _probe("BN-TRAIN-NORM", f"rank2-batch{samples}", Config(ndim=2), *steps)
 
 
 def _variance() -> Iterator[Probe]:
@@ -77,7 +76,7 @@ def _epsilon() -> Iterator[Probe]:
     yield _probe("BN-TRAIN-EPS", "rank4", Config(eps=0.2), load(**inputs.parameters(3)), forward(x, "y"))
     for eps in (1e-7, 2e-6, 1e-3, 0.05, 2.0):
         x = inputs.symmetric((eps / 4, eps, 4 * eps))
-        dtypes = (*FULL, "bfloat16") if eps < 1e-6 else ("float64", "float32", "float16", "bfloat16")
+        dtypes = (*FULL, "bfloat16") if eps < 1e-6 else DTYPES
         yield _probe("BN-TRAIN-EPS-VALUE", f"eps{eps:g}", Config(ndim=2, eps=eps), forward(x, "y"), dtypes=dtypes)
 
 
@@ -85,7 +84,7 @@ def _affine() -> Iterator[Probe]:
     weight, bias = np.array([-1.75, 0.0, 0.5]), np.array([0.75, -2.5, 3.0])
     for rank in (2, 4):
         x = inputs.values(inputs.SMALL[rank], 11, offset=0.2)
-        steps = (load(weight=weight, bias=bias), forward(x, "y"))
+        steps: tuple[Step, ...] = (load(weight=weight, bias=bias), forward(x, "y"))
         yield _probe("BN-TRAIN-AFFINE", f"negative-and-zero-rank{rank}", Config(ndim=rank), *steps)
     steps = (
         load(weight=np.array([64.0, -1e-3, 2.5]), bias=np.array([-32.0, 1e-3, 0.0])),

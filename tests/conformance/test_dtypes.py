@@ -55,7 +55,9 @@ def test_statistics_dtype(check: Check) -> None:
         for name in ("running_mean", "running_var"):
             value = state[name]
             if value is None:
-                check.fail(f"{name} is None {when}; it should be an array of shape ({program.config.num_features},)", program)
+                check.fail(
+                    f"{name} is None {when}; it should be an array of shape ({program.config.num_features},)", program
+                )
 
             def due(point: Behaviour) -> str:
                 parameter = point.statistics_dtype is StatisticsDtype.PARAMETER
@@ -78,16 +80,21 @@ def test_gradient_dtypes(check: Check) -> None:
         for name, due in (("grad_x", due_x), ("grad_weight", due_parameters), ("grad_bias", due_parameters)):
             value = seen.values[name]
             if value is None:
-                check.require(not program.config.affine and name != "grad_x", f"{name} is None; it should be an array", program)
+                check.require(not program.config.affine and name != "grad_x", name, None, "an array", program)
             else:
-                what = f"what       the dtype of {name} after {seen.step.describe()}\ngot        {value.dtype}\nshould be  {due}"
-                check.require(str(value.dtype) == due, what, program)
+                check.require(
+                    str(value.dtype) == due,
+                    f"the dtype of {name} after {seen.step.describe()}",
+                    value.dtype,
+                    due,
+                    program,
+                )
 
 
 @pytest.mark.requirement("BN-DTYPE-HALF-RANGE")
 @pytest.mark.cases
 def test_half_precision_range(check: Check) -> None:
-    """Half-precision input whose squares, count or statistics are out of float16's range gives finite, right results."""
+    """Half-precision input is judged right where squares, count or statistics are out of float16's range."""
     check.run()
 
 

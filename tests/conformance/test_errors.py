@@ -15,7 +15,9 @@ from tests.harness.guard import Guarded, Misfit, Raised
 def _layer(check: Check) -> Guarded:
     __tracebackhide__ = True
     lacking = {"affine", "track_running_stats"} & set(check.subject.unsupported)
-    config = check.config(ndim=4, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking)
+    config = check.config(
+        ndim=4, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
+    )
     return check.layer(config)
 
 
@@ -38,7 +40,12 @@ def test_wrong_number_of_channels(check: Check) -> None:
         for training in (True, False):
             mode = "training" if training else "evaluation"
             refused = _refuses(_layer(check), (2, channels, 4, 5), training)
-            check.require(refused, f"what       x with {channels} channels in {mode}, for a layer of 3\ngot        an answer\nshould be  an error")
+            check.require(
+                refused,
+                f"x with {channels} channels in {mode}, for a layer of 3",
+                "an answer",
+                "an error",
+            )
 
 
 @pytest.mark.requirement("BN-ERR-RANK")
@@ -47,7 +54,7 @@ def test_rank_one(check: Check) -> None:
     """Input without a batch and a channel axis is refused."""
     for training in (True, False):
         refused = _refuses(_layer(check), (3,), training)
-        check.require(refused, "what       x of shape (3,)\ngot        an answer\nshould be  an error")
+        check.require(refused, "x of shape (3,)", "an answer", "an error")
 
 
 @pytest.mark.requirement("BN-ERR-STATE")
@@ -62,7 +69,14 @@ def test_refusal_leaves_the_state(check: Check) -> None:
         after = check.call(layer.state)
         for name in STATE:
             one, other = before[name], after[name]
-            same = one is None and other is None or one is not None and other is not None and one.tobytes() == other.tobytes()
-            check.require(same, f"what       {name} after x of shape {shape} was refused\ngot        {other}\nshould be  {one}, as before")
+            same = (one is None and other is None) or (
+                one is not None and other is not None and one.tobytes() == other.tobytes()
+            )
+            check.require(
+                same,
+                f"{name} after x of shape {shape} was refused",
+                other,
+                f"{one}, as before",
+            )
     if not check.outcomes:
         check.note("nothing was refused")

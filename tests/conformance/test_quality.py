@@ -19,17 +19,22 @@ def test_finite(check: Check) -> None:
                 continue
             numbers = value.astype(np.float64)
             finite = bool(np.isfinite(numbers).all())
-            text = f"what       {name} after {seen.step.describe()}\ngot        {value.reshape(-1)[~np.isfinite(numbers.reshape(-1))][:3]}\nshould be  finite"
-            check.require(finite, text, trace.program)
+            check.require(
+                finite,
+                f"{name} after {seen.step.describe()}",
+                value[~np.isfinite(numbers)][:3],
+                "finite",
+                trace.program,
+            )
             if name == "running_var":
                 least = float(numbers.min())
-                check.require(least >= 0, f"what       running_var\ngot        {least}\nshould be  not negative", trace.program)
+                check.require(least >= 0, "running_var", least, "not negative", trace.program)
 
 
 @pytest.mark.requirement("BN-NUM-STABLE")
 @pytest.mark.cases
 def test_stable_variance(check: Check) -> None:
-    """The error grows with the first power of the condition number, as that of two-pass and updating algorithms does."""
+    """The error grows with the first power of the condition number, as with two-pass and updating algorithms."""
     check.run()
 
 

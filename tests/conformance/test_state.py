@@ -35,13 +35,13 @@ def _rank(check: Check) -> int:
 
 @pytest.mark.requirement("BN-STATE-INPUT")
 def test_inputs_are_left_alone(check: Check) -> None:
-    """x, the upstream gradient and loaded arrays are bit for bit the same after every call, however they lie in memory."""
+    """Arrays that are given are bit for bit the same after every call, however they lie in memory."""
     for layout in LAYOUTS if not check.subject.slow else ("contiguous",):
         if layout == "expanded_batch":
             continue
         program = _program(check, _rank(check), layout)
         check.answered(program)
-        check.require(True, "")
+        check.require(True)
 
 
 @pytest.mark.requirement("BN-STATE-PARAMS")
@@ -61,8 +61,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
         for name in ("weight", "bias"):
             before, after = seen.before[name], seen.after[name]
             same = before is not None and after is not None and before.tobytes() == after.tobytes()
-            text = f"what       {name} after call {number + 1}, {seen.step.describe()}\ngot        {after}\nshould be  {before}"
-            check.require(same, text, program)
+            check.require(same, f"{name} after call {number + 1}, {seen.step.describe()}", after, before, program)
 
 
 @pytest.mark.requirement("BN-STATE-ALIAS")
@@ -74,20 +73,35 @@ def test_nothing_is_shared(check: Check) -> None:
     numbers = np.array([1.5, 0.5, 2.0], numpy_dtype(config.param_dtype))
     names = [name for name in STATE if check.call(layer.state)[name] is not None and name != "num_batches_tracked"]
     if names:
-        check.call(lambda: layer.layer.load({name: numbers for name in names}))
+        check.call(lambda: layer.layer.load(dict.fromkeys(names, numbers)))
     x = inputs.values(inputs.SHAPES[config.ndim], 2).astype(numpy_dtype(config.dtype))
     first = check.call(lambda: layer.forward(x, training=True))
     kept = first.tobytes()
     y = check.call(lambda: layer.forward(x * 2, training=True))
-    check.require(first.tobytes() == kept, "what       y of the first call, after a second call\ngot        other numbers\nshould be  as it was")
+    check.require(
+        first.tobytes() == kept,
+        "y of the first call, after a second call",
+        "other numbers",
+        "as it was",
+    )
     shared = np.shares_memory(first, x) or np.shares_memory(first, y)
-    check.require(not shared, "what       the memory of y\ngot        shared with x or with the next y\nshould be  its own")
+    check.require(not shared, "the memory of y", "shared with x or with the next y", "its own")
     if "weight" in names:
         after = check.call(layer.state)
         for name in ("weight", "bias"):
             same = after[name] is not None and np.array_equal(after[name], [1.5, 0.5, 2.0])
-            check.require(same, f"what       {name}, loaded from the array that the running statistics were loaded from\ngot        {after[name]}\nshould be  [1.5, 0.5, 2.0]")
-    check.require(bool((numbers == [1.5, 0.5, 2.0]).all()), f"what       the array that was loaded, after training\ngot        {numbers}\nshould be  [1.5, 0.5, 2.0]")
+            check.require(
+                same,
+                f"{name}, loaded from the array that the running statistics were loaded from",
+                after[name],
+                "[1.5, 0.5, 2.0]",
+            )
+    check.require(
+        bool((numbers == [1.5, 0.5, 2.0]).all()),
+        "the array that was loaded, after training",
+        numbers,
+        "[1.5, 0.5, 2.0]",
+    )
 
 
 @pytest.mark.requirement("BN-STATE-REPEAT")
@@ -109,8 +123,16 @@ def test_instances_are_independent(check: Check) -> None:
     after = check.call(other.state)
     for name in STATE:
         left, right = before[name], after[name]
-        same = left is None and right is None or left is not None and right is not None and left.tobytes() == right.tobytes()
-        check.require(same, f"what       {name} of a second layer, after the first was used\ngot        {right}\nshould be  {left}", program)
+        same = (left is None and right is None) or (
+            left is not None and right is not None and left.tobytes() == right.tobytes()
+        )
+        check.require(
+            same,
+            f"{name} of a second layer, after the first was used",
+            right,
+            left,
+            program,
+        )
 
 
 def _call(layer: Guarded, step: Step) -> None:

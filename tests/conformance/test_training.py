@@ -10,7 +10,7 @@ from tests.harness.check import Check
 @pytest.mark.requirement("BN-TRAIN-NORM")
 @pytest.mark.cases
 def test_normalization(check: Check) -> None:
-    """y = weight * (x - mean) / sqrt(var + eps) + bias, at every rank and batch size."""
+    """Y = weight * (x - mean) / sqrt(var + eps) + bias, at every rank and batch size."""
     check.run()
 
 

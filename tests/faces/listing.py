@@ -57,7 +57,9 @@ def _backends(console: Console) -> None:
 
 
 def _requirements(console: Console) -> None:
-    table = Table(title="Requirements (bnconform explain ID tells more)", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="Requirements (bnconform explain ID tells more)", title_justify="left", box=None, pad_edge=False
+    )
     for column in ("id", "level", "title"):
         table.add_column(column)
     chapter = ""
@@ -76,5 +78,9 @@ def _errata(console: Console) -> None:
         console.print(f"{erratum.document}, {erratum.place}", markup=False)
         console.print(f"  printed: {erratum.printed}", markup=False)
         console.print(f"  right:   {erratum.right}", markup=False)
-        why = ", ".join(f"{k} = {v}" for k, v in erratum.behaviour.differences().items()) if erratum.behaviour else erratum.word
+        why = (
+            ", ".join(f"{k} = {v}" for k, v in erratum.behaviour.differences().items())
+            if erratum.behaviour
+            else erratum.word
+        )
         console.print(f"  because: {why}", markup=False)

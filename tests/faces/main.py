@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tests.faces.replay import replay
 
         return replay(rest)
-    return refuse(f"unknown command {verb!r}; the commands are list, explain and replay, and `bnconform --backend B` runs the suite")
+    return refuse(
+        f"unknown command {verb!r}; give list, explain or replay, or none to run the suite (bnconform --help)"
+    )
 
 
 def refuse(text: str) -> int:
@@ -97,7 +99,9 @@ def _explain(rest: list[str]) -> int:
     from tests.faces.explain import explain
 
     if len(rest) != 1:
-        return refuse("explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all")
+        return refuse(
+            "explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all"
+        )
     console = Console()
     try:
         print(explain(rest[0], width=min(console.width, 100), colour=console.is_terminal), end="")

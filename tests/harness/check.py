@@ -16,7 +16,7 @@ from spec.catalogue import Requirement, requirement
 from spec.config import Config
 
 from . import messages
-from .diagnosis import LARGEST, diagnose, explains
+from .diagnosis import diagnose, explains
 from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
 from .judge import Judgement, judge
@@ -38,7 +38,7 @@ class Check:
     """One requirement, one subject, and a probe or relation where the test is over one.
 
     The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
-    recorded anything is untrusted.
+    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has.
     """
 
     subject: Subject
@@ -46,6 +46,7 @@ class Check:
     case: Probe | Relation | None = None
     folder: Path | None = None
     outcomes: list[Outcome] = field(default_factory=list)
+    reduced: bool = False
 
     # -- what a test calls ---------------------------------------------------------------------------------------
 
@@ -56,7 +57,9 @@ class Check:
             self.relation(self.case)
             return None
         assert self.case is not None
-        return self.program(self.case.at(self.subject.dtype, self.subject.param_dtype), self.case.quality, self.case.name)
+        return self.program(
+            self.case.at(self.subject.dtype, self.subject.param_dtype), self.case.quality, self.case.name
+        )
 
     def program(self, program: Program, quality: str = "", name: str = "case") -> Trace:
         """Run a program and record the verdict on everything that it observes."""
@@ -65,19 +68,21 @@ class Check:
         self.judged(trace, quality, name)
         return trace
 
-    def fitted(self, program: Program) -> Program:
+    def fitted(self, program: Program, *, keep_rank: bool = False) -> Program:
         """The program without what the implementation lacks; the check ends as unsupported where that leaves nothing.
 
-        A lack of what the requirement is about is never worked around.
+        A lack of what the requirement is about is never worked around, nor one of a rank that the check compares.
         """
         __tracebackhide__ = True
         lacking = self.missing(program)
         if not lacking:
             return program
-        fitted = program.without(self.subject.unsupported)
+        lacks = set(self.subject.unsupported)
+        fitted = program.without({name for name in lacks if not name.startswith("rank_")} if keep_rank else lacks)
         wanted = set(self.requirement.features) & set(lacking)
         if wanted or self.missing(fitted) or (program.observes and not fitted.observes) or not fitted.steps:
             self.unsupported(program, self.executed(program))
+        self.reduced = True
         return fitted
 
     def unjudged(self) -> Trace:
@@ -105,13 +110,15 @@ class Check:
             self._record_other("BN-STATE-INPUT", line, program)
         return trace
 
-    def require(self, holds: bool, lines: str, program: Program | None = None) -> None:
-        """Record one fact that is not a number: it holds, or the check fails with `lines` as its message."""
+    def require(
+        self, holds: bool, what: str = "", got: object = "", due: object = "", program: Program | None = None
+    ) -> None:
+        """Record one fact that is not a number: it holds, or the check fails saying what, got and should be."""
         __tracebackhide__ = True
         if holds:
             self._add(self._outcome(CONFORMS, checks=1))
         else:
-            self.fail(lines, program)
+            self.fail(f"what       {what}\ngot        {got}\nshould be  {due}", program)
 
     def fail(self, lines: str, program: Program | None = None, verdict: str = VIOLATES) -> NoReturn:
         """Record a violation that no number describes."""
@@ -127,7 +134,9 @@ class Check:
             outcome.headline = outcome.message = "as declared"
         self._add(outcome)
 
-    def fact(self, coordinate: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program) -> None:
+    def fact(
+        self, coordinate: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program
+    ) -> None:
         """Record a fact that one coordinate decides: `due` is what each of its values would have shown.
 
         Raises Violation, naming the value that explains it, where it is neither the specified nor the declared one.
@@ -140,7 +149,9 @@ class Check:
             outcome.needed.append(coordinate)
             outcome.verdict = DEVIATES
             outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.backend.deviations[coordinate]}]
-            outcome.headline = outcome.message = f"as declared: {coordinate} = {self.subject.backend.deviations[coordinate]}"
+            outcome.headline = outcome.message = (
+                f"as declared: {coordinate} = {self.subject.backend.deviations[coordinate]}"
+            )
         elif differs:
             outcome.contradicted.append(coordinate)
         if outcome.verdict == DEVIATES or got == due(SPECIFIED):
@@ -161,7 +172,9 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=1)
         outcome.headline = outcome.message = f"{coordinate} = {' or '.join(shown) or 'none of the known policies'}"
         if coordinate in self.subject.backend.deviations:
-            (outcome.needed if self.subject.backend.deviations[coordinate] in shown else outcome.contradicted).append(coordinate)
+            (outcome.needed if self.subject.backend.deviations[coordinate] in shown else outcome.contradicted).append(
+                coordinate
+            )
         self._add(outcome)
 
     def note(self, text: str) -> None:
@@ -175,7 +188,8 @@ class Check:
     def layer(self, config: Config) -> Guarded:
         """A new layer; the check fails where there is none."""
         __tracebackhide__ = True
-        return self.call(lambda: self.subject.build(config))
+        made: Guarded = self.call(lambda: self.subject.build(config))
+        return made
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Call the implementation where it must answer; raising is a crash, a wrong kind a violation."""
@@ -219,44 +233,49 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
         outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
         declared = self.subject.declared
-        if declared != SPECIFIED:
-            self._declared(outcome, trace, quality, found)
+        at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
+        if not at_declared.holds and at_declared is not found:
+            outcome.contradicted = self._contradictions(trace, quality, found)
         if found.holds:
             if not found.checks and trace.program.observes <= {"num_batches_tracked"}:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
+            elif not found.checks and self.reduced:
+                outcome.verdict = UNSUPPORTED
+                outcome.headline = outcome.message = "without what the implementation lacks nothing is left to compare"
             elif not found.checks:
                 outcome.verdict = UNTRUSTED
                 outcome.headline = outcome.message = "nothing could be compared"
             self._add(outcome)
             return found
-        at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
         if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
             outcome.bound_share = at_declared.share
-            chosen = outcome.needed or list(self.subject.backend.deviations)
-            outcome.diagnosis = [{"coordinate": c, "value": self.subject.backend.deviations[c]} for c in chosen]
-            words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
-            outcome.headline = outcome.message = f"as declared: {words}"
-            self._add(outcome)
+            self._deviates(outcome, lambda point: judge(trace, point, quality).holds)
             return found
         outcome.verdict = CRASHED if found.crashed else VIOLATES
-        self._raise_judged(outcome, trace, quality, name, found)
+        return self._raise_judged(outcome, trace, quality, name, found)
 
-    def _declared(self, outcome: Outcome, trace: Trace, quality: str, found: Judgement) -> None:
-        """Which declared coordinates this trace bears out, and which it refutes."""
+    def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool]) -> None:
+        """Record a declared deviation, named by the coordinates without which it would not be explained."""
         declared, deviations = self.subject.declared, self.subject.backend.deviations
-        if sum(step.x.size for step in trace.program.steps if step.x is not None) > LARGEST:
-            return
-        whole = judge(trace, declared, quality).holds
+        outcome.verdict = DEVIATES
+        outcome.needed = [c for c in deviations if not holds(declared.but(**{c: str(getattr(SPECIFIED, c))}))]
+        outcome.diagnosis = [{"coordinate": c, "value": deviations[c]} for c in outcome.needed or deviations]
+        words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
+        outcome.headline = outcome.message = f"as declared: {words}"
+        self._add(outcome)
+
+    def _contradictions(self, trace: Trace, quality: str, found: Judgement) -> list[str]:
+        """The declared coordinates that a trace refutes, which does not hold at the declared point."""
+        declared, deviations = self.subject.declared, self.subject.backend.deviations
+        refuted = []
         for coordinate in deviations:
-            default = str(getattr(SPECIFIED, coordinate))
-            without = judge(trace, declared.but(**{coordinate: default}), quality).holds
-            alone = judge(trace, SPECIFIED.but(**{coordinate: deviations[coordinate]}), quality).holds
-            if whole and not without:
-                outcome.needed.append(coordinate)
-            elif not whole and (without or (found.holds and not alone)):
-                outcome.contradicted.append(coordinate)
+            without = judge(trace, declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}), quality)
+            alone = SPECIFIED.but(**{coordinate: deviations[coordinate]})
+            if without.holds or (found.holds and not judge(trace, alone, quality).holds):
+                refuted.append(coordinate)
+        return refuted
 
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
@@ -290,11 +309,12 @@ class Check:
         __tracebackhide__ = True
         subject = self.subject
         programs = relation.at(subject.dtype, subject.param_dtype)
-        traces = [self.executed(self.fitted(program)) for program in programs]
+        ranks = {program.config.ndim for program in programs}
+        traces = [self.executed(self.fitted(program, keep_rank=len(ranks) > 1)) for program in programs]
         found = related(relation, traces, SPECIFIED)
         if not found.holds and subject.declared != SPECIFIED and related(relation, traces, subject.declared).holds:
-            deviations = [{"coordinate": c, "value": v} for c, v in subject.backend.deviations.items()]
-            self._add(self._outcome(DEVIATES, checks=found.checks, diagnosis=deviations, headline="as declared", message="as declared"))
+            outcome = self._outcome(DEVIATES, checks=found.checks)
+            self._deviates(outcome, lambda point: related(relation, traces, point).holds)
             return
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
         if found.holds:
@@ -335,7 +355,9 @@ class Check:
         if case is not None:
             outcome.case = str(case)
             replay = messages.replay_case(str(case), subject.key, subject.device)
-        outcome.message = messages.message(self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay)
+        outcome.message = messages.message(
+            self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay
+        )
         outcome.headline = self.requirement.title
         self._add(outcome)
         raise Violation(outcome.message)

@@ -16,14 +16,20 @@ LARGEST = 6000
 def explains(trace: Trace, point: Behaviour, quality: str = "") -> bool:
     """Whether everything observed holds at the point, with bounds that say something (none is infinite)."""
     found = judge(trace, point, quality)
-    return found.holds and found.checks > 0 and all(_bounded(comparison.bound.max(initial=0.0)) for comparison in found.comparisons)
+    return (
+        found.holds
+        and found.checks > 0
+        and all(_bounded(comparison.bound.max(initial=0.0)) for comparison in found.comparisons)
+    )
 
 
 def _bounded(value: float) -> bool:
     return value < float("inf")
 
 
-def diagnose(trace: Trace, quality: str = "", base: Behaviour = SPECIFIED, first: Iterable[Behaviour] = ()) -> list[Behaviour]:
+def diagnose(
+    trace: Trace, quality: str = "", base: Behaviour = SPECIFIED, first: Iterable[Behaviour] = ()
+) -> list[Behaviour]:
     """The neighbours of `base` that explain the trace; the points of `first` alone where any of them does."""
     known = [point for point in first if explains(trace, point, quality)]
     if known:
@@ -46,5 +52,7 @@ def narrow(judgement: Judgement) -> str:
         if len(channels) < wrong.shape[1]:
             first, last = channels[0], channels[-1]
             dense = len(channels) == last - first + 1
-            parts.append(f"only channels {first} to {last}" if dense and first != last else f"only channels {channels[:8]}")
+            parts.append(
+                f"only channels {first} to {last}" if dense and first != last else f"only channels {channels[:8]}"
+            )
     return ", ".join(parts)

@@ -101,12 +101,20 @@ class Guarded:
         return _array(y, "forward", "y", x.shape)
 
     def backward(
-        self, x: Array, grad_output: Array, *, training: bool, layout: str = "contiguous", grad_layout: str = "contiguous"
+        self,
+        x: Array,
+        grad_output: Array,
+        *,
+        training: bool,
+        layout: str = "contiguous",
+        grad_layout: str = "contiguous",
     ) -> tuple[Array, Array | None, Array | None]:
         """(grad_x, grad_weight, grad_bias); None where the implementation gives none; Raised or Misfit."""
         given, upstream = LAYOUTS[layout](x), LAYOUTS[grad_layout](grad_output)
         result = self._call(
-            "backward", {"x": given, "grad_output": upstream}, lambda: self.layer.backward(given, upstream, training=training)
+            "backward",
+            {"x": given, "grad_output": upstream},
+            lambda: self.layer.backward(given, upstream, training=training),
         )
         if not isinstance(result, tuple) or len(result) != 3:
             raise Misfit(f"backward returned {_kind(result)}; it should return (grad_x, grad_weight, grad_bias)")

@@ -14,8 +14,9 @@ import numpy as np
 
 from cases.program import Array, Program, Step
 from spec import oracle
+from spec.allowance import Allowance, allowance
 from spec.behaviour import Behaviour
-from spec.bounds import Allowance, ForwardErrors, allowance, running_errors
+from spec.bounds import ForwardErrors, running_errors
 from spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from spec.formats import ulp
 from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
@@ -220,7 +221,9 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, record: oracle.Backw
         got = seen.values[name]
         if due is None:
             if got is not None:
-                verdict.problems.append((number, f"{name} is an array; it should be None, as there is no such parameter"))
+                verdict.problems.append(
+                    (number, f"{name} is an array; it should be None, as there is no such parameter")
+                )
             else:
                 verdict.refusals += 1
             continue
@@ -230,7 +233,13 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, record: oracle.Backw
 
 
 def _state(
-    verdict: Judgement, number: int, name: str, shown: State, due: oracle.State, bound: Floats | None, largest: float = np.inf
+    verdict: Judgement,
+    number: int,
+    name: str,
+    shown: State,
+    due: oracle.State,
+    bound: Floats | None,
+    largest: float = np.inf,
 ) -> None:
     """Compare one part of the state; `bound` None means that it was stored, not computed, and must be exactly that."""
     part, _, only = name.partition(":")
@@ -276,7 +285,11 @@ def shares(got: Array, due: Exact, bound: Floats, largest: float = np.inf) -> Fl
     with np.errstate(all="ignore"):
         share = np.where(off == 0, 0.0, np.where(np.isposinf(bound), 0.0, off / bound))
         value = floats(due)
-        overflows = (np.abs(value) + bound >= largest) & np.isinf(floats(observed)) & (np.sign(value) == np.sign(floats(observed)))
+        overflows = (
+            (np.abs(value) + bound >= largest)
+            & np.isinf(floats(observed))
+            & (np.sign(value) == np.sign(floats(observed)))
+        )
     share = np.where(due_finite & ~finite & ~overflows, np.inf, share)
     share = np.where(~due_finite & finite, np.inf, share)
     return np.asarray(np.where(np.isnan(share), np.inf, share), np.float64)

@@ -30,7 +30,9 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
             if not lefts and not rights and (found.refusals or name not in traces[1].program.observes):
                 continue  # refused on both sides, as is due at this point, or left out as unsupported
             if len(lefts) != len(rights) or not lefts:
-                found.problems.append((-1, f"{name} was seen {len(lefts)} times in the one run and {len(rights)} in the other"))
+                found.problems.append(
+                    (-1, f"{name} was seen {len(lefts)} times in the one run and {len(rights)} in the other")
+                )
                 continue
             for left, right in zip(lefts, rights, strict=True):
                 observed = mapping(exact(left.observed))

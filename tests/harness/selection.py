@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from backends import registry
@@ -13,7 +13,7 @@ from spec.formats import DTYPES
 from .subject import Subject, check_adapter
 
 
-@lru_cache(maxsize=None)
+@cache
 def adapter(given: str) -> Any:
     """The adapter that `given` names, checked against its contract; loaded once a process."""
     backend = registry.load(given)
@@ -39,7 +39,7 @@ def chosen(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return list(dict.fromkeys(keys)), left_out
 
 
-@lru_cache(maxsize=None)
+@cache
 def subjects(keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[Subject, ...]:
     """Every subject of a run; BackendError for a device or dtype that does not exist."""
     for dtype in dtypes:
@@ -50,7 +50,9 @@ def subjects(keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str,
     for key in keys:
         backend = adapter(key)
         if names.setdefault(backend.name, key) != key:
-            raise BackendError(f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name")
+            raise BackendError(
+                f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
+            )
         offered = list(backend.devices())
         unknown = [device for device in devices if device not in offered]
         if unknown:

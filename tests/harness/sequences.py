@@ -48,7 +48,7 @@ def explore(check: Check) -> None:
         violation = found
     except Flaky:
         check.outcomes.clear()
-        check.fail("what       a program that failed passes when it is run again\ngot        different answers\nshould be  the same")
+        check.require(False, "a program that failed, run again", "other answers", "the same answers")
     if violation is not None:
         # The notes that Hypothesis adds say how it found the program; the message already shows the program.
         raise Violation(str(violation)) from None

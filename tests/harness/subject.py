@@ -97,15 +97,21 @@ def check_adapter(backend: Any, given: str) -> None:
             raise BackendError(f"{where} has no method {method}(); add it (see backends/__init__.py for the contract)")
     for mapping in ("deviations", "unsupported"):
         value = getattr(backend, mapping, None)
-        if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, str) and v for k, v in value.items()):
-            raise BackendError(f"{where} has no dict `{mapping}` of words to words; write `{mapping} = {{}}` where there is none")
+        if not isinstance(value, dict) or not all(
+            isinstance(k, str) and isinstance(v, str) and v for k, v in value.items()
+        ):
+            raise BackendError(
+                f"{where} has no dict `{mapping}` of words to words; write `{mapping} = {{}}` where there is none"
+            )
     try:
         SPECIFIED.but(**backend.deviations)
     except ValueError as problem:
         raise BackendError(f"{where} declares a deviation that does not exist: {problem}") from None
     unknown = sorted(set(backend.unsupported) - FEATURES)
     if unknown:
-        raise BackendError(f"{where} declares unknown unsupported features {unknown}; the features are {', '.join(sorted(FEATURES))}")
+        raise BackendError(
+            f"{where} declares unknown unsupported features {unknown}; the features are {', '.join(sorted(FEATURES))}"
+        )
     try:
         devices = backend.devices()
     except Exception as error:

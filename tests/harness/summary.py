@@ -50,12 +50,23 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             rule = fixing(coordinate)
             text = f"declares {coordinate} = {value}, "
             if contradicted is not None:
-                text += f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"
+                text += (
+                    f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"
+                )
             else:
                 text += "but nothing that was measured needs it: remove the declaration"
             at = contradicted or mine[0]
             found.append(
-                Outcome(subject.name, at.device, at.dtype, rule.id, rule.level, VIOLATES, headline=text, message=f"{rule.id} {subject.name} {text}")
+                Outcome(
+                    subject.name,
+                    at.device,
+                    at.dtype,
+                    rule.id,
+                    rule.level,
+                    VIOLATES,
+                    headline=text,
+                    message=f"{rule.id} {subject.name} {text}",
+                )
             )
     return found
 
@@ -79,8 +90,9 @@ def result(outcomes: Sequence[Outcome], subjects: Iterable[Subject], started: da
     devices: Mapping[str, str] = {subject.device: device_name(subject) for subject in subjects}
     versions = {package: found for package in PACKAGES if (found := version(package)) is not None}
     environment = Environment(
-        python=platform.python_version(), platform=platform.platform(), bnconform=versions.get("bnconform", "a clone"),
-        packages=versions, devices=devices, started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
+        python=platform.python_version(), platform=platform.platform(),
+        bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
+        started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
     )  # fmt: skip
     return Result(environment, merge(row(outcome) for outcome in outcomes))
 

@@ -1,0 +1,1 @@
+"""That the suite is right, and can fail."""

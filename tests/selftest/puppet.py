@@ -6,6 +6,7 @@ It is as right as an implementation at its point can be, so whatever a check say
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype
 from spec.config import Config
 from spec.exact import Exact, arithmetic, exact, floats
 from spec.formats import numpy_dtype
+from spec.record import State
 
 
 class PuppetLayer:
@@ -30,12 +32,12 @@ class PuppetLayer:
         with arithmetic():
             self.current = self._rounded(oracle.initial_state(config, behaviour))
 
-    def _rounded(self, state: oracle.State) -> oracle.State:
-        values = {
+    def _rounded(self, state: State) -> State:
+        values: dict[str, Any] = {
             name: None if getattr(state, name) is None else exact(floats(getattr(state, name)).astype(self.statistics))
             for name in ("running_mean", "running_var")
         }
-        return oracle.replace(state, **values)
+        return replace(state, **values)
 
     def _out(self, values: Exact, dtype: np.dtype[Any]) -> Array:
         with np.errstate(all="ignore"):
@@ -82,22 +84,21 @@ class PuppetLayer:
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some of the state."""
         with arithmetic():
-            values = {name: int(v) if name == "num_batches_tracked" else exact(v) for name, v in state.items()}
-            self.current = self._rounded(oracle.replace(self.current, **values))
+            values: dict[str, Any] = {
+                name: int(value) if name == "num_batches_tracked" else exact(value) for name, value in state.items()
+            }
+            self.current = self._rounded(replace(self.current, **values))
 
 
 class Puppet:
     """The backend at one point."""
 
-    deviations: dict[str, str] = {}
-    unsupported: dict[str, str] = {}
-
     def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False) -> None:
         self.behaviour = behaviour
         differences = behaviour.differences()
         self.name = "puppet" + "".join(f".{name}.{value}" for name, value in differences.items())
-        if declares:
-            self.deviations = differences
+        self.deviations = differences if declares else {}
+        self.unsupported: dict[str, str] = {}
 
     def devices(self) -> list[str]:
         """The CPU."""

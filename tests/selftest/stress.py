@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec import oracle
+from spec.allowance import allowance
 from spec.behaviour import SPECIFIED
-from spec.bounds import ForwardErrors, allowance, running_errors
+from spec.bounds import ForwardErrors, running_errors
 from spec.config import Config
 from spec.exact import arithmetic, exact, floats
 from spec.formats import is_half, numpy_dtype, parameter_dtype

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from spec import oracle
+from spec.allowance import Allowance, allowance
 from spec.behaviour import SPECIFIED
-from spec.bounds import Allowance, ForwardErrors, allowance, running_errors
+from spec.bounds import ForwardErrors, running_errors
 from spec.config import Config
 from spec.exact import arithmetic, exact
 from spec.formats import DTYPES, format_of, is_half, numpy_dtype, parameter_dtype

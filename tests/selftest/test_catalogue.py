@@ -81,7 +81,7 @@ def test_ids_stay_what_they_are_after_loading() -> None:
     """The mapping is by id and cannot be changed by whoever reads it."""
     assert all(key == one.id for key, one in requirements().items())
     with pytest.raises(TypeError):
-        requirements()["BN-NEW"] = REQUIREMENTS[0]  # type: ignore[index]
+        requirements()["BN-NEW"] = REQUIREMENTS[0]  # type: ignore[index]  # that it cannot be assigned to is the point
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from cases import golden, program
 from cases.golden import Erratum, GoldenCase, Numbers
 from cases.intervals import centres, half_digits
 from spec import behaviour as b
+from spec.allowance import allowance
 from spec.behaviour import SPECIFIED, Behaviour
-from spec.bounds import FOLD, ForwardErrors, allowance
+from spec.bounds import FOLD, ForwardErrors
 from spec.config import Config
 from spec.exact import Exact, Floats, arithmetic, exact, floats, sqrt
-from spec.oracle import State, forward, initial_state
+from spec.oracle import forward, initial_state
+from spec.record import State
 from tests.harness.judge import judge
 from tests.harness.subject import Subject
 
@@ -156,7 +158,7 @@ def no_return(erratum: Erratum) -> None:
     """Built as the document builds it, the layer gives nothing, and the network that it stands in fails."""
     torch = pytest.importorskip("torch")
 
-    class Silent(torch.nn.Module):  # type: ignore[name-defined]
+    class Silent(torch.nn.Module):  # type: ignore[name-defined]  # a module that may be absent is no type
         def forward(self, x: object) -> None:
             self.output = x
 

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from spec import oracle
+from spec.allowance import allowance
 from spec.behaviour import SPECIFIED, Behaviour
-from spec.bounds import allowance
 from spec.config import Config
 from spec.exact import Exact, arithmetic, exact
-from spec.oracle import State
+from spec.record import State
 
 from . import independent as once_more
 from .independent import DIGITS, Cells, cells, decimal, grouped

@@ -22,7 +22,7 @@ from spec import oracle
 from spec.behaviour import SPECIFIED, Behaviour
 from spec.config import Config
 from spec.exact import PRECISION, Exact, arithmetic, exact
-from spec.oracle import State
+from spec.record import State
 
 Array = NDArray[Any]
 SHAPES = {2: (5, 2), 3: (3, 2, 2), 4: (2, 2, 2, 2), 5: (2, 2, 1, 2, 2)}

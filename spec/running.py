@@ -1,0 +1,116 @@
+"""The running statistics at any point of the behaviour space: what they remember of a batch, and with which weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from . import behaviour as b
+from .behaviour import Behaviour
+from .config import Config
+from .exact import Exact, exact, sqrt
+from .formulas import effective_epsilon, per_channel
+from .record import Moments, State
+
+
+def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
+    """What of one batch the running statistics remember: mean and variance, each (C,)."""
+    n = batch.count
+    if n > 1:
+        factor = exact(n) / (n - 1)
+    else:
+        factor = exact(np.nan if behaviour.single_value is b.SingleValue.NAN_STATISTICS else 1.0)
+    mean = per_channel(batch.mean, x)
+    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
+        mean = mean * factor
+    biased = per_channel(batch.squares, x) / n
+    epsilon = effective_epsilon(config, behaviour)
+    samples = x.shape[0]
+    corrected = exact(samples) / (samples - 1) if samples > 1 else exact(1.0)
+    variance = {
+        b.RunningVariance.UNBIASED: biased * factor,
+        b.RunningVariance.BIASED: biased,
+        b.RunningVariance.UNBIASED_PLUS_EPS: biased * factor + epsilon,
+        b.RunningVariance.BIASED_PLUS_EPS: biased + epsilon,
+        b.RunningVariance.SAMPLES: biased * corrected,
+        b.RunningVariance.STANDARD_DEVIATION: sqrt(biased),
+        b.RunningVariance.UNCENTRED: per_channel(batch.mean_square, x),
+    }[behaviour.running_variance]
+    return mean, variance
+
+
+def batch_weight(config: Config, behaviour: Behaviour, count: int) -> Exact:
+    """The weight (0-d) of the next batch in the running statistics, `count` batches having been seen."""
+    if config.momentum is None:
+        return {
+            b.MomentumNone.CUMULATIVE: _one_over(count + 1),
+            b.MomentumNone.COUNTING_INITIAL: _one_over(count + 2),
+            b.MomentumNone.DEFAULT_MOMENTUM: exact(0.1),
+            b.MomentumNone.BATCH: exact(1),
+            b.MomentumNone.UNCHANGED: exact(0),
+        }[behaviour.momentum_none]
+    weight = {
+        b.MomentumValue.AS_GIVEN: exact(config.momentum),
+        b.MomentumValue.ALWAYS_0_1: exact(0.1),
+        b.MomentumValue.ALWAYS_1: exact(1),
+    }[behaviour.momentum_value]
+    if behaviour.momentum_weighs is b.MomentumWeighs.RUNNING:
+        weight = 1 - weight
+    if behaviour.averaging is b.Averaging.CUMULATIVE:
+        return _one_over(count + 1)
+    if behaviour.averaging is b.Averaging.FIRST_BATCH_COPIED and count == 0:
+        return exact(1)
+    return weight
+
+
+def _one_over(count: int) -> Exact:
+    return np.asarray(exact(1) / count, dtype=object)
+
+
+def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
+    """The state after one more batch has moved the running statistics (the counter is left alone)."""
+    if state.running_mean is None or state.running_var is None:
+        return state
+    if batch is None:
+        if behaviour.empty_batch is b.EmptyBatch.NAN_STATISTICS:
+            nan = state.running_mean * exact(np.nan)
+            return replace(state, running_mean=nan, running_var=nan)
+        return state
+    mean, variance = remembered(config, behaviour, x, batch)
+    weight = batch_weight(config, behaviour, state.count)
+    old_mean, old_variance = state.running_mean, state.running_var
+    if config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED:
+        # The hidden average h_k = (1 - a) h_(k-1) + a batch starts at 0; what is shown is h_k / (1 - (1 - a)**k).
+        keep = 1 - weight
+        before, now = 1 - keep**state.count, 1 - keep ** (state.count + 1)
+        if now == 0:
+            return replace(state, updates=state.updates + 1)
+        mean = (keep * before * old_mean + weight * mean) / now
+        variance = (keep * before * old_variance + weight * variance) / now
+    elif weight == 0:
+        # A weight of 0 or 1 leaves one term out, so that a NaN in it does not spread.
+        mean, variance = old_mean, old_variance
+    elif weight != 1:
+        mean = (1 - weight) * old_mean + weight * mean
+        variance = (1 - weight) * old_variance + weight * variance
+    values = x.shape[0] * int(np.prod(x.shape[2:], dtype=np.int64))
+    if values == 1 and behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT:
+        variance = old_variance
+    return replace(state, running_mean=mean, running_var=variance, updates=state.updates + 1)
+
+
+def counted(behaviour: Behaviour, before: State, after: State, training: bool, updates: bool) -> State:
+    """`after` with the counter that it has once a pass from the state `before` is over.
+
+    Args:
+        training: the mode of the pass. updates: whether it moves the running statistics.
+    """
+    if before.num_batches_tracked is None:
+        return after
+    counts = {
+        b.BatchCounter.TRAINING_FORWARDS: training or updates,
+        b.BatchCounter.ALL_FORWARDS: True,
+        b.BatchCounter.NOTHING: False,
+    }[behaviour.batch_counter]
+    return replace(after, num_batches_tracked=before.num_batches_tracked + int(counts))

@@ -1,0 +1,219 @@
+"""Adapters that break the contract, one way each, and are named for it; all else is the NumPy layer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from backends.numpy_layer import Array, NumpyBackend, NumpyLayer
+
+
+class Broken(NumpyBackend):
+    """The NumPy backend with layers of another class."""
+
+    kind: type[NumpyLayer] = NumpyLayer
+
+    def __init__(self) -> None:
+        self.name = type(self).__name__
+
+    def build(self, config: Any, device: str) -> Any:
+        """A layer of the class's kind."""
+        layer = super().build(config, device)
+        layer.__class__ = self.kind
+        return layer
+
+
+class _List(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Any:
+        return super().forward(x, training=training).tolist()
+
+
+class ForwardGivesAList(Broken):
+    """The output is a list of numbers."""
+
+    kind = _List
+
+
+class _None(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Any:
+        super().forward(x, training=training)
+
+
+class ForwardGivesNone(Broken):
+    """The output is forgotten."""
+
+    kind = _None
+
+
+class _Shape(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        return super().forward(x, training=training).reshape(-1)
+
+
+class ForwardGivesAnotherShape(Broken):
+    """The output is flat."""
+
+    kind = _Shape
+
+
+class _Dtype(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        return super().forward(x, training=training).astype(np.float64)
+
+
+class ForwardGivesAnotherDtype(Broken):
+    """The output is in double precision, whatever the input is in."""
+
+    kind = _Dtype
+
+
+class _Integers(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        return super().forward(x, training=training).astype(np.int64)
+
+
+class ForwardGivesIntegers(Broken):
+    """The output has a dtype that no layer's has."""
+
+    kind = _Integers
+
+
+class _Raises(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        raise RuntimeError("the kernel was\nnot found")
+
+
+class ForwardRaises(Broken):
+    """Every forward pass fails."""
+
+    kind = _Raises
+
+
+class _Exits(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        raise SystemExit(0)
+
+
+class ForwardExits(Broken):
+    """Every forward pass asks Python to end, with success."""
+
+    kind = _Exits
+
+
+class _Mutates(NumpyLayer):
+    def forward(self, x: Array, *, training: bool) -> Array:
+        y = super().forward(x, training=training)
+        x -= 1
+        return y
+
+
+class ForwardChangesItsInput(Broken):
+    """The output is right, but x is not what it was."""
+
+    kind = _Mutates
+
+
+class _Pair(NumpyLayer):
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Any:
+        return super().backward(x, grad_output, training=training)[:2]
+
+
+class BackwardGivesTwo(Broken):
+    """The gradient for the bias is left out."""
+
+    kind = _Pair
+
+
+class _StateList(NumpyLayer):
+    def state(self) -> Any:
+        return list(super().state().values())
+
+
+class StateGivesAList(Broken):
+    """The state comes without names."""
+
+    kind = _StateList
+
+
+class _StateShape(NumpyLayer):
+    def state(self) -> dict[str, Array | None]:
+        return {name: None if value is None else value.reshape(1, -1) for name, value in super().state().items()}
+
+
+class StateGivesAnotherShape(Broken):
+    """The statistics have an axis too many."""
+
+    kind = _StateShape
+
+
+class _Fraction(NumpyLayer):
+    def state(self) -> dict[str, Array | None]:
+        return {**super().state(), "num_batches_tracked": np.array(0.5)}
+
+
+class StateCountsInFractions(Broken):
+    """The counter is no whole number."""
+
+    kind = _Fraction
+
+
+class _Counters(NumpyLayer):
+    def state(self) -> dict[str, Array | None]:
+        return {**super().state(), "num_batches_tracked": np.array([np.nan])}
+
+
+class StateCountsNothing(Broken):
+    """The counter is not a number."""
+
+    kind = _Counters
+
+
+class _CounterLists(NumpyLayer):
+    def state(self) -> Any:
+        return {**super().state(), "num_batches_tracked": [[1], [1, 2]]}
+
+
+class StateCountsInLists(Broken):
+    """The counter is a list of lists of unlike lengths, of which NumPy makes no array."""
+
+    kind = _CounterLists
+
+
+class _StateRaises(NumpyLayer):
+    def state(self) -> dict[str, Array | None]:
+        raise KeyError("running_mean")
+
+
+class StateRaises(Broken):
+    """The state cannot be shown."""
+
+    kind = _StateRaises
+
+
+class _LoadRaises(NumpyLayer):
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        raise TypeError("load takes tensors")
+
+
+class LoadRaises(Broken):
+    """Nothing can be loaded."""
+
+    kind = _LoadRaises
+
+
+class BuildRaises(Broken):
+    """No layer can be built."""
+
+    def build(self, config: Any, device: str) -> Any:
+        """Fail."""
+        raise OSError("no driver")
+
+
+class BuildExits(Broken):
+    """Building a layer asks Python to end, with success."""
+
+    def build(self, config: Any, device: str) -> Any:
+        """Exit."""
+        raise SystemExit(0)

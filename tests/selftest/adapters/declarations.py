@@ -1,0 +1,106 @@
+"""Adapters whose numbers are the oracle's at some point of the space, with declarations that are true, untrue or idle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from spec.behaviour import SPECIFIED, Behaviour
+from tests.selftest.puppet import Puppet, PuppetLayer
+
+BIASED = SPECIFIED.but(running_variance="biased")
+
+
+class At(Puppet):
+    """The specified point under the class's own name, with the declarations that the class makes."""
+
+    point: Behaviour = SPECIFIED
+    declares: Mapping[str, str] = {}
+    lacks: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        super().__init__(self.point)
+        self.name = type(self).__name__
+        self.deviations, self.unsupported = dict(self.declares), dict(self.lacks)
+
+
+class Undeclared(At):
+    """It remembers the biased variance and does not say so."""
+
+    point = BIASED
+
+
+class Declared(At):
+    """It remembers the biased variance and says so."""
+
+    point = BIASED
+    declares = {"running_variance": "biased"}
+
+
+class Untrue(At):
+    """It says that it remembers the biased variance, and does not."""
+
+    declares = {"running_variance": "biased"}
+
+
+class OtherThanDeclared(At):
+    """It remembers another wrong variance than it says."""
+
+    point = SPECIFIED.but(running_variance="biased_plus_eps")
+    declares = {"running_variance": "biased"}
+
+
+class CountsEverything(At):
+    """It misses a `should` and nothing else: evaluation is counted as a batch."""
+
+    point = SPECIFIED.but(batch_counter="all_forwards")
+
+
+class TwoFaults(At):
+    """Two coordinates at once, which no single one explains."""
+
+    point = SPECIFIED.but(running_variance="biased", momentum_weighs="running")
+
+
+class Answers(At):
+    """It says that it has no cumulative average, and computes one."""
+
+    lacks = {"momentum_none": "there is no cumulative average"}
+
+
+class Refuses(At):
+    """It says that it has no cumulative average, and has none."""
+
+    lacks = {"momentum_none": "there is no cumulative average"}
+
+    def build(self, config: Any, device: str) -> PuppetLayer:
+        """A layer, unless the momentum is None."""
+        if config.momentum is None:
+            raise NotImplementedError("momentum None")
+        return super().build(config, device)
+
+
+class Idle(At):
+    """A declaration that changes nothing: `inside` is what training does there, too; one case a check and float32 alone, to be quick."""
+
+    slow_to_start = True
+
+    declares = {"evaluation_epsilon_form": "inside"}
+    lacks = dict.fromkeys(("float64", "float16", "bfloat16"), "it computes in single precision")
+
+    def build(self, config: Any, device: str) -> PuppetLayer:
+        """A layer for float32."""
+        if config.dtype != "float32" or config.param_dtype != "float32":
+            raise NotImplementedError(config.dtype)
+        return super().build(config, device)
+
+
+class Dies(At):
+    """Its process ends, without a word, when a layer for momentum None is built."""
+
+    def build(self, config: Any, device: str) -> PuppetLayer:
+        """A layer, or the end."""
+        if config.momentum is None:
+            os._exit(3)
+        return super().build(config, device)
