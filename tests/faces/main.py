@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def run(given: list[str]) -> int:
 
     # A worker process of pytest-xdist finds our packages, and not the user's, by this path.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    # Hypothesis would leave a folder of its own in the user's.
+    place = Path(tempfile.gettempdir()) / f"bnconform-hypothesis-{getattr(os, 'getuid', int)()}"
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(place))
     own = [
         "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "no:cacheprovider", "-q", "--no-header",
         "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),

@@ -290,9 +290,9 @@ class Check:
             else:
                 points = [point for point in subject.explanations if explains(trace, point, quality)]
                 searched = bool(points)
-        for point in points:
-            if point not in subject.explanations:
-                subject.explanations.append(point)
+        if points:
+            # What explains this case too is tried first on the next.
+            subject.explanations[:] = points
         for point in points:
             for coordinate, value in point.differences(base).items():
                 outcome.diagnosis.append({"coordinate": coordinate, "value": value})

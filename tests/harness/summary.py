@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -71,6 +72,28 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
     return found
 
 
+def agreed(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes, with the diagnosis of a violation narrowed to what explains every case of that requirement.
+
+    One case often has several explanations, of which another case leaves one. Cases that nothing explains take no
+    part: a second fault may show in them.
+    """
+    common: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for outcome in outcomes:
+        if outcome.verdict == VIOLATES and outcome.diagnosis:
+            mine = {(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis}
+            key = outcome.backend, outcome.requirement
+            common[key] = common[key] & mine if key in common else mine
+    narrowed = []
+    for outcome in outcomes:
+        kept = common.get((outcome.backend, outcome.requirement))
+        if outcome.verdict == VIOLATES and outcome.diagnosis and kept:
+            found = [entry for entry in outcome.diagnosis if (entry["coordinate"], entry["value"]) in kept]
+            outcome = replace(outcome, diagnosis=found)
+        narrowed.append(outcome)
+    return narrowed
+
+
 def row(outcome: Outcome) -> Row:
     """The outcome as a row of the result."""
     return Row(
@@ -94,7 +117,7 @@ def result(outcomes: Sequence[Outcome], subjects: Iterable[Subject], started: da
         bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
         started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
     )  # fmt: skip
-    return Result(environment, merge(row(outcome) for outcome in outcomes))
+    return Result(environment, merge(row(outcome) for outcome in agreed(outcomes)))
 
 
 def device_name(subject: Subject) -> str:

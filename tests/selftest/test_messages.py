@@ -144,7 +144,9 @@ def test_source(wrong: str) -> None:
     """Every source of the requirement is given with its place."""
     failure = of(wrong)
     line = failure.line("source")
-    assert [source for source in failure.check.requirement.sources if f"{source.document}, {source.place}" not in line] == []
+    assert [
+        source for source in failure.check.requirement.sources if f"{source.document}, {source.place}" not in line
+    ] == []
 
 
 @each_wrong
@@ -226,7 +228,11 @@ def test_fact_is_told_with_its_diagnosis() -> None:
         test_dtypes.test_output_dtype(Check(subject, requirement("BN-DTYPE-OUTPUT")))
     lines = str(caught.value).splitlines()
     assert lines[1].startswith("  what       the dtype of y after forward(x float16")
-    assert lines[2:5] == ["  got        float32", "  should be  float16", "  diagnosis  output_dtype = parameter explains it"]
+    assert lines[2:5] == [
+        "  got        float32",
+        "  should be  float16",
+        "  diagnosis  output_dtype = parameter explains it",
+    ]
 
 
 def test_helper_frames_are_hidden() -> None:

@@ -1,4 +1,4 @@
-"""Adapters whose numbers are the oracle's at some point of the space, with declarations that are true, untrue or idle."""
+"""Adapters whose numbers are the oracle's at some point of the space; what they declare is true, untrue or idle."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Declared(At):
     """It remembers the biased variance and says so."""
 
     point = BIASED
-    declares = {"running_variance": "biased"}
+    declares: Mapping[str, str] = {"running_variance": "biased"}
 
 
 class Untrue(At):
     """It says that it remembers the biased variance, and does not."""
 
-    declares = {"running_variance": "biased"}
+    declares: Mapping[str, str] = {"running_variance": "biased"}
 
 
 class OtherThanDeclared(At):
     """It remembers another wrong variance than it says."""
 
     point = SPECIFIED.but(running_variance="biased_plus_eps")
-    declares = {"running_variance": "biased"}
+    declares: Mapping[str, str] = {"running_variance": "biased"}
 
 
 class CountsEverything(At):
@@ -66,13 +66,13 @@ class TwoFaults(At):
 class Answers(At):
     """It says that it has no cumulative average, and computes one."""
 
-    lacks = {"momentum_none": "there is no cumulative average"}
+    lacks: Mapping[str, str] = {"momentum_none": "there is no cumulative average"}
 
 
 class Refuses(At):
     """It says that it has no cumulative average, and has none."""
 
-    lacks = {"momentum_none": "there is no cumulative average"}
+    lacks: Mapping[str, str] = {"momentum_none": "there is no cumulative average"}
 
     def build(self, config: Any, device: str) -> PuppetLayer:
         """A layer, unless the momentum is None."""
@@ -82,12 +82,15 @@ class Refuses(At):
 
 
 class Idle(At):
-    """A declaration that changes nothing: `inside` is what training does there, too; one case a check and float32 alone, to be quick."""
+    """A declaration that changes nothing, as training puts epsilon inside the root, too.
+
+    One case a check and float32 alone, to be quick.
+    """
 
     slow_to_start = True
 
-    declares = {"evaluation_epsilon_form": "inside"}
-    lacks = dict.fromkeys(("float64", "float16", "bfloat16"), "it computes in single precision")
+    declares: Mapping[str, str] = {"evaluation_epsilon_form": "inside"}
+    lacks: Mapping[str, str] = dict.fromkeys(("float64", "float16", "bfloat16"), "it computes in single precision")
 
     def build(self, config: Any, device: str) -> PuppetLayer:
         """A layer for float32."""

@@ -20,7 +20,7 @@ def dtype_of(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        name = ml_dtypes.bfloat16
     return np.dtype(name)
 
 
@@ -156,7 +156,7 @@ class WelfordLayer(Layer):
 
     def apply(self, values: Array, mean: Array, variance: Array, weight: Array, bias: Array) -> Array:
         """(x - mean) / sqrt(var + eps), then weight and bias."""
-        return (values - mean) / np.sqrt(variance + self.work.type(self.config.eps)) * weight + bias
+        return np.asarray((values - mean) / np.sqrt(variance + self.work.type(self.config.eps)) * weight + bias)
 
 
 class FoldedLayer(Layer):
@@ -179,7 +179,8 @@ class FoldedLayer(Layer):
 
     def apply(self, values: Array, mean: Array, variance: Array, weight: Array, bias: Array) -> Array:
         """(x - mean) / sqrt(var + eps), then weight and bias."""
-        return (values - mean) * (1 / np.sqrt(variance + self.work.type(self.config.eps))) * weight + bias
+        factor = 1 / np.sqrt(variance + self.work.type(self.config.eps))
+        return np.asarray((values - mean) * factor * weight + bias)
 
 
 class ForgetfulLayer(FoldedLayer):
@@ -194,8 +195,8 @@ class Welford:
     """A right implementation by Welford's algorithm."""
 
     name = "welford"
-    deviations: dict[str, str] = {}
-    unsupported: dict[str, str] = {}
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {}
     layer: type[Layer] = WelfordLayer
 
     def devices(self) -> list[str]:
