@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from backends.registry import BackendError
+from cases import golden
+from cases.golden import GoldenError
 from cases.probes import cases_of
 from cases.program import Probe
 from cases.relations import Relation
@@ -22,7 +24,7 @@ from tests.harness import selection, summary
 from tests.harness.check import Check, Unsupported, Violation
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
-from tests.harness.subject import Subject
+from tests.harness.subject import FEATURES, Subject
 
 LEVELS = ("must", "should", "may")
 STARTED = pytest.StashKey[tuple[datetime, float]]()
@@ -80,10 +82,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         requirements()
+        golden.documents()
         chosen_subjects(config)
         if config.option.bnconform_json:
             results.check_writable(Path(config.option.bnconform_json))
-    except (BackendError, CatalogueError, results.ResultError) as problem:
+    except (BackendError, CatalogueError, GoldenError, results.ResultError) as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 
@@ -245,7 +248,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workerinput") or not outcomes:
         return
     option = config.option
-    whole = not option.keyword and not getattr(option, "markexpr", "") and not _narrowed(config)
+    whole = (
+        not option.keyword
+        and not getattr(option, "markexpr", "")
+        and not _narrowed(config)
+        and not session.shouldfail
+        and not session.shouldstop
+    )
     subjects = chosen_subjects(config)
     declarations = summary.stale(outcomes, subjects, whole)
     outcomes.extend(declarations)
@@ -295,6 +304,12 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         {name: rule.chapter for name, rule in rules.items()},
         console,
     )
+    for name, words in sorted({s.name: sorted(set(s.unsupported) - FEATURES) for s in chosen_subjects(config)}.items()):
+        if words:
+            known = ", ".join(sorted(FEATURES))
+            console.print(
+                f"{name} declares unsupported what is never asked for: {', '.join(words)}; known: {known}", markup=False
+            )
     _, left_out = selection.chosen(config.option.backend)
     for name, reason in left_out.items():
         console.print(f"{name} was left out: {reason}", markup=False)

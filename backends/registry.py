@@ -71,7 +71,7 @@ def load(given: str) -> Any:
     if given in points:
         try:
             return _instance(points[given].load(), given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BackendError(f"the backend {given} of an installed package does not load: {_say(error)}") from error
     place, colon, attribute = given.rpartition(":")
     if not colon or not place:
@@ -88,7 +88,7 @@ def load(given: str) -> Any:
 def _import(name: str, given: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(f"the backend {given} does not import: {_say(error)}") from error
 
 
@@ -119,7 +119,7 @@ def _instance(found: Any, given: str) -> Any:
         return found
     try:
         return found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(
             f"the backend {given} cannot be made: {_say(error)}; its class takes no arguments"
         ) from error

@@ -91,9 +91,34 @@ def from_json(data: Any) -> tuple[str, str, Program, str]:
             )
             for entry in data["steps"]
         )
-        return data["requirement"], data["name"], Program(Config(**data["config"]), steps), data["quality"]
-    except (ValueError, TypeError) as problem:
+        program = Program(Config(**data["config"]), steps)
+        _fits(program)
+        return data["requirement"], data["name"], program, data["quality"]
+    except (ValueError, TypeError, OverflowError) as problem:
         raise CaseError(str(problem)) from None
+
+
+def _fits(program: Program) -> None:
+    """Raise ValueError where an array of the program does not fit its configuration."""
+    config = program.config
+    for number, step in enumerate(program.steps, 1):
+        for name, value in (("x", step.x), ("grad_output", step.grad_output)):
+            if value is None:
+                continue
+            if str(value.dtype) != config.dtype:
+                raise ValueError(f"{name} of step {number} is {value.dtype}, and the layer's input {config.dtype}")
+            if value.ndim != config.ndim:
+                raise ValueError(f"{name} of step {number} has rank {value.ndim}, and the layer takes {config.ndim}")
+            if value.shape[1] != config.num_features:
+                raise ValueError(
+                    f"{name} of step {number} has {value.shape[1]} channels, and the layer {config.num_features}"
+                )
+        for name, value in step.state.items():
+            counter = name == "num_batches_tracked"
+            shape, dtype = ((), "int64") if counter else ((config.num_features,), config.param_dtype)
+            if value.shape != shape or str(value.dtype) != dtype:
+                due = f"{dtype} {shape}"
+                raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
 
 
 def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:

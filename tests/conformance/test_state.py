@@ -67,7 +67,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
 @pytest.mark.requirement("BN-STATE-ALIAS")
 def test_nothing_is_shared(check: Check) -> None:
     """Arrays that shared storage when loaded stay independent, and a result stays as it is when the next call comes."""
-    program = _program(check, _rank(check))
+    program = check.fitted(_program(check, _rank(check)))
     config = program.config
     layer = check.layer(config)
     numbers = np.array([1.5, 0.5, 2.0], numpy_dtype(config.param_dtype))
@@ -114,7 +114,7 @@ def test_calls_repeat(check: Check) -> None:
 @pytest.mark.requirement("BN-STATE-INSTANCES")
 def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
-    program = _program(check, _rank(check))
+    program = check.fitted(_program(check, _rank(check)))
     one, other = check.layer(program.config), check.layer(program.config)
     before = check.call(other.state)
     for step in program.steps:

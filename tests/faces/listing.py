@@ -50,7 +50,7 @@ def _backends(console: Console) -> None:
         if backend is None:
             table.add_row(name, Text(f"no: {reason}"), "")
             continue
-        deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
+        deviations = ", ".join(f"{key} = {value}" for key, value in getattr(backend, "deviations", {}).items())
         table.add_row(name, ", ".join(backend.devices()), deviations)
     console.print(table)
     console.print()
@@ -72,8 +72,9 @@ def _requirements(console: Console) -> None:
 
 
 def _errata(console: Console) -> None:
+    found = list(errata())
     console.print("[bold]Errata of the source documents[/]")
-    for erratum in errata():
+    for erratum in found:
         console.print()
         console.print(f"{erratum.document}, {erratum.place}", markup=False)
         console.print(f"  printed: {erratum.printed}", markup=False)

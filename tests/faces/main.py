@@ -18,7 +18,8 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform explain REQUIREMENT
        bnconform replay CASE.json --backend B [--device D]
 
-Does an implementation of Batch Normalization do what it must do, and if not, what does it do instead?
+Does an implementation of Batch Normalization do what it must do, and if not, what does it do
+instead?
 
 Without a verb the suite runs and prints a matrix of verdicts.
   --backend B   what to judge; may be repeated (default: numpy)
@@ -59,16 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(word in ("-h", "--help") for word in rest):
         print(USAGE, end="")
         return 0
-    if verb == "list":
-        from tests.faces.listing import listing
+    from cases.golden import GoldenError
+    from spec.catalogue import CatalogueError
 
-        return listing(rest)
-    if verb == "explain":
-        return _explain(rest)
-    if verb == "replay":
-        from tests.faces.replay import replay
+    try:
+        if verb == "list":
+            from tests.faces.listing import listing
 
-        return replay(rest)
+            return listing(rest)
+        if verb == "explain":
+            return _explain(rest)
+        if verb == "replay":
+            from tests.faces.replay import replay
+
+            return replay(rest)
+    except (CatalogueError, GoldenError) as problem:
+        return refuse(str(problem))
     return refuse(
         f"unknown command {verb!r}; give list, explain or replay, or none to run the suite (bnconform --help)"
     )
@@ -94,6 +101,8 @@ def run(given: list[str]) -> int:
         "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
     status = int(pytest.main([*own, *given]))
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return refuse(f"nothing was selected by {' '.join(given)}")
     return status if status in (0, 1) else 2
 
 

@@ -18,22 +18,22 @@ from tests.harness.selection import subjects
 
 def replay(arguments: Sequence[str]) -> int:
     """Run the case; 0 where it conforms or deviates as declared, 1 where it does not, 2 where it cannot be run."""
-    parser = argparse.ArgumentParser(prog="bnconform replay", add_help=False)
+    parser = argparse.ArgumentParser(prog="bnconform replay", add_help=False, exit_on_error=False)
     parser.add_argument("case", nargs="?")
     parser.add_argument("--backend", default="numpy")
     parser.add_argument("--device")
-    known, unknown = parser.parse_known_args(list(arguments))
     try:
+        known, unknown = parser.parse_known_args(list(arguments))
         if unknown or not known.case:
             what = f"does not take {unknown[0]!r}" if unknown else "needs a case file"
             raise casefile.CaseError(f"replay {what}; give bnconform replay CASE.json --backend B [--device D]")
         identifier, name, program, quality = casefile.read(Path(known.case))
         rule = requirement(identifier)
         subject = subjects((known.backend,), (known.device,) if known.device else (), (program.config.dtype,))[0]
-    except (casefile.CaseError, BackendError, ValueError) as problem:
+    except (argparse.ArgumentError, BackendError, ValueError) as problem:
         print(f"bnconform: {problem}", file=sys.stderr)
         return 2
-    check = Check(subject, rule, Probe(identifier, name, program, quality))
+    check = Check(subject, rule, Probe(identifier, name, program, quality), source=Path(known.case))
     try:
         check.program(program, quality, name)
     except Violation as violation:

@@ -38,7 +38,8 @@ class Check:
     """One requirement, one subject, and a probe or relation where the test is over one.
 
     The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
-    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has.
+    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has; `source`
+    is the case file that is replayed.
     """
 
     subject: Subject
@@ -47,6 +48,7 @@ class Check:
     folder: Path | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     reduced: bool = False
+    source: Path | None = None
 
     # -- what a test calls ---------------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class Check:
         """Record that something lay within its bound."""
         outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
         if deviates:
-            outcome.diagnosis = [{"coordinate": c, "value": v} for c, v in self.subject.backend.deviations.items()]
+            outcome.diagnosis = [{"coordinate": c, "value": v} for c, v in self.subject.deviations.items()]
             outcome.headline = outcome.message = "as declared"
         self._add(outcome)
 
@@ -148,10 +150,8 @@ class Check:
         if differs and got == due(declared):
             outcome.needed.append(coordinate)
             outcome.verdict = DEVIATES
-            outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.backend.deviations[coordinate]}]
-            outcome.headline = outcome.message = (
-                f"as declared: {coordinate} = {self.subject.backend.deviations[coordinate]}"
-            )
+            outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.deviations[coordinate]}]
+            outcome.headline = outcome.message = f"as declared: {coordinate} = {self.subject.deviations[coordinate]}"
         elif differs:
             outcome.contradicted.append(coordinate)
         if outcome.verdict == DEVIATES or got == due(SPECIFIED):
@@ -171,8 +171,8 @@ class Check:
         shown = [value for value in values if holds(declared.but(**{coordinate: value}))]
         outcome = self._outcome(CONFORMS, checks=1)
         outcome.headline = outcome.message = f"{coordinate} = {' or '.join(shown) or 'none of the known policies'}"
-        if coordinate in self.subject.backend.deviations:
-            (outcome.needed if self.subject.backend.deviations[coordinate] in shown else outcome.contradicted).append(
+        if coordinate in self.subject.deviations:
+            (outcome.needed if self.subject.deviations[coordinate] in shown else outcome.contradicted).append(
                 coordinate
             )
         self._add(outcome)
@@ -258,7 +258,7 @@ class Check:
 
     def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool]) -> None:
         """Record a declared deviation, named by the coordinates without which it would not be explained."""
-        declared, deviations = self.subject.declared, self.subject.backend.deviations
+        declared, deviations = self.subject.declared, self.subject.deviations
         outcome.verdict = DEVIATES
         outcome.needed = [c for c in deviations if not holds(declared.but(**{c: str(getattr(SPECIFIED, c))}))]
         outcome.diagnosis = [{"coordinate": c, "value": deviations[c]} for c in outcome.needed or deviations]
@@ -268,7 +268,7 @@ class Check:
 
     def _contradictions(self, trace: Trace, quality: str, found: Judgement) -> list[str]:
         """The declared coordinates that a trace refutes, which does not hold at the declared point."""
-        declared, deviations = self.subject.declared, self.subject.backend.deviations
+        declared, deviations = self.subject.declared, self.subject.deviations
         refuted = []
         for coordinate in deviations:
             without = judge(trace, declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}), quality)
@@ -364,6 +364,8 @@ class Check:
 
     def _save(self, program: Program, quality: str, name: str) -> Path | None:
         """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
+        if self.source is not None:
+            return self.source
         size = sum(step.x.size for step in program.steps if step.x is not None)
         if self.folder is None or size > LARGEST_CASE:
             return None

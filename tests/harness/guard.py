@@ -168,7 +168,11 @@ def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _counter(value: Any) -> Array:
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "iuf" or float(array.reshape(())) != int(array.reshape(())):
+    try:
+        array = np.asarray(value)
+        whole = array.size == 1 and array.dtype.kind in "iuf" and float(array.reshape(())) == int(array.reshape(()))
+    except (ValueError, OverflowError):  # lists of unlike lengths, NaN, infinity
+        whole = False
+    if not whole:
         raise Misfit(f"state returned {_kind(value)} as num_batches_tracked; it should be one whole number, or None")
     return np.asarray(int(array.reshape(())), np.int64)

@@ -10,7 +10,7 @@ from backends import registry
 from backends.registry import BackendError
 from spec.formats import DTYPES
 
-from .subject import Subject, check_adapter
+from .subject import Subject, check_adapter, devices_of
 
 
 @cache
@@ -53,7 +53,7 @@ def subjects(keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str,
             raise BackendError(
                 f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
             )
-        offered = list(backend.devices())
+        offered = devices_of(backend, key)
         unknown = [device for device in devices if device not in offered]
         if unknown:
             raise BackendError(f"{backend.name} has no device {unknown[0]!r} here; it has {', '.join(offered)}")

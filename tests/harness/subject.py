@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from backends.registry import BackendError
@@ -54,12 +55,17 @@ class Subject:
     @cached_property
     def declared(self) -> Behaviour:
         """The point that the adapter declares."""
-        return SPECIFIED.but(**dict(self.backend.deviations))
+        return SPECIFIED.but(**self.deviations)
 
     @property
     def unsupported(self) -> dict[str, str]:
         """Feature -> the reason why the implementation does not have it."""
-        return dict(self.backend.unsupported)
+        return dict(getattr(self.backend, "unsupported", {}))
+
+    @property
+    def deviations(self) -> dict[str, str]:
+        """Coordinate -> the value that the adapter declares."""
+        return dict(getattr(self.backend, "deviations", {}))
 
     @property
     def slow(self) -> bool:
@@ -90,40 +96,50 @@ class Subject:
 def check_adapter(backend: Any, given: str) -> None:
     """Raise BackendError, saying what to change, where an adapter lacks a part of its contract."""
     where = f"the backend {given}"
-    if not isinstance(getattr(backend, "name", None), str) or not backend.name:
+    name = _asked(where, "say its name", lambda: getattr(backend, "name", None))
+    if not isinstance(name, str) or not name:
         raise BackendError(f"{where} has no name; give its class a string `name`")
     for method in BACKEND_METHODS:
         if not callable(getattr(backend, method, None)):
             raise BackendError(f"{where} has no method {method}(); add it (see backends/__init__.py for the contract)")
+    declared = {}
     for mapping in ("deviations", "unsupported"):
-        value = getattr(backend, mapping, None)
-        if not isinstance(value, dict) or not all(
+        value = declared[mapping] = _asked(where, f"say its {mapping}", partial(getattr, backend, mapping, {}))
+        if not isinstance(value, Mapping) or not all(
             isinstance(k, str) and isinstance(v, str) and v for k, v in value.items()
         ):
             raise BackendError(
-                f"{where} has no dict `{mapping}` of words to words; write `{mapping} = {{}}` where there is none"
+                f"{where} has a `{mapping}` that is no dict of words to words; write `{mapping} = {{}}` for none"
             )
     try:
-        SPECIFIED.but(**backend.deviations)
+        SPECIFIED.but(**declared["deviations"])
     except ValueError as problem:
         raise BackendError(f"{where} declares a deviation that does not exist: {problem}") from None
-    unknown = sorted(set(backend.unsupported) - FEATURES)
-    if unknown:
-        raise BackendError(
-            f"{where} declares unknown unsupported features {unknown}; the features are {', '.join(sorted(FEATURES))}"
-        )
-    try:
-        devices = backend.devices()
-    except Exception as error:
-        raise BackendError(f"{where} cannot list its devices: {type(error).__name__}: {error}") from error
-    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(device, str) for device in devices):
-        raise BackendError(f"{where} lists {devices!r} as its devices; return a list of names such as ['cpu']")
+    devices = devices_of(backend, given)
     try:
         Guarded(backend.build(Config(), devices[0]), Config(), Clock())
     except AdapterError as problem:
         raise BackendError(f"{where}: {problem}") from None
-    except Exception:
+    except (Exception, SystemExit):
         return  # The framework raised: that is for the suite to judge, case by case.
+
+
+def devices_of(backend: Any, given: str) -> list[str]:
+    """The devices that a backend lists; BackendError where it lists none."""
+    where = f"the backend {given}"
+    devices = _asked(where, "list its devices", backend.devices)
+    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(device, str) for device in devices):
+        raise BackendError(f"{where} lists {devices!r} as its devices; return a list of names such as ['cpu']")
+    return list(devices)
+
+
+def _asked(where: str, what: str, function: Callable[[], Any]) -> Any:
+    """What an adapter answers; BackendError, in one line, where it raises."""
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BackendError(f"{where} cannot {what}: {text[:200]}") from error
 
 
 FEATURES = frozenset(
@@ -131,4 +147,4 @@ FEATURES = frozenset(
     | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
     | {"float64", "float32", "float16", "bfloat16"}
 )
-"""What an adapter may declare unsupported."""
+"""What an adapter may declare unsupported; other words have no effect, which the summary says."""

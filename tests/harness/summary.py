@@ -43,7 +43,7 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             continue
         seen.add(subject.name)
         mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
-        for coordinate, value in subject.backend.deviations.items():
+        for coordinate, value in subject.deviations.items():
             needed = any(coordinate in outcome.needed for outcome in mine)
             contradicted = next((outcome for outcome in mine if coordinate in outcome.contradicted), None)
             if contradicted is None and (needed or not whole or not mine):
