@@ -20,11 +20,12 @@ from cases.relations import Relation
 from report import result as results
 from report.matrix import render
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
+from spec.config import FEATURES
 from tests.harness import selection, summary
 from tests.harness.check import Check, Unsupported, Violation
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
-from tests.harness.subject import FEATURES, Subject
+from tests.harness.subject import Subject
 
 LEVELS = ("must", "should", "may")
 STARTED = pytest.StashKey[tuple[datetime, float]]()

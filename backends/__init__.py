@@ -28,8 +28,9 @@ Requirements on a backend, each with its reason:
   nothing about it. (The NumPy layer and those of the documents are hand-written because they are the subjects.)
 * `deviations` names coordinates of the behaviour space (`spec.behaviour`) and one of their values, each a documented
   intent, with its reason and a link beside it. An untrue or stale declaration fails the run, since it is a promise.
-* `unsupported` names features: "momentum_none", "rank_2" to "rank_5", a dtype's name, "affine", "affine_off",
-  "track_running_stats", "track_running_stats_off", "backward". The reason is shown to people, so it is a sentence.
+* `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
+  "track_running_stats", "track_running_stats_off", "rank_2" to "rank_5", a dtype's name. The reason is shown to people,
+  so it is a sentence.
   `build` raises NotImplementedError for them, and for what one device alone lacks. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
 * `devices` lists what can be used here and now, the CPU first; `build` and `build_default` take one of these names.

@@ -16,6 +16,7 @@ from spec.config import Config
 from spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
+PASSES = ("forward", "backward")
 OPERATIONS = ("build", "load", "forward", "backward")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 OBSERVABLES = ("y", "grad_x", "grad_weight", "grad_bias", *STATE, "running_var:finite")
@@ -125,9 +126,13 @@ class Step:
         if self.op == "backward" and (given is None or self.x is None or given.shape != self.x.shape):
             raise ValueError("a backward step needs a grad_output of the shape of x")
 
+    @property
+    def mode(self) -> str:
+        """In words, whether the pass is one of training."""
+        return "training" if self.training else "evaluation"
+
     def describe(self) -> str:
         """The call in one line, for messages."""
-        mode = "training" if self.training else "evaluation"
         if self.op == "build":
             return "build"
         if self.op == "load":
@@ -137,7 +142,7 @@ class Step:
         text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
         if self.op == "backward":
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
-        return f"{text}, {mode})"
+        return f"{text}, {self.mode})"
 
 
 def _short(values: Array) -> str:
@@ -175,8 +180,9 @@ class Program:
     def without(self, unsupported: Container[str]) -> Program:
         """The same program for an implementation that lacks something, as far as it can be asked.
 
-        What does not exist (affine, tracking) is neither loaded nor observed, backward steps are left out, and where
-        rank 2 or 3 is missing, the values are given at rank 4. The program may then observe nothing.
+        What does not exist (affine, tracking) is neither loaded nor observed, passes of a mode or kind that is
+        missing are left out, and where rank 2 or 3 is missing, the values are given at rank 4. The program may then
+        observe nothing.
         """
         affine = self.config.affine and "affine" not in unsupported
         tracked = self.config.track_running_stats and "track_running_stats" not in unsupported
@@ -186,7 +192,7 @@ class Program:
         steps = []
         for step in self.steps:
             state = {name: value for name, value in step.state.items() if name not in gone}
-            if step.op == "backward" and "backward" in unsupported:
+            if step.op in unsupported or (step.op in PASSES and step.mode in unsupported):
                 continue
             if step.op == "load" and step.state and not state:
                 continue

@@ -49,9 +49,10 @@ def programs(
     """A configuration and up to `most` calls in any order, everything observed but the counter."""
     config = draw(configs(unsupported))
     assert isinstance(config, Config)
-    operations = ["train", "evaluate", "load"]
-    if "backward" not in unsupported:
-        operations += ["train_backward", "evaluate_backward"]
+    operations = ["load"]
+    for mode, word in (("training", "train"), ("evaluation", "evaluate")):
+        if mode not in unsupported:
+            operations += [word] if "backward" in unsupported else [word, f"{word}_backward"]
     chosen = draw(st.lists(st.sampled_from(operations), min_size=1, max_size=most))
     assert isinstance(chosen, list)
     return Program(config, tuple(step for operation in chosen for step in _step(draw, config, operation)))

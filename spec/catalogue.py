@@ -12,14 +12,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .behaviour import coordinates
-from .config import Config
-from .formats import DTYPES
+from .config import FEATURES
 
 LEVELS = ("must", "should", "may")
 """`must`: fixed by the documents and the frameworks' documentation; `should`: quality; `may`: a policy left open."""
@@ -93,17 +91,6 @@ class Requirement:
     features: frozenset[str]
     breaks: str
     sources: tuple[Source, ...]
-
-
-@cache
-def features() -> frozenset[str]:
-    """Every word that a requirement's features may use: those of any `Config.features()`, and "backward"."""
-    flags = (True, False)
-    configs = (
-        Config(ndim=ndim, dtype=dtype, momentum=momentum, affine=affine, track_running_stats=tracked)
-        for ndim, dtype, momentum, affine, tracked in product((2, 3, 4, 5), DTYPES, (0.1, None), flags, flags)
-    )
-    return frozenset({"backward"}).union(*(config.features() for config in configs))
 
 
 def load(folder: Path = FOLDER, documents: Path = DOCUMENTS) -> Mapping[str, Requirement]:
@@ -218,7 +205,7 @@ def _requirement(
         raise CatalogueError(f"{where}: level: {entry['level']!r} is none of {', '.join(LEVELS)}")
     if "\n" in entry["title"] or entry["title"].endswith("."):
         raise CatalogueError(f"{where}: title: must be one line without a full stop at its end")
-    for key, known in (("coordinates", set(coordinates())), ("features", features())):
+    for key, known in (("coordinates", set(coordinates())), ("features", FEATURES)):
         for name in entry[key]:
             if not isinstance(name, str) or name not in known:
                 raise CatalogueError(f"{where}: {key}: {name!r} is none of {', '.join(sorted(known))}")

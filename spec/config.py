@@ -7,6 +7,14 @@ from typing import Any
 
 from .formats import DTYPES
 
+FEATURES = frozenset(
+    {"training", "evaluation", "backward", "momentum_none"}
+    | {"affine", "affine_off", "track_running_stats", "track_running_stats_off"}
+    | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
+    | set(DTYPES)
+)
+"""What a requirement may need, and an implementation may lack: a mode, gradients, or a value of a configuration."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -50,7 +58,7 @@ class Config:
                 raise ValueError(f"unknown dtype {name!r}; the suite judges {', '.join(DTYPES)}")
 
     def features(self) -> frozenset[str]:
-        """The features that this configuration asks for, in the words that `Backend.unsupported` uses."""
+        """The ones of FEATURES that this configuration asks for."""
         wanted = {f"rank_{self.ndim}", self.dtype}
         if self.momentum is None:
             wanted.add("momentum_none")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cases import casefile
-from cases.program import Probe, Program
+from cases.program import PASSES, Probe, Program
 from cases.relations import Relation
 from spec.behaviour import SPECIFIED, Behaviour
 from spec.catalogue import Requirement, requirement
@@ -206,8 +206,9 @@ class Check:
     def missing(self, program: Program) -> list[str]:
         """The features that the program or the requirement needs and the implementation says it lacks."""
         wanted = set(program.config.features())
-        if any(step.op == "backward" for step in program.steps):
-            wanted.add("backward")
+        for step in program.steps:
+            if step.op in PASSES:
+                wanted |= {step.op, step.mode}
         return sorted(wanted & set(self.subject.unsupported))
 
     def unsupported(self, program: Program, trace: Trace) -> NoReturn:

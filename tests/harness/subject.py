@@ -140,11 +140,3 @@ def _asked(where: str, what: str, function: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise BackendError(f"{where} cannot {what}: {text[:200]}") from error
-
-
-FEATURES = frozenset(
-    {"backward", "affine", "affine_off", "track_running_stats", "track_running_stats_off", "momentum_none"}
-    | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
-    | {"float64", "float32", "float16", "bfloat16"}
-)
-"""What an adapter may declare unsupported; other words have no effect, which the summary says."""

@@ -16,12 +16,12 @@ from spec.catalogue import (
     LEVELS,
     CatalogueError,
     Requirement,
-    features,
     fixing,
     load,
     requirement,
     requirements,
 )
+from spec.config import FEATURES
 
 REQUIREMENTS = tuple(requirements().values())
 each_requirement = pytest.mark.parametrize("one", REQUIREMENTS, ids=[one.id for one in REQUIREMENTS])
@@ -45,7 +45,7 @@ def test_every_requirement_can_be_read(one: Requirement) -> None:
 def test_every_requirement_uses_known_words(one: Requirement) -> None:
     """Level, features and coordinates are words of the space and of the configuration."""
     assert one.level in LEVELS
-    assert one.features <= features()
+    assert one.features <= FEATURES
     assert set(one.coordinates) <= set(coordinates())
     assert re.fullmatch(r"BN-[A-Z0-9-]+", one.id)
 
