@@ -18,15 +18,15 @@ def probes() -> Iterator[Probe]:
     x = inputs.values((4, 3), 1, offset=0.1) * 150
     steps: tuple[Step, ...] = (forward(x, "y", "running_mean", "running_var:finite"),)
     program = Program(Config(ndim=2, momentum=1.0), steps)
-    yield Probe("BN-DTYPE-HALF-RANGE", "squares-beyond-65504", program, "single", HALF)
+    yield Probe("BN-DTYPE-HALF-RANGE", "squares-beyond-65504", program, dtypes=HALF)
     x = inputs.values((4, 3), 2) * 3
     steps = (
         load(running_mean=np.zeros(3), running_var=np.array([1e5, 1e-8, 3e5])),
         forward(x * 10, "y", "running_var", training=False),
     )
-    yield Probe("BN-DTYPE-HALF-RANGE", "running-variance-out-of-range", Program(Config(ndim=2), steps), "single", HALF)
+    yield Probe("BN-DTYPE-HALF-RANGE", "running-variance-out-of-range", Program(Config(ndim=2), steps), dtypes=HALF)
     steps = (load(running_mean=np.zeros(3), running_var=np.array([1e5, 1e-8, 3e5])), forward(x, "running_var:finite"))
-    yield Probe("BN-DTYPE-HALF-RANGE", "update-out-of-range", Program(Config(ndim=2), steps), "single", HALF)
+    yield Probe("BN-DTYPE-HALF-RANGE", "update-out-of-range", Program(Config(ndim=2), steps), dtypes=HALF)
     x = inputs.values((70_001, 1), 3)
     steps = (forward(x, "y", "running_mean", "running_var:finite"),)
     program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)

@@ -9,7 +9,7 @@ from cases import inputs
 from cases.program import Probe, Program, Step, backward, build, forward, load
 from spec.config import Config
 
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+BUFFERS = ("running_mean", "running_var")
 
 
 def probes() -> Iterator[Probe]:
