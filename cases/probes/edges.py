@@ -33,10 +33,18 @@ def probes() -> Iterator[Probe]:
             backward(x, g, *ALL, training=training),
         )
         yield Probe("BN-EDGE-WEIGHT-ZERO", mode, Program(Config(ndim=2, eps=0.1), steps))
-    for samples in (1025, 65_537):
-        x = inputs.values((samples, 1), 2)
-        steps = (forward(x, "y", "running_mean"), forward(x, "y", training=False))
-        yield Probe("BN-EDGE-SIZE", f"{samples}-samples", Program(Config(num_features=1, ndim=2), steps), dtypes=FULL)
+    for samples, block in ((1025, 1024), (1500, 1024), (65_601, 65_536)):
+        # The values past a block are large, so that leaving them out shows in everything.
+        x, g = inputs.values((samples, 1), 2), inputs.upstream((samples, 1), 5)
+        x[block:] += 40.0 * np.sqrt(samples / (samples - block)) / 4
+        g[block:] += 40.0
+        steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL), forward(x, "y", training=False))
+        program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)
+        yield Probe("BN-EDGE-SIZE", f"{samples}-samples", program, dtypes=FULL if samples < 2000 else ("float32",))
+    x, g = inputs.values((1, 2, 33, 37), 6), inputs.upstream((1, 2, 33, 37), 6)
+    x[..., 31:, :] += 9.0
+    steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL), backward(x, g, *ALL, training=False))
+    yield Probe("BN-EDGE-SIZE", "1221-positions", Program(Config(num_features=2, momentum=1.0), steps), dtypes=FULL)
     steps = (forward(inputs.values((1025, 2), 3), "y", training=False),)
     yield Probe("BN-EDGE-SIZE", "1025-samples-evaluation", Program(Config(num_features=2, ndim=2), steps))
     steps = (forward(inputs.values((2, 1, 3, 401), 4), "y", training=False),)

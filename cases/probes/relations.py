@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cases import inputs
-from cases.program import Array, Program, Step, backward, forward, load
+from cases.program import LAYOUTS, Array, Program, Step, backward, forward, load
 from cases.relations import Relation, same
 from spec.config import Config
 
@@ -21,6 +21,7 @@ def relations() -> Iterator[Relation]:
     yield from _values()
     yield from _settings()
     yield from _channels()
+    yield from _memory()
 
 
 def _batch() -> Iterator[Relation]:
@@ -131,6 +132,40 @@ def _settings() -> Iterator[Relation]:
             Program(Config(ndim=rank, momentum=1.0, eps=1e-5), (forward(x, "running_mean", "running_var"),)),
             Program(Config(ndim=rank, momentum=1.0, eps=0.5), (forward(x, "running_mean", "running_var"),)),
             (("running_mean", same), ("running_var", same)),
+        )  # fmt: skip
+
+
+def _memory() -> Iterator[Relation]:
+    """Strides and the order of the channels: the running variance takes part, whichever estimator it is."""
+    seen = ("y", "running_mean", "running_var")
+    for rank in (4, 2):
+        x, config = inputs.values(inputs.SHAPES[rank], 6), Config(ndim=rank, momentum=1.0)
+        for layout in LAYOUTS:
+            if layout in ("contiguous", "expanded_batch"):
+                continue
+            yield Relation(
+                "BN-LAYOUT-X", f"{layout}-as-contiguous-rank{rank}", "how x lies in memory changes nothing",
+                Program(config, (forward(x, *seen),)),
+                Program(config, (forward(x, *seen, layout=layout),)),
+                tuple((name, same) for name in seen),
+            )  # fmt: skip
+    for channels in (65, 257):
+        shape = (5, channels)
+        x, g, state = inputs.values(shape, 7), inputs.upstream(shape, 7), inputs.everything(channels)
+        back: Map = lambda values: values[:, ::-1] if values.ndim > 1 else values[::-1]  # noqa: E731  (a map, typed)
+        programs = [
+            Program(
+                Config(channels, ndim=2, momentum=1.0),
+                (load(**start), forward(given, *seen), backward(given, upstream, "grad_x", "grad_weight", "grad_bias")),
+            )
+            for start, given, upstream in (
+                (state, x, g),
+                ({name: value[::-1] for name, value in state.items()}, x[:, ::-1], g[:, ::-1]),
+            )
+        ]
+        yield Relation(
+            "BN-LAYOUT-CHANNELS", f"{channels}-channels-reversed", "the order of the channels changes nothing",
+            programs[0], programs[1], tuple((name, back) for name in (*seen, "grad_x", "grad_weight", "grad_bias")),
         )  # fmt: skip
 
 

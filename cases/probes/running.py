@@ -33,7 +33,16 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-RUN-AVERAGE", "three-batches-rank4", Program(Config(momentum=0.25), _batches(3, inputs.SHAPES[4])))
     yield Probe("BN-RUN-NONE", "five-batches", Program(Config(ndim=2, momentum=None), _batches(5)))
     yield Probe("BN-RUN-NONE", "three-batches-rank4", Program(Config(momentum=None), _batches(3, inputs.SHAPES[4])))
+    for rank in (3, 5):
+        program = Program(Config(ndim=rank, momentum=None), _batches(3, inputs.SHAPES[rank]))
+        yield Probe("BN-RUN-NONE", f"three-batches-rank{rank}", program)
     x = inputs.values((4, 3), 3, offset=2.0)
+    steps = (
+        load(num_batches_tracked=4, **inputs.statistics(3, 3)),
+        forward(x, "running_mean"),
+        forward(x, "running_mean"),
+    )
+    yield Probe("BN-RUN-NONE", "from-a-loaded-counter", Program(Config(ndim=2, momentum=None), steps))
     steps = (*_batches(2), forward(x, training=False), forward(x + 2, "running_mean"))
     yield Probe("BN-RUN-NONE", "evaluation-between", Program(Config(ndim=2, momentum=None), steps))
     for momentum in (0.5, 0.2):
@@ -49,6 +58,8 @@ def probes() -> Iterator[Probe]:
         forward(x, *counted),
     )
     yield Probe("BN-RUN-COUNT", "training-and-evaluation", Program(Config(ndim=2), steps))
+    steps = (forward(x), forward(x), load(counted, **inputs.everything(3, 4)), forward(x, *counted))
+    yield Probe("BN-RUN-COUNT", "loading-the-rest-leaves-it", Program(Config(ndim=2), steps))
     yield Probe("BN-RUN-COUNT", "momentum-none", Program(Config(ndim=2, momentum=None), steps))
     yield from _loading()
 
@@ -64,6 +75,17 @@ def _estimators(requirement: str, name: str) -> Iterator[Probe]:
     for rank, shape in {3: (2, 3, 2), 4: (2, 3, 1, 4), 5: (3, 3, 1, 2, 1)}.items():
         x = inputs.values(shape, 40 + rank, offset=1.2)
         yield Probe(requirement, f"rank{rank}", Program(Config(ndim=rank, momentum=1.0), (forward(x, name),)))
+    for samples in (1, 2, 3, 4, 5, 6, 7):
+        x = inputs.values((samples, 3, 2, 2), 70 + samples, offset=1.2)
+        yield Probe(requirement, f"batch{samples}-rank4", Program(Config(momentum=1.0), (forward(x, name),)))
+    for count in (40, 150, 1100):
+        # More values than half precision can sum; the two divisors differ by 1/n, still far more than the bound.
+        x = inputs.values((count, 3), 80 + count, offset=1.2)
+        program = Program(Config(ndim=2, momentum=1.0), (forward(x, name),))
+        yield Probe(requirement, f"{count}-values", program, dtypes=("float64", "float32"))
+    x = inputs.values((3, 3), 51, offset=1.2)
+    program = Program(Config(ndim=2, momentum=None), (forward(x, name), forward(x * 3, name)))
+    yield Probe(requirement, "momentum-none", program)
     x = inputs.values((3, 3), 50, offset=1.2)
     steps: tuple[Step, ...] = (load(**inputs.statistics(3, 5)), forward(x, name), forward(x * 0.5, name))
     yield Probe(requirement, "momentum0.3-from-loaded", Program(Config(ndim=2, momentum=0.3), steps))
