@@ -75,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
     config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
     config.stash[COLLECTED] = []
+    # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(config, "workerinput"):
         # Several processes share the cores: without this each starts as many threads as there are, and they spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
