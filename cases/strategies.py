@@ -66,7 +66,7 @@ def _step(draw: Callable[[st.SearchStrategy[object]], object], config: Config, o
     x = draw(arrays(shape))
     training = operation.startswith("train")
     if operation.endswith("backward"):
-        return (backward(x, draw(arrays(shape)), *GRADIENTS, training=training),)
+        return (backward(x, draw(arrays(shape)), *GRADIENTS, *OBSERVED, training=training),)
     return (forward(x, "y", *OBSERVED, training=training),)
 
 

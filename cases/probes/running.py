@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import STATE, Probe, Program, Step, build, forward, load
+from cases.program import STATE, Probe, Program, Step, backward, build, forward, load
 from spec.config import Config
 
 
@@ -45,6 +45,16 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-RUN-NONE", "from-a-loaded-counter", Program(Config(ndim=2, momentum=None), steps))
     steps = (*_batches(2), forward(x, training=False), forward(x + 2, "running_mean"))
     yield Probe("BN-RUN-NONE", "evaluation-between", Program(Config(ndim=2, momentum=None), steps))
+    steps = (*_batches(2), load(**inputs.parameters(3)), forward(x, "running_mean"))
+    yield Probe("BN-RUN-NONE", "weight-and-bias-loaded-between", Program(Config(ndim=2, momentum=None), steps))
+    g = inputs.upstream((4, 3))
+    steps = (
+        forward(x),
+        backward(x + 1, g, "running_mean"),
+        backward(x + 2, g, "running_mean"),
+        forward(x, "running_mean"),
+    )
+    yield Probe("BN-RUN-UPDATE", "backward-once-or-not-at-all", Program(Config(ndim=2, momentum=0.3), steps))
     for momentum in (0.5, 0.2):
         steps = (forward(x, "running_mean"), forward(x + 1, "running_mean"))
         yield Probe("BN-RUN-UPDATE", f"once-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
@@ -110,6 +120,10 @@ def _loading() -> Iterator[Probe]:
         forward(x, "running_mean", "weight", "bias"),
         load(shown, **second),
         forward(x, "y", training=False),
+    )
+    alone = tuple(load(shown, **{name: first[name]}) for name in ("bias", "running_mean", "weight", "running_var"))
+    yield Probe(
+        "BN-RUN-LOAD", "one-after-the-other", Program(Config(ndim=2), (*alone, forward(x, "y", training=False)))
     )
     yield Probe("BN-RUN-LOAD", "whole-and-part", Program(Config(ndim=2), steps))
     steps = (load(shown, **first), forward(x.reshape(2, 3, 1, 2), "y", training=False))

@@ -15,8 +15,9 @@ from tests.harness.guard import Guarded, Misfit, Raised
 def _layer(check: Check) -> Guarded:
     __tracebackhide__ = True
     lacking = {"affine", "track_running_stats"} & set(check.subject.unsupported)
+    rank = 4 if "rank_4" not in check.subject.unsupported else 2
     config = check.config(
-        ndim=4, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
+        ndim=rank, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
     )
     return check.layer(config)
 
@@ -39,7 +40,8 @@ def test_wrong_number_of_channels(check: Check) -> None:
     for channels in (4, 2):
         for training in (True, False):
             mode = "training" if training else "evaluation"
-            refused = _refuses(_layer(check), (2, channels, 4, 5), training)
+            layer = _layer(check)
+            refused = _refuses(layer, (2, channels, 4, 5)[: layer.config.ndim], training)
             check.require(
                 refused,
                 f"x with {channels} channels in {mode}, for a layer of 3",
@@ -61,8 +63,9 @@ def test_rank_one(check: Check) -> None:
 @pytest.mark.once
 def test_refusal_leaves_the_state(check: Check) -> None:
     """A call that is refused changes nothing of the state."""
-    for shape in ((2, 4, 4, 5), (1, 3, 1, 1), (3,)):
+    for full in ((2, 4, 4, 5), (1, 3, 1, 1), (3,)):
         layer = _layer(check)
+        shape = full[: layer.config.ndim]
         before = check.call(layer.state)
         if not _refuses(layer, shape, training=True):
             continue

@@ -6,6 +6,7 @@ import pytest
 
 from tests.harness import defaults
 from tests.harness.check import Check
+from tests.harness.guard import Raised
 
 
 @pytest.mark.requirement("BN-FLAG-AFFINE-INIT")
@@ -47,5 +48,9 @@ def test_truth_table(check: Check) -> None:
 @pytest.mark.once
 def test_defaults(check: Check) -> None:
     """The defaults for epsilon and momentum are measured and noted; frameworks choose them differently."""
-    layer = check.call(lambda: check.subject.build_default(3))
+    try:
+        layer = check.subject.build_default(3)
+    except Raised as refusal:
+        check.note(f"there are no defaults: {refusal}")
+        return
     check.note(defaults.describe(check, layer))

@@ -32,7 +32,7 @@ Without a verb the suite runs and prints a matrix of verdicts.
   --level L     must (default), should or may: a violation up to this level fails the run
   --json PATH   write the result to a file
   --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
-  -n N          run in N processes
+  -n N          run in N processes; with it, a backend that kills its process costs one check only
   --version     print the version
 Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
 

@@ -282,15 +282,14 @@ class Check:
         __tracebackhide__ = True
         subject = self.subject
         base = subject.declared
-        searched = self.requirement.id not in subject.searched
+        searched = subject.searches < SEARCHES
         points: list[Behaviour] = []
         if not found.crashed:
-            if searched:
-                points = diagnose(trace, quality, base, subject.explanations)
-                subject.searched.add(self.requirement.id)
-            else:
-                points = [point for point in subject.explanations if explains(trace, point, quality)]
-                searched = bool(points)
+            points = [point for point in subject.explanations if explains(trace, point, quality)]
+            if not points and searched:
+                subject.searches += 1
+                points = diagnose(trace, quality, base)
+            searched = searched or bool(points)
         if points:
             # What explains this case too is tried first on the next.
             subject.explanations[:] = points
@@ -301,7 +300,7 @@ class Check:
         worst = found.worst
         if worst is not None and worst.worst > 1:
             lines += messages.comparison_lines(trace.program, worst)
-        if not found.crashed:
+        if not found.crashed and any(comparison.worst > 1 for comparison in found.comparisons):
             lines.append(f"  diagnosis  {messages.explanation(found, outcome.diagnosis, searched)}")
         self._raise(outcome, lines, trace.program.describe(), self._save(trace.program, quality, name))
 
@@ -381,6 +380,9 @@ class Check:
             return None
         return path
 
+
+SEARCHES = 60
+"""Violations of one subject that are searched for an explanation, each at a cost of some 80 judgements."""
 
 LARGEST_CASE = 200_000
 """Elements up to which a failing case is written to a file."""

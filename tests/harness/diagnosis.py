@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from spec.behaviour import SPECIFIED, Behaviour
 
 from .execute import Trace
@@ -27,13 +25,8 @@ def _bounded(value: float) -> bool:
     return value < float("inf")
 
 
-def diagnose(
-    trace: Trace, quality: str = "", base: Behaviour = SPECIFIED, first: Iterable[Behaviour] = ()
-) -> list[Behaviour]:
-    """The neighbours of `base` that explain the trace; the points of `first` alone where any of them does."""
-    known = [point for point in first if explains(trace, point, quality)]
-    if known:
-        return known
+def diagnose(trace: Trace, quality: str = "", base: Behaviour = SPECIFIED) -> list[Behaviour]:
+    """The neighbours of `base` that explain the trace."""
     size = sum(step.x.size for step in trace.program.steps if step.x is not None)
     if trace.broken is not None or size > LARGEST:
         return []

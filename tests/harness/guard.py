@@ -85,7 +85,9 @@ class Guarded:
                 # What an implementation warns of is its own affair; only what it returns is judged.
                 warnings.simplefilter("ignore")
                 return self.clock.run(function)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of a compiled extension is no Exception
             if not getattr(error, "is_refusal", True):
                 raise Misfit(str(Raised(name, error))) from error
             raise Raised(name, error) from error

@@ -16,7 +16,7 @@ from cases.program import Array, Program, Step
 from spec import oracle
 from spec.allowance import Allowance, allowance
 from spec.behaviour import Behaviour
-from spec.bounds import ForwardErrors, running_errors
+from spec.bounds import ForwardErrors, kept_as_inverse, running_errors
 from spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from spec.formats import ulp
 from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
@@ -138,7 +138,10 @@ def _judge_step(
             return carried
         after = carried if step.op == "build" else _loaded(carried, step)
         for name in step.observe:
-            _state(verdict, number, name, seen.after, after, None)
+            kept = None
+            if name.startswith("running_var") and after.running_var is not None:
+                kept = kept_as_inverse(floats(after.running_var), config.eps, allow)
+            _state(verdict, number, name, seen.after, after, kept)
         return after
     assert step.x is not None
     before = _shown(carried, seen.before)

@@ -32,11 +32,14 @@ def comparison_lines(program: Program, comparison: Comparison) -> list[str]:
     ulps = comparison.ulps()
     off = "finite and not" if not np.isfinite(comparison.worst) and not np.isfinite(ulps) else f"{number(ulps)} ulp"
     bound = float(comparison.bound[at])
+    exactly = bound == 0
+    limit = "exactly" if exactly else f"to within {number(bound)}"
+    share = "where nothing is computed" if exactly else f"{number(comparison.worst)} times the bound"
     return [
         f"  what       {quantity(program, comparison)}",
         f"  got        {float(comparison.observed[at])!r} ({comparison.observed.dtype})",
-        f"  should be  {float(floats(due))!r}, to within {number(bound)}",
-        f"  off by     {off}, {number(comparison.worst)} times the bound",
+        f"  should be  {float(floats(due))!r}, {limit}",
+        f"  off by     {off}, {share}",
     ]
 
 
@@ -46,7 +49,7 @@ def explanation(judgement: Judgement, diagnosis: list[dict[str, str]], searched:
         words = " or ".join(f"{entry['coordinate']} = {entry['value']}" for entry in diagnosis)
         return f"{words} explains everything that this case observes"
     found = narrow(judgement)
-    reason = "no single decision explains it" if searched else "not searched (see the other cases of this requirement)"
+    reason = "no single decision explains it" if searched else "not searched, as too many cases fail"
     return f"{reason}; {found}" if found else reason
 
 

@@ -26,7 +26,7 @@ class Subject:
     Attributes:
         key: what --backend was given, and what a replay command needs. backend: the adapter.
         explanations: points that explained an earlier violation; tried first on the next.
-        searched: requirements whose violations have been searched for an explanation already.
+        searches: how many violations have been searched for an explanation.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Subject:
     dtype: str
     clock: Clock = field(default_factory=Clock)
     explanations: list[Behaviour] = field(default_factory=list)
-    searched: set[str] = field(default_factory=set)
+    searches: int = 0
 
     @property
     def name(self) -> str:
@@ -76,7 +76,9 @@ class Subject:
         """A layer; Raised where the implementation refuses, AdapterError where it is no layer."""
         try:
             layer = self.clock.run(lambda: self.backend.build(config, self.device))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise Raised("build", error) from error
         return Guarded(layer, config, self.clock)
 
@@ -84,7 +86,9 @@ class Subject:
         """A layer with the implementation's own defaults, for float32 input of rank 4."""
         try:
             layer = self.clock.run(lambda: self.backend.build_default(num_features, self.device))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise Raised("build_default", error) from error
         return Guarded(layer, Config(num_features), self.clock)
 

@@ -18,7 +18,7 @@ from spec.behaviour import SPECIFIED, Behaviour
 from spec.catalogue import requirement
 from tests.conformance import test_dtypes
 from tests.faces.main import main
-from tests.harness.check import Check, Violation
+from tests.harness.check import SEARCHES, Check, Violation
 from tests.harness.subject import Subject
 
 from .command import ADAPTERS, bnconform
@@ -204,9 +204,10 @@ def test_two_faults_are_not_called_one() -> None:
     assert failure.check.outcomes[-1].diagnosis == []
 
 
-def test_a_second_unexplained_failure_says_that_it_was_not_searched() -> None:
-    """The search is made once for a requirement; what was not searched is not called unexplained."""
+def test_failure_past_the_budget_says_that_it_was_not_searched() -> None:
+    """The search has a budget for each subject; what was not searched is not called unexplained."""
     first = failed(Puppet(TWO), "BN-RUN-VAR", "momentum0.3-from-loaded")
+    first.check.subject.searches = SEARCHES
     second = Check(first.check.subject, first.check.requirement, first.check.case)
     with pytest.raises(Violation, match="diagnosis  not searched"):
         second.run()
