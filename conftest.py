@@ -161,7 +161,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         if made is None:
             raise
         if isinstance(problem, AdapterError):
-            _note_adapter_error(made, problem)
+            made.note_adapter_error(problem)
         worst = made.outcomes[-1]
         if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
             pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
@@ -177,11 +177,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         made._add(made._outcome(UNTRUSTED, headline="the check compared nothing", message="the check compared nothing"))
         raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
     return answer
-
-
-def _note_adapter_error(made: Check, problem: AdapterError) -> None:
-    outcome = made._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem))
-    made._add(outcome)
 
 
 @pytest.hookimpl(wrapper=True)

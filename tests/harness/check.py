@@ -128,6 +128,10 @@ class Check:
         call = program.describe() if program else ""
         self._raise(self._outcome(verdict, checks=1), [f"  {line}" for line in lines.splitlines()], call, None)
 
+    def note_adapter_error(self, problem: AdapterError) -> None:
+        """Record that the adapter does not meet its contract."""
+        self._add(self._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem)))
+
     def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
         """Record that something lay within its bound."""
         outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)

@@ -1,0 +1,59 @@
+"""The conformance tests as plain functions, to run them in one process without pytest (the kill matrix, diagnosis)."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+
+import tests.conformance
+from cases.probes import cases_of
+from cases.program import Probe
+from cases.relations import Relation
+from spec.catalogue import Requirement, requirement
+
+from .check import Check, Unsupported, Violation
+from .guard import AdapterError
+from .outcome import Outcome
+from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Test:
+    """One conformance test: its function, the requirement that it checks, whether it runs over that one's cases."""
+
+    __test__ = False  # pytest would take the name for a class of tests
+    rule: Requirement
+    function: Callable[[Check], None]
+    over_cases: bool
+
+    def cases(self, dtype: str) -> tuple[Probe | Relation | None, ...]:
+        """What the test runs over in a dtype; (None,) for a law."""
+        return cases_of(self.rule.id, dtype) if self.over_cases else (None,)
+
+    def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
+        """The outcomes of one check; a failure is among them."""
+        check = Check(subject, self.rule, case)
+        try:
+            with suppress(Violation, Unsupported):
+                self.function(check)
+        except AdapterError as problem:
+            check.note_adapter_error(problem)
+        return check.outcomes
+
+
+@cache
+def conformance_tests() -> tuple[Test, ...]:
+    """Every conformance test, in the order of the files."""
+    return tuple(_found())
+
+
+def _found() -> Iterator[Test]:
+    for module in pkgutil.iter_modules(tests.conformance.__path__):
+        for name, function in vars(import_module(f"tests.conformance.{module.name}")).items():
+            marks = {mark.name: mark for mark in getattr(function, "pytestmark", ())}
+            if name.startswith("test_") and "requirement" in marks:
+                yield Test(requirement(marks["requirement"].args[0]), function, "cases" in marks)
