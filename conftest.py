@@ -22,14 +22,16 @@ from report.matrix import render
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from spec.config import FEATURES
 from tests.harness import selection, summary
-from tests.harness.check import Check, Unsupported, Violation
+from tests.harness.check import Check, Unsupported, Violation, conduct
+from tests.harness.diagnosis import diagnosed, explained
 from tests.harness.guard import AdapterError
-from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
+from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
 from tests.harness.subject import Subject
 
 LEVELS = ("must", "should", "may")
 STARTED = pytest.StashKey[tuple[datetime, float]]()
 COLLECTED = pytest.StashKey[list[Outcome]]()
+NODES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
     config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
     config.stash[COLLECTED] = []
+    config.stash[NODES] = []
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(config, "workerinput"):
@@ -162,6 +165,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             raise
         if isinstance(problem, AdapterError):
             made.note_adapter_error(problem)
+        else:
+            _explain(item, made)
         worst = made.outcomes[-1]
         if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
             pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
@@ -179,6 +184,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     return answer
 
 
+def _explain(item: pytest.Item, made: Check) -> None:
+    """Note at which points of the behaviour space a check that failed would have held."""
+    assert isinstance(item, pytest.Function)
+
+    def rerun(subject: Subject) -> list[Outcome]:
+        return conduct(item.obj, Check(subject, made.requirement, made.case))
+
+    worst = made.outcomes[-1]
+    worst.explained = [[list(part) for part in point] for point in explained(made.subject, rerun)]
+    worst.steady = made.subject.steady
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """A failed check shows its message and no traceback of ours."""
@@ -194,7 +211,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if config is None:
         return
     if report.when == "teardown":
-        config.stash[COLLECTED].extend(summary.from_properties(report.user_properties))
+        for outcome in summary.from_properties(report.user_properties):
+            config.stash[COLLECTED].append(outcome)
+            config.stash[NODES].append(report.nodeid)
 
 
 _RUN: dict[str, Any] = {}
@@ -216,6 +235,7 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
         )
         if rule is not None:
             text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
+            config.stash[NODES].append(crashitem)
             config.stash[COLLECTED].append(
                 Outcome(
                     subject.name,
@@ -255,20 +275,34 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     )
     subjects = chosen_subjects(config)
     declarations = summary.stale(outcomes, subjects, whole)
-    outcomes.extend(declarations)
+    outcomes, diagnoses = diagnosed([*outcomes, *declarations])
+    _tell(config, outcomes)
     if (
         any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations)
         and session.exitstatus == 0
     ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     started, begin = config.stash[STARTED]
-    config.stash[RESULT] = found = summary.result(outcomes, subjects, started, time.perf_counter() - begin)
+    config.stash[RESULT] = found = summary.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
     if option.bnconform_json:
         try:
             results.write(Path(option.bnconform_json), found)
         except results.ResultError as problem:
             session.exitstatus = 2
             config.stash[UNWRITTEN] = str(problem)
+
+
+def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
+    """Let pytest's own report of a failure say what explains it, which is known only now that all checks have run."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    nodes: list[str] = config.stash[NODES]
+    told = dict(zip(nodes, outcomes, strict=False))
+    for report in reporter.stats.get("failed", ()):
+        outcome = told.get(report.nodeid)
+        if outcome is not None and outcome.message and isinstance(report.longrepr, str):
+            report.longrepr = outcome.message
 
 
 RESULT = pytest.StashKey[results.Result]()

@@ -42,8 +42,11 @@ class _Layer:
 
     def load(self, state: Any) -> None:
         for name, value in state.items():
-            if value is not None and self.values[name] is not None:
-                self.values[name] = np.array(value, self.stored)
+            current = self.values.get(name)
+            if current is None or np.shape(value) != current.shape:
+                raise ValueError(f"this layer has no {name} of shape {np.shape(value)}")
+        for name, value in state.items():
+            self.values[name] = np.array(value, self.stored)
 
     def checked(self, x: Any) -> Any:
         """The input in the computing dtype; ValueError for a rank or a number of channels it was not built for."""

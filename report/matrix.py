@@ -89,6 +89,7 @@ def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str
         _table(printer, groups, requirements, cells, titles, chapters)
     printer.line(Text())
     printer.wrapped(_legend(result.rows))
+    _diagnoses(printer, result)
     _findings(printer, result.rows, requirements, titles)
     printer.line(Text())
     for sentence in _summary(result):
@@ -269,6 +270,15 @@ def _legend(rows: Iterable[Row]) -> Text:
     parts = [Text.assemble((LETTERS[name], _STYLES[name]), f" {name}") for name in LETTERS if name in present]
     lesser = Text.assemble(("small letter", _LESSER_STYLE), " not a must")
     return Text("   ").join([*parts, lesser, Text("blank not judged")])
+
+
+def _diagnoses(printer: _Printer, result: Result) -> None:
+    """What explains the failures of each backend, in one line each."""
+    if result.diagnoses:
+        printer.line(Text())
+        printer.line(Text("Diagnosis", "bold"))
+    for one in result.diagnoses:
+        printer.wrapped(Text.assemble((one.backend, "bold"), f"  {one.text}"), indent=2)
 
 
 def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str], titles: Mapping[str, str]) -> None:

@@ -125,11 +125,30 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """What explains the failing checks of one backend, or a part of them.
+
+    Attributes:
+        points: each a point of the behaviour space that explains them, as what differs from the one that the adapter
+            declares; none where nothing does, more than one where nothing tells them apart.
+        explains, failing: how many of how many failing checks.
+        text: all of it in one line; where nothing explains them, with where they show.
+    """
+
+    backend: str
+    points: tuple[tuple[Difference, ...], ...]
+    explains: int
+    failing: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Result:
-    """A whole run; `rows` has at most one row for each key."""
+    """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend."""
 
     environment: Environment
     rows: tuple[Row, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -159,7 +178,11 @@ def to_json(result: Result) -> dict[str, Any]:
     environment = asdict(result.environment)
     environment["backends"] = {name: usage._asdict() for name, usage in result.environment.backends.items()}
     rows = [asdict(row) | {"diagnosis": [part._asdict() for part in row.diagnosis]} for row in result.rows]
-    return {"schema": SCHEMA, "environment": environment, "results": rows}
+    diagnoses = [
+        asdict(one) | {"points": [[part._asdict() for part in point] for point in one.points]}
+        for one in result.diagnoses
+    ]
+    return {"schema": SCHEMA, "environment": environment, "results": rows, "diagnoses": diagnoses}
 
 
 def from_json(data: Any) -> Result:
@@ -179,7 +202,11 @@ def from_json(data: Any) -> Result:
         rows.append(row)
     environment = data["environment"]
     usage = {name: Usage(**entry) for name, entry in environment.get("backends", {}).items()}
-    return Result(Environment(**environment | {"backends": usage}), tuple(rows))
+    diagnoses = tuple(
+        Diagnosis(**entry | {"points": tuple(tuple(Difference(**p) for p in point) for point in entry["points"])})
+        for entry in data.get("diagnoses", [])
+    )
+    return Result(Environment(**environment | {"backends": usage}), tuple(rows), diagnoses)
 
 
 def check_writable(path: Path) -> None:

@@ -39,7 +39,9 @@ _is_finite = np.frompyfunc(gmpy2.is_finite, 1, 1)
 def exact(values: Any) -> Exact:
     """The same numbers, exactly, as an Exact array; `values` has any of the four dtypes, or is Exact already."""
     array = np.asarray(values)
-    numbers = array if array.dtype == object else array.astype(np.float64).astype(object)
+    if array.dtype == object:
+        return array
+    numbers = array.astype(np.float64).astype(object)
     with np.errstate(all="ignore"):  # the conversion raises flags that mean nothing here
         return np.asarray(_numbers(numbers), dtype=object)
 

@@ -10,7 +10,9 @@ from cases import inputs
 from cases.program import Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
+FULL = ("float64", "float32")
 HALF = ("float16", "bfloat16")
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
 
 def probes() -> Iterator[Probe]:
@@ -32,6 +34,7 @@ def probes() -> Iterator[Probe]:
     program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)
     yield Probe("BN-DTYPE-HALF-RANGE", "70001-values", program, "single", HALF)
 
+    yield from _precision()
     shape = (6, 3, 5, 7)
     x, g = inputs.values(shape, 4), inputs.upstream(shape)
     start = load(**inputs.everything(3))
@@ -45,3 +48,23 @@ def probes() -> Iterator[Probe]:
     for layout in ("fortran", "channels_last", "every_other_element"):
         steps = (start, backward(x, g, "grad_x", "grad_weight", "grad_bias", grad_layout=layout))
         yield Probe("BN-DTYPE-HALF-SINGLE", f"gradients-of-{layout}", Program(Config(), steps), "single", HALF)
+
+
+def _precision() -> Iterator[Probe]:
+    """Numbers that fill their significands, so that a detour through a narrower dtype shows in every result."""
+    shape = (2, 3, 4, 5)
+    x, g, start = inputs.values(shape, 9), inputs.upstream(shape, 9), load(**inputs.everything(3, 9))
+    seen = ("running_mean", "running_var")
+    calls: dict[str, Step] = {
+        "training": forward(x, "y", *seen),
+        "evaluation": forward(x, "y", training=False),
+        "gradients": backward(x, g, *GRADIENTS),
+        "evaluation-gradients": backward(x, g, *GRADIENTS, training=False),
+        "loaded-state": load((*seen, "weight", "bias"), **inputs.everything(3, 10)),
+    }
+    for name, call in calls.items():
+        yield Probe("BN-DTYPE-PRECISION", name, Program(Config(momentum=0.3), (start, call)), dtypes=FULL)
+    # A sum with epsilon of which neither part alone is wider than half precision.
+    x = inputs.symmetric((1.0, 0.25, 4.0))
+    program = Program(Config(ndim=2, eps=2.0**-12 + 2.0**-10), (forward(x, "y"),))
+    yield Probe("BN-DTYPE-PRECISION", "variance-plus-epsilon", program, dtypes=FULL)

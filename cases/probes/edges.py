@@ -1,4 +1,6 @@
-"""Probes of the edges: constant channels, NaN and infinity, huge and tiny values, zero weights, sizes, defaults."""
+"""Probes of the edges: constant channels, NaN and infinity, huge and tiny values, zero weights, sizes, defaults, and
+runs that are longer than most.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,8 @@ def probes() -> Iterator[Probe]:
     yield from _not_finite()
     yield from _magnitudes()
     yield from _repeated()
+    yield from _long()
+    yield from _one_not_default()
     for training in (True, False):
         mode = "training" if training else "evaluation"
         x, g = inputs.values((5, 3), 1), inputs.upstream((5, 3))
@@ -61,6 +65,21 @@ def probes() -> Iterator[Probe]:
         state = {"weight": np.ones(3), "bias": np.zeros(3), "running_mean": np.zeros(3), "running_var": np.ones(3)}
         steps = (load(**state), forward(x, "y", training=False), backward(x, g, *ALL, training=False), forward(x, "y"))
         yield Probe("BN-EDGE-DEFAULT", f"loaded-rank{rank}", Program(Config(ndim=rank), steps))
+
+
+def _one_not_default() -> Iterator[Probe]:
+    """One of the four is not what it is in a new layer: what is skipped because it does nothing may take it along."""
+    x, g = inputs.values((5, 3), 14), inputs.upstream((5, 3), 6)
+    default = {"weight": np.ones(3), "bias": np.zeros(3), "running_mean": np.zeros(3), "running_var": np.ones(3)}
+    for name, value in inputs.everything(3, 8).items():
+        steps: tuple[Step, ...] = (
+            load(**(default | {name: value})),
+            forward(x, "y", training=False),
+            backward(x, g, *ALL, training=False),
+            backward(x, g, *ALL),
+            forward(x, "y"),
+        )
+        yield Probe("BN-EDGE-DEFAULT", f"but-{name.replace('_', '-')}", Program(Config(ndim=2), steps))
 
 
 def _one_value() -> Iterator[Probe]:
@@ -106,6 +125,8 @@ def _not_finite() -> Iterator[Probe]:
         mode = "training" if training else "evaluation"
         steps = (load(**inputs.everything(3)), backward(inputs.values((5, 3), 9), spoilt, *ALL, training=training))
         yield Probe("BN-EDGE-NAN", f"nan-upstream-{mode}", Program(Config(ndim=2), steps))
+    steps = (load(**inputs.everything(3)), backward(_spoilt(np.nan), g, "grad_x", "grad_weight", training=False))
+    yield Probe("BN-EDGE-NAN", "nan-gradients-evaluation", Program(Config(ndim=2), steps))
     x = inputs.values(inputs.SHAPES[4], 10)
     x[1, 2, 3, 4] = np.nan
     yield Probe("BN-EDGE-NAN", "nan-rank4", Program(Config(), (forward(x, "y", *STATISTICS),)))
@@ -130,6 +151,10 @@ def _magnitudes() -> Iterator[Probe]:
     state = {"running_mean": np.array([1e18, -1e18, 0.0]), "running_var": np.array([1e36, 1e30, 1e20])}
     steps = (load(**inputs.parameters(3), **state), forward(base * 1e18, "y", training=False))
     yield Probe("BN-EDGE-HUGE", "evaluation-1e18", Program(Config(ndim=2), steps), dtypes=WIDE)
+    g = inputs.upstream((4, 3), 7)
+    for name, values, upstream in (("gradients-1e8", base * 1e8, g), ("gradients-of-1e6", base, g * 1e6)):
+        steps = (load(**inputs.parameters(3)), backward(values, upstream, *ALL))
+        yield Probe("BN-EDGE-HUGE", name, Program(Config(ndim=2), steps), dtypes=WIDE)
     for name, scale in (("1e-3", 1e-3), ("1e-6", 1e-6), ("1e-20", 1e-20)):
         steps = (load(**inputs.parameters(3)), forward(base * scale, "y"))
         yield Probe("BN-EDGE-TINY", name, Program(Config(ndim=2), steps), dtypes=FULL)
@@ -137,6 +162,8 @@ def _magnitudes() -> Iterator[Probe]:
     yield Probe("BN-EDGE-TINY", "far-below-eps", Program(Config(ndim=2, eps=0.5), steps))
     steps = (load(**inputs.parameters(3)), backward(base * 1e-6, inputs.upstream((4, 3)), "grad_x", "grad_weight"))
     yield Probe("BN-EDGE-TINY", "gradients-1e-6", Program(Config(ndim=2), steps), dtypes=FULL)
+    steps = (load(**inputs.parameters(3)), backward(base, inputs.upstream((4, 3)) * 1e-8, *ALL))
+    yield Probe("BN-EDGE-TINY", "gradients-of-1e-8", Program(Config(ndim=2), steps), dtypes=FULL)
 
 
 def _repeated() -> Iterator[Probe]:
@@ -154,6 +181,18 @@ def _repeated() -> Iterator[Probe]:
         forward(x, "y"),
     )
     yield Probe("BN-STATE-REPEAT", "two-batches-then-backward", Program(Config(ndim=2), steps))
+    alike = inputs.values((5, 3), 16)
+    for training in (True, False):
+        steps = (
+            start,
+            forward(x, training=training),
+            forward(alike, training=training),
+            backward(x, g, *ALL, training=training),
+            forward(alike, training=not training),
+            backward(x, g, *ALL, training=training),
+        )
+        mode = "training" if training else "evaluation"
+        yield Probe("BN-STATE-REPEAT", f"two-batches-of-one-shape-{mode}", Program(Config(ndim=2), steps))
     steps = (
         start,
         backward(x, g, *ALL),
@@ -162,3 +201,20 @@ def _repeated() -> Iterator[Probe]:
         backward(x, g, *ALL),
     )
     yield Probe("BN-STATE-REPEAT", "gradients-do-not-add-up", Program(Config(ndim=2), steps))
+
+
+def _long() -> Iterator[Probe]:
+    """More batches than most tests see, numbers that a narrow counter cannot hold, and what loading leaves alone."""
+    seen = ("running_mean",)
+    batches = tuple(forward(inputs.values((3, 3), 200 + k, offset=1.0 + k % 5), *seen) for k in range(40))
+    for requirement, momentum in (("BN-RUN-AVERAGE", 0.3), ("BN-RUN-NONE", None)):
+        yield Probe(requirement, "forty-batches", Program(Config(ndim=2, momentum=momentum), batches))
+    steps: tuple[Step, ...] = (*batches[:2], load(**inputs.statistics(3, 9)), *batches[2:4])
+    yield Probe("BN-RUN-NONE", "statistics-loaded-between", Program(Config(ndim=2, momentum=None), steps))
+    counted = ("num_batches_tracked",)
+    x, g = inputs.values((4, 3), 15), inputs.upstream((4, 3), 8)
+    for count in (255, 65_535, 2**24):
+        steps = (load(num_batches_tracked=count), forward(x, *counted), forward(x, *counted))
+        yield Probe("BN-RUN-COUNT", f"from-{count}", Program(Config(ndim=2), steps))
+    steps = (forward(x), backward(x, g, *seen, *counted), backward(x, g, *seen, *counted, training=False))
+    yield Probe("BN-RUN-COUNT", "backward-counts-where-it-updates", Program(Config(ndim=2), steps))

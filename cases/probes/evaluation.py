@@ -37,6 +37,15 @@ def probes() -> Iterator[Probe]:
         forward(x, "y", training=False),
     )
     yield Probe("BN-EVAL-STATS", "after-training", Program(Config(ndim=2), steps))
+    steps = (
+        load(**inputs.everything(3)),
+        forward(x, training=False),
+        forward(x, "y"),
+        forward(x, training=False),
+        forward(x, training=False),
+        forward(x + 1, "y"),
+    )
+    yield Probe("BN-TRAIN-STATS", "after-evaluation", Program(Config(ndim=2), steps))
 
     for eps in (0.1, 0.5):
         state = {"running_mean": np.zeros(3), "running_var": np.array([eps / 10, eps, 10 * eps])}

@@ -63,6 +63,9 @@ def probes() -> Iterator[Probe]:
         )
         config = Config(ndim=2, affine=affine, track_running_stats=tracked, momentum=momentum)
         yield Probe("BN-FLAG-TABLE", words, Program(config, steps))
+    config = Config(ndim=2, affine=False, momentum=None)
+    steps = (forward(inputs.values((3, 3), 5, offset=1.2), "running_var"),)
+    yield Probe("BN-RUN-VAR", "affine-off-momentum-none", Program(config, steps))
 
 
 def _word(flag: bool) -> str:

@@ -1,4 +1,4 @@
-"""Probes of memory layout, of channel counts around and past block sizes, and of rank."""
+"""Probes of memory layout, of channel counts around and past vectors and blocks, of rank and of square shapes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,13 @@ def probes() -> Iterator[Probe]:
             )
             yield Probe("BN-LAYOUT-GRAD", f"{layout}-rank{rank}", Program(config, steps))
 
-    for channels in (1, 64, 65, 257, 1025):
+    x = inputs.values((4, 3, 2, 3), 5, offset=1.2)
+    steps = (forward(x * 0 + x[:1], "running_var", layout="expanded_batch"),)
+    yield Probe("BN-RUN-VAR", "expanded-batch", Program(Config(momentum=1.0), steps))
+
+    for channels in (1, 2, 8, 32, 64, 65, 256, 257, 1025):
         for rank, shape in ((2, (5, channels)), (4, (2, channels, 1, 3))):
-            if channels > 1000 and rank > 2:
+            if channels not in (1, 8, 64, 65, 257) and rank > 2:
                 continue
             x, g = inputs.values(shape, 2), inputs.upstream(shape, 1)
             steps = (
@@ -73,3 +77,22 @@ def probes() -> Iterator[Probe]:
         x = inputs.values(shape, 5)
         steps = (load(**inputs.everything(3)), forward(x, "y"), forward(x, "y", training=False))
         yield Probe("BN-RANK", f"rank{rank}-positions-of-length-1", Program(Config(ndim=rank), steps))
+    # Shapes that hide which axis is which: the batch, or the last axis, is as long as there are channels.
+    for name, shape in {
+        "square": (3, 3),
+        "square-rank3": (3, 3, 3),
+        "square-rank4": (3, 3, 3, 3),
+        "square-rank5": (3, 3, 3, 3, 3),
+        "last-axis-as-channels-rank3": (4, 3, 3),
+        "last-axis-as-channels-rank4": (2, 3, 4, 3),
+        "last-axis-as-channels-rank5": (2, 3, 1, 4, 3),
+    }.items():
+        x, g = inputs.values(shape, 6), inputs.upstream(shape, 7)
+        steps = (
+            load(**inputs.everything(3)),
+            forward(x, "y"),
+            forward(x, "y", training=False),
+            backward(x, g, "grad_x"),
+            backward(x, g, "grad_x", training=False),
+        )
+        yield Probe("BN-RANK", name, Program(Config(ndim=len(shape)), steps))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cases import inputs
-from cases.program import Probe, Program, Step, backward, forward, load
+from cases.program import Array, Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
 FULL = ("float64", "float32")
@@ -47,3 +47,42 @@ def probes() -> Iterator[Probe]:
     x = inputs.values((3, 1, 97, 101), 5, offset=3.0)
     steps = (backward(x, inputs.upstream(x.shape, 1), "grad_x", "grad_weight", "grad_bias"),)
     yield Probe("BN-NUM-LARGE-N", "gradients-29391-values", Program(Config(num_features=1), steps), "blocked", FULL)
+    yield from _one_accumulator()
+
+
+def _one_accumulator() -> Iterator[Probe]:
+    """Sums in which one accumulator loses something of one sign at every step, while sums in blocks lose nothing.
+
+    In single precision that is 7e-4 of the sum and matters; in double it is 1e-12, and one accumulator is common there.
+    """
+    single = ("float32",)
+    shape = (6, 1, 8337)
+    terms = _rounded_down(50_022)
+    config = Config(num_features=1, ndim=3, momentum=1.0)
+    x = terms.reshape(shape)
+    yield Probe("BN-NUM-LARGE-N", "mean-in-one-sum", Program(config, (forward(x, "running_mean"),)), "blocked", single)
+    steps: tuple[Step, ...] = (backward(inputs.values(shape, 6), x, "grad_bias"),)
+    yield Probe("BN-NUM-LARGE-N", "bias-gradient-in-one-sum", Program(config, steps), "blocked", single)
+    flat = Config(num_features=1, ndim=2, momentum=1.0)
+    program = Program(flat, (forward(terms.reshape(-1, 1), "running_mean"),))
+    yield Probe("BN-NUM-LARGE-N", "mean-in-one-sum-rank2", program, "blocked", single)
+    # Each value with its negative: the mean is 0, and the squares are the terms.
+    signs = np.where(np.arange(terms.size) % 2, -1.0, 1.0)
+    x = (signs * np.sqrt(terms[: terms.size // 2].repeat(2))).reshape(shape)
+    yield Probe(
+        "BN-NUM-LARGE-N", "variance-in-one-sum", Program(config, (forward(x, "running_var"),)), "blocked", single
+    )
+    # The mean of k values is 0.3 + 9/k; its steps, 9/k**2, are below half a spacing from about k = 25,000 on.
+    x = np.full(shape, 0.3)
+    x[0, 0, 0] += 9
+    program = Program(config, (forward(x, "running_mean"),))
+    yield Probe("BN-NUM-LARGE-N", "mean-in-vanishing-steps", program, "blocked", single)
+
+
+def _rounded_down(count: int) -> Array:
+    """(count,) terms around 0.6, each 0.48 * 2**-9 above a multiple of 2**-9, the spacing of float32 near 30,000.
+
+    A sum of 50,000 is near 30,000, so that each addition to it, for most of the way, drops the 0.48: about 0.2 n u of
+    the sum in all, 20 times what sums in blocks are allowed.
+    """
+    return np.asarray((inputs.rng(8, count).integers(250, 350, size=count) + 0.48) * 2.0**-9)

@@ -25,6 +25,10 @@ def probes() -> Iterator[Probe]:
             forward(inputs.values((4, 3), 1, offset=2.0), "running_mean"),
         )
         yield Probe("BN-RUN-MOMENTUM", f"momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
+        # The variance of zeros is 0 for every estimator, so that only the weight of the old value shows.
+        steps = (load(**inputs.statistics(3, 2)), forward(np.zeros((4, 3)), "running_var"))
+        program = Program(Config(ndim=2, momentum=momentum), steps)
+        yield Probe("BN-RUN-MOMENTUM", f"variance-of-zeros-momentum{momentum:g}", program)
     x = inputs.values(inputs.SHAPES[4], 2, offset=2.0)
     yield Probe("BN-RUN-MOMENTUM", "rank4", Program(Config(momentum=0.2), (forward(x, "running_mean"),)))
     for momentum in (0.3, 0.9):
@@ -93,6 +97,10 @@ def _estimators(requirement: str, name: str) -> Iterator[Probe]:
         x = inputs.values((count, 3), 80 + count, offset=1.2)
         program = Program(Config(ndim=2, momentum=1.0), (forward(x, name),))
         yield Probe(requirement, f"{count}-values", program, dtypes=("float64", "float32"))
+    for word, scale in (("small", 3e-4), ("large", 1e6)):
+        x = inputs.values((4, 3), 52, offset=1.2) * scale
+        program = Program(Config(ndim=2, momentum=1.0), (forward(x, name),))
+        yield Probe(requirement, f"{word}-values", program, dtypes=("float64", "float32"))
     x = inputs.values((3, 3), 51, offset=1.2)
     program = Program(Config(ndim=2, momentum=None), (forward(x, name), forward(x * 3, name)))
     yield Probe(requirement, "momentum-none", program)

@@ -74,7 +74,7 @@ def _epsilon() -> Iterator[Probe]:
     yield _probe("BN-TRAIN-EPS", "variance-around-1e-5", Config(ndim=2), forward(x, "y"), dtypes=FULL)
     x = inputs.values((1, 3, 2, 2), 3) * 0.3
     yield _probe("BN-TRAIN-EPS", "rank4", Config(eps=0.2), load(**inputs.parameters(3)), forward(x, "y"))
-    for eps in (1e-7, 2e-6, 1e-3, 0.05, 2.0):
+    for eps in (1e-14, 1e-7, 2e-6, 1e-3, 0.05, 2.0):
         x = inputs.symmetric((eps / 4, eps, 4 * eps))
         dtypes = (*FULL, "bfloat16") if eps < 1e-6 else DTYPES
         yield _probe("BN-TRAIN-EPS-VALUE", f"eps{eps:g}", Config(ndim=2, eps=eps), forward(x, "y"), dtypes=dtypes)

@@ -99,6 +99,13 @@ def test_gradient_dtypes(check: Check) -> None:
                 )
 
 
+@pytest.mark.requirement("BN-DTYPE-PRECISION")
+@pytest.mark.cases
+def test_precision(check: Check) -> None:
+    """Single- and double-precision input is computed in its own precision throughout."""
+    check.run()
+
+
 @pytest.mark.requirement("BN-DTYPE-HALF-RANGE")
 @pytest.mark.cases
 def test_half_precision_range(check: Check) -> None:

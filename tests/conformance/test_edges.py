@@ -14,10 +14,13 @@ from tests.harness.execute import Trace
 from tests.harness.judge import judge
 
 
-def _trace(check: Check, shape: tuple[int, ...]) -> tuple[Program, Trace] | None:
-    """A training pass over x of `shape` from a loaded state; None where the implementation lacks that rank."""
+def _trace(check: Check, shape: tuple[int, ...], *, training: bool = True) -> tuple[Program, Trace] | None:
+    """A pass over x of `shape` from a loaded state; None where the implementation lacks that rank or mode."""
     __tracebackhide__ = True
-    steps = (load(**inputs.everything(3)), forward(inputs.values(shape, 1), "y", "running_mean", "running_var"))
+    if ("training" if training else "evaluation") in check.subject.unsupported:
+        return None
+    x = inputs.values(shape, 1)
+    steps = (load(**inputs.everything(3)), forward(x, "y", "running_mean", "running_var", training=training))
     program = Program(check.config(ndim=len(shape)), steps).cast(check.subject.dtype, check.subject.param_dtype)
     program = program.without(check.subject.unsupported.keys() - {"rank_2", "rank_3"})
     trace = check.executed(program)
@@ -28,10 +31,10 @@ def _trace(check: Check, shape: tuple[int, ...]) -> tuple[Program, Trace] | None
     return program, trace
 
 
-def _left_sane(check: Check, shape: tuple[int, ...]) -> None:
+def _left_sane(check: Check, shape: tuple[int, ...], *, training: bool = True) -> None:
     """Refused, or y is of the shape of x and the bias wherever there is a value, and the statistics are finite."""
     __tracebackhide__ = True
-    found = _trace(check, shape)
+    found = _trace(check, shape, training=training)
     if found is None:
         return
     program, trace = found
@@ -91,10 +94,10 @@ def test_one_value_in_evaluation(check: Check) -> None:
 
 @pytest.mark.requirement("BN-EDGE-EMPTY")
 def test_empty_batch(check: Check) -> None:
-    """Training on an empty batch is refused, or gives an empty output and leaves the statistics finite."""
-    _left_sane(check, (0, 3))
-    _left_sane(check, (0, 3, 2, 4))
-    _left_sane(check, (2, 3, 0, 4))
+    """An empty batch is refused, or gives an empty output and leaves the statistics finite, in either mode."""
+    for shape in ((0, 3), (0, 3, 2, 4), (2, 3, 0, 4)):
+        _left_sane(check, shape)
+        _left_sane(check, shape, training=False)
 
 
 @pytest.mark.requirement("BN-EDGE-EMPTY-POLICY")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
 import numpy as np
 import pytest
 
 from cases import inputs
-from cases.program import STATE
+from cases.program import STATE, Array
 from spec.formats import numpy_dtype
 from tests.harness.check import Check
 from tests.harness.guard import Guarded, Misfit, Raised
+from tests.harness.judge import PARAMETERS, STATISTICS
 
 
 def _layer(check: Check) -> Guarded:
@@ -22,10 +27,14 @@ def _layer(check: Check) -> Guarded:
     return check.layer(config)
 
 
-def _refuses(layer: Guarded, shape: tuple[int, ...], training: bool) -> bool:
-    x = inputs.values(shape, 1) if len(shape) > 1 else np.arange(shape[0]) * 0.5
+def _refuses(layer: Guarded, shape: tuple[int, ...], training: bool, *, backward: bool = False) -> bool:
+    dtype = numpy_dtype(layer.config.dtype)
+    x = (inputs.values(shape, 1) if len(shape) > 1 else np.arange(shape[0]) * 0.5).astype(dtype)
     try:
-        layer.forward(x.astype(numpy_dtype(layer.config.dtype)), training=training)
+        if backward:
+            layer.backward(x, np.ones(shape, dtype), training=training)
+        else:
+            layer.forward(x, training=training)
     except Raised:
         return True
     except Misfit:
@@ -37,7 +46,7 @@ def _refuses(layer: Guarded, shape: tuple[int, ...], training: bool) -> bool:
 @pytest.mark.once
 def test_wrong_number_of_channels(check: Check) -> None:
     """Input with another number of channels than the layer has is refused, in both modes."""
-    for channels in (4, 2):
+    for channels in (4, 2, 1, 6):
         for training in (True, False):
             mode = "training" if training else "evaluation"
             layer = _layer(check)
@@ -63,13 +72,17 @@ def test_rank_one(check: Check) -> None:
 @pytest.mark.once
 def test_refusal_leaves_the_state(check: Check) -> None:
     """A call that is refused changes nothing of the state."""
-    for full in ((2, 4, 4, 5), (1, 3, 1, 1), (3,)):
+    for full, training, backward in product(((2, 4, 4, 5), (1, 3, 1, 1), (3,)), (True, False), (False, True)):
         layer = _layer(check)
         shape = full[: layer.config.ndim]
+        state = _loadable(check, layer)
+        if state:
+            check.call(partial(layer.load, state))
         before = check.call(layer.state)
-        if not _refuses(layer, shape, training=True):
+        if not _refuses(layer, shape, training, backward=backward):
             continue
         after = check.call(layer.state)
+        call = f"a {'backward' if backward else 'forward'} pass in {'training' if training else 'evaluation'}"
         for name in STATE:
             one, other = before[name], after[name]
             same = (one is None and other is None) or (
@@ -77,9 +90,54 @@ def test_refusal_leaves_the_state(check: Check) -> None:
             )
             check.require(
                 same,
-                f"{name} after x of shape {shape} was refused",
+                f"{name} after {call} on x of shape {shape} was refused",
                 other,
                 f"{one}, as before",
             )
     if not check.outcomes:
         check.note("nothing was refused")
+
+
+def _loadable(check: Check, layer: Guarded) -> dict[str, Array]:
+    """Values for everything that the layer shows but the counter, none of them those of a new layer."""
+    __tracebackhide__ = True
+    shown = check.call(layer.state)
+    dtype = numpy_dtype(layer.config.param_dtype)
+    return {name: value.astype(dtype) for name, value in inputs.everything(3).items() if shown[name] is not None}
+
+
+@pytest.mark.requirement("BN-ERR-LOAD")
+@pytest.mark.once
+def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
+    """Loading an entry that the layer does not have, or of another shape, is refused."""
+    lacking = set(check.subject.unsupported)
+    rank = 4 if "rank_4" not in lacking else 2
+    affine, tracked = "affine" not in lacking, "track_running_stats" not in lacking
+    config = check.config(ndim=rank, affine=affine, track_running_stats=tracked)
+    dtype = numpy_dtype(config.param_dtype)
+    cases = [(config, name, (size,)) for name in PARAMETERS if affine for size in (1, 4)]
+    cases += [(config, name, (size,)) for name in STATISTICS if tracked for size in (1, 4)]
+    if "affine_off" not in lacking:
+        cases += [(replace(config, affine=False), name, (3,)) for name in PARAMETERS]
+    if "track_running_stats_off" not in lacking:
+        cases += [(replace(config, track_running_stats=False), name, (3,)) for name in STATISTICS]
+    for made, name, shape in cases:
+        layer = check.layer(made)
+        fits = check.call(layer.state)[name]
+        room = "none" if fits is None else f"one of shape {fits.shape}"
+        check.require(
+            _refuses_to_load(layer, {name: np.full(shape, 0.5, dtype)}),
+            f"loading {name} of shape {shape} into a layer that has {room}",
+            "no error",
+            "an error",
+        )
+
+
+def _refuses_to_load(layer: Guarded, state: dict[str, Array]) -> bool:
+    try:
+        layer.load(state)
+    except Raised:
+        return True
+    except Misfit:
+        return False
+    return False

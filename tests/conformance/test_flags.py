@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness import defaults
 from tests.harness.check import Check
+from tests.harness.defaults import measured
 from tests.harness.guard import Raised
 
 
@@ -49,8 +49,8 @@ def test_truth_table(check: Check) -> None:
 def test_defaults(check: Check) -> None:
     """The defaults for epsilon and momentum are measured and noted; frameworks choose them differently."""
     try:
-        layer = check.subject.build_default(3)
+        check.subject.build_default(3)
     except Raised as refusal:
         check.note(f"there are no defaults: {refusal}")
         return
-    check.note(defaults.describe(check, layer))
+    check.note(check.call(lambda: measured(lambda: check.subject.build_default(3))).describe())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
 
 from cases import inputs
-from cases.program import LAYOUTS, STATE, Program, Step, backward, forward, load
+from cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
+from spec.config import Config
 from spec.formats import numpy_dtype
 from tests.harness.check import Check
 from tests.harness.guard import Guarded, Misfit, Raised
@@ -65,46 +68,142 @@ def test_parameters_are_left_alone(check: Check) -> None:
 
 
 @pytest.mark.requirement("BN-STATE-ALIAS")
-def test_nothing_is_shared(check: Check) -> None:
-    """Arrays that shared storage when loaded stay independent, and a result stays as it is when the next call comes."""
+def test_results_are_their_own(check: Check) -> None:
+    """Y and the gradients share no memory with what was given, and stay as they are when more calls come."""
+    lacking = set(check.subject.unsupported)
+    check.fitted(_program(check, _rank(check)))
+    for affine, call in product((True, False), ("forward", "backward")):
+        if ("affine" if affine else "affine_off") in lacking or call in lacking:
+            continue
+        tracked = "track_running_stats" not in lacking
+        config = check.config(ndim=_rank(check), eps=0.25, affine=affine, track_running_stats=tracked)
+        for mode in ("training", "evaluation"):
+            if mode not in lacking:
+                _own_results(check, config, call, mode)
+
+
+def _own_results(check: Check, config: Config, call: str, mode: str) -> None:
+    """Three passes on a layer which, in evaluation, changes no number: eps and the running variance add up to 1."""
+    __tracebackhide__ = True
+    layer = check.layer(config)
+    if config.track_running_stats:
+        one = np.ones(3, numpy_dtype(config.param_dtype))
+        check.call(lambda: layer.load({"running_mean": one * 0, "running_var": one * 0.75}))
+    results: list[tuple[str, Array, bytes]] = []
+    for number in range(3):
+        x = inputs.values(inputs.SHAPES[config.ndim], number + 2).astype(numpy_dtype(config.dtype))
+        step = forward(x, training=mode == "training")
+        if call == "backward":
+            step = backward(x, inputs.upstream(x.shape, number).astype(x.dtype), training=mode == "training")
+        check.call(partial(_call, layer, step))
+        names = ("y",) if call == "forward" else ("grad_x", "grad_weight", "grad_bias")
+        new = dict(zip(names, layer.returned, strict=False))
+        memory = {"what was given": layer.given, "an earlier result": tuple(array for _, array, _ in results)}
+        for (name, array), (owner, others) in product(new.items(), memory.items()):
+            shared = any(np.shares_memory(array, other) for other in others)
+            check.require(not shared, f"the memory of {name} of a {call} pass in {mode}", f"that of {owner}", "its own")
+        results += [(name, array, array.tobytes()) for name, array in new.items()]
+        for array in layer.given:
+            array[...] = 0
+        for name, array, kept in results:
+            changed = array.tobytes() != kept
+            what = f"{name} of a {call} pass in {mode}, after its inputs were overwritten and other calls made"
+            check.require(not changed, what, "other numbers", "as it was")
+
+
+@pytest.mark.requirement("BN-STATE-ALIAS")
+def test_loaded_arrays_are_copied(check: Check) -> None:
+    """Arrays that shared storage when loaded stay independent of one another and of what becomes of that storage."""
     program = check.fitted(_program(check, _rank(check)))
     config = program.config
     layer = check.layer(config)
     numbers = np.array([1.5, 0.5, 2.0], numpy_dtype(config.param_dtype))
     names = [name for name in STATE if check.call(layer.state)[name] is not None and name != "num_batches_tracked"]
-    if names:
-        check.call(lambda: layer.layer.load(dict.fromkeys(names, numbers)))
-    x = inputs.values(inputs.SHAPES[config.ndim], 2).astype(numpy_dtype(config.dtype))
-    first = check.call(lambda: layer.forward(x, training=True))
-    kept = first.tobytes()
-    y = check.call(lambda: layer.forward(x * 2, training=True))
-    check.require(
-        first.tobytes() == kept,
-        "y of the first call, after a second call",
-        "other numbers",
-        "as it was",
+    if not names:
+        check.note("the layer has nothing that could be loaded")
+        return
+    check.call(lambda: layer.load_uncopied(dict.fromkeys(names, numbers)))
+    for step in program.steps:
+        if step.op != "load":
+            check.call(partial(_call, layer, step))
+    after = check.call(layer.state)
+    for name in set(names) & {"weight", "bias"}:
+        check.require(
+            np.array_equal(after[name], [1.5, 0.5, 2.0]),
+            f"{name}, loaded from the array that the running statistics were loaded from",
+            after[name],
+            "[1.5, 0.5, 2.0]",
+        )
+    same = bool((numbers == [1.5, 0.5, 2.0]).all())
+    check.require(same, "the array that was loaded, after other calls", numbers, "[1.5, 0.5, 2.0]")
+    fresh = check.layer(config)
+    check.call(lambda: fresh.load_uncopied(dict.fromkeys(names, numbers)))
+    # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
+    before = check.call(fresh.state)
+    numbers[...] = 9
+    after = check.call(fresh.state)
+    for name in names:
+        check.require(
+            np.array_equal(after[name], before[name]),
+            f"{name}, after the array that it was loaded from was overwritten",
+            after[name],
+            before[name],
+        )
+
+
+@pytest.mark.requirement("BN-STATE-ALIAS")
+def test_shown_state_is_a_copy(check: Check) -> None:
+    """A state once seen stays as it was, and writing to it does not change the layer."""
+    program = check.fitted(_program(check, _rank(check)))
+    layer = check.layer(program.config)
+    for step in program.steps[:1]:
+        check.call(partial(_call, layer, step))
+    before = check.call(layer.state)
+    shown = {name: value for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    for array in shown.values():
+        if array.flags.writeable:
+            array[...] = 7
+    after = check.call(layer.state)
+    for name in shown:
+        check.require(
+            np.array_equal(before[name], after[name]),
+            f"{name}, after what state() returned was overwritten",
+            after[name],
+            before[name],
+        )
+    seen = {name: (value, value.tobytes()) for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    for step in program.steps:
+        check.call(partial(_call, layer, step))
+    for name, (array, kept) in seen.items():
+        check.require(array.tobytes() == kept, f"{name} that state() returned, after more calls", array, "as it was")
+    if not shown:
+        check.note("the layer shows no state")
+
+
+@pytest.mark.requirement("BN-STATE-COUNTER")
+@pytest.mark.once
+def test_counter_is_a_whole_number(check: Check) -> None:
+    """The counter is a scalar of an integer dtype, when new and after a training pass."""
+    config = check.config(ndim=_rank(check))
+    x = inputs.values(inputs.SHAPES[config.ndim], 1)
+    program = check.fitted(
+        Program(config, (build("num_batches_tracked"), forward(x))).cast(config.dtype, config.param_dtype)
     )
-    new = check.layer(config)
-    shared = np.shares_memory(first, x) or np.shares_memory(first, y)
-    with suppress(Raised):  # a new layer in evaluation: whether it answers is for other checks to judge
-        shared = shared or np.shares_memory(new.forward(x, training=False), x)
-    check.require(not shared, "the memory of y", "shared with x or with the next y", "its own")
-    if "weight" in names:
-        after = check.call(layer.state)
-        for name in ("weight", "bias"):
-            same = after[name] is not None and np.array_equal(after[name], [1.5, 0.5, 2.0])
-            check.require(
-                same,
-                f"{name}, loaded from the array that the running statistics were loaded from",
-                after[name],
-                "[1.5, 0.5, 2.0]",
-            )
-    check.require(
-        bool((numbers == [1.5, 0.5, 2.0]).all()),
-        "the array that was loaded, after training",
-        numbers,
-        "[1.5, 0.5, 2.0]",
-    )
+    layer = check.layer(program.config)
+    for step in program.steps:
+        check.call(partial(_call, layer, step))
+        check.call(layer.state)
+        shown = layer.shown.get("num_batches_tracked")
+        if shown is None:
+            check.note("num_batches_tracked: the layer shows no counter")
+            continue
+        counter = np.asarray(shown)
+        check.require(
+            counter.dtype.kind in "iu" and counter.shape == (),
+            f"num_batches_tracked after {step.describe()}",
+            f"an array of dtype {counter.dtype} and shape {counter.shape}",
+            "a whole number: an integer dtype, and shape ()",
+        )
 
 
 @pytest.mark.requirement("BN-STATE-REPEAT")

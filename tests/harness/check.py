@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,10 +17,10 @@ from spec.catalogue import Requirement, requirement
 from spec.config import Config
 
 from . import messages
-from .diagnosis import diagnose, explains
 from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
 from .judge import Judgement, judge
+from .narrowing import sightings
 from .outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from .relate import related
 from .subject import Subject
@@ -122,11 +123,18 @@ class Check:
         else:
             self.fail(f"what       {what}\ngot        {got}\nshould be  {due}", program)
 
-    def fail(self, lines: str, program: Program | None = None, verdict: str = VIOLATES) -> NoReturn:
-        """Record a violation that no number describes."""
+    def fail(
+        self, lines: str, program: Program | None = None, verdict: str = VIOLATES, share: float | None = None
+    ) -> NoReturn:
+        """Record a violation; `share` is the distance over its bound, where there is one."""
         __tracebackhide__ = True
         call = program.describe() if program else ""
-        self._raise(self._outcome(verdict, checks=1), [f"  {line}" for line in lines.splitlines()], call, None)
+        self._raise(
+            self._outcome(verdict, checks=1, bound_share=share),
+            [f"  {line}" for line in lines.splitlines()],
+            call,
+            None,
+        )
 
     def note_adapter_error(self, problem: AdapterError) -> None:
         """Record that the adapter does not meet its contract."""
@@ -162,11 +170,7 @@ class Check:
             self._add(outcome)
             return
         outcome.verdict = VIOLATES
-        points = [point for name, _, point in SPECIFIED.neighbours() if name == coordinate and due(point) == got]
-        outcome.diagnosis = [{"coordinate": coordinate, "value": point.differences()[coordinate]} for point in points]
         lines = [f"  what       {what}", f"  got        {got}", f"  should be  {due(SPECIFIED)}"]
-        if points:
-            lines.append(f"  diagnosis  {coordinate} = {outcome.diagnosis[0]['value']} explains it")
         self._raise(outcome, lines, program.describe(), None)
 
     def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
@@ -236,7 +240,9 @@ class Check:
         __tracebackhide__ = True
         found = judge(trace, SPECIFIED, quality)
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
-        outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
+        if not self.subject.brief:
+            outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
+            outcome.sightings = sightings(trace.program, found)
         declared = self.subject.declared
         at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
         if not at_declared.holds and at_declared is not found:
@@ -284,28 +290,10 @@ class Check:
 
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
-        subject = self.subject
-        base = subject.declared
-        searched = subject.searches < SEARCHES
-        points: list[Behaviour] = []
-        if not found.crashed:
-            points = [point for point in subject.explanations if explains(trace, point, quality)]
-            if not points and searched:
-                subject.searches += 1
-                points = diagnose(trace, quality, base)
-            searched = searched or bool(points)
-        if points:
-            # What explains this case too is tried first on the next.
-            subject.explanations[:] = points
-        for point in points:
-            for coordinate, value in point.differences(base).items():
-                outcome.diagnosis.append({"coordinate": coordinate, "value": value})
         lines = [f"  what       {what} (call {step + 1})" for step, what in found.problems[:3]]
         worst = found.worst
         if worst is not None and worst.worst > 1:
             lines += messages.comparison_lines(trace.program, worst)
-        if not found.crashed and any(comparison.worst > 1 for comparison in found.comparisons):
-            lines.append(f"  diagnosis  {messages.explanation(found, outcome.diagnosis, searched)}")
         self._raise(outcome, lines, trace.program.describe(), self._save(trace.program, quality, name))
 
     def relation(self, relation: Relation) -> None:
@@ -385,8 +373,15 @@ class Check:
         return path
 
 
-SEARCHES = 60
-"""Violations of one subject that are searched for an explanation, each at a cost of some 80 judgements."""
+def conduct(test: Callable[[Check], None], check: Check) -> list[Outcome]:
+    """Run a conformance test without pytest; the outcomes that it recorded, a failure among them."""
+    try:
+        with suppress(Violation, Unsupported):
+            test(check)
+    except AdapterError as problem:
+        check.note_adapter_error(problem)
+    return check.outcomes
+
 
 LARGEST_CASE = 200_000
 """Elements up to which a failing case is written to a file."""

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from .check import Check
+from cases.program import Array
+from spec.behaviour import EpsilonForm
+
 from .guard import Guarded
 
 SHAPE = (2, 3, 2, 2)
+SIZE = np.float32(1e-3)
+"""The deviation of the batch that measures epsilon: its square is of the size of the usual ones."""
 
 
-def describe(check: Check, layer: Guarded) -> str:
-    """The default eps and momentum in words, each as measured from what the layer does, not from what it says.
+@dataclass(frozen=True)
+class Defaults:
+    """What a layer does that was asked for nothing.
 
-    eps: in evaluation from new, running statistics 0 and 1 give y = x / sqrt(1 + eps), too little to measure, so the
-    batch decides: x = +-s has the variance s**2 and gives |y| = s / sqrt(s**2 + eps), from which eps follows.
-    momentum: a batch whose mean is 1 moves the running mean from 0 to the weight of the new batch.
+    Attributes:
+        eps: as its output has it, to some three digits.
+        momentum: the weight of the new batch in the running mean; None where it keeps no running statistics.
+        cumulative: whether the second batch has half that weight, as in an average over all batches.
+    """
+
+    eps: float
+    momentum: float | None
+    cumulative: bool = False
+
+    def describe(self) -> str:
+        """All of it in words."""
+        words = f"default eps {self.eps:.3g}"
+        if self.momentum is None:
+            return f"{words}, no running statistics"
+        if self.cumulative:
+            return f"{words}, no default momentum: the average of all batches"
+        return f"{words}, default momentum {self.momentum:.3g} (the weight of the new batch)"
+
+
+def measured(build: Callable[[], Guarded], form: EpsilonForm = EpsilonForm.INSIDE) -> Defaults:
+    """The default eps and momentum, from what the layer does and not from what it says; Raised or Misfit.
+
+    eps: running statistics of 0 and 1 would give y = x / sqrt(1 + eps), too little to measure, so the batch decides:
+    x = +-s has the variance s**2 and gives |y| = s / sqrt(s**2 + eps), from which eps follows; `form` says how it
+    enters otherwise. Momentum: a batch whose mean is 1 moves the running mean from 0 to the weight of the new batch,
+    and a second one tells whether that weight stays.
     """
     signs = np.where(np.arange(np.prod(SHAPE)).reshape(SHAPE) % 2, 1.0, -1.0)
-    size = np.float32(1e-3)
-    y = check.call(lambda: layer.forward((signs * size).astype(np.float32), training=True)).astype(np.float64)
-    scale = np.abs(y).mean()
-    eps = float(size) ** 2 * (1 / scale**2 - 1) if scale > 0 else float("nan")
-    fresh = check.call(lambda: check.subject.build_default(3))
-    check.call(lambda: fresh.forward((signs + 1).astype(np.float32), training=True))
-    mean = check.call(fresh.state)["running_mean"]
-    words = f"default eps {eps:.3g}"
-    if mean is None:
-        return f"{words}, no running statistics"
-    return f"{words}, default momentum {float(mean[0]):.3g} (the weight of the new batch)"
+    y = build().forward((signs * SIZE).astype(np.float32), training=True).astype(np.float64)
+    eps = _epsilon(float(SIZE), float(np.abs(y).mean()), form)
+    layer = build()
+    first = _moved(layer, signs + 1)
+    if first is None:
+        return Defaults(eps, None)
+    second = _moved(layer, signs + 2)
+    average = second is not None and first == 1 and abs(second - 1.5) < 1e-5
+    return Defaults(eps, first, average)
+
+
+def _epsilon(size: float, scale: float, form: EpsilonForm) -> float:
+    """The epsilon at which a deviation of `size` is normalised to `scale`."""
+    if not 0 < scale < math.inf:
+        return math.nan
+    denominator = size / scale
+    if form is EpsilonForm.OUTSIDE:
+        return denominator - size
+    if form is EpsilonForm.MAXIMUM:
+        return denominator**2
+    return math.sqrt(max(denominator**2 - size**2, 0.0)) if form is EpsilonForm.SQUARED else denominator**2 - size**2
+
+
+def _moved(layer: Guarded, x: Array) -> float | None:
+    layer.forward(x.astype(np.float32), training=True)
+    mean = layer.state()["running_mean"]
+    return None if mean is None else float(mean[0])

@@ -1,51 +1,126 @@
-"""The search for what explains a trace: the points next to the specified one at which everything observed holds."""
+"""Which points of the behaviour space explain a failing check, and what explains all failing checks of a backend.
+
+The first violation of a subject starts a search over the survey (`tests.harness.search`); each failing check is then
+run again on the supposition that the implementation stands where the search says. A point is believed for the checks
+that hold there, and for no others.
+"""
 
 from __future__ import annotations
 
-from spec.behaviour import SPECIFIED, Behaviour
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from .execute import Trace
-from .judge import Judgement, judge
+from report.result import Diagnosis, Difference
+from spec.behaviour import Behaviour
 
-LARGEST = 6000
-"""Elements of input up to which a trace is searched; the probes that tell behaviours apart are far smaller."""
+from . import messages, search
+from .narrowing import narrowest
+from .outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
+from .subject import Subject
+
+MOST = 4
+"""Points that a failing check is tried at."""
+
+Point = tuple[Difference, ...]
+"""What differs from the point that the adapter declares, in the order of the space."""
+
+_HINTS: dict[str, list[Behaviour]] = {}
+"""Points that explained a backend on another device or in another dtype, by its name: tried before any search."""
 
 
-def explains(trace: Trace, point: Behaviour, quality: str = "") -> bool:
-    """Whether everything observed holds at the point, with bounds that say something (none is infinite)."""
-    found = judge(trace, point, quality)
-    return (
-        found.holds
-        and found.checks > 0
-        and all(_bounded(comparison.bound.max(initial=0.0)) for comparison in found.comparisons)
+def candidates(subject: Subject) -> list[Behaviour]:
+    """The points that explain what the subject shows in the survey; none where its own point does, or nothing does."""
+    if subject.candidates is None:
+        subject.candidates = _searched(subject)
+    return subject.candidates
+
+
+def _searched(subject: Subject) -> list[Behaviour]:
+    evidence = search.gather(subject)
+    base = subject.declared
+    subject.steady = evidence.steady
+    if not evidence.traces or not evidence.wrong(base):
+        return []
+    for hint in _HINTS.get(subject.name, ()):
+        if evidence.holds(evidence.traces, hint):
+            return [hint]
+    found = search.explain(evidence, base)
+    # Where nothing explains everything, what explains most is worth trying on the failing checks, which decide.
+    points = [point for point in found.points if point != base][:MOST]
+    if points and not found.unexplained:
+        _HINTS.setdefault(subject.name, []).extend(points)
+    return points if 2 * found.unexplained <= found.total else []
+
+
+def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> list[Point]:
+    """The points at which a failing check holds.
+
+    Args:
+        rerun: runs the check on the subject that it is given, and returns what it recorded.
+    """
+    found = []
+    for point in candidates(subject):
+        outcomes = rerun(replace(subject, assumed=point, brief=True))
+        if outcomes and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes):
+            found.append(_point(point.differences(subject.declared).items()))
+    return found
+
+
+def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosis]]:
+    """The outcomes with what explains them written into them, and the diagnoses of each backend that fails.
+
+    For each backend the point that explains most of its failing checks comes first, then the one that explains most of
+    the rest; for what nothing explains, the narrowest description of where it shows.
+    """
+    result = list(outcomes)
+    found: list[Diagnosis] = []
+    for backend in dict.fromkeys(outcome.backend for outcome in outcomes):
+        mine = [i for i, outcome in enumerate(outcomes) if outcome.backend == backend]
+        rest = [i for i in mine if outcomes[i].verdict in (VIOLATES, CRASHED) and not outcomes[i].about_declaration]
+        total = len(rest)
+        while rest:
+            points, chosen = _best([outcomes[i] for i in rest])
+            group = [rest[k] for k in chosen] if points else rest
+            where = "" if points else narrowest([outcomes[i] for i in group], [outcomes[i] for i in mine])
+            text = _words(points, len(group), total, where)
+            found.append(Diagnosis(backend, points, len(group) if points else 0, total, text))
+            for i in group:
+                result[i] = _told(outcomes[i], points, text)
+            rest = [i for i in rest if i not in group]
+    return result, found
+
+
+def _best(failing: Sequence[Outcome]) -> tuple[tuple[Point, ...], list[int]]:
+    """The points that explain most of the failing checks, and which ones they explain."""
+    counts: Counter[Point] = Counter(point for outcome in failing for point in set(map(_point, outcome.explained)))
+    if not counts:
+        return (), []
+    most = max(counts.values())
+    fewest = min(len(point) for point, count in counts.items() if count == most)
+    points = tuple(sorted(point for point, count in counts.items() if count == most and len(point) == fewest))
+    return points, [k for k, outcome in enumerate(failing) if points[0] in map(_point, outcome.explained)]
+
+
+def _point(entries: Iterable[Sequence[str]]) -> Point:
+    return tuple(Difference(coordinate, value) for coordinate, value in entries)
+
+
+def words(points: Sequence[Point]) -> str:
+    """The points in words: what differs together with `and`, what cannot be told apart with `or`."""
+    return " or ".join(
+        " and ".join(f"{coordinate} = {value}" for coordinate, value in point) or "what is declared" for point in points
     )
 
 
-def _bounded(value: float) -> bool:
-    return value < float("inf")
+def _words(points: Sequence[Point], explains: int, failing: int, where: str) -> str:
+    checks = f"{explains} of {failing} failing check{'' if failing == 1 else 's'}"
+    if points:
+        return f"{words(points)} (explains {checks})"
+    unexplained = f"no decision of the behaviour space explains {checks}"
+    return f"{unexplained}; {where}" if where else unexplained
 
 
-def diagnose(trace: Trace, quality: str = "", base: Behaviour = SPECIFIED) -> list[Behaviour]:
-    """The neighbours of `base` that explain the trace."""
-    size = sum(step.x.size for step in trace.program.steps if step.x is not None)
-    if trace.broken is not None or size > LARGEST:
-        return []
-    return [point for _, _, point in base.neighbours() if explains(trace, point, quality)]
-
-
-def narrow(judgement: Judgement) -> str:
-    """Where a violation that no neighbour explains shows: the narrowest description that one trace allows."""
-    worst = judgement.worst
-    if worst is None or worst.worst <= 1:
-        return ""
-    wrong = worst.share > 1
-    parts = [f"{int(wrong.sum())} of {wrong.size} elements of {worst.name}"]
-    if wrong.ndim > 1 and wrong.any():
-        channels = sorted({int(index) for index in wrong.nonzero()[1]})
-        if len(channels) < wrong.shape[1]:
-            first, last = channels[0], channels[-1]
-            dense = len(channels) == last - first + 1
-            parts.append(
-                f"only channels {first} to {last}" if dense and first != last else f"only channels {channels[:8]}"
-            )
-    return ", ".join(parts)
+def _told(outcome: Outcome, points: tuple[Point, ...], text: str) -> Outcome:
+    diagnosis = [{"coordinate": coordinate, "value": value} for coordinate, value in (points[0] if points else ())]
+    return replace(outcome, diagnosis=diagnosis, message=messages.with_diagnosis(outcome.message, text))

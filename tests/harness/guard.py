@@ -65,12 +65,18 @@ class Guarded:
 
     Attributes:
         mutated: what calls have changed of their own inputs, one line each.
+        given, returned: the arrays that the last pass was given and returned, themselves; what the methods give are
+            copies, so that a buffer used again does not change what was seen.
+        shown: what the last `state` returned, itself.
     """
 
     layer: Any
     config: Config
     clock: Clock
     mutated: list[str] = field(default_factory=list)
+    given: tuple[Array, ...] = ()
+    returned: tuple[Array, ...] = ()
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in LAYER_METHODS:
@@ -79,7 +85,8 @@ class Guarded:
                 raise AdapterError(f"the layer that build returned ({kind}) has no method {name}(); add it")
 
     def _call(self, name: str, inputs: Mapping[str, Array], function: Callable[[], Any]) -> Any:
-        before = {key: (value.tobytes(), value.shape, value.dtype) for key, value in inputs.items()}
+        before = {key: _fingerprint(value) for key, value in inputs.items()}
+        writeable = {key: value.flags.writeable for key, value in inputs.items()}
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 # What an implementation warns of is its own affair; only what it returns is judged.
@@ -93,14 +100,17 @@ class Guarded:
             raise Raised(name, error) from error
         finally:
             for key, value in inputs.items():
-                if before[key] != (value.tobytes(), value.shape, value.dtype):
+                if before[key] != _fingerprint(value):
                     self.mutated.append(f"{name} changed the array that it was given as {key}")
+                elif writeable[key] != value.flags.writeable:
+                    self.mutated.append(f"{name} changed whether the array that it was given as {key} can be written")
 
     def forward(self, x: Array, *, training: bool, layout: str = "contiguous") -> Array:
         """y, of the shape of x; Raised or Misfit."""
         given = LAYOUTS[layout](x)
         y = self._call("forward", {"x": given}, lambda: self.layer.forward(given, training=training))
-        return _array(y, "forward", "y", x.shape)
+        self.given, self.returned = (given,), (_array(y, "forward", "y", x.shape),)
+        return np.array(y)
 
     def backward(
         self,
@@ -121,11 +131,14 @@ class Guarded:
         if not isinstance(result, tuple) or len(result) != 3:
             raise Misfit(f"backward returned {_kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
         shape = (self.config.num_features,)
+        grad_x = _array(result[0], "backward", "grad_x", x.shape)
         grad_weight, grad_bias = (
             None if value is None else _array(value, "backward", name, shape)
             for name, value in zip(("grad_weight", "grad_bias"), result[1:], strict=True)
         )
-        return _array(result[0], "backward", "grad_x", x.shape), grad_weight, grad_bias
+        self.given = (given, upstream)
+        self.returned = tuple(value for value in (grad_x, grad_weight, grad_bias) if value is not None)
+        return np.array(grad_x), _copy(grad_weight), _copy(grad_bias)
 
     def state(self) -> dict[str, Array | None]:
         """A copy of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked (0-d), or None."""
@@ -133,6 +146,7 @@ class Guarded:
         if not isinstance(shown, Mapping):
             raise Misfit(f"state returned {_kind(shown)}; it should return a dict with the keys {', '.join(STATE)}")
         result: dict[str, Array | None] = {}
+        self.shown = shown
         for name in STATE:
             value = shown.get(name)
             if value is None:
@@ -145,13 +159,29 @@ class Guarded:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some of the state; Raised where the implementation refuses."""
-        given = {name: np.array(value) for name, value in state.items()}
-        self._call("load", given, lambda: self.layer.load(dict(given)))
+        self.load_uncopied({name: np.array(value) for name, value in state.items()})
+
+    def load_uncopied(self, state: Mapping[str, Array]) -> None:
+        """The same, of these very arrays, to see whether the implementation keeps them."""
+        self._call("load", state, lambda: self.layer.load(dict(state)))
+
+
+def _fingerprint(array: Array) -> tuple[Any, ...]:
+    """The bytes of an array and of the larger one that it is a part of, and how it lies in it."""
+    base = array.base
+    around = base.tobytes() if isinstance(base, np.ndarray) else b""
+    return array.tobytes(), around, array.shape, array.strides, array.dtype
+
+
+def _copy(value: Array | None) -> Array | None:
+    return None if value is None else np.array(value)
 
 
 def _kind(value: Any) -> str:
     if value is None:
         return "None"
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        return f"a {type(value).__name__}, a subclass of numpy.ndarray,"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, tuple):
@@ -160,7 +190,7 @@ def _kind(value: Any) -> str:
 
 
 def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray:  # a masked array or a matrix computes by rules of its own
         raise Misfit(f"{call} returned {_kind(value)} as {name}; it should be a numpy.ndarray of shape {shape}")
     if value.shape != shape:
         raise Misfit(f"{call} returned {name} of shape {value.shape}; it should have shape {shape}")

@@ -16,13 +16,14 @@ from cases.program import Array, Program, Step
 from spec import oracle
 from spec.allowance import Allowance, allowance
 from spec.behaviour import Behaviour
-from spec.bounds import ForwardErrors, kept_as_inverse, running_errors
+from spec.bounds import kept_as_inverse
 from spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from spec.formats import ulp
-from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
 
 from .execute import Seen, State, Trace
 from .guard import Misfit
+from .share import shares
+from .truth import Truth, numbers, truth
 
 STATISTICS = ("running_mean", "running_var")
 PARAMETERS = ("weight", "bias")
@@ -145,13 +146,8 @@ def _judge_step(
         return after
     assert step.x is not None
     before = _shown(carried, seen.before)
-    x = exact(step.x)
-    if step.op == "forward":
-        record = oracle.forward(config, behaviour, before, x, training=step.training)
-    else:
-        assert step.grad_output is not None
-        gradients = oracle.backward(config, behaviour, before, x, exact(step.grad_output), training=step.training)
-        record = gradients.forward
+    due = truth(config, behaviour, allow, before, step)
+    record = due.record
     if record.refused or seen.raised:
         if record.refused and seen.raised:
             verdict.refusals += 1
@@ -162,18 +158,17 @@ def _judge_step(
             verdict.problems.append((number, f"answered where it should have refused: {record.refused}"))
         return before
     if step.op == "backward":
-        _gradients(verdict, number, seen, gradients, allow)
+        _gradients(verdict, number, seen, due)
         after = _after_backward(before, record.state, seen)
     else:
         after = record.state
         if "y" in step.observe:
-            bound = ForwardErrors(record, allow).output if x.size else np.zeros(x.shape)
-            _compare(verdict, number, "y", seen.values["y"], record.y, bound, allow.output.largest)
+            _compare(verdict, number, "y", seen.values["y"], record.y, due.bound("y"), allow.output.largest)
     state_names = step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}
     if state_names:
         bounds: dict[str, Floats] = {}
         if before.running_mean is not None and after is record.state:
-            bounds = dict(zip(STATISTICS, running_errors(config, behaviour, before, record, allow), strict=True))
+            bounds = {name: due.running(name) for name in STATISTICS}
         bounds["running_var:finite"] = bounds.get("running_var", np.zeros(config.num_features))
         for name in sorted(state_names):
             _state(verdict, number, name, seen.after, after, bounds.get(name), allow.statistics.largest)
@@ -186,7 +181,7 @@ def _shown(carried: oracle.State, state: State) -> oracle.State:
     for name in (*STATISTICS, *PARAMETERS):
         value = state[name]
         if value is not None and getattr(carried, name) is not None:
-            shown[name] = exact(value)
+            shown[name] = numbers(value)
     if state["num_batches_tracked"] is None:
         shown["num_batches_tracked"] = None
     return replace(carried, **shown)
@@ -196,7 +191,7 @@ def _loaded(carried: oracle.State, step: Step) -> oracle.State:
     changes: dict[str, Any] = {}
     for name, value in step.state.items():
         if getattr(carried, name) is not None:
-            changes[name] = int(value) if name == "num_batches_tracked" else exact(value)
+            changes[name] = int(value) if name == "num_batches_tracked" else numbers(value)
     return replace(carried, **changes)
 
 
@@ -212,16 +207,11 @@ def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _gradients(verdict: Judgement, number: int, seen: Seen, record: oracle.Backward, allow: Allowance) -> None:
-    empty = record.forward.x.size == 0
-    for name, due, bound in (
-        ("grad_x", record.grad_x, input_gradient),
-        ("grad_weight", record.grad_weight, weight_gradient),
-        ("grad_bias", record.grad_bias, bias_gradient),
-    ):
+def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth) -> None:
+    for name in ("grad_x", "grad_weight", "grad_bias"):
         if name not in seen.step.observe:
             continue
-        got = seen.values[name]
+        got, due = seen.values[name], truth.due(name)
         if due is None:
             if got is not None:
                 verdict.problems.append(
@@ -230,9 +220,9 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, record: oracle.Backw
             else:
                 verdict.refusals += 1
             continue
+        allow = truth.allow
         largest = allow.output.largest if name == "grad_x" else allow.statistics.largest
-        width = np.zeros(due.shape) if empty else bound(record, allow)
-        _compare(verdict, number, name, got, due, width, largest)
+        _compare(verdict, number, name, got, due, truth.bound(name), largest)
 
 
 def _state(
@@ -273,26 +263,3 @@ def _compare(
         verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.shape}"))
         return
     verdict.comparisons.append(Comparison(number, name, got, due, bound, shares(got, due, bound, largest)))
-
-
-def shares(got: Array, due: Exact, bound: Floats, largest: float = np.inf) -> Floats:
-    """|got - due| / bound, element by element.
-
-    Where the exact result is not finite the observed one must not be either (which of NaN and the infinities depends
-    on the order of operations). Where the exact result may round beyond the format's largest number, infinity of the
-    right sign is right.
-    """
-    observed = exact(got)
-    finite, due_finite = is_finite(observed), is_finite(due)
-    off = floats(abs(np.where(finite & due_finite, observed - due, exact(0.0))))
-    with np.errstate(all="ignore"):
-        share = np.where(off == 0, 0.0, np.where(np.isposinf(bound), 0.0, off / bound))
-        value = floats(due)
-        overflows = (
-            (np.abs(value) + bound >= largest)
-            & np.isinf(floats(observed))
-            & (np.sign(value) == np.sign(floats(observed)))
-        )
-    share = np.where(due_finite & ~finite & ~overflows, np.inf, share)
-    share = np.where(~due_finite & finite, np.inf, share)
-    return np.asarray(np.where(np.isnan(share), np.inf, share), np.float64)

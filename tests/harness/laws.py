@@ -41,4 +41,5 @@ def channel_sums(check: Check) -> None:
         f"should be  0.0, to within {comparison.bound.sum(axis=axes)[worst]:.3g}\n"
         f"off by     {share[worst]:.3g} times the bound",
         program,
+        share=float(share[worst]),
     )

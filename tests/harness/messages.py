@@ -10,8 +10,7 @@ from cases.program import Program
 from spec.catalogue import Requirement
 from spec.exact import floats
 
-from .diagnosis import narrow
-from .judge import Comparison, Judgement
+from .judge import Comparison
 
 
 def number(value: float) -> str:
@@ -43,14 +42,11 @@ def comparison_lines(program: Program, comparison: Comparison) -> list[str]:
     ]
 
 
-def explanation(judgement: Judgement, diagnosis: list[dict[str, str]], searched: bool) -> str:
-    """The diagnosis in one line."""
-    if diagnosis:
-        words = " or ".join(f"{entry['coordinate']} = {entry['value']}" for entry in diagnosis)
-        return f"{words} explains everything that this case observes"
-    found = narrow(judgement)
-    reason = "no single decision explains it" if searched else "not searched, as too many cases fail"
-    return f"{reason}; {found}" if found else reason
+def with_diagnosis(message: str, text: str) -> str:
+    """The message with a line that says what explains it, before the call or what else tells how to go on."""
+    lines = message.split("\n")
+    place = next((i for i, line in enumerate(lines) if line.startswith(("  the call", "  source"))), len(lines))
+    return "\n".join([*lines[:place], f"  diagnosis  {text}", *lines[place:]])
 
 
 def sources(requirement: Requirement) -> str:

@@ -21,6 +21,10 @@ class Outcome:
         diagnosis: coordinates that explain a verdict other than conforms.
         headline: one line; message: all of it.
         case: the path of the case file, or None.
+        explained: the points at which the check holds, each as [coordinate, value] pairs; see `diagnosis`.
+        sightings: what was seen under which circumstances; see `narrowing`.
+        steady: False where the implementation was seen to answer differently from call to call.
+        about_declaration: whether it is about what the adapter declares instead of what the implementation does.
         needed, contradicted: declared coordinates that this check bears out, or that it refutes.
         calls, seconds: the implementation's own calls.
     """
@@ -38,6 +42,10 @@ class Outcome:
     headline: str = ""
     message: str = ""
     case: str | None = None
+    explained: list[list[list[str]]] = field(default_factory=list)
+    sightings: list[dict[str, Any]] = field(default_factory=list)
+    steady: bool = True
+    about_declaration: bool = False
     needed: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)
     calls: int = 0

@@ -13,7 +13,8 @@ from spec.behaviour import Behaviour
 from spec.exact import arithmetic, exact, floats
 
 from .execute import Trace
-from .judge import Comparison, Judgement, judge, shares
+from .judge import Comparison, Judgement, judge
+from .share import shares
 
 
 def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgement:

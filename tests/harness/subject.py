@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from backends.registry import BackendError
@@ -25,8 +25,10 @@ class Subject:
 
     Attributes:
         key: what --backend was given, and what a replay command needs. backend: the adapter.
-        explanations: points that explained an earlier violation; tried first on the next.
-        searches: how many violations have been searched for an explanation.
+        assumed: the point to judge at instead of the declared one, to try an explanation.
+        candidates: the points that explain what it shows in the survey; None before they have been searched for.
+        brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
+        steady: False once it was seen to answer differently from call to call.
     """
 
     key: str
@@ -34,8 +36,10 @@ class Subject:
     device: str
     dtype: str
     clock: Clock = field(default_factory=Clock)
-    explanations: list[Behaviour] = field(default_factory=list)
-    searches: int = 0
+    assumed: Behaviour | None = None
+    candidates: list[Behaviour] | None = None
+    steady: bool = True
+    brief: bool = False
 
     @property
     def name(self) -> str:
@@ -52,10 +56,10 @@ class Subject:
         """The dtype of parameters and statistics that goes with the subject's dtype."""
         return parameter_dtype(self.dtype)
 
-    @cached_property
+    @property
     def declared(self) -> Behaviour:
         """The point that the adapter declares."""
-        return SPECIFIED.but(**self.deviations)
+        return self.assumed or SPECIFIED.but(**self.deviations)
 
     @property
     def unsupported(self) -> dict[str, str]:
@@ -65,7 +69,7 @@ class Subject:
     @property
     def deviations(self) -> dict[str, str]:
         """Coordinate -> the value that the adapter declares."""
-        return dict(getattr(self.backend, "deviations", {}))
+        return dict(getattr(self.backend, "deviations", {})) if self.assumed is None else self.assumed.differences()
 
     @property
     def slow(self) -> bool:

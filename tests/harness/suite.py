@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -15,8 +14,7 @@ from cases.program import Probe
 from cases.relations import Relation
 from spec.catalogue import Requirement, requirement
 
-from .check import Check, Unsupported, Violation
-from .guard import AdapterError
+from .check import Check, conduct
 from .outcome import Outcome
 from .subject import Subject
 
@@ -36,13 +34,11 @@ class Test:
 
     def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
         """The outcomes of one check; a failure is among them."""
-        check = Check(subject, self.rule, case)
-        try:
-            with suppress(Violation, Unsupported):
-                self.function(check)
-        except AdapterError as problem:
-            check.note_adapter_error(problem)
-        return check.outcomes
+        return conduct(self.function, Check(subject, self.rule, case))
+
+    def rerun(self, case: Probe | Relation | None, subject: Subject) -> list[Outcome]:
+        """The same, with what is bound to stay first."""
+        return self.run(subject, case)
 
 
 @cache

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from report.result import Difference, Environment, Result, Row, Usage, merge
+from report.result import Diagnosis, Difference, Environment, Result, Row, Usage, merge
 from spec.catalogue import fixing
 
 from .outcome import VIOLATES, Outcome
@@ -67,31 +66,10 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
                     VIOLATES,
                     headline=text,
                     message=f"{rule.id} {subject.name} {text}",
+                    about_declaration=True,
                 )
             )
     return found
-
-
-def agreed(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes, with the diagnosis of a violation narrowed to what explains every case of that requirement.
-
-    One case often has several explanations, of which another case leaves one. Cases that nothing explains take no
-    part: a second fault may show in them.
-    """
-    common: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for outcome in outcomes:
-        if outcome.verdict == VIOLATES and outcome.diagnosis:
-            mine = {(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis}
-            key = outcome.backend, outcome.requirement
-            common[key] = common[key] & mine if key in common else mine
-    narrowed = []
-    for outcome in outcomes:
-        kept = common.get((outcome.backend, outcome.requirement))
-        if outcome.verdict == VIOLATES and outcome.diagnosis and kept:
-            found = [entry for entry in outcome.diagnosis if (entry["coordinate"], entry["value"]) in kept]
-            outcome = replace(outcome, diagnosis=found)
-        narrowed.append(outcome)
-    return narrowed
 
 
 def row(outcome: Outcome) -> Row:
@@ -104,7 +82,13 @@ def row(outcome: Outcome) -> Row:
     )  # fmt: skip
 
 
-def result(outcomes: Sequence[Outcome], subjects: Iterable[Subject], started: datetime, seconds: float) -> Result:
+def result(
+    outcomes: Sequence[Outcome],
+    diagnoses: Iterable[Diagnosis],
+    subjects: Iterable[Subject],
+    started: datetime,
+    seconds: float,
+) -> Result:
     """The result of a run."""
     used: dict[str, Usage] = {}
     for outcome in outcomes:
@@ -117,7 +101,7 @@ def result(outcomes: Sequence[Outcome], subjects: Iterable[Subject], started: da
         bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
         started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
     )  # fmt: skip
-    return Result(environment, merge(row(outcome) for outcome in agreed(outcomes)))
+    return Result(environment, merge(row(outcome) for outcome in outcomes), tuple(diagnoses))
 
 
 def device_name(subject: Subject) -> str:

@@ -9,16 +9,23 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from spec.behaviour import SPECIFIED, coordinate
+from spec.catalogue import fixing
 from spec.config import Config
+from spec.formats import DTYPES as ALL_DTYPES
+
+from .puppet import PuppetLayer
 
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)
 DTYPES = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+"""Where the input and the parameters have different dtypes."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ def wrong(*killers: str, thread: str = "", dtypes: tuple[str, ...] = DTYPES) -> 
 
 
 def right(made: Made) -> Made:
-    """Enter a layer class among the right implementations: its docstring says by what means it is right."""
-    _add(RIGHT, Mutant(_name(made), _sentence(made), made))
+    """Enter a layer class among the right implementations, in every dtype: its docstring says by what means."""
+    _add(RIGHT, Mutant(_name(made), _sentence(made), made, dtypes=ALL_DTYPES))
     return made
 
 
@@ -123,3 +130,29 @@ def hand_made() -> tuple[Mutant, ...]:
     """The wrong implementations that were written by hand, for what the behaviour space does not express."""
     _read()
     return tuple(WRONG.values())
+
+
+SAME = {("evaluation_epsilon_form", "inside")}
+"""Neighbours that do what the specified point does: `inside` in evaluation is what training does there."""
+
+
+@cache
+def neighbours() -> tuple[Mutant, ...]:
+    """Every point that differs from the specified one in one coordinate, as an ideal implementation of it."""
+    return tuple(
+        Mutant(
+            f"{name}={value}",
+            f"{name.replace('_', ' ')}: {coordinate(name)(value).meaning}",
+            partial(PuppetLayer, behaviour=point),
+            (fixing(name).id,),
+            ((name, value),),
+            dtypes=HALVES if name.endswith("_dtype") else DTYPES,
+        )
+        for name, value, point in SPECIFIED.neighbours()
+        if (name, value) not in SAME
+    )
+
+
+def every() -> Mapping[str, Mutant]:
+    """The whole catalogue by name: neighbours, wrong ones written by hand, right ones."""
+    return {mutant.name: mutant for mutant in (*neighbours(), *hand_made(), *all_right())}

@@ -63,7 +63,7 @@ class Layer:
             raise ValueError("one value per channel has no variance")
 
     def channels(self, x: Array) -> Array:
-        """x as (C, n), contiguous, in the layer's arithmetic."""
+        """X as (C, n), contiguous, in the layer's arithmetic."""
         return np.ascontiguousarray(np.moveaxis(x, 1, 0).reshape(x.shape[1], x.size // x.shape[1]), self.work)
 
     def shaped(self, values: Array, x: Array) -> Array:
@@ -85,7 +85,7 @@ class Layer:
         return mean, np.square(values - mean[:, None]).mean(axis=1)
 
     def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
-        """z = (x - mean) / sqrt(variance + eps), (C, n)."""
+        """Z = (x - mean) / sqrt(variance + eps), (C, n)."""
         return np.asarray((values - mean[:, None]) * self.inverse_std(variance, training)[:, None])
 
     def inverse_std(self, variance: Array, training: bool) -> Array:
@@ -151,12 +151,12 @@ class Layer:
         return np.asarray(scale[:, None] * upstream)
 
     def gradient_scale(self, variance: Array, training: bool) -> Array:
-        """weight / sqrt(variance + eps), (C,)."""
+        """Weight / sqrt(variance + eps), (C,)."""
         factor = self.inverse_std(variance, training)
         return self.entry("weight") * factor if self.config.affine else factor
 
     def through_statistics(self, z: Array, upstream: Array) -> Array:
-        """g - mean(g) - z mean(g z), (C, n)."""
+        """G - mean(g) - z mean(g z), (C, n)."""
         mean = upstream.mean(axis=1, keepdims=True)
         return np.asarray(upstream - mean - z * (upstream * z).mean(axis=1, keepdims=True))
 

@@ -1,16 +1,40 @@
-"""The kill matrix: every implementation of the catalogue against every requirement."""
+"""The kill matrix: every implementation of the catalogue against every requirement.
+
+A wrong implementation is killed by a requirement whose checks it fails; by a requirement of level `may`, which fails
+nobody, if what is noted of it is not what is noted of the right layer. The requirements that must kill a wrong one run
+all their cases; any other stops at the first that kills it, so that its margin is that case's, and leaves out cases of
+more than LARGE elements.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 
-from tests.harness.outcome import CRASHED, VIOLATES, Outcome
+from cases.probes import cases_of
+from cases.program import Probe, Program
+from cases.relations import Relation
+from report.result import Difference
+from spec.catalogue import requirements
+from tests.harness import truth
+from tests.harness.diagnosis import Point, candidates, explained
+from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from tests.harness.subject import Subject
-from tests.harness.suite import conformance_tests
+from tests.harness.suite import Test, conformance_tests
 
-from .catalogue import Mutant
+from .catalogue import Mutant, every
+from .layer import Layer
+
+LARGE = 4_000
+KEPT = 1_000_000
+"""Elements of which truths are kept here, where every program is asked of some two hundred implementations."""
+
+NOT_A_NUMBER = float("inf")
+"""The margin of a failure that no number describes."""
 
 
 @dataclass
@@ -19,38 +43,160 @@ class Verdict:
 
     Attributes:
         killed: requirement -> the largest distance over its bound (infinite for what is no number).
-        messages: requirement -> the first failure's whole text.
-        levels: requirement -> its level, for those killed.
+        messages: requirement -> the first failure's whole text, or what was noted.
+        untrusted: requirements of which some check compared nothing.
+        diagnoses: the points that explain what the implementation shows, where the fault is one of the space.
+        explains, failing: how many of the killers' failing checks the first of them explains, of how many.
     """
 
     mutant: str
     dtype: str
     killed: dict[str, float] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
-    levels: dict[str, str] = field(default_factory=dict)
+    untrusted: list[str] = field(default_factory=list)
+    diagnoses: list[Point] = field(default_factory=list)
+    explains: int = 0
+    failing: int = 0
     seconds: float = 0.0
+
+    @property
+    def accusations(self) -> dict[str, str]:
+        """The requirements of level must that it fails."""
+        return {name: self.messages[name] for name in self.killed if requirements()[name].level == "must"}
 
 
 def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
     """Run the suite on one implementation: every case of every requirement, or of those in `only`."""
     begin = time.perf_counter()
-    subject = Subject(mutant.name, mutant, "cpu", dtype)
+    truth.LARGEST = KEPT
+    subject = Subject(mutant.name, mutant, "cpu", dtype, brief=True)
     verdict = Verdict(mutant.name, dtype)
     chosen = frozenset(only)
     for test in conformance_tests():
         if chosen and test.rule.id not in chosen:
             continue
         for case in test.cases(dtype):
-            for outcome in test.run(subject, case):
-                if outcome.verdict in (VIOLATES, CRASHED):
-                    _kill(verdict, outcome)
+            about = not mutant.killers or test.rule.id in mutant.killers
+            if not about and case is not None and case.name in _large(test.rule.id, dtype):
+                continue
+            if not about and test.rule.id in verdict.killed:
+                break
+            outcomes = test.run(subject, case)
+            _count(verdict, test, outcomes)
+            if mutant.explanation and test.rule.id in mutant.killers and _failed(outcomes):
+                _explain(verdict, subject, test, case)
     verdict.seconds = time.perf_counter() - begin
     return verdict
 
 
-def _kill(verdict: Verdict, outcome: Outcome) -> None:
-    margin = outcome.bound_share if outcome.bound_share is not None and outcome.bound_share > 1 else float("inf")
-    name = outcome.requirement
-    verdict.killed[name] = max(margin, verdict.killed.get(name, 0.0))
-    verdict.messages.setdefault(name, outcome.message)
-    verdict.levels[name] = outcome.level
+@cache
+def _large(requirement: str, dtype: str) -> frozenset[str]:
+    """The names of a requirement's cases that have more than LARGE elements of input."""
+    return frozenset(
+        case.name for case in cases_of(requirement, dtype) if isinstance(case, Probe) and _size(case.program) > LARGE
+    )
+
+
+def _size(program: Program) -> int:
+    return max((step.x.size for step in program.steps if step.x is not None), default=0)
+
+
+def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        name = outcome.requirement
+        if outcome.verdict == UNTRUSTED:
+            verdict.untrusted.append(name)
+        if test.rule.level == "may" and outcome.message and outcome.message != _noted(test.rule.id, verdict.dtype):
+            verdict.killed[name] = NOT_A_NUMBER
+        elif outcome.verdict in (VIOLATES, CRASHED):
+            share = outcome.bound_share
+            margin = share if share is not None and share > 1 else NOT_A_NUMBER
+            verdict.killed[name] = max(margin, verdict.killed.get(name, 0.0))
+        else:
+            continue
+        verdict.messages.setdefault(name, outcome.message)
+
+
+@cache
+def _noted(requirement: str, dtype: str) -> str:
+    """What a requirement of level may notes of the right layer."""
+    subject = Subject("layer", Mutant("layer", "the right layer", Layer), "cpu", dtype)
+    tests = [test for test in conformance_tests() if test.rule.id == requirement]
+    return "".join(
+        outcome.message for test in tests for case in test.cases(dtype) for outcome in test.run(subject, case)
+    )
+
+
+def _failed(outcomes: Iterable[Outcome]) -> bool:
+    return any(outcome.verdict in (VIOLATES, CRASHED) for outcome in outcomes)
+
+
+def _explain(verdict: Verdict, subject: Subject, test: Test, case: Probe | Relation | None) -> None:
+    """Count a failing check, and whether the first explanation holds for it."""
+    verdict.diagnoses = [tuple(Difference(*pair) for pair in p.differences().items()) for p in candidates(subject)]
+    verdict.failing += 1
+    points = explained(subject, lambda supposed: test.run(supposed, case))
+    verdict.explains += bool(verdict.diagnoses) and verdict.diagnoses[0] in points
+
+
+def _task(name: str, dtype: str) -> Verdict:
+    return judged(every()[name], dtype)
+
+
+def run(
+    names: Iterable[str], workers: int | None = None, done: Callable[[Verdict], None] | None = None
+) -> list[Verdict]:
+    """Judge the named implementations in each of their dtypes, in several processes; sorted by the catalogue."""
+    chosen = [every()[name] for name in names]
+    tasks = [(mutant.name, dtype) for mutant in chosen for dtype in mutant.dtypes]
+    found: dict[tuple[str, str], Verdict] = {}
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for future in as_completed([pool.submit(_task, *task) for task in tasks]):
+            verdict = future.result()
+            found[verdict.mutant, verdict.dtype] = verdict
+            if done is not None:
+                done(verdict)
+    return [found[task] for task in tasks]
+
+
+# -- what the matrix shows ---------------------------------------------------------------------------------------
+
+
+def survivors(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Each wrong implementation that a requirement which must catch it lets pass, in words."""
+    for verdict in verdicts:
+        for name in every()[verdict.mutant].killers:
+            if name not in verdict.killed:
+                yield f"{verdict.mutant} in {verdict.dtype} passes {name}"
+
+
+def accused(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Each right implementation that a must accuses, with the accusation."""
+    for verdict in verdicts:
+        if not every()[verdict.mutant].killers:
+            for name, message in verdict.accusations.items():
+                yield f"{verdict.mutant} in {verdict.dtype} is accused of {name}:\n{message}"
+
+
+def unnamed(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Each fault of the behaviour space that the diagnosis does not name first, for every failing check."""
+    for verdict in verdicts:
+        due = every()[verdict.mutant].explanation
+        if not due or not verdict.failing:
+            continue
+        if tuple(verdict.diagnoses[:1]) != (due,) or verdict.explains < verdict.failing:
+            yield (
+                f"{verdict.mutant} in {verdict.dtype} is diagnosed as {verdict.diagnoses[:2]}, which explains "
+                f"{verdict.explains} of {verdict.failing} failing checks"
+            )
+
+
+def idle(verdicts: Iterable[Verdict]) -> list[str]:
+    """The requirements that kill nothing."""
+    killing = {name for verdict in verdicts if every()[verdict.mutant].killers for name in verdict.killed}
+    return [name for name in requirements() if name not in killing]
+
+
+def margin(verdicts: Iterable[Verdict]) -> float:
+    """The smallest margin by which one implementation is killed by a requirement that names its fault."""
+    return min(verdict.killed.get(name, 0.0) for verdict in verdicts for name in every()[verdict.mutant].killers)

@@ -17,8 +17,8 @@ from spec.config import Config
 from spec.exact import arithmetic, exact
 from spec.formats import DTYPES, format_of, is_half, numpy_dtype, parameter_dtype
 from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
+from tests.mutants.algorithms import SUBJECTS, Subject, answer, one_pass, pairwise, sequential, two_pass
 
-from .algorithms import SUBJECTS, Subject, answer, one_pass, pairwise, sequential, two_pass
 from .stress import QUANTITIES, Batch, Due, batches, due
 
 Array = NDArray[Any]

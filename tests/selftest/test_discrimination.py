@@ -17,8 +17,7 @@ from tests.conformance import test_edges as edges
 from tests.harness.check import Check, Unsupported, Violation
 from tests.harness.outcome import DEVIATES, Outcome
 from tests.harness.subject import Subject
-
-from .puppet import Puppet
+from tests.mutants.puppet import Puppet
 
 LAWS: dict[str, Callable[[Check], None]] = {
     "BN-DTYPE-OUTPUT": dtypes.test_output_dtype,
@@ -54,7 +53,7 @@ def matters(name: str, dtype: str) -> bool:
     ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
 )
 def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype: str) -> None:
-    """An ideal implementation at a neighbour violates the requirement that fixes the coordinate, and is named."""
+    """An ideal implementation at a neighbour violates the requirement that fixes the coordinate."""
     if not matters(name, dtype):
         pytest.skip("input and parameters have one dtype")
     rule = fixing(name)
@@ -64,9 +63,6 @@ def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype:
         return
     failed = [outcome for outcome in found if outcome.verdict in ("violates", "crashed")]
     assert failed, f"{rule.id} lets {name} = {value} pass in {dtype}"
-    if any(outcome.verdict == "violates" for outcome in failed):
-        named = {(entry["coordinate"], entry["value"]) for outcome in failed for entry in outcome.diagnosis}
-        assert (name, value) in named, f"{rule.id} in {dtype} explains {name} = {value} by {sorted(named)}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,15 +14,15 @@ from cases import casefile
 from cases.probes import cases_of
 from cases.program import Probe
 from report.result import read
-from spec.behaviour import SPECIFIED, Behaviour
+from spec.behaviour import SPECIFIED
 from spec.catalogue import requirement
 from tests.conformance import test_dtypes
 from tests.faces.main import main
-from tests.harness.check import SEARCHES, Check, Violation
+from tests.harness.check import Check, Violation
 from tests.harness.subject import Subject
+from tests.mutants.puppet import Puppet
 
 from .command import ADAPTERS, bnconform
-from .puppet import Puppet
 
 DECLARATIONS = ADAPTERS / "declarations.py"
 HALF_DIGIT = 0.5e-2
@@ -150,16 +150,6 @@ def test_source(wrong: str) -> None:
 
 
 @each_wrong
-def test_diagnosis(wrong: str) -> None:
-    """The coordinate that is wrong is named with its value, in the message and as data."""
-    failure = of(wrong)
-    coordinate, _, value = wrong.partition("=")
-    assert f"{coordinate} = {value}" in failure.line("diagnosis")
-    assert failure.line("diagnosis").endswith("explains everything that this case observes")
-    assert {"coordinate": coordinate, "value": value} in failure.check.outcomes[-1].diagnosis
-
-
-@each_wrong
 def test_replay_of_a_law_without_a_folder(wrong: str) -> None:
     """Where no case could be written, the requirement's checks are named."""
     identifier = WRONG[wrong][0]
@@ -193,26 +183,6 @@ def test_names_that_a_shell_would_take_apart_are_quoted(tmp_path: Path) -> None:
     assert Path(command[2]).is_file()
 
 
-TWO: Behaviour = SPECIFIED.but(running_variance="biased", momentum_weighs="running")
-
-
-def test_two_faults_are_not_called_one() -> None:
-    """Where no single decision explains what was seen, that is said, with how much is wrong."""
-    failure = failed(Puppet(TWO), "BN-RUN-VAR", "momentum0.3-from-loaded")
-    assert failure.line("diagnosis").startswith("no single decision explains it; ")
-    assert re.search(r"\d of 3 elements of running_var", failure.line("diagnosis"))
-    assert failure.check.outcomes[-1].diagnosis == []
-
-
-def test_failure_past_the_budget_says_that_it_was_not_searched() -> None:
-    """The search has a budget for each subject; what was not searched is not called unexplained."""
-    first = failed(Puppet(TWO), "BN-RUN-VAR", "momentum0.3-from-loaded")
-    first.check.subject.searches = SEARCHES
-    second = Check(first.check.subject, first.check.requirement, first.check.case)
-    with pytest.raises(Violation, match="diagnosis  not searched"):
-        second.run()
-
-
 def test_relation_is_stated() -> None:
     """A relation that does not hold is stated in words, with both runs."""
     relation = cases_of("BN-INV-RUNNING", "float32")[0]
@@ -222,18 +192,14 @@ def test_relation_is_stated() -> None:
     assert failure.number("off by", r", (\S+) times the bound$") > 1
 
 
-def test_fact_is_told_with_its_diagnosis() -> None:
+def test_fact_is_told() -> None:
     """What is no number, such as a dtype, says what, got and should be all the same."""
     subject = Subject("wrong", Puppet(SPECIFIED.but(output_dtype="parameter")), "cpu", "float16")
     with pytest.raises(Violation) as caught:
         test_dtypes.test_output_dtype(Check(subject, requirement("BN-DTYPE-OUTPUT")))
     lines = str(caught.value).splitlines()
     assert lines[1].startswith("  what       the dtype of y after forward(x float16")
-    assert lines[2:5] == [
-        "  got        float32",
-        "  should be  float16",
-        "  diagnosis  output_dtype = parameter explains it",
-    ]
+    assert lines[2:4] == ["  got        float32", "  should be  float16"]
 
 
 def test_helper_frames_are_hidden() -> None:

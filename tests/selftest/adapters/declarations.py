@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spec.behaviour import SPECIFIED, Behaviour
-from tests.selftest.puppet import Puppet, PuppetLayer
+from tests.mutants.puppet import Puppet, PuppetLayer
 
 BIASED = SPECIFIED.but(running_variance="biased")
 

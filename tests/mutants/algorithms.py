@@ -1,4 +1,4 @@
-"""Right BatchNorm arithmetic in many orders and groupings, written for the self-tests of the bounds.
+"""Right BatchNorm arithmetic in many orders and groupings, for the bounds and for the right implementations.
 
 Everything works on x of shape (n, C) in one NumPy dtype: each operation is rounded to it. Nothing is shared with the
 oracle or with a backend. A `Subject` is one implementation: how it sums, normalises, updates and differentiates.
@@ -19,11 +19,8 @@ Statistics = Callable[[Array], tuple[Array, Array]]
 
 
 def sequential(values: Array) -> Array:
-    """The sum over axis 0 from the first value to the last."""
-    result = values[0]
-    for value in values[1:]:
-        result = result + value
-    return np.asarray(result)
+    """The sum over axis 0 from the first value to the last, rounded after each."""
+    return np.array(np.add.accumulate(values, axis=0)[-1])
 
 
 def reversed_order(values: Array) -> Array:
@@ -42,6 +39,22 @@ def pairwise(values: Array) -> Array:
 def strided(values: Array) -> Array:
     """Four interleaved partial sums, as vector units keep."""
     return sequential(np.stack([sequential(values[lane::4]) for lane in range(min(4, len(values)))]))
+
+
+def blocked(values: Array) -> Array:
+    """NumPy's own sum: pairwise over blocks where the values of a channel are contiguous, else in sequence."""
+    return np.asarray(values.sum(axis=0))
+
+
+def compensated(values: Array) -> Array:
+    """In sequence, what each addition lost given to the next (Kahan 1965)."""
+    result, lost = values[0], values[0] * number(0, values)
+    for value in values[1:]:
+        value = value - lost
+        larger = result + value
+        lost = (larger - result) - value
+        result = larger
+    return np.asarray(result)
 
 
 def number(value: float, like: Array) -> Any:
@@ -81,6 +94,12 @@ def one_pass(add: Sum) -> Statistics:
     return statistics
 
 
+def shifted(x: Array) -> tuple[Array, Array]:
+    """One pass over the differences from the first value."""
+    mean, variance = one_pass(sequential)(x - x[0])
+    return x[0] + mean, variance
+
+
 def welford(reciprocal: bool) -> Statistics:
     """Mean and squared deviations updated value by value, dividing by k or multiplying with a rounded 1/k."""
 
@@ -118,6 +137,37 @@ def merged(chunk: int, within: Statistics) -> Statistics:
     return statistics
 
 
+def tree(leaf: int, within: Statistics) -> Statistics:
+    """Halves merged with each other, down to chunks of at most `leaf` values (Chan, Golub and LeVeque 1983)."""
+
+    def squares(x: Array) -> tuple[Array, Array]:
+        if len(x) <= leaf:
+            mean, variance = within(x)
+            return mean, np.asarray(variance * number(len(x), x))
+        half = len(x) // 2
+        (left, left_squares), (right, right_squares) = squares(x[:half]), squares(x[half:])
+        share = number(len(x) - half, x) / number(len(x), x)
+        difference = right - left
+        between = difference * difference * (number(half, x) * share)
+        return np.asarray(left + difference * share), np.asarray(left_squares + right_squares + between)
+
+    def statistics(x: Array) -> tuple[Array, Array]:
+        mean, total = squares(x)
+        return mean, total / number(len(x), x)
+
+    return statistics
+
+
+def in_format(wider: Any, within: Statistics) -> Statistics:
+    """Statistics computed in another format, each rounded once at the end."""
+
+    def statistics(x: Array) -> tuple[Array, Array]:
+        mean, variance = within(x.astype(wider))
+        return mean.astype(x.dtype), variance.astype(x.dtype)
+
+    return statistics
+
+
 def _root_then_divide(variance: Array, eps: Any) -> Array:
     return np.asarray(number(1, variance) / np.sqrt(variance + eps))
 
@@ -134,6 +184,16 @@ def direct(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> 
 def divided(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
     """The division by 1/f written out: w ((x - mean) / (1/f)) + b."""
     return np.asarray(weight * ((x - mean) / (number(1, x) / factor)) + bias)
+
+
+def scale_first(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
+    """(x - mean) (f w) + b."""
+    return np.asarray((x - mean) * (factor * weight) + bias)
+
+
+def weight_first(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
+    """(w (x - mean)) f + b."""
+    return np.asarray((weight * (x - mean)) * factor + bias)
 
 
 def folded(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
@@ -159,6 +219,13 @@ def decay_given(old: Array, batch: Array, momentum: float) -> Array:
     return np.asarray(old - (old - batch) * (number(1, old) - decay))
 
 
+def interpolated(old: Array, batch: Array, momentum: float) -> Array:
+    """The increment form from the nearer end: old + a (batch - old), or batch - (batch - old)(1 - a) from a half on."""
+    if momentum < 0.5:
+        return incremental(old, batch, momentum)
+    return np.asarray(batch - (batch - old) * (number(1, old) - number(momentum, old)))
+
+
 Gradient = Callable[[Array, Array, Array, Array, Array, Sum], tuple[Array, Array]]
 
 
@@ -177,6 +244,15 @@ def means_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, ad
     product = add(g * deviations)
     inner = g - add(g) / n - deviations * (product / n * factor * factor)
     return np.asarray(inner * (factor * weight)), np.asarray(product * factor)
+
+
+def centred_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
+    """The mean gradient taken off first: c = g - mean(g), w f c - z (w f mean(c z)), and sum(g z)."""
+    n = number(len(x), x)
+    z = (x - mean) * factor
+    centred = g - add(g) / n
+    scale = weight * factor
+    return np.asarray(scale * centred - z * (scale * (add(centred * z) / n))), add(g * z)
 
 
 def differentiated(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:

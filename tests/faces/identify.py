@@ -1,0 +1,144 @@
+"""`bnconform identify --backend B`: the measured semantics card of an implementation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from backends.registry import BackendError
+from spec.behaviour import SPECIFIED, coordinate
+from tests.harness.guard import AdapterError
+from tests.harness.identify import PREFERRED, Card, identify
+from tests.harness.selection import subjects
+from tests.harness.summary import version
+
+USAGE = "give bnconform identify --backend B [--device D] [--dtype T] [--json PATH]"
+
+
+def face(arguments: Sequence[str]) -> int:
+    """Print the card; 0, 1 where the adapter declares what the measurement refutes, 2 where nothing can be measured."""
+    parser = argparse.ArgumentParser(prog="bnconform identify", add_help=False, exit_on_error=False)
+    parser.add_argument("--backend", default="numpy")
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    parser.add_argument("--json", type=Path)
+    try:
+        known, unknown = parser.parse_known_args(list(arguments))
+        if unknown:
+            raise BackendError(f"identify does not take {unknown[0]!r}; {USAGE}")
+        if known.json is not None and not known.json.resolve().parent.is_dir():
+            raise BackendError(f"cannot write {known.json}: there is no folder {known.json.parent}")
+        devices = (known.device,) if known.device else ()
+        offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
+        lacking = offered[0].unsupported
+        wanted = [dtype for dtype in PREFERRED if dtype not in lacking and (known.dtype in (None, dtype))]
+        if not wanted:
+            raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
+        subject = next(subject for subject in offered if subject.dtype == wanted[0])
+    except (argparse.ArgumentError, BackendError) as problem:
+        print(f"bnconform: {problem}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    try:
+        with Console(stderr=True).status(f"measuring {subject.name}") as status:
+            card = identify(subject, lambda what: status.update(f"{subject.name}: {what}"))
+    except AdapterError as problem:
+        print(f"bnconform: {problem}", file=sys.stderr)
+        return 2
+    show(card, console)
+    if known.json is not None:
+        temporary = known.json.with_name(f".{known.json.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(known.json)
+        console.print(f"The card is in {known.json}", markup=False)
+    return 1 if card.contradictions else 0
+
+
+def show(card: Card, console: Console) -> None:
+    """Print a card."""
+    differing = [one for one in card.findings if one.differs]
+    open_ones = [one for one in card.findings if not one.decided and not one.differs]
+    console.print(Text(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
+    words = ", ".join(f"{one.coordinate} = {' or '.join(one.values)}" for one in differing)
+    shown = ", as far as it shows" if open_ones else ""
+    console.print(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}", markup=False)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("coordinate", "measured", "next to it", "which is refuted by"):
+        table.add_column(column, overflow="fold")
+    for one in card.findings:
+        style = "yellow" if one.differs else "green" if one.decided else "dim"
+        value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
+        table.add_row(one.coordinate, Text(value, style), one.refuted, Text(one.evidence, "dim"))
+    console.print(table)
+    console.print()
+    _measurements(card, console)
+    for title, lines in (
+        ("What no point of the behaviour space explains", card.unexplained),
+        ("What it refused", [f"{name}: {words}" for name, words in card.refused.items()]),
+        ("Errors of the adapter", card.contradictions),
+    ):
+        if lines:
+            console.print(Text(title, "bold red"))
+            for line in lines:
+                console.print(Text(f"  {line}"))
+
+
+def _measurements(card: Card, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("what", style="bold")
+    table.add_column("measured", overflow="fold")
+    table.add_row("defaults", Text(card.defaults.describe() if card.defaults else f"none: {card.no_defaults}"))
+    table.add_row("variance", Text(card.algorithm))
+    for dtype, shown in card.dtypes.items():
+        text = f"y {shown[0]}, statistics {shown[1]}" if isinstance(shown, tuple) else f"not offered: {shown}"
+        table.add_row(f"{dtype} input", Text(text))
+    if not card.steady:
+        table.add_row("repeated", Text("it answers differently when asked the same again"))
+    console.print(table)
+    undeclared = [one for one in card.findings if one.differs and not one.declared]
+    if undeclared:
+        words = ", ".join(f'"{one.coordinate}": "{one.values[0]}"' for one in undeclared)
+        console.print(f"not declared by the adapter: {words}", markup=False)
+
+
+def _specified(name: str) -> str:
+    return str(getattr(SPECIFIED, name))
+
+
+def as_data(card: Card) -> dict[str, Any]:
+    """The card as JSON-ready data."""
+    defaults = card.defaults
+    return {
+        "schema": "bnconform/card/1",
+        "bnconform": version("bnconform") or "a clone",
+        "backend": card.backend, "device": card.device, "dtype": card.dtype,
+        "coordinates": [
+            {
+                "coordinate": one.coordinate, "values": list(one.values), "specified": _specified(one.coordinate),
+                "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
+                "meaning": coordinate(one.coordinate)(one.values[0]).meaning if one.decided else None,
+            }
+            for one in card.findings
+        ],
+        "defaults": None if defaults is None else {
+            "eps": defaults.eps, "momentum": defaults.momentum, "cumulative": defaults.cumulative,
+        },
+        "algorithm": card.algorithm,
+        "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in card.growth],
+        "dtypes": {
+            dtype: {"output": shown[0], "statistics": shown[1]} if isinstance(shown, tuple) else {"reason": shown}
+            for dtype, shown in card.dtypes.items()
+        },
+        "steady": card.steady, "unexplained": card.unexplained, "refused": card.refused,
+        "contradictions": card.contradictions,
+    }  # fmt: skip

@@ -1,0 +1,246 @@
+"""What a black box does, measured: the point of the behaviour space, the defaults, the variance algorithm, the dtypes.
+
+Nothing of what an adapter declares is used but what it says it lacks; what it declares is compared with what was
+measured afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cases import inputs
+from cases.program import Program, forward
+from cases.survey import survey
+from spec.behaviour import SPECIFIED, Behaviour, coordinates
+from spec.config import Config
+from spec.exact import floats
+from spec.formats import DTYPES, format_of
+
+from . import search
+from .defaults import Defaults, measured
+from .guard import AdapterError, Misfit, Raised
+from .judge import judge
+from .search import Evidence, Refutation
+from .subject import Subject
+
+RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
+"""Mean over standard deviation of the inputs that tell variance algorithms apart."""
+
+PREFERRED = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One coordinate.
+
+    Attributes:
+        values: the values that the evidence allows, the simplest first; more than one where it cannot tell.
+        declared: the value that the adapter declares, or "".
+        refuted: of the values that the evidence refutes, the one that comes closest, or "".
+        evidence: by what it is refuted, or why nothing fixes the coordinate.
+    """
+
+    coordinate: str
+    values: tuple[str, ...]
+    declared: str
+    refuted: str
+    evidence: str
+
+    @property
+    def decided(self) -> bool:
+        """Whether the evidence leaves one value."""
+        return len(self.values) == 1
+
+    @property
+    def differs(self) -> bool:
+        """Whether the evidence refutes the specified value."""
+        return str(getattr(SPECIFIED, self.coordinate)) not in self.values
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the adapter declares what the evidence refutes."""
+        return bool(self.declared) and self.declared not in self.values
+
+
+@dataclass
+class Card:
+    """The measured semantics of one implementation on one device.
+
+    Attributes:
+        dtype: of the input with which the point was found. point: the simplest that explains it.
+        findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
+        refused: what it would not do, by the program of the survey, with its words.
+        steady: whether it answers the same to the same.
+        defaults: None where there are none, with `no_defaults` saying why.
+        algorithm: which variance it computes, in words. growth: (mean over deviation, relative error of the variance).
+        dtypes: dtype of the input -> (that of y, that of the running statistics or "none"), or why there is none.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    point: Behaviour
+    findings: list[Finding]
+    unexplained: list[str]
+    refused: dict[str, str]
+    steady: bool
+    defaults: Defaults | None = None
+    no_defaults: str = ""
+    algorithm: str = ""
+    growth: list[tuple[float, float]] = field(default_factory=list)
+    dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """Each declaration that the measurement refutes, in words."""
+        return [
+            f"declares {one.coordinate} = {one.declared}, and was measured as {' or '.join(one.values)}: {one.evidence}"
+            for one in self.findings
+            if one.contradicted
+        ]
+
+
+def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> Card:
+    """Measure a subject; its own dtype is where the point is looked for, dtypes are looked at in all."""
+    progress("running the survey")
+    evidence = search.gather(subject)
+    progress("searching the behaviour space")
+    found = search.explain(evidence, SPECIFIED)
+    point = found.points[0]
+    progress("looking for what refutes every other value")
+    findings = list(_findings(subject, evidence, found.points))
+    card = Card(
+        subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
+        evidence.refused, evidence.steady,
+    )  # fmt: skip
+    progress("measuring dtypes, defaults and the variance algorithm")
+    _dtypes(card, subject)
+    try:
+        card.defaults = measured(lambda: subject.build_default(3), point.epsilon_form)
+    except (Raised, Misfit, AdapterError) as reason:
+        card.no_defaults = str(reason)
+    card.growth, card.algorithm = _algorithm(replace(subject, assumed=point))
+    return card
+
+
+def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[Finding]:
+    point = points[0]
+    others = search.alternatives(evidence, point)
+    for name in coordinates():
+        value = str(getattr(point, name))
+        open_values = [
+            other for other, refuted in others[name].items() if refuted is None and _tells(point, name, other)
+        ]
+        also = [str(getattr(other, name)) for other in points[1:]]
+        values = tuple(dict.fromkeys((value, *also, *open_values)))
+        refutations = {other: refuted for other, refuted in others[name].items() if refuted is not None}
+        yield Finding(name, values, subject.deviations.get(name, ""), *_evidence(refutations))
+
+
+def _tells(point: Behaviour, name: str, value: str) -> bool:
+    """Whether a value means something else than the point's: an evaluation form that is training's does not."""
+    return name != "evaluation_epsilon_form" or value not in ("as_training", str(point.epsilon_form))
+
+
+def _evidence(refuted: dict[str, Refutation]) -> tuple[str, str]:
+    """The value that is hardest to refute, and what refutes it."""
+    if not refuted:
+        return "", "nothing that it shows depends on it"
+    value, closest = min(refuted.items(), key=lambda item: item[1].margin)
+    margin = "no number" if closest.margin == np.inf else f"{closest.margin:.2g} bounds off"
+    return value, f"{closest.atom[1]}, {closest.name}: {margin}"
+
+
+def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
+    for name, atoms in evidence.wrong(point).items():
+        for step, what in sorted(atoms):
+            yield f"{what} of call {step + 1}, {evidence.traces[name].program.steps[step].describe()} ({name})"
+
+
+def _dtypes(card: Card, subject: Subject) -> None:
+    """The dtypes of y and of the running statistics for each dtype of the input, and the coordinates that they fix."""
+    refuting: dict[str, set[str]] = {"output_dtype": set(), "statistics_dtype": set()}
+    for dtype in DTYPES:
+        if dtype in subject.unsupported:
+            card.dtypes[dtype] = subject.unsupported[dtype]
+            continue
+        other = replace(subject, dtype=dtype)
+        evidence = search.gather(other, {"training": survey()["training"]})
+        trace = evidence.traces.get("training")
+        seen = trace.seen[-1] if trace is not None else None
+        if trace is None or seen is None or seen.raised or seen.misfit:
+            reason = seen and (seen.raised or seen.misfit)
+            card.dtypes[dtype] = str(reason or next(iter(evidence.refused.values()), "not offered"))
+            continue
+        y, statistics = seen.values["y"], seen.after["running_var"]
+        card.dtypes[dtype] = (
+            str(y.dtype) if y is not None else "none",
+            (str(statistics.dtype) if statistics is not None else "none"),
+        )
+        for name, refuted in refuting.items():
+            for value in coordinates()[name]:
+                point = card.point.but(**{name: str(value)})
+                view = search.view(trace, judge(trace, point), point)
+                if any(what.startswith("the dtype") for _, what in view.wrong):
+                    refuted.add(str(value))
+    for number, finding in enumerate(card.findings):
+        if finding.coordinate in refuting:
+            allowed = tuple(str(v) for v in coordinates()[finding.coordinate] if v not in refuting[finding.coordinate])
+            if len(allowed) == 1:
+                pairs = {d: " and ".join(kept) for d, kept in card.dtypes.items() if isinstance(kept, tuple)}
+                shown = "; ".join(f"{dtype}: {words}" for dtype, words in pairs.items())
+                card.findings[number] = replace(
+                    finding, values=allowed, refuted="", evidence=f"y and statistics of {shown}"
+                )
+                card.point = card.point.but(**{finding.coordinate: allowed[0]})
+
+
+FEW = 64
+"""Units of rounding error (times mean over deviation) up to which growth is of the first power.
+
+With n = 16 values an updating algorithm stays below 3.2 n = 51 of them (`spec.bounds.variance_error`); one-pass errs by
+some mean/deviation times as much, at 1000 a multiple of this.
+"""
+
+
+def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
+    """How the relative error of the variance grows with mean over deviation, and what that says of the algorithm."""
+    growth = list(_growth(subject))
+    u = format_of(subject.dtype).unit_roundoff
+    # Beyond an error of 1/10 everything is lost, and below a ratio of 100 all algorithms are alike.
+    told = [(ratio, error) for ratio, error in growth if ratio >= 100 and error < 0.1]
+    if not told:
+        lost = bool(growth) and growth[-1][0] >= 100
+        return growth, "one-pass: all digits are lost" if lost else "not measured: nothing is shown of it"
+    ratio, error = max(told)
+    shown = f"at mean/deviation {ratio:g} the variance errs by {error:.1g} of itself"
+    if max(error / ratio for ratio, error in told) > FEW * u:
+        return growth, f"one-pass: {shown}, and the error grows with the square"
+    if error <= FEW * u:
+        return growth, f"two-pass, or in wider arithmetic: {shown}"
+    return growth, f"updating or folded: {shown}, and the error grows with the first power"
+
+
+def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
+    """(mean over deviation, the largest relative error of the variance that normalises in training).
+
+    The spread of y over that of the exact y is the root of the true variance over the one that was computed; an error
+    of the mean shifts y and leaves its spread. Judged at the point that was measured.
+    """
+    for ratio in RATIOS:
+        if ratio > 0.2 / format_of(subject.dtype).unit_roundoff:
+            return
+        x = inputs.ill_conditioned((16, 3), ratio)
+        program = Program(Config(num_features=3, ndim=2), (forward(x, "y"),)).without(set(subject.unsupported))
+        trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
+        seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]
+        if not seen or trace.broken is not None:
+            return
+        y, due = seen[0].observed.astype(np.float64), floats(seen[0].exact)
+        axes = (0, *range(2, y.ndim))
+        with np.errstate(all="ignore"):
+            error = np.abs(due.var(axis=axes) / y.var(axis=axes) - 1)
+        yield ratio, float(np.where(np.isfinite(error), error, np.inf).max())

@@ -1,0 +1,194 @@
+"""Where something shows that no point of the behaviour space explains: the narrowest description of the failing checks.
+
+Every judged quantity is a sighting: what it was, under which circumstances, and whether it lay within its bound. A
+circumstance that all wrong sightings share, and that the right ones of the same quantities do not, is worth telling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cases.program import Array, Program, Step
+from spec.exact import floats
+
+from .judge import Comparison, Judgement
+from .outcome import Outcome
+
+Sighting = dict[str, Any]
+"""what, wrong, and circumstances: words, numbers, or None where a circumstance does not apply."""
+
+CIRCUMSTANCES = {
+    "dtype": "only {}", "device": "only on {}", "rank": "only rank {}", "pass": "only {} passes",
+    "x": "only {} x", "grad_output": "only {} grad_output", "samples_are": "only batches of {} samples",
+    "affine": "only affine={}", "tracked": "only track_running_stats={}", "momentum": "only momentum {}",
+    "parameters": "only {} parameters", "call": "only the {} call of a layer",
+}  # fmt: skip
+"""What is told of each circumstance in words."""
+
+SIZES = {
+    "channels": "channels", "samples": "samples", "values": "values a channel", "mean_over_std": "mean over deviation",
+}  # fmt: skip
+"""What is told of each circumstance in numbers."""
+
+ENOUGH = 4
+"""Right sightings that a description must shut out, so that it is no coincidence."""
+
+FEW = 0.2
+"""The share of right sightings up to which a threshold may let them in."""
+
+
+def sightings(program: Program, judgement: Judgement) -> list[Sighting]:
+    """One for each quantity that was compared, and for each call that did something else than answer."""
+    found = []
+    for comparison in judgement.comparisons:
+        wrong = comparison.worst > 1
+        seen = {"what": comparison.name, "wrong": wrong, **_circumstances(program, comparison.step)}
+        if wrong:
+            seen["relative"] = _relative(comparison)
+            seen["channels_wrong"] = _channels(comparison)
+        found.append(seen)
+    for number, _ in judgement.problems:
+        found.append({"what": "the call", "wrong": True, **_circumstances(program, number)})
+    return found
+
+
+def _circumstances(program: Program, number: int) -> Sighting:
+    config = program.config
+    found: Sighting = {
+        "rank": config.ndim, "channels": config.num_features, "affine": config.affine,
+        "tracked": config.track_running_stats, "momentum": "None" if config.momentum is None else "a number",
+    }  # fmt: skip
+    step = program.steps[number] if 0 <= number < len(program.steps) else None
+    if step is None or step.x is None:
+        return found
+    x = step.x
+    found |= {
+        "pass": f"{step.mode} {step.op}", "samples": len(x), "values": x.size // x.shape[1] if x.shape[1] else 0,
+        "samples_are": "an odd number of" if len(x) % 2 else "an even number of", "x": _layout(x, step.x_layout),
+        "parameters": "exactly default" if _untouched(program.steps[:number]) else "other than default",
+        "call": "first" if not any(s.x is not None for s in program.steps[:number]) else "later",
+        "mean_over_std": _ratio(x),
+    }  # fmt: skip
+    if step.grad_output is not None:
+        found["grad_output"] = _layout(step.grad_output, step.grad_layout)
+    return found
+
+
+def _layout(values: Array, layout: str) -> str:
+    return "contiguous" if layout in ("contiguous", "slice_with_offset") and values.ndim else "non-contiguous"
+
+
+def _untouched(steps: Sequence[Step]) -> bool:
+    return not any(step.op == "load" for step in steps)
+
+
+def _ratio(x: Array) -> float | None:
+    """The largest |mean| over standard deviation of a channel."""
+    if x.size < 2 * x.shape[1]:
+        return None
+    values = np.moveaxis(x.astype(np.float64), 1, 0).reshape(x.shape[1], -1)
+    with np.errstate(all="ignore"):
+        deviation = values.std(axis=1)
+        ratio = np.where(deviation > 0, np.abs(values.mean(axis=1)) / deviation, np.nan)
+    return None if np.isnan(ratio).all() else float(np.nanmax(ratio))
+
+
+def _relative(comparison: Comparison) -> float | None:
+    """The worst element's error relative to what is due."""
+    due, got = float(floats(comparison.exact[comparison.index])), float(comparison.observed[comparison.index])
+    return abs(got - due) / abs(due) if due and np.isfinite(due) and np.isfinite(got) else None
+
+
+def _channels(comparison: Comparison) -> list[int] | None:
+    """The first and last channel that are wrong, where others are right; None for what has no channels."""
+    share = comparison.share
+    axis = 1 if comparison.name in ("y", "grad_x") else 0
+    if share.ndim <= axis:
+        return None
+    wrong = np.flatnonzero((share > 1).any(axis=tuple(a for a in range(share.ndim) if a != axis)))
+    return [int(wrong[0]), int(wrong[-1])] if 0 < len(wrong) < share.shape[axis] else None
+
+
+def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
+    """In words, what the failing checks have in common that the others have not; "" where there is nothing to tell."""
+    wrong = [seen for outcome in failing for seen in _placed(outcome) if seen["wrong"]]
+    if not wrong:
+        names = sorted({outcome.requirement for outcome in failing})
+        return f"only in {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}"
+    quantities = {seen["what"] for seen in wrong}
+    right = [seen for outcome in every for seen in _placed(outcome) if not seen["wrong"]]
+    parts = []
+    names = sorted(quantities - {"the call"})
+    others = {seen["what"] for seen in right} - quantities
+    if names and others:
+        parts.append(f"only {', '.join(names)}")
+    if any(not outcome.steady for outcome in failing):
+        parts.append("differs from call to call")
+    alike = [seen for seen in right if seen["what"] in quantities] if names else right
+    parts += _words(wrong, alike)
+    parts += _places(wrong)
+    parts += _sizes(wrong)
+    return ", ".join(parts)
+
+
+def _placed(outcome: Outcome) -> Iterator[Sighting]:
+    for seen in outcome.sightings:
+        yield {**seen, "dtype": outcome.dtype, "device": outcome.device}
+
+
+def _words(wrong: Sequence[Sighting], right: list[Sighting]) -> Iterator[str]:
+    """What all of the wrong share, each time what shuts out most of the right that are left."""
+    while right:
+        told = [(len(out), phrase, out) for phrase, out in _shared(wrong, right)]
+        most, phrase, out = max(told, key=lambda one: one[0], default=(0, "", right))
+        if most < max(ENOUGH, TELLING * len(right)):
+            return
+        yield phrase
+        gone = set(map(id, out))
+        right = [seen for seen in right if id(seen) not in gone]
+
+
+def _shared(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Iterator[tuple[str, list[Sighting]]]:
+    """Each circumstance that all of the wrong share, in words, with the right ones that it shuts out."""
+    for name, phrase in CIRCUMSTANCES.items():
+        values = {seen.get(name) for seen in wrong}
+        if None not in values:
+            told = phrase.format(" or ".join(str(value) for value in sorted(values, key=str)))
+            yield told, [seen for seen in right if seen.get(name) is not None and seen[name] not in values]
+    for name, noun in SIZES.items():
+        numbers = [seen[name] for seen in wrong if seen.get(name) is not None]
+        if len(numbers) < len(wrong):
+            continue
+        least, largest = min(numbers), max(numbers)
+        known = [seen for seen in right if seen.get(name) is not None]
+        below = [seen for seen in known if seen[name] < least]
+        above = [seen for seen in known if seen[name] > largest]
+        for told, out in ((f"only {noun} >= {least:.3g}", below), (f"only {noun} <= {largest:.3g}", above)):
+            if len(out) >= (1 - FEW) * len(known):
+                yield told, out
+
+
+TELLING = 0.3
+"""The share of the right sightings that are left which a further circumstance must shut out."""
+
+
+def _places(wrong: Sequence[Sighting]) -> Iterator[str]:
+    """Which channels are wrong, where in every wrong sighting only some are."""
+    found = [seen["channels_wrong"] for seen in wrong if "channels_wrong" in seen]
+    if found and all(found):
+        first, last = min(one[0] for one in found), max(one[1] for one in found)
+        yield f"only channel{f's {first} to {last}' if first != last else f' {first}'}"
+
+
+def _sizes(wrong: Sequence[Sighting]) -> Iterator[str]:
+    """The relative error, where it is about the same everywhere."""
+    errors = [seen["relative"] for seen in wrong if seen.get("relative")]
+    if len(errors) >= ENOUGH and max(errors) < 10 * min(errors) and max(errors) < SMALL:
+        yield f"a relative error of {min(errors):.1g} to {max(errors):.1g}"
+
+
+SMALL = 1e-2
+"""Relative errors up to which their size is worth telling."""

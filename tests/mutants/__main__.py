@@ -1,0 +1,97 @@
+"""`python -m tests.mutants`: run the kill matrix, and fail where the suite does not tell right from wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from . import matrix, tables
+from .catalogue import every
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0: all that is wrong is killed and named, nothing right accused; 1 otherwise; 2 for a bad request."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants",
+        description="Judge every wrong and every right implementation of the catalogue with the whole suite.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="implementations to judge (default: the catalogue)")
+    parser.add_argument("--list", action="store_true", help="list the catalogue and stop")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
+    parser.add_argument("--brief", action="store_true", help="print no table of implementations")
+    asked = parser.parse_args(arguments)
+    console = Console()
+    catalogue = every()
+    if asked.list:
+        for mutant in catalogue.values():
+            kind = ", ".join(mutant.killers) or "right"
+            console.print(f"{mutant.name}: {mutant.says} ({kind})", highlight=False, markup=False, soft_wrap=True)
+        return 0
+    unknown = [name for name in asked.names if name not in catalogue]
+    for path in (asked.markdown, asked.json):
+        if path is not None and not path.resolve().parent.is_dir():
+            parser.error(f"cannot write {path}: there is no folder {path.parent}")
+    if unknown:
+        parser.error(f"there is no implementation {unknown[0]!r}; --list shows them all")
+    verdicts, seconds = _run(asked.names or list(catalogue), asked.workers, console)
+    failures = _failures(verdicts, whole=not asked.names)
+    summary = _summary(verdicts, seconds)
+    if not asked.brief:
+        console.print(tables.by_implementation(verdicts))
+        console.print()
+    console.print(tables.by_requirement(verdicts))
+    console.print()
+    if asked.markdown is not None:
+        asked.markdown.write_text(tables.markdown(verdicts, summary), encoding="utf-8")
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(tables.as_data(verdicts), indent=1) + "\n", encoding="utf-8")
+    for line in failures:
+        console.print(f"FAILURE {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+    console.print(summary, style="bold red" if failures else "bold green", highlight=False)
+    return 1 if failures else 0
+
+
+def _run(names: Sequence[str], workers: int, console: Console) -> tuple[list[matrix.Verdict], float]:
+    begin = time.perf_counter()
+    total = sum(len(every()[name].dtypes) for name in names)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("judging", total=total)
+        verdicts = matrix.run(names, workers, done=lambda _: progress.advance(task))
+    return verdicts, time.perf_counter() - begin
+
+
+def _failures(verdicts: Sequence[matrix.Verdict], whole: bool) -> list[str]:
+    found = [*matrix.survivors(verdicts), *matrix.accused(verdicts), *matrix.unnamed(verdicts)]
+    if whole:
+        found += [f"{name} kills nothing" for name in matrix.idle(verdicts)]
+    return found
+
+
+def _summary(verdicts: Sequence[matrix.Verdict], seconds: float) -> str:
+    rows = tables.rows(verdicts)
+    wrong = [(mutant, mine) for mutant, mine in rows if mutant.killers]
+    killed = [mutant for mutant, mine in wrong if not list(matrix.survivors(mine))]
+    accused = [mutant for mutant, mine in rows if list(matrix.accused(mine))]
+    kills = sum(len(verdict.killed) for _, mine in wrong for verdict in mine)
+    margins = [least for _, mine in wrong if 0 < (least := matrix.margin(mine)) < matrix.NOT_A_NUMBER]
+    closest = f", the smallest margin {min(margins):.3g} times the bound" if margins else ""
+    return (
+        f"{len(killed)} of {len(wrong)} wrong implementations killed by the requirements that name them{closest}; "
+        f"{len(accused)} of {len(rows) - len(wrong)} right ones accused; "
+        f"{kills} kills in {seconds:.0f} s ({kills / seconds:.0f} a second)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Wrong after a change of mode or in a second call: caches, stale values, statistics that move when they must not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spec.config import Config
+
+from .catalogue import wrong
+from .layer import Array, Layer
+
+Gradients = tuple[Array, Array | None, Array | None]
+
+
+@wrong("BN-EVAL-STATS")
+class EvaluationBeforeTrainingUsesTheBatch(Layer):
+    """Before any training or loading evaluation normalises by the batch."""
+
+    fresh = True
+
+    def remember(self, values: Array, x: Array) -> None:
+        """From now on there are statistics."""
+        self.fresh = False
+        super().remember(values, x)
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """From now on there are statistics."""
+        self.fresh = False
+        super().load(state)
+
+    def from_batch(self, training: bool) -> bool:
+        """Also where nothing has been seen."""
+        return super().from_batch(training) or self.fresh
+
+
+@wrong("BN-EVAL-STATS")
+class FirstEvaluationAfterTrainingUsesTheBatch(Layer):
+    """The first evaluation after a training pass still normalises by its batch."""
+
+    trained = False
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """A switch of mode that comes one call late."""
+        late, self.trained = self.trained and not training and x.size > x.shape[1], training
+        if not late:
+            return super().forward(x, training=training)
+        kept = dict(self.entries)
+        y = super().forward(x, training=True)
+        self.entries = kept
+        return y
+
+
+@wrong("BN-EVAL-STATS", "BN-RUN-LOAD")
+class EvaluationCachedByShape(Layer):
+    """Evaluation of a shape that was seen before uses the statistics of that time."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.cache: dict[tuple[int, ...], tuple[Array, Array]] = {}
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """What was used for this shape before."""
+        found = super().normalizing(values, x, training)
+        return found if self.from_batch(training) else self.cache.setdefault(x.shape, found)
+
+
+@wrong("BN-TRAIN-STATS")
+class TrainingCachedByShape(Layer):
+    """A training pass on a shape that was seen before normalises by the statistics of that time."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.cache: dict[tuple[int, ...], tuple[Array, Array]] = {}
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """As compiled for the first batch of this shape."""
+        self.forwarding = training
+        y = super().forward(x, training=training)
+        self.forwarding = False
+        return y
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """What was used for this shape before, in a forward pass."""
+        found = super().normalizing(values, x, training)
+        return self.cache.setdefault(x.shape, found) if self.forwarding else found
+
+    forwarding = False
+
+
+@wrong("BN-TRAIN-STATS")
+class TrainingAfterEvaluationStaysInEvaluation(Layer):
+    """The first training pass after an evaluation still normalises by the running statistics."""
+
+    evaluated = False
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Note the mode of the last pass."""
+        late, self.evaluated = self.evaluated and training, not training
+        self.late = late
+        y = super().forward(x, training=training)
+        self.late = False
+        return y
+
+    late = False
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """The mode of the call before."""
+        return super().normalizing(values, x, training and not self.late)
+
+
+@wrong("BN-RUN-AVERAGE")
+class OnlyTheFirstBatchRemembered(Layer):
+    """The second training pass and all that follow leave the running statistics alone."""
+
+    def blended(self, old: Array, new: Array, weight: float) -> Array:
+        """Once."""
+        return super().blended(old, new, weight) if self.batches == 1 else old.astype(self.kept)
+
+
+@wrong("BN-RUN-AVERAGE", "BN-RUN-NONE")
+class StatisticsFrozenAfterTenBatches(Layer):
+    """From the eleventh training pass on the running statistics stay."""
+
+    updates = 0
+
+    def remember(self, values: Array, x: Array) -> None:
+        """Ten times."""
+        self.updates += 1
+        if self.updates <= 10:
+            super().remember(values, x)
+        else:
+            self.count()
+
+
+@wrong("BN-RUN-UPDATE")
+class BackwardMovesTheStatisticsTwice(Layer):
+    """A training backward pass blends its batch into the running statistics twice."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The right gradients, and statistics moved twice."""
+        found = super().backward(x, grad_output, training=training)
+        if training and self.tracked:
+            self.remember(self.channels(x), x)
+            self.remember(self.channels(x), x)
+        return found
+
+
+@wrong("BN-EVAL-MODE")
+class EvaluationBackwardMovesTheStatistics(Layer):
+    """A backward pass in evaluation blends its batch into the running statistics."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The right gradients, and statistics that moved."""
+        found = super().backward(x, grad_output, training=training)
+        if not training and self.tracked:
+            self.remember(self.channels(x), x)
+        return found
+
+
+@wrong("BN-STATE-REPEAT")
+class BackwardOfTheLastForward(Layer):
+    """The backward pass is of the x of the last training forward pass, where that had the shape of x."""
+
+    last: Array | None = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Keep x."""
+        y = super().forward(x, training=training)
+        if training:
+            self.last = x.copy()
+        return y
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """Of what was kept."""
+        stale = training and self.last is not None and self.last.shape == x.shape
+        return super().backward(self.last if stale and self.last is not None else x, grad_output, training=training)
+
+
+@wrong("BN-STATE-REPEAT")
+class BackwardByTheSavedStatistics(Layer):
+    """The backward pass in training uses the mean and variance that the last forward pass saved."""
+
+    saved: tuple[Array, Array] | None = None
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """Save them in a forward pass, use them in the backward pass."""
+        found = super().normalizing(values, x, training)
+        if training and self.backing and self.saved is not None:
+            return self.saved
+        if training and not self.backing:
+            self.saved = found
+        return found
+
+    backing = False
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """By what is saved."""
+        self.backing = True
+        try:
+            return super().backward(x, grad_output, training=training)
+        finally:
+            self.backing = False
+
+
+@wrong("BN-STATE-REPEAT")
+class GradientsAddUp(Layer):
+    """The gradient for the bias is added to that of the backward pass before."""
+
+    collected: Array | None = None
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The sum over all passes."""
+        grad_x, grad_weight, grad_bias = super().backward(x, grad_output, training=training)
+        if grad_bias is None:
+            return grad_x, None, None
+        self.collected = grad_bias if self.collected is None else self.collected + grad_bias
+        return grad_x, grad_weight, self.collected.copy()

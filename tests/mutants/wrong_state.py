@@ -1,0 +1,156 @@
+"""Wrong in what a layer remembers of what it was told: loading, and the counter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .catalogue import wrong
+from .layer import Array, Entries, Layer
+
+Gradients = tuple[Array, Array | None, Array | None]
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+class Chosen(Layer):
+    """A layer that sets only some of what it is given to load."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The entries that are set; all, here."""
+        return state
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Set what is chosen."""
+        super().load(self.chosen(state))
+
+
+@wrong("BN-RUN-LOAD")
+class LoadDropsTheRunningVariance(Chosen):
+    """The running variance is not loaded."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """All but one."""
+        return {name: value for name, value in state.items() if name != "running_var"}
+
+
+@wrong("BN-RUN-LOAD")
+class LoadSetsTheFirstOnly(Chosen):
+    """Of several entries only the first is loaded."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The first."""
+        return dict(list(state.items())[:1])
+
+
+@wrong("BN-RUN-LOAD")
+class LoadNeedsTheWholeState(Chosen):
+    """A part of a state, such as the running mean alone, is not loaded, without a word."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """All or nothing."""
+        whole = {name for name, value in self.entries.items() if value is not None} - {"num_batches_tracked"}
+        return state if whole <= state.keys() or state.keys() == {"num_batches_tracked"} else {}
+
+
+@wrong("BN-RUN-COUNT", "BN-RUN-NONE")
+class LoadIgnoresTheCounter(Chosen):
+    """The counter is not loaded."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """All but the counter."""
+        return {name: value for name, value in state.items() if name != "num_batches_tracked"}
+
+
+@wrong("BN-RUN-COUNT", "BN-RUN-NONE", thread="pytorch#110361")
+class LoadResetsTheCounter(Layer):
+    """Loading statistics without a counter sets the counter back to 0."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """A counter that is not given is 0."""
+        super().load(state)
+        if self.tracked and "running_mean" in state and "num_batches_tracked" not in state:
+            self.entries["num_batches_tracked"] = np.zeros((), np.int64)
+
+
+@wrong("BN-RUN-LOAD")
+class EvaluationUsesWhatWasBeforeLoading(Layer):
+    """Evaluation goes on with the running statistics from before the last load, until the next training pass."""
+
+    stale: Entries | None = None
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Set and show, without using."""
+        stale = self.stale or {name: self.entries[name] for name in ("running_mean", "running_var")}
+        super().load(state)
+        self.stale = stale
+
+    def remember(self, values: Array, x: Array) -> None:
+        """From now on what was loaded counts."""
+        self.stale = None
+        super().remember(values, x)
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """By the statistics from before."""
+        if self.from_batch(training) or self.stale is None:
+            return super().normalizing(values, x, training)
+        mean, variance = self.stale["running_mean"], self.stale["running_var"]
+        assert mean is not None and variance is not None
+        return mean.astype(self.work), variance.astype(self.work)
+
+
+# -- the counter -------------------------------------------------------------------------------------------------------
+
+
+@wrong("BN-STATE-COUNTER")
+class CounterIsAFraction(Layer):
+    """The counter is shown in floating point."""
+
+    def state(self) -> Entries:
+        """With a counter in double precision."""
+        entries = super().state()
+        counter = entries["num_batches_tracked"]
+        return entries | {"num_batches_tracked": None if counter is None else counter.astype(np.float64)}
+
+
+@wrong("BN-STATE-COUNTER")
+class CounterHasAnAxis(Layer):
+    """The counter is shown as an array of shape (1,)."""
+
+    def state(self) -> Entries:
+        """With a counter in an array."""
+        entries = super().state()
+        counter = entries["num_batches_tracked"]
+        return entries | {"num_batches_tracked": None if counter is None else counter.reshape(1)}
+
+
+@wrong("BN-RUN-COUNT")
+class CounterIsAByte(Layer):
+    """The counter has 8 bits, and comes back to 0."""
+
+    def count(self) -> None:
+        """Modulo 256."""
+        self.entries["num_batches_tracked"] = np.asarray((self.batches + 1) % 256, np.int64)
+
+
+@wrong("BN-RUN-COUNT")
+class CounterInSinglePrecision(Layer):
+    """The counter is kept in single precision, which cannot count past 2**24."""
+
+    def count(self) -> None:
+        """One more, where that is another number."""
+        counter = np.float32(self.batches) + np.float32(1)
+        self.entries["num_batches_tracked"] = np.asarray(counter, np.int64)
+
+
+@wrong("BN-RUN-COUNT")
+class CounterCountsGradients(Layer):
+    """A training backward pass counts as a batch, although it leaves the statistics alone."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The right gradients, and one batch more."""
+        found = super().backward(x, grad_output, training=training)
+        if training and self.tracked:
+            self.count()
+        return found
