@@ -123,7 +123,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         label = f"{subject.label}-{rule.id}"
         if not over_cases:
             values.append((subject, rule, None))
-            ids.append(f"{label}-law")
+            ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
             continue
         cases = cases_of(rule.id, subject.dtype)
         for case in cases[:1] if subject.slow else cases:

@@ -96,10 +96,12 @@ class Layer:
         """Set what is given."""
         for name, value in state.items():
             current = self.entries[name]
-            if value is not None:
-                if current is None:
-                    raise ValueError(f"there is no {name}")
-                self.entries[name] = np.array(value, dtype=current.dtype)
+            if current is None or np.shape(value) != current.shape:
+                raise ValueError(f"there is no {name} of shape {np.shape(value)}")
+        for name, value in state.items():
+            current = self.entries[name]
+            assert current is not None
+            self.entries[name] = np.array(value, dtype=current.dtype)
 
     def _rows(self, x: Array) -> Array:
         """The values as (n, C), a row for each sample and position."""
