@@ -26,9 +26,8 @@ class CaseError(ValueError):
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "case.schema.json").read_text())
-    return loaded
+def _schema() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads((Path(__file__).parent / "case.schema.json").read_text()))
 
 
 def _encode(values: Array) -> dict[str, Any]:
@@ -72,11 +71,10 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
 
 def from_json(data: Any) -> tuple[str, str, Program, str]:
     """(requirement, name, program, quality) from JSON data; CaseError where it does not fit the schema."""
-    try:
-        jsonschema.validate(data, _schema())
-    except jsonschema.ValidationError as problem:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
-        raise CaseError(f"at {place}: {problem.message[:160]}") from None
+    fault = jsonschema.exceptions.best_match(_schema().iter_errors(data))
+    if fault is not None:
+        place = "/".join(str(part) for part in fault.absolute_path) or "the top"
+        raise CaseError(f"at {place}: {fault.message[:160]}")
     try:
         steps = tuple(
             Step(
@@ -121,6 +119,16 @@ def _fits(program: Program) -> None:
                 raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
 
 
+def load(path: Path) -> Any:
+    """The data of a case file; CaseError, naming the file, where it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise CaseError(f"cannot read the case {path}: {problem.strerror or problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise CaseError(f"{path} is not JSON ({problem}); give a case file that a failing run wrote") from None
+
+
 def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:
     """Write a case; OSError where the place cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,12 +137,7 @@ def write(path: Path, requirement: str, name: str, program: Program, quality: st
 
 def read(path: Path) -> tuple[str, str, Program, str]:
     """Read a case; CaseError, naming the file, where it is missing, not JSON, or not a case."""
-    try:
-        data = json.loads(path.read_text())
-    except OSError as problem:
-        raise CaseError(f"cannot read the case {path}: {problem.strerror or problem}") from None
-    except ValueError as problem:
-        raise CaseError(f"{path} is not JSON ({problem}); give a case file that a failing run wrote") from None
+    data = load(path)
     try:
         return from_json(data)
     except CaseError as problem:

@@ -91,7 +91,8 @@ class Step:
     """One call.
 
     Attributes:
-        op: "build" (the layer as it is when new), "load", "forward" or "backward".
+        op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
+            the same configuration takes its place), "load", "forward" or "backward".
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
@@ -248,7 +249,7 @@ def load(observe: Iterable[str] = (), **state: Any) -> Step:
 
 
 def build(*observe: str) -> Step:
-    """Observe the layer as it is when new."""
+    """Observe the layer as it is when new; anywhere but at the beginning, a new one takes the place of the old."""
     return Step("build", observe=frozenset(observe))
 
 

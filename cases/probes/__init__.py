@@ -11,9 +11,22 @@ from functools import cache
 from cases.program import Probe
 from cases.relations import Relation
 
-from . import documents, dtypes, edges, evaluation, flags, gradients, layout, quality, relations, running, training
+from . import (
+    documents,
+    dtypes,
+    edges,
+    evaluation,
+    flags,
+    frozen,
+    gradients,
+    layout,
+    quality,
+    relations,
+    running,
+    training,
+)
 
-_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents)
+_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents, frozen)
 
 
 @cache

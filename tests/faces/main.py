@@ -17,6 +17,7 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform list [--requirements] [--errata]
        bnconform explain REQUIREMENT
        bnconform replay CASE.json --backend B [--device D]
+       bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]
 
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
 instead?
@@ -74,10 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tests.faces.replay import replay
 
             return replay(rest)
+        if verb == "freeze":
+            from tests.faces.freeze import freeze
+
+            return freeze(rest)
     except (CatalogueError, GoldenError) as problem:
         return refuse(str(problem))
     return refuse(
-        f"unknown command {verb!r}; give list, explain or replay, or none to run the suite (bnconform --help)"
+        f"unknown command {verb!r}; give list, explain, replay or freeze, or none to run the suite (bnconform --help)"
     )
 
 

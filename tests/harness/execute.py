@@ -46,20 +46,53 @@ class Trace:
         return isinstance(self.broken, Raised) or any(seen.raised for seen in self.seen)
 
 
+class Session:
+    """A new layer, and the calls that are made on it one after the other, going on after one that fails.
+
+    Attributes:
+        seen: what each call showed. mutated: what calls have changed of their own inputs, one line each.
+        broken: why the layer could not be built or asked for its state; nothing is called after that.
+        state: the layer's state after the last call.
+    """
+
+    def __init__(self, build: Callable[[], Guarded]) -> None:
+        self._build = build
+        self.seen: list[Seen] = []
+        self.mutated: list[str] = []
+        self.broken: Raised | Misfit | None = None
+        self.state: State = {}
+        try:
+            self._renew()
+            self.state = self._layer.state()
+        except (Raised, Misfit) as problem:
+            self.broken = problem
+
+    def _renew(self) -> None:
+        self._layer = self._build()
+        self._layer.mutated = self.mutated
+
+    def call(self, step: Step) -> Seen | None:
+        """Make one call; None where the layer is broken or this breaks it."""
+        if self.broken is not None:
+            return None
+        try:
+            if step.op == "build" and self.seen:
+                self._renew()
+            seen = _step(self._layer, step, self.state)
+            self.seen.append(seen)
+            self.state = seen.after = self._layer.state()
+        except (Raised, Misfit) as problem:
+            self.broken = problem
+            return None
+        return seen
+
+
 def execute(build: Callable[[], Guarded], program: Program) -> Trace:
     """Build a layer and make every call of the program, going on after a call that fails."""
-    trace = Trace(program, [], [])
-    try:
-        layer = build()
-        trace.mutated = layer.mutated
-        state = layer.state()
-        for step in program.steps:
-            seen = _step(layer, step, state)
-            trace.seen.append(seen)
-            state = seen.after = layer.state()
-    except (Raised, Misfit) as problem:
-        trace.broken = problem
-    return trace
+    session = Session(build)
+    for step in program.steps:
+        session.call(step)
+    return Trace(program, session.seen, session.mutated, session.broken)
 
 
 def _step(layer: Guarded, step: Step, state: State) -> Seen:

@@ -62,8 +62,8 @@ class Mutant:
         return self.build_layer(config)
 
     def build_default(self, num_features: int, device: str) -> Any:
-        """A layer with the specified defaults."""
-        return self.build_layer(Config(num_features))
+        """A layer with the specified defaults, or those that its class gives as DEFAULTS."""
+        return self.build_layer(Config(num_features, **getattr(self.build_layer, "DEFAULTS", {})))
 
 
 WRONG: dict[str, Mutant] = {}

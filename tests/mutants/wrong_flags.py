@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from spec.config import Config
 
 from .catalogue import wrong
@@ -132,3 +135,10 @@ class GradientWithoutAffineOrTrackingDetached(Layer):
         """Note the case."""
         self.detached = not self.from_batch_gradient(training)
         return super().backward(x, grad_output, training=training)
+
+
+@wrong("BN-FLAG-DEFAULTS")
+class OtherDefaults(Layer):
+    """A layer that is asked for nothing has the epsilon 1e-3 and a momentum of 0.01."""
+
+    DEFAULTS: ClassVar[Mapping[str, float]] = {"eps": 1e-3, "momentum": 0.01}

@@ -96,8 +96,8 @@ class Layer:
         """Set what is given."""
         for name, value in state.items():
             current = self.entries[name]
-            if current is None or np.shape(value) != current.shape:
-                raise ValueError(f"there is no {name} of shape {np.shape(value)}")
+            if current is None or value is None or value.shape != current.shape:
+                raise ValueError(f"there is no such {name}")
         for name, value in state.items():
             current = self.entries[name]
             assert current is not None
