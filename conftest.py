@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backends.registry import BackendError
-from cases import golden
+from cases import frozen, golden
 from cases.golden import GoldenError
 from cases.probes import cases_of
 from cases.program import Probe
@@ -21,9 +21,8 @@ from report import result as results
 from report.matrix import render
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from spec.config import FEATURES
-from tests.harness import selection, summary
+from tests.harness import diagnosis, selection, sequences, summary
 from tests.harness.check import Check, Unsupported, Violation, conduct
-from tests.harness.diagnosis import diagnosed, explained
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
 from tests.harness.subject import Subject
@@ -89,10 +88,12 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         requirements()
         golden.documents()
+        frozen.cases()
+        sequences.effort()
         chosen_subjects(config)
         if config.option.bnconform_json:
             results.check_writable(Path(config.option.bnconform_json))
-    except (BackendError, CatalogueError, GoldenError, results.ResultError) as problem:
+    except (BackendError, CatalogueError, GoldenError, results.ResultError, sequences.EffortError) as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 
@@ -191,9 +192,7 @@ def _explain(item: pytest.Item, made: Check) -> None:
     def rerun(subject: Subject) -> list[Outcome]:
         return conduct(item.obj, Check(subject, made.requirement, made.case))
 
-    worst = made.outcomes[-1]
-    worst.explained = [[list(part) for part in point] for point in explained(made.subject, rerun)]
-    worst.steady = made.subject.steady
+    diagnosis.note(made.outcomes[-1], made.subject, rerun)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -275,7 +274,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     )
     subjects = chosen_subjects(config)
     declarations = summary.stale(outcomes, subjects, whole)
-    outcomes, diagnoses = diagnosed([*outcomes, *declarations])
+    outcomes, diagnoses = diagnosis.diagnosed([*outcomes, *declarations])
     _tell(config, outcomes)
     if (
         any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations)

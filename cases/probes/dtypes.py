@@ -57,7 +57,7 @@ def _precision() -> Iterator[Probe]:
     seen = ("running_mean", "running_var")
     calls: dict[str, Step] = {
         "training": forward(x, "y", "running_mean"),
-        # A constant batch has no variance, whatever the estimator: what is seen is the running variance's own precision.
+        # A constant batch has no variance, whatever the estimator: the precision of the running one alone shows.
         "running-variance": forward(x[:1, :, :1, :1].repeat(4, axis=0), "running_var"),
         "evaluation": forward(x, "y", training=False),
         "gradients": backward(x, g, *GRADIENTS),

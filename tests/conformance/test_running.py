@@ -82,3 +82,10 @@ def test_loading(check: Check) -> None:
 def test_sequences(check: Check) -> None:
     """Any sequence of training, evaluation, loading and gradients does in each call what that call must do."""
     sequences.explore(check)
+
+
+@pytest.mark.requirement("BN-RUN-SEQUENCE")
+@pytest.mark.cases
+def test_frozen_sequences(check: Check) -> None:
+    """A sequence that was found to break an implementation does in each call what that call must do."""
+    check.run()

@@ -16,6 +16,7 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
                  [--json PATH] [--cases DIR] [-n N] [PYTEST OPTIONS]
        bnconform list [--requirements] [--errata]
        bnconform explain REQUIREMENT
+       bnconform identify --backend B [--device D] [--dtype T] [--json PATH]
        bnconform replay CASE.json --backend B [--device D]
        bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]
 
@@ -36,6 +37,15 @@ Without a verb the suite runs and prints a matrix of verdicts.
   -n N          run in N processes; with it, a backend that kills its process costs one check only
   --version     print the version
 Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
+
+  list          the backends, whether each can run here, and the requirements
+  explain       one requirement: its formula, its sources, what usually breaks it
+  identify      measure what an implementation does, whatever it declares
+  replay        run a failing case again, alone
+  freeze        keep a failing case, so that every later run has it
+
+BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K
+others than the usual ones.
 
 exit status: 0 no violation at the level asked for; 1 a violation or a crash of a backend;
              2 the request could not be carried out
@@ -71,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return listing(rest)
         if verb == "explain":
             return _explain(rest)
+        if verb == "identify":
+            from tests.faces.identify import face
+
+            return face(rest)
         if verb == "replay":
             from tests.faces.replay import replay
 
@@ -82,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CatalogueError, GoldenError) as problem:
         return refuse(str(problem))
     return refuse(
-        f"unknown command {verb!r}; give list, explain, replay or freeze, or none to run the suite (bnconform --help)"
+        f"unknown command {verb!r}; give list, explain, identify, replay or freeze, or none to run the suite (--help)"
     )
 
 

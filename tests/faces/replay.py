@@ -11,9 +11,12 @@ from backends.registry import BackendError
 from cases import casefile
 from cases.program import Probe
 from spec.catalogue import requirement
-from tests.harness.check import Check, Unsupported, Violation
+from tests.harness.check import Check, Unsupported, Violation, conduct
+from tests.harness.diagnosis import diagnosed, note
 from tests.harness.guard import AdapterError
+from tests.harness.outcome import Outcome
 from tests.harness.selection import subjects
+from tests.harness.subject import Subject
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -33,11 +36,17 @@ def replay(arguments: Sequence[str]) -> int:
     except (argparse.ArgumentError, BackendError, ValueError) as problem:
         print(f"bnconform: {problem}", file=sys.stderr)
         return 2
-    check = Check(subject, rule, Probe(identifier, name, program, quality), source=Path(known.case))
+    probe = Probe(identifier, name, program, quality)
+
+    def rerun(supposed: Subject) -> list[Outcome]:
+        return conduct(Check.run, Check(supposed, rule, probe))
+
+    check = Check(subject, rule, probe, source=Path(known.case))
     try:
         check.program(program, quality, name)
-    except Violation as violation:
-        print(violation)
+    except Violation:
+        note(check.outcomes[-1], subject, rerun)
+        print(diagnosed(check.outcomes)[0][-1].message)
         return 1
     except AdapterError as problem:
         print(f"bnconform: {problem}", file=sys.stderr)

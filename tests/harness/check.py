@@ -373,7 +373,7 @@ class Check:
         return path
 
 
-def conduct(test: Callable[[Check], None], check: Check) -> list[Outcome]:
+def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
     """Run a conformance test without pytest; the outcomes that it recorded, a failure among them."""
     try:
         with suppress(Violation, Unsupported):

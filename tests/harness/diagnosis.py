@@ -67,6 +67,12 @@ def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -
     return found
 
 
+def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
+    """Write into the outcome of a failing check at which points it would have held."""
+    outcome.explained = [[list(part) for part in point] for point in explained(subject, rerun)]
+    outcome.steady = subject.steady
+
+
 def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosis]]:
     """The outcomes with what explains them written into them, and the diagnoses of each backend that fails.
 

@@ -118,16 +118,17 @@ def judge(trace: Trace, behaviour: Behaviour, quality: str = "") -> Judgement:
         allow = allowance(program.config, behaviour, quality=quality)
         carried = oracle.initial_state(program.config, behaviour)
         for number, seen in enumerate(trace.seen):
-            carried = _judge_step(verdict, number, seen, program, carried, allow)
+            carried = judge_step(verdict, number, seen, program, carried, allow)
     if trace.broken is not None:
         verdict.problems.append((len(trace.seen) - 1, str(trace.broken)))
         verdict.crashed = verdict.crashed or not isinstance(trace.broken, Misfit)
     return verdict
 
 
-def _judge_step(
+def judge_step(
     verdict: Judgement, number: int, seen: Seen, program: Program, carried: oracle.State, allow: Allowance
 ) -> oracle.State:
+    """Compare what one call shows with what is due after the state `carried`; the state that is due afterwards."""
     step, config, behaviour = seen.step, program.config, verdict.behaviour
     if seen.misfit:
         verdict.problems.append((number, seen.misfit))
@@ -137,7 +138,10 @@ def _judge_step(
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
             return carried
-        after = carried if step.op == "build" else _loaded(carried, step)
+        if step.op == "build":
+            after = oracle.initial_state(config, behaviour)
+        else:
+            after = _loaded(_shown(carried, seen.before), step)
         for name in step.observe:
             kept = None
             if name.startswith("running_var") and after.running_var is not None:

@@ -14,7 +14,7 @@ from spec.config import Config
 from spec.exact import arithmetic
 
 from .execute import Seen, Session, State, Trace
-from .judge import Judgement, _judge_step, _shown
+from .judge import Judgement, judge_step
 from .subject import Subject
 
 
@@ -38,11 +38,7 @@ class Follower:
         """Take the step that the layer has taken, and compare."""
         known = len(self.found.comparisons)
         with arithmetic(), np.errstate(all="ignore"):
-            if seen.step.op == "build":
-                self._carried = oracle.initial_state(self._program.config, self.found.behaviour)
-            elif seen.step.op == "load":
-                self._carried = _shown(self._carried, seen.before)
-            self._carried = _judge_step(self.found, number, seen, self._program, self._carried, self._allow)
+            self._carried = judge_step(self.found, number, seen, self._program, self._carried, self._allow)
         new = self.found.comparisons[known:]
         self.holds = self.holds and not self.found.problems and all(comparison.worst <= 1 for comparison in new)
 

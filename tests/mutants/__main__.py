@@ -7,13 +7,15 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
-from . import matrix, tables
+from . import matrix, pairs, tables
 from .catalogue import every
 
 
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
+    parser.add_argument("--thorough", action="store_true", help="whole rows in every dtype (about four times as long)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="diagnose N faults of two coordinates instead")
     parser.add_argument("--brief", action="store_true", help="print no table of implementations")
     asked = parser.parse_args(arguments)
     console = Console()
@@ -43,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"cannot write {path}: there is no folder {path.parent}")
     if unknown:
         parser.error(f"there is no implementation {unknown[0]!r}; --list shows them all")
-    verdicts, seconds = _run(asked.names or list(catalogue), asked.workers, console)
+    if asked.pairs:
+        return _pairs(asked.pairs, asked.workers, console)
+    verdicts, seconds = _run(matrix.tasks(asked.names or catalogue, asked.thorough), asked.workers, console)
     failures = _failures(verdicts, whole=not asked.names)
     summary = _summary(verdicts, seconds)
     if not asked.brief:
@@ -61,14 +67,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _run(names: Sequence[str], workers: int, console: Console) -> tuple[list[matrix.Verdict], float]:
+def _run(todo: Sequence[matrix.Task], workers: int, console: Console) -> tuple[list[matrix.Verdict], float]:
     begin = time.perf_counter()
-    total = sum(len(every()[name].dtypes) for name in names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("judging", total=total)
-        verdicts = matrix.run(names, workers, done=lambda _: progress.advance(task))
+        task = progress.add_task("judging", total=len(todo))
+        verdicts = matrix.run(todo, workers, done=lambda _: progress.advance(task))
     return verdicts, time.perf_counter() - begin
+
+
+def _pairs(count: int, workers: int, console: Console) -> int:
+    """Diagnose a sample of faults of two coordinates; 1 where fewer than 95 % are named."""
+    begin = time.perf_counter()
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(track(pool.map(pairs.diagnosed, pairs.sample(count)), "diagnosing", count, console=console))
+    kinds = Counter(pair.verdict for pair in found)
+    for pair in found:
+        if pair.verdict != pairs.NAMED:
+            console.print(pair.describe(), highlight=False, markup=False, soft_wrap=True)
+    good = kinds[pairs.NAMED] + kinds[pairs.EQUAL]
+    failed = good < 0.95 * count
+    console.print(
+        f"{good} of {count} faults of two coordinates named: {kinds[pairs.NAMED]} exactly, {kinds[pairs.EQUAL]} by a "
+        f"point that nothing tells from it; {kinds[pairs.MISSED]} missed; {time.perf_counter() - begin:.0f} s",
+        style="bold red" if failed else "bold green", highlight=False,
+    )  # fmt: skip
+    return int(failed)
 
 
 def _failures(verdicts: Sequence[matrix.Verdict], whole: bool) -> list[str]:

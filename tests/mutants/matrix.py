@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,11 +26,11 @@ from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from tests.harness.subject import Subject
 from tests.harness.suite import Test, conformance_tests
 
-from .catalogue import Mutant, every
+from .catalogue import DTYPES, Mutant, every
 from .layer import Layer
 
 LARGE = 4_000
-KEPT = 1_000_000
+KEPT = 400_000
 """Elements of which truths are kept here, where every program is asked of some two hundred implementations."""
 
 NOT_A_NUMBER = float("inf")
@@ -139,24 +139,45 @@ def _explain(verdict: Verdict, subject: Subject, test: Test, case: Probe | Relat
     verdict.explains += bool(verdict.diagnoses) and verdict.diagnoses[0] in points
 
 
-def _task(name: str, dtype: str) -> Verdict:
-    return judged(every()[name], dtype)
+Task = tuple[str, str, tuple[str, ...]]
+"""The name of an implementation, a dtype, and the requirements to judge it by: () for all."""
+
+
+def tasks(names: Iterable[str], thorough: bool = False) -> list[Task]:
+    """What is judged by what.
+
+    A right implementation is judged by everything in single and double precision. A wrong one gets a whole row in the
+    first of its dtypes; in the others only the requirements that must kill it are asked. `thorough`: everything by
+    everything, in every dtype.
+    """
+    found: list[Task] = []
+    for mutant in (every()[name] for name in names):
+        for number, dtype in enumerate(mutant.dtypes):
+            if not thorough and not mutant.killers and dtype not in DTYPES:
+                continue
+            found.append((mutant.name, dtype, () if thorough or number == 0 or not mutant.killers else mutant.killers))
+    return found
+
+
+def _judged(task: Task) -> Verdict:
+    name, dtype, only = task
+    return judged(every()[name], dtype, only)
 
 
 def run(
-    names: Iterable[str], workers: int | None = None, done: Callable[[Verdict], None] | None = None
+    todo: Sequence[Task], workers: int | None = None, done: Callable[[Verdict], None] | None = None
 ) -> list[Verdict]:
-    """Judge the named implementations in each of their dtypes, in several processes; sorted by the catalogue."""
-    chosen = [every()[name] for name in names]
-    tasks = [(mutant.name, dtype) for mutant in chosen for dtype in mutant.dtypes]
-    found: dict[tuple[str, str], Verdict] = {}
+    """The verdicts on all tasks, in their order, found in several processes; `done` is called with each as it comes."""
+    found: dict[Task, Verdict] = {}
+    # Tasks of one dtype follow each other, as they ask for the same truths.
+    ordered = sorted(todo, key=lambda task: (task[1], bool(task[2])))
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for future in as_completed([pool.submit(_task, *task) for task in tasks]):
-            verdict = future.result()
-            found[verdict.mutant, verdict.dtype] = verdict
+        waiting = {pool.submit(_judged, task): task for task in ordered}
+        for future in as_completed(waiting):
+            found[waiting[future]] = verdict = future.result()
             if done is not None:
                 done(verdict)
-    return [found[task] for task in tasks]
+    return [found[task] for task in todo]
 
 
 # -- what the matrix shows ---------------------------------------------------------------------------------------

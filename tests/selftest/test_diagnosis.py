@@ -14,7 +14,7 @@ from report.result import Diagnosis
 from spec.behaviour import SPECIFIED, Behaviour
 from spec.formats import DTYPES
 from tests.harness import search
-from tests.harness.diagnosis import diagnosed, explained
+from tests.harness.diagnosis import diagnosed, note
 from tests.harness.outcome import CRASHED, VIOLATES, Outcome
 from tests.harness.subject import Subject
 from tests.harness.suite import conformance_tests
@@ -37,9 +37,7 @@ def outcomes(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Ou
                 mine = test.run(subject, case)
                 for outcome in mine:
                     if outcome.verdict in (VIOLATES, CRASHED):
-                        points = explained(subject, partial(test.rerun, case))
-                        outcome.explained = [[list(part) for part in point] for point in points]
-                        outcome.steady = subject.steady
+                        note(outcome, subject, partial(test.rerun, case))
                 found += mine
     return found
 

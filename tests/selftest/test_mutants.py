@@ -51,7 +51,7 @@ def test_every_requirement_names_a_fault() -> None:
 )
 def test_wrong_one_is_killed_and_named(name: str) -> None:
     """A wrong implementation is killed by what names it, with a margin; a fault of the space is diagnosed."""
-    verdicts = matrix.run([name], workers=1)
+    verdicts = matrix.run(matrix.tasks([name]), workers=1)
     assert list(matrix.survivors(verdicts)) == list(matrix.unnamed(verdicts)) == []
     assert matrix.margin(verdicts) > 1
 

@@ -96,9 +96,9 @@ def test_every_case_is_run(case: Probe | Relation) -> None:
 
 @each_test
 def test_every_test_over_cases_has_some(test: FunctionType) -> None:
-    """A test over cases, of which there are none in any dtype, would never run; one that is not over cases has none."""
+    """A test over cases, of which there are none in any dtype, would never run."""
     found = [case for dtype in DTYPES for case in cases_of(named_by(test)[0], dtype)]
-    assert bool(found) == bool(marks(test, "cases"))
+    assert found or not marks(test, "cases")
 
 
 @each_case
