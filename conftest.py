@@ -175,8 +175,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     except Exception as error:
         made = item.stash.get(MADE, None)
         if made is not None:
-            text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
-            made._add(made._outcome(UNTRUSTED, headline=text, message=text))
+            made.note_internal_error(error)
         raise
     made = item.stash.get(MADE, None)
     if made is not None and not made.outcomes:

@@ -104,6 +104,7 @@ def _own_results(check: Check, config: Config, call: str, mode: str) -> None:
             check.require(not shared, f"the memory of {name} of a {call} pass in {mode}", f"that of {owner}", "its own")
         results += [(name, array, array.tobytes()) for name, array in new.items()]
         for array in layer.given:
+            check.require(array.flags.writeable, f"an input of a {call} pass in {mode}", "read-only", "as it was given")
             array[...] = 0
         for name, array, kept in results:
             changed = array.tobytes() != kept

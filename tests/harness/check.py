@@ -140,6 +140,11 @@ class Check:
         """Record that the adapter does not meet its contract."""
         self._add(self._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem)))
 
+    def note_internal_error(self, error: Exception) -> None:
+        """Record that the suite itself is at fault, so that nothing can be trusted."""
+        text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
+        self._add(self._outcome(UNTRUSTED, headline=text, message=text))
+
     def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
         """Record that something lay within its bound."""
         outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
@@ -380,6 +385,8 @@ def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
             test(check)
     except AdapterError as problem:
         check.note_adapter_error(problem)
+    except Exception as error:
+        check.note_internal_error(error)
     return check.outcomes
 
 

@@ -32,6 +32,10 @@ CLIMBING = 200
 """Programs from which on Hypothesis climbs towards larger shares of the bound; fewer are better drawn at random."""
 
 
+BRIEF = 15
+"""Programs where only the verdict matters."""
+
+
 class EffortError(ValueError):
     """BNCONFORM_EXAMPLES or BNCONFORM_SEED cannot be used; the message says what to give, in one line."""
 
@@ -266,7 +270,7 @@ def explore(check: Check, work: Effort | None = None) -> None:
     subject = check.subject
     work = work or (SLOW if subject.slow else effort())
     if subject.brief:
-        work = replace(work, shrinks=0)
+        work = replace(work, shrinks=0, examples=min(work.examples, BRIEF))
     if subject.dtype in subject.unsupported:
         check.fitted(
             Program(check.config(), (forward(np.ones((2, 3, 2, 2)), "y"),)).cast(subject.dtype, subject.param_dtype)

@@ -29,8 +29,8 @@ from tests.harness.suite import Test, conformance_tests
 from .catalogue import DTYPES, Mutant, every
 from .layer import Layer
 
-LARGE = 4_000
-KEPT = 400_000
+LARGE = 1_000
+KEPT = 1_200_000
 """Elements of which truths are kept here, where every program is asked of some two hundred implementations."""
 
 NOT_A_NUMBER = float("inf")
@@ -76,7 +76,7 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
         if chosen and test.rule.id not in chosen:
             continue
         for case in test.cases(dtype):
-            about = not mutant.killers or test.rule.id in mutant.killers
+            about = test.rule.id in mutant.killers or (not mutant.killers and not chosen)
             if not about and case is not None and case.name in _large(test.rule.id, dtype):
                 continue
             if not about and test.rule.id in verdict.killed:
@@ -146,16 +146,15 @@ Task = tuple[str, str, tuple[str, ...]]
 def tasks(names: Iterable[str], thorough: bool = False) -> list[Task]:
     """What is judged by what.
 
-    A right implementation is judged by everything in single and double precision. A wrong one gets a whole row in the
-    first of its dtypes; in the others only the requirements that must kill it are asked. `thorough`: everything by
-    everything, in every dtype.
+    A right implementation is judged by everything in single precision, and by every must in double. A wrong one gets a
+    whole row in the first of its dtypes; in the others only the requirements that must kill it are asked. `thorough`:
+    everything by everything, in every dtype.
     """
+    musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
-        for number, dtype in enumerate(mutant.dtypes):
-            if not thorough and not mutant.killers and dtype not in DTYPES:
-                continue
-            found.append((mutant.name, dtype, () if thorough or number == 0 or not mutant.killers else mutant.killers))
+        for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
+            found.append((mutant.name, dtype, () if thorough or number == 0 else mutant.killers or musts))
     return found
 
 
@@ -169,8 +168,8 @@ def run(
 ) -> list[Verdict]:
     """The verdicts on all tasks, in their order, found in several processes; `done` is called with each as it comes."""
     found: dict[Task, Verdict] = {}
-    # Tasks of one dtype follow each other, as they ask for the same truths.
-    ordered = sorted(todo, key=lambda task: (task[1], bool(task[2])))
+    # Tasks that ask for the same truths follow each other: those of one dtype, and first those with the large cases.
+    ordered = sorted(todo, key=lambda task: (task[1], bool(every()[task[0]].killers), bool(task[2])))
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         waiting = {pool.submit(_judged, task): task for task in ordered}
         for future in as_completed(waiting):
