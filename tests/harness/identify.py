@@ -206,6 +206,11 @@ some mean/deviation times as much, at 1000 a multiple of this.
 """
 
 
+VALUES = 16
+"""Values a channel. The mean of so many errs by at most that many units times mean over deviation, and the two-pass
+variance by the square of it."""
+
+
 def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
     """How the relative error of the variance grows with mean over deviation, and what that says of the algorithm."""
     growth = list(_growth(subject))
@@ -219,7 +224,7 @@ def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
     shown = f"at mean/deviation {ratio:g} the variance errs by {error:.1g} of itself"
     if max(error / ratio for ratio, error in told) > FEW * u:
         return growth, f"one-pass: {shown}, and the error grows with the square"
-    if error <= FEW * u:
+    if all(error <= FEW * u + (VALUES * ratio * u) ** 2 for ratio, error in told):
         return growth, f"two-pass, or in wider arithmetic: {shown}"
     return growth, f"updating or folded: {shown}, and the error grows with the first power"
 
@@ -233,7 +238,7 @@ def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
     for ratio in RATIOS:
         if ratio > 0.2 / format_of(subject.dtype).unit_roundoff:
             return
-        x = inputs.ill_conditioned((16, 3), ratio)
+        x = inputs.ill_conditioned((VALUES, 3), ratio)
         program = Program(Config(num_features=3, ndim=2), (forward(x, "y"),)).without(set(subject.unsupported))
         trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
         seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]

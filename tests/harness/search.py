@@ -236,23 +236,41 @@ def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str
 
 
 def _climbed(evidence: Evidence, base: Behaviour) -> Behaviour:
-    """The point that changing one coordinate at a time, each time the one that explains most, comes to."""
+    """The point that changing one coordinate at a time, each time the one that explains most, comes to.
+
+    Where no change explains more, one that was made is taken back together with each: two coordinates may explain the
+    same, and the first that was taken may have been the wrong one.
+    """
     point, left = base, evidence.wrong(base)
     while left:
-        ranked: list[tuple[int, int, Behaviour]] = []
-        for _, _, neighbour in point.neighbours():
+        changed = point.differences(base)
+        reverted = [point.but(**{name: str(getattr(base, name))}) for name in changed]
+        for starts in ([point], reverted):
+            best = _best_next(evidence, starts, left)
+            if best is not None:
+                break
+        else:
+            break
+        point, left = best, evidence.wrong(best)
+    return _needed(evidence, base, point)
+
+
+def _best_next(
+    evidence: Evidence, starts: Iterable[Behaviour], left: Mapping[str, frozenset[Atom]]
+) -> Behaviour | None:
+    """The neighbour of one of the starts that leaves least unexplained, if that is less than `left`."""
+    ranked: list[tuple[int, int, Behaviour]] = []
+    for start in starts:
+        for _, _, neighbour in start.neighbours():
             fixed = sum(len(atoms - evidence.view(name, neighbour).wrong) for name, atoms in left.items())
             if fixed:
                 ranked.append((-fixed, len(ranked), neighbour))
-        scored = [
-            (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
-            for _, order, neighbour in sorted(ranked)[:FEW]
-        ]
-        best = min(scored, default=None)
-        if best is None or best[0] >= sum(len(atoms) for atoms in left.values()):
-            break
-        point, left = best[2], evidence.wrong(best[2])
-    return _needed(evidence, base, point)
+    scored = [
+        (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
+        for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:FEW]
+    ]
+    best = min(scored, key=lambda one: one[:2], default=None)
+    return None if best is None or best[0] >= sum(map(len, left.values())) else best[2]
 
 
 FEW = 10

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cases.program import Array
 from spec.exact import Exact, Floats, exact, floats, is_finite
-
-from .truth import numbers
 
 SMALL, MOST = 2048, 8192
 """Elements up to which, and comparisons of which, shares are kept: right layers show the same bits over and over."""
@@ -37,19 +36,48 @@ def shares(got: Array, due: Exact, bound: Floats, largest: float = np.inf) -> Fl
 
 
 def _shares(got: Array, due: Exact, bound: Floats, largest: float) -> Floats:
-    observed = numbers(got)
-    finite, due_finite = is_finite(observed), is_finite(due)
-    both = finite & due_finite
-    difference = observed - due
-    off = floats(abs(difference if both.all() else np.where(both, difference, exact(0.0))))
+    high, low, due_finite = _split(due)
+    observed = got.astype(np.float64)
+    finite = np.isfinite(observed)
     with np.errstate(all="ignore"):
-        share = np.where(off == 0, 0.0, np.where(np.isposinf(bound), 0.0, off / bound))
-        value = floats(due)
-        overflows = (
-            (np.abs(value) + bound >= largest)
-            & np.isinf(floats(observed))
-            & (np.sign(value) == np.sign(floats(observed)))
-        )
+        off = np.where(finite & due_finite, np.abs(observed - high - low), 0.0)
+        share = _over(off, bound)
+        # Two roundings of 2**-53 decide nothing, but near the limit; and where float64 ends they are not all there is.
+        narrow = (np.abs(share - 1) < NEAR) | ~np.isfinite(high) | ((np.abs(high) < SUBNORMAL) & (high != 0))
+        narrow &= finite & due_finite
+        if narrow.any():
+            share[narrow] = _over(
+                floats(abs(exact(got[narrow]) - due[narrow])), np.broadcast_to(bound, got.shape)[narrow]
+            )
+        overflows = (np.abs(high) + bound >= largest) & np.isinf(observed) & (np.sign(high) == np.sign(observed))
     share = np.where(due_finite & ~finite & ~overflows, np.inf, share)
     share = np.where(~due_finite & finite, np.inf, share)
     return np.asarray(np.where(np.isnan(share), np.inf, share), np.float64)
+
+
+NEAR, SUBNORMAL = 1e-9, 1e-290
+"""How near to the limit a share is taken exactly, and below which size of the exact value."""
+
+
+def _over(off: Floats, bound: Floats) -> Floats:
+    return np.asarray(np.where(off == 0, 0.0, np.where(np.isposinf(bound), 0.0, off / bound)))
+
+
+_SPLIT: OrderedDict[int, tuple[Exact, Floats, Floats, NDArray[np.bool_]]] = OrderedDict()
+
+
+def _split(due: Exact) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """An exact array as the sum of two float64, with which of it is finite; kept, as many results are due the same."""
+    found = _SPLIT.get(id(due))
+    if found is None:
+        high, finite = floats(due), is_finite(due)
+        whole = exact(np.where(np.isfinite(high), high, 0.0))
+        low = np.where(np.isfinite(high), floats(due - whole), 0.0)
+        _SPLIT[id(due)] = found = due, high, low, finite
+        if len(_SPLIT) > SPLITS:
+            _SPLIT.popitem(last=False)
+    return found[1:]
+
+
+SPLITS = 512
+"""Exact arrays of which the parts are kept."""

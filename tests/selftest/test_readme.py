@@ -13,6 +13,7 @@ import pytest
 from backends import registry
 from cases.golden import Erratum, errata
 from tests.harness.selection import adapter
+from tests.mutants.catalogue import all_right, hand_made, neighbours
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,11 @@ def consoles() -> list[tuple[str, list[str]]]:
     """Every command of the README with the lines that it is said to print."""
     blocks = re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, re.S)
     return [(command, printed.splitlines()) for command, printed in blocks]
+
+
+def console(beginning: str) -> tuple[str, list[str]]:
+    """The first command of the README that begins so, with the lines that it is said to print."""
+    return next((command, printed) for command, printed in consoles() if command.startswith(beginning))
 
 
 def adapter_source() -> str:
@@ -68,7 +74,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_judging_torch(tmp_path: Path) -> None:
     """The first command sets up with the constraints, judges PyTorch, prints what the README shows and succeeds."""
     pytest.importorskip("torch")
-    command, wanted = consoles()[0]
+    command, wanted = console('pip install -c constraints.txt ".[torch]"')
     install, judge = command.split(" && ")
     assert install == 'pip install -c constraints.txt ".[torch]"'
     program, *arguments = judge.split()
@@ -80,7 +86,7 @@ def test_judging_torch(tmp_path: Path) -> None:
 
 def test_own_tests_are_what_ci_runs() -> None:
     """The second command is the one that CI runs, with the extras that the project has."""
-    command, _ = consoles()[1]
+    command, _ = console("pip install -c constraints.txt -e")
     install, tests = command.split(" && ")
     assert install == 'pip install -c constraints.txt -e ".[torch,dev]"'
     assert f"{tests}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$full/pytest"', "pytest")
@@ -90,13 +96,32 @@ def test_own_tests_are_what_ci_runs() -> None:
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "biased"])
 def test_own_implementation(wrong: bool, tmp_path: Path) -> None:
     """The example adapter conforms, and its wrong form fails with the message that the README shows."""
-    command, wanted = consoles()[3 if wrong else 2]
+    command, wanted = [pair for pair in consoles() if "MyBackend" in pair[0]][int(wrong)]
     source = adapter_source()
     assert source.count("ddof=1") == 1
     (tmp_path / "my_adapter.py").write_text(source.replace("ddof=1", "ddof=0") if wrong else source)
     found = run(command.split()[1:], tmp_path)
     assert found.returncode == int(wrong), found.stdout + found.stderr
     assert not list(appears(wanted, found.stdout.splitlines()))
+
+
+def test_identify(tmp_path: Path) -> None:
+    """The card of an implementation is what the README shows."""
+    pytest.importorskip("torch")
+    command, wanted = console("bnconform identify")
+    found = run(command.split()[1:], tmp_path)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert not list(appears(wanted, found.stdout.splitlines()))
+
+
+def test_kill_matrix_is_what_ci_runs() -> None:
+    """The command that shows that the suite can fail is one of CI's, with the counts of the catalogue."""
+    command, printed = console("python -m tests.mutants")
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$full/python"', "python")
+    wrong = len(neighbours()) + len(hand_made())
+    text = " ".join(printed)
+    assert f"{wrong} of {wrong} wrong implementations killed" in text
+    assert f"0 of {len(all_right())} right ones accused" in text
 
 
 @pytest.mark.parametrize("name", registry.BUILTIN)
@@ -115,7 +140,7 @@ def test_no_backend_too_many() -> None:
     assert set(re.findall(r"^\| `([^`]+)` \|", table, re.M)) == set(registry.BUILTIN)
 
 
-@pytest.mark.parametrize("verb", ["list", "explain", "replay"])
+@pytest.mark.parametrize("verb", ["list", "explain", "identify", "replay", "freeze"])
 def test_verbs_exist(verb: str) -> None:
     """Every verb of the README's table is one of the command's."""
     assert f"`bnconform {verb}" in README
