@@ -261,10 +261,12 @@ def _best_next(
     """The neighbour of one of the starts that leaves least unexplained, if that is less than `left`."""
     ranked: list[tuple[int, int, Behaviour]] = []
     for start in starts:
+        names = {*left, *evidence.wrong(start)}
+        before = sum(len(evidence.view(name, start).wrong) for name in names)
         for _, _, neighbour in start.neighbours():
-            fixed = sum(len(atoms - evidence.view(name, neighbour).wrong) for name, atoms in left.items())
-            if fixed:
-                ranked.append((-fixed, len(ranked), neighbour))
+            after = sum(len(evidence.view(name, neighbour).wrong) for name in names)
+            if after < before:
+                ranked.append((after, len(ranked), neighbour))
     scored = [
         (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
         for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:FEW]
@@ -274,7 +276,7 @@ def _best_next(
 
 
 FEW = 10
-"""Neighbours that are tried on everything at each step of the climb: those that explain most of what is left."""
+"""Neighbours that are tried on everything at each step of the climb: those that leave least of what was left."""
 
 
 def _needed(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
