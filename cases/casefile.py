@@ -6,6 +6,9 @@ Numbers are written as hexadecimal floats, so that every value of every dtype su
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,22 @@ import numpy as np
 from spec.config import Config
 from spec.formats import numpy_dtype
 
-from .program import Array, Program, Step
+from .program import OBSERVABLES, Array, Program, Step
 
 SCHEMA = "bnconform/case/1"
+
+_GRADIENTS = frozenset({"grad_x", "grad_weight", "grad_bias"})
+_STATE = frozenset(OBSERVABLES) - _GRADIENTS - {"y"}
+_SHOWN: Mapping[str, frozenset[str]] = {
+    "build": _STATE,
+    "load": _STATE,
+    "forward": _STATE | {"y"},
+    "backward": _STATE | _GRADIENTS,
+}
+"""What each operation lets one observe."""
+
+_NUMBER = re.compile(r"[+-]?(0x[0-9a-f]*\.?[0-9a-f]*(p[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
+"""What `float.hex` writes; `float.fromhex` would read the decimal 0.1 as 1/16."""
 
 
 class CaseError(ValueError):
@@ -41,8 +57,41 @@ def _decode(data: dict[str, Any]) -> Array:
     shape = tuple(data["shape"])
     if data["dtype"] == "int64":
         return np.array([int(text) for text in data["data"]], np.int64).reshape(shape)
-    values = np.array([float.fromhex(text) for text in data["data"]], np.float64)
+    values = np.array([_number(text) for text in data["data"]], np.float64)
     return np.asarray(values.reshape(shape).astype(numpy_dtype(data["dtype"])))
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no hexadecimal float such as 0x1.8p+0")
+    return float.fromhex(text)
+
+
+def _array(data: dict[str, Any], name: str, number: int) -> Array:
+    """The array `name` of step `number`; ValueError, naming both, where its numbers cannot be read."""
+    try:
+        return _decode(data)
+    except (ValueError, OverflowError) as problem:
+        raise ValueError(f"{name} of step {number}: {str(problem)[:160]}") from None
+
+
+def _step(entry: dict[str, Any], number: int) -> Step:
+    """Step `number` of a case; ValueError, naming it, where it is none."""
+    x, grad_output = (_array(entry[name], name, number) if name in entry else None for name in ("x", "grad_output"))
+    state = {name: _array(value, name, number) for name, value in entry.get("state", {}).items()}
+    try:
+        return Step(
+            op=entry["op"],
+            training=entry.get("training", True),
+            x=x,
+            grad_output=grad_output,
+            state=state,
+            x_layout=entry.get("x_layout", "contiguous"),
+            grad_layout=entry.get("grad_layout", "contiguous"),
+            observe=frozenset(entry["observe"]),
+        )
+    except ValueError as problem:
+        raise ValueError(f"step {number}: {problem}") from None
 
 
 def to_json(requirement: str, name: str, program: Program, quality: str) -> dict[str, Any]:
@@ -73,22 +122,14 @@ def from_json(data: Any) -> tuple[str, str, Program, str]:
     """(requirement, name, program, quality) from JSON data; CaseError where it does not fit the schema."""
     fault = jsonschema.exceptions.best_match(_schema().iter_errors(data))
     if fault is not None:
-        place = "/".join(str(part) for part in fault.absolute_path) or "the top"
+        parts = (str(part) for part in fault.absolute_path)
+        place = "/".join(part if part.isprintable() else repr(part) for part in parts) or "the top"
         raise CaseError(f"at {place}: {fault.message[:160]}")
     try:
-        steps = tuple(
-            Step(
-                op=entry["op"],
-                training=entry.get("training", True),
-                x=_decode(entry["x"]) if "x" in entry else None,
-                grad_output=_decode(entry["grad_output"]) if "grad_output" in entry else None,
-                state={key: _decode(value) for key, value in entry.get("state", {}).items()},
-                x_layout=entry.get("x_layout", "contiguous"),
-                grad_layout=entry.get("grad_layout", "contiguous"),
-                observe=frozenset(entry["observe"]),
-            )
-            for entry in data["steps"]
-        )
+        if not data["name"].isprintable():
+            raise ValueError(f"name is {data['name'][:80]!r}; a name has no control characters")
+        _finite(data["config"]["eps"])
+        steps = tuple(_step(entry, number) for number, entry in enumerate(data["steps"], 1))
         program = Program(Config(**data["config"]), steps)
         _fits(program)
         return data["requirement"], data["name"], program, data["quality"]
@@ -96,10 +137,28 @@ def from_json(data: Any) -> tuple[str, str, Program, str]:
         raise CaseError(str(problem)) from None
 
 
+def _finite(eps: float) -> None:
+    """Raise ValueError where no float holds eps; JSON as Python reads it has NaN and Infinity, and long integers."""
+    try:
+        finite = math.isfinite(eps)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise ValueError(f"eps is {str(eps)[:20]}; it must be finite")
+
+
 def _fits(program: Program) -> None:
-    """Raise ValueError where an array of the program does not fit its configuration."""
+    """Raise ValueError where a step asks for what its call does not show, or an array does not fit the layer."""
     config = program.config
     for number, step in enumerate(program.steps, 1):
+        beyond = step.observe - _SHOWN[step.op]
+        if beyond:
+            raise ValueError(
+                f"step {number}, a {step.op}, cannot observe {', '.join(sorted(beyond))}; "
+                f"choose from {', '.join(name for name in OBSERVABLES if name in _SHOWN[step.op])}"
+            )
+        if step.op == "load" and not step.state:
+            raise ValueError(f"step {number}, a load, has no state; give what it loads")
         for name, value in (("x", step.x), ("grad_output", step.grad_output)):
             if value is None:
                 continue
@@ -117,6 +176,8 @@ def _fits(program: Program) -> None:
             if value.shape != shape or str(value.dtype) != dtype:
                 due = f"{dtype} {shape}"
                 raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
+            if counter and value < 0:
+                raise ValueError(f"{name} of step {number} is {value}; it must not be negative")
 
 
 def load(path: Path) -> Any:

@@ -214,18 +214,18 @@ def write(case: Frozen, folder: Path = FOLDER) -> Path:
     Raises:
         FrozenError: where the program or the name is taken, or the folder cannot be written.
     """
-    for other in read_all(folder):
-        if other.digest == case.digest:
-            raise FrozenError(f"this program is frozen already: {folder / other.file}")
     path = folder / case.file
-    if path.exists():
-        raise FrozenError(f"there is a frozen case of this name already, {path}; give another with --name")
     frozen = {"reason": case.reason, "dtypes": list(case.dtypes), "expected": list(case.expected)}
     data = casefile.to_json(case.requirement, case.name, case.program, case.quality) | {"frozen": frozen}
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     # One line for each list of numbers.
     text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
     try:
+        for other in read_all(folder):
+            if other.digest == case.digest:
+                raise FrozenError(f"this program is frozen already: {folder / other.file}")
+        if path.exists():
+            raise FrozenError(f"there is a frozen case of this name already, {path}; give another with --name")
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         try:

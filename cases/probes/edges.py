@@ -37,6 +37,10 @@ def probes() -> Iterator[Probe]:
             backward(x, g, *ALL, training=training),
         )
         yield Probe("BN-EDGE-WEIGHT-ZERO", mode, Program(Config(ndim=2, eps=0.1), steps))
+    x, g = inputs.values((5, 3), 21), inputs.upstream((5, 3), 11)
+    parameters = {"weight": np.array([-1.75, 0.0, 0.5]), "bias": np.array([0.5, -1.5, 2.0])}
+    program = Program(Config(ndim=2, eps=0.1), (load(**parameters), backward(x, g, *ALL)))
+    yield Probe("BN-EDGE-WEIGHT-ZERO", "one-of-three", program)
     for samples, block in ((1025, 1024), (1500, 1024), (65_601, 65_536)):
         # The values past a block are large, so that leaving them out shows in everything.
         x, g = inputs.values((samples, 1), 2), inputs.upstream((samples, 1), 5)
@@ -213,7 +217,7 @@ def _long() -> Iterator[Probe]:
     yield Probe("BN-RUN-NONE", "statistics-loaded-between", Program(Config(ndim=2, momentum=None), steps))
     counted = ("num_batches_tracked",)
     x, g = inputs.values((4, 3), 15), inputs.upstream((4, 3), 8)
-    for count in (255, 65_535, 2**24):
+    for count in (255, 65_535, 2**24, 2**31 - 1):
         steps = (load(num_batches_tracked=count), forward(x, *counted), forward(x, *counted))
         yield Probe("BN-RUN-COUNT", f"from-{count}", Program(Config(ndim=2), steps))
     steps = (forward(x), backward(x, g, *seen, *counted), backward(x, g, *seen, *counted, training=False))

@@ -24,6 +24,11 @@ def probes() -> Iterator[Probe]:
         steps = (load(**inputs.everything(3)), forward(inputs.values(shape, 2), "y", training=False))
         yield Probe("BN-EVAL-STATS", name, Program(Config(), steps))
     steps = (
+        load(running_mean=np.full(3, 1.5), running_var=np.array([0.5, 2.0, 4.0])),
+        forward(inputs.values((5, 3), 14), "y", training=False),
+    )
+    yield Probe("BN-EVAL-STATS", "equal-means", Program(Config(ndim=2), steps))
+    steps = (
         forward(inputs.values((5, 3), 3), "y", training=False),
         forward(inputs.values((5, 3), 3), "y", training=False),
     )
@@ -47,10 +52,19 @@ def probes() -> Iterator[Probe]:
     )
     yield Probe("BN-TRAIN-STATS", "after-evaluation", Program(Config(ndim=2), steps))
 
-    for eps in (0.1, 0.5):
+    for name, config in (
+        ("variance-around-0.1", Config(ndim=2, eps=0.1)),
+        ("variance-around-0.5", Config(ndim=2, eps=0.5)),
+        ("variance-around-1e-3", Config(ndim=2, eps=1e-3)),
+        ("rank3", Config(ndim=3, eps=0.5)),
+        ("rank5", Config(ndim=5, eps=0.5)),
+        ("affine-off", Config(ndim=2, eps=0.5, affine=False)),
+    ):
+        eps = config.eps
         state = {"running_mean": np.zeros(3), "running_var": np.array([eps / 10, eps, 10 * eps])}
-        steps = (load(**state), forward(inputs.values((4, 3), 6), "y", training=False))
-        yield Probe("BN-EVAL-EPS", f"variance-around-{eps:g}", Program(Config(ndim=2, eps=eps), steps))
+        x = inputs.values((4, 3) if config.ndim == 2 else inputs.SMALL[config.ndim], 6)
+        steps = (load(**state), forward(x, "y", training=False))
+        yield Probe("BN-EVAL-EPS", name, Program(config, steps))
     steps = (
         load(running_mean=np.zeros(3), running_var=np.zeros(3)),
         forward(inputs.values((4, 3), 7), "y", training=False),

@@ -29,6 +29,12 @@ def probes() -> Iterator[Probe]:
     x = inputs.symmetric((0.01, 0.1, 1.0), 3) + inputs.values((6, 3), 5, offset=0.0) * 0.1
     yield from _both(2, x, inputs.upstream(x.shape, 4), "variance-around-eps", eps=0.1)
 
+    x, g = inputs.values((5, 3), 9), inputs.upstream((5, 3), 9)
+    for momentum in (0.0, None):
+        start = load(**inputs.everything(3, 1))
+        program = Program(Config(ndim=2, momentum=momentum), (start, backward(x, g, "grad_x")))
+        yield Probe("BN-GRAD-INPUT", f"momentum-{'none' if momentum is None else '0'}", program)
+
     for affine, tracked, training in product((True, False), (True, False), (True, False)):
         words = f"affine-{_word(affine)}-track-{_word(tracked)}-{'training' if training else 'evaluation'}"
         x, g = inputs.values(inputs.SHAPES[4], 6), inputs.upstream(inputs.SHAPES[4], 5)

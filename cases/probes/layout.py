@@ -60,6 +60,11 @@ def probes() -> Iterator[Probe]:
             )
             config = Config(num_features=channels, ndim=rank)
             yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank{rank}", Program(config, steps))
+    for channels in (4, 16, 33, 128, 129, 512):
+        x = inputs.values((5, channels), 8)
+        steps = (load(**inputs.everything(channels)), forward(x, "y"), forward(x, "y", training=False))
+        config = Config(num_features=channels, ndim=2)
+        yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank2", Program(config, steps))
     for layout in ("channels_last", "every_other_element"):
         x = inputs.values((2, 65, 2, 3), 3)
         steps = (

@@ -9,6 +9,7 @@ import numpy as np
 from cases import inputs
 from cases.program import STATE, Probe, Program, Step, backward, build, forward, load
 from spec.config import Config
+from spec.formats import DTYPES
 
 
 def probes() -> Iterator[Probe]:
@@ -19,6 +20,7 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-RUN-INIT-VAR", f"new-layer-rank{rank}", Program(config, (build("running_var"),)))
     yield from _estimators("BN-RUN-MEAN", "running_mean")
     yield from _estimators("BN-RUN-VAR", "running_var")
+    yield from _variance()
     for momentum in (0.0, 0.1, 0.3, 0.75, 0.99, 1.0):
         steps: tuple[Step, ...] = (
             load(**inputs.statistics(3, 2)),
@@ -47,6 +49,9 @@ def probes() -> Iterator[Probe]:
         forward(x, "running_mean"),
     )
     yield Probe("BN-RUN-NONE", "from-a-loaded-counter", Program(Config(ndim=2, momentum=None), steps))
+    # The two weights 1/1001 and 1/5001 differ far more than the bound: an average that stops counting shows.
+    steps = (load(num_batches_tracked=5000, **inputs.statistics(3, 3)), forward(x, "running_mean"))
+    yield Probe("BN-RUN-NONE", "from-a-counter-of-5000", Program(Config(ndim=2, momentum=None), steps))
     steps = (*_batches(2), forward(x, training=False), forward(x + 2, "running_mean"))
     yield Probe("BN-RUN-NONE", "evaluation-between", Program(Config(ndim=2, momentum=None), steps))
     steps = (*_batches(2), load(**inputs.parameters(3)), forward(x, "running_mean"))
@@ -72,6 +77,8 @@ def probes() -> Iterator[Probe]:
         forward(x, *counted),
     )
     yield Probe("BN-RUN-COUNT", "training-and-evaluation", Program(Config(ndim=2), steps))
+    steps = (forward(x, *counted, training=False), forward(x, *counted, training=False), forward(x, *counted))
+    yield Probe("BN-RUN-COUNT", "evaluation-before-any-training", Program(Config(ndim=2), steps))
     steps = (forward(x), forward(x), load(counted, **inputs.everything(3, 4)), forward(x, *counted))
     yield Probe("BN-RUN-COUNT", "loading-the-rest-leaves-it", Program(Config(ndim=2), steps))
     yield Probe("BN-RUN-COUNT", "momentum-none", Program(Config(ndim=2, momentum=None), steps))
@@ -109,10 +116,36 @@ def _estimators(requirement: str, name: str) -> Iterator[Probe]:
     yield Probe(requirement, "momentum0.3-from-loaded", Program(Config(ndim=2, momentum=0.3), steps))
     yield Probe(requirement, "large-eps", Program(Config(ndim=2, momentum=1.0, eps=0.5), (forward(x, name),)))
     yield Probe(requirement, "default-momentum", Program(Config(ndim=2), (forward(x, name), forward(x * 2, name))))
-    affine_off = Program(Config(ndim=2, momentum=1.0, affine=False), (forward(x, name),))
-    yield Probe(requirement, "affine-off", affine_off)
+    config = Config(ndim=2, momentum=1.0, affine=False)
+    yield Probe(requirement, "affine-off", Program(config, (forward(x, name),)))
+    more = inputs.values((7, 3), 57, offset=1.2)
+    yield Probe(requirement, "affine-off-7-samples", Program(config, (forward(more, name),)))
     steps = (load(**inputs.parameters(3)), forward(x, name))
     yield Probe(requirement, "weight-and-bias", Program(Config(ndim=2, momentum=1.0), steps))
+
+
+def _variance() -> Iterator[Probe]:
+    """The estimator alone, at other sizes, settings and ages of the layer than those that show it best."""
+
+    def probe(name: str, config: Config, *steps: Step, dtypes: tuple[str, ...] = DTYPES) -> Probe:
+        return Probe("BN-RUN-VAR", name, Program(config, steps), dtypes=dtypes)
+
+    seen = "running_var"
+    for channels in (1, 65):
+        x = inputs.values((3, channels), 90, offset=1.2)
+        yield probe(f"{channels}-channels", Config(num_features=channels, ndim=2, momentum=1.0), forward(x, seen))
+    x = inputs.values((3, 3), 91, offset=1.2)
+    yield probe("momentum0.5", Config(ndim=2, momentum=0.5), forward(x, seen))
+    yield probe("eps1e-3", Config(ndim=2, momentum=1.0, eps=1e-3), forward(x, seen))
+    yield probe("after-evaluation", Config(ndim=2, momentum=1.0), forward(x, training=False), forward(x, seen))
+    steps = (*(forward(inputs.values((3, 3), 92 + k, offset=1.2)) for k in range(4)), forward(x, seen))
+    yield probe("fifth-step", Config(ndim=2, momentum=0.5), *steps)
+    for count in (300, 600):
+        x = inputs.values((count, 3), 96, offset=1.2)
+        yield probe(f"{count}-values", Config(ndim=2, momentum=1.0), forward(x, seen), dtypes=("float64", "float32"))
+    # Only double precision tells 1/5000 from 1/4999 of a variance, whatever the order of the sums.
+    x = inputs.values((5000, 1), 97, offset=1.2)
+    yield probe("5000-values", Config(num_features=1, ndim=2, momentum=1.0), forward(x, seen), dtypes=("float64",))
 
 
 def _loading() -> Iterator[Probe]:
@@ -138,3 +171,10 @@ def _loading() -> Iterator[Probe]:
     yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), steps))
     steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
     yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))
+    shown = ("running_mean", "running_var")
+    for name, mean, variance in (
+        ("extreme", (0.0, 1e30, -1e-30), (0.0, 1e-8, 1e30)),
+        ("not-finite", (np.nan, np.inf, 1.0), (np.nan, 1e-8, np.inf)),
+    ):
+        steps = (load(shown, running_mean=np.array(mean), running_var=np.array(variance)),)
+        yield Probe("BN-RUN-LOAD", name, Program(Config(ndim=2), steps), dtypes=("float64", "float32"))

@@ -51,6 +51,9 @@ def _norm() -> Iterator[Probe]:
     for samples in (1, 2, 3, 5, 6, 9):
         x = inputs.values((samples, 3, 2, 4), samples)
         yield _probe("BN-TRAIN-NORM", f"batch{samples}", Config(), load(**inputs.parameters(3)), forward(x, "y"))
+    x = np.abs(inputs.values((6, 3), 14)) + 0.5
+    for name, signed in (("all-positive", x), ("all-negative", -x)):
+        yield _probe("BN-TRAIN-NORM", name, Config(ndim=2), load(**inputs.parameters(3)), forward(signed, "y"))
     for samples in (2, 3, 8, 13):
         steps = (load(**inputs.parameters(3)), forward(inputs.values((samples, 3), samples, offset=0.3), "y"))
         yield _probe("BN-TRAIN-NORM", f"rank2-batch{samples}", Config(ndim=2), *steps)
@@ -74,6 +77,13 @@ def _epsilon() -> Iterator[Probe]:
     yield _probe("BN-TRAIN-EPS", "variance-around-1e-5", Config(ndim=2), forward(x, "y"), dtypes=FULL)
     x = inputs.values((1, 3, 2, 2), 3) * 0.3
     yield _probe("BN-TRAIN-EPS", "rank4", Config(eps=0.2), load(**inputs.parameters(3)), forward(x, "y"))
+    for name, config in (
+        ("rank3", Config(ndim=3, eps=0.5)),
+        ("rank5", Config(ndim=5, eps=0.5)),
+        ("affine-off", Config(ndim=2, eps=0.5, affine=False)),
+        ("track-off", Config(ndim=2, eps=0.5, track_running_stats=False)),
+    ):
+        yield _probe("BN-TRAIN-EPS", name, config, forward(inputs.values(inputs.SMALL[config.ndim], 4) * 0.3, "y"))
     for eps in (1e-14, 1e-7, 2e-6, 1e-3, 0.05, 2.0):
         x = inputs.symmetric((eps / 4, eps, 4 * eps))
         dtypes = (*FULL, "bfloat16") if eps < 1e-6 else DTYPES

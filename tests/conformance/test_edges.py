@@ -6,22 +6,32 @@ import numpy as np
 import pytest
 
 from cases import inputs
-from cases.program import Program, forward, load
+from cases.program import Program, backward, forward, load
 from spec.behaviour import EmptyBatch, SingleValue
 from spec.exact import arithmetic
 from tests.harness.check import Check
 from tests.harness.execute import Trace
 from tests.harness.judge import judge
 
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
-def _trace(check: Check, shape: tuple[int, ...], *, training: bool = True) -> tuple[Program, Trace] | None:
-    """A pass over x of `shape` from a loaded state; None where the implementation lacks that rank or mode."""
+
+def _trace(
+    check: Check, shape: tuple[int, ...], *, training: bool = True, gradients: bool = False
+) -> tuple[Program, Trace] | None:
+    """A pass over x of `shape` from a loaded state; None where the implementation lacks that rank, mode or pass."""
     __tracebackhide__ = True
-    if ("training" if training else "evaluation") in check.subject.unsupported:
+    if {"training" if training else "evaluation", "backward" if gradients else "forward"} & set(
+        check.subject.unsupported
+    ):
         return None
     x = inputs.values(shape, 1)
-    steps = (load(**inputs.everything(3)), forward(x, "y", "running_mean", "running_var", training=training))
-    program = Program(check.config(ndim=len(shape)), steps).cast(check.subject.dtype, check.subject.param_dtype)
+    call = forward(x, "y", "running_mean", "running_var", training=training)
+    if gradients:
+        call = backward(x, inputs.upstream(shape), *GRADIENTS, training=training)
+    program = Program(check.config(ndim=len(shape)), (load(**inputs.everything(3)), call)).cast(
+        check.subject.dtype, check.subject.param_dtype
+    )
     program = program.without(check.subject.unsupported.keys() - {"rank_2", "rank_3"})
     trace = check.executed(program)
     if check.missing(program):
@@ -70,6 +80,32 @@ def _left_sane(check: Check, shape: tuple[int, ...], *, training: bool = True) -
     )
 
 
+def _gradients_sane(check: Check, shape: tuple[int, ...], *, training: bool) -> None:
+    """Refused, or grad_x is of the shape of x and the gradients for weight and bias, sums of nothing, are finite."""
+    __tracebackhide__ = True
+    found = _trace(check, shape, training=training, gradients=True)
+    if found is None:
+        return
+    program, trace = found
+    if trace.broken:
+        check.fail(str(trace.broken), program)
+    seen = trace.seen[-1]
+    if seen.raised:
+        check.require(True)
+        return
+    if seen.misfit:
+        check.fail(seen.misfit, program)
+    for name in GRADIENTS[1:]:
+        value = seen.values[name]
+        check.require(
+            value is None or bool(np.isfinite(value.astype(np.float64)).all()),
+            f"{name} of {seen.step.describe()}",
+            value,
+            "finite, or the call refused",
+            program,
+        )
+
+
 @pytest.mark.requirement("BN-EDGE-ONE-VALUE")
 def test_one_value_per_channel(check: Check) -> None:
     """Training on one value per channel is refused, or gives the bias and leaves the statistics finite."""
@@ -94,10 +130,12 @@ def test_one_value_in_evaluation(check: Check) -> None:
 
 @pytest.mark.requirement("BN-EDGE-EMPTY")
 def test_empty_batch(check: Check) -> None:
-    """An empty batch is refused, or gives an empty output and leaves the statistics finite, in either mode."""
+    """An empty batch is refused, or gives an empty output, finite statistics and gradients, in either mode."""
     for shape in ((0, 3), (0, 3, 2, 4), (2, 3, 0, 4)):
         _left_sane(check, shape)
         _left_sane(check, shape, training=False)
+    for training in (True, False):
+        _gradients_sane(check, (0, 3, 2, 4), training=training)
 
 
 @pytest.mark.requirement("BN-EDGE-EMPTY-POLICY")

@@ -71,18 +71,27 @@ def test_rank_one(check: Check) -> None:
 @pytest.mark.requirement("BN-ERR-STATE")
 @pytest.mark.once
 def test_refusal_leaves_the_state(check: Check) -> None:
-    """A call that is refused changes nothing of the state."""
+    """A call that is refused changes nothing of the state, nor of what evaluation answers afterwards."""
     for full, training, backward in product(((2, 4, 4, 5), (1, 3, 1, 1), (3,)), (True, False), (False, True)):
         layer = _layer(check)
         shape = full[: layer.config.ndim]
         state = _loadable(check, layer)
         if state:
             check.call(partial(layer.load, state))
+        answer = _evaluated(check, layer)
         before = check.call(layer.state)
         if not _refuses(layer, shape, training, backward=backward):
             continue
         after = check.call(layer.state)
         call = f"a {'backward' if backward else 'forward'} pass in {'training' if training else 'evaluation'}"
+        again = _evaluated(check, layer)
+        if answer is not None and again is not None:
+            check.require(
+                answer.tobytes() == again.tobytes(),
+                f"y in evaluation after {call} on x of shape {shape} was refused",
+                again,
+                f"{answer}, as before",
+            )
         for name in STATE:
             one, other = before[name], after[name]
             same = (one is None and other is None) or (
@@ -96,6 +105,20 @@ def test_refusal_leaves_the_state(check: Check) -> None:
             )
     if not check.outcomes:
         check.note("nothing was refused")
+
+
+def _evaluated(check: Check, layer: Guarded) -> Array | None:
+    """Y, (2, 3, ...), of one x in evaluation; None where that does not exist, or is by the statistics of the batch.
+
+    With running statistics every value is a function of its own x, so that nothing may differ in the second call; the
+    sums of a batch may be added up in another order each time.
+    """
+    __tracebackhide__ = True
+    if "evaluation" in check.subject.unsupported or not layer.config.track_running_stats:
+        return None
+    x = inputs.values(inputs.SHAPES[layer.config.ndim], 2).astype(numpy_dtype(layer.config.dtype))
+    y: Array = check.call(partial(layer.forward, x, training=False))
+    return y
 
 
 def _loadable(check: Check, layer: Guarded) -> dict[str, Array]:

@@ -16,6 +16,9 @@ from tests.harness.suite import conformance_tests
 
 FORM = "bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]"
 
+LONGEST = 80
+"""Characters of a name; a file system takes some 250 for the whole name of a file."""
+
 
 def freeze(arguments: Sequence[str]) -> int:
     """Freeze the case; 0 where it is written, 2 where it cannot be."""
@@ -31,7 +34,9 @@ def freeze(arguments: Sequence[str]) -> int:
             raise FrozenError(f"freeze {what}; give {FORM}")
         identifier, given, program, quality = casefile.read(Path(known.case))
         rule = requirement(identifier)
-        _runs_over_cases(rule)
+        runs_over_cases(rule)
+        if not known.into:
+            raise FrozenError("--into is empty; give a folder")
         words = _words(known.name)
         reason = " ".join(known.reason.split()) or f"the case {given} of {identifier} failed in {program.config.dtype}"
         case = frozen.freeze(identifier, words, program, quality, reason)
@@ -52,7 +57,7 @@ def freeze(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _runs_over_cases(rule: Requirement) -> None:
+def runs_over_cases(rule: Requirement) -> None:
     """FrozenError where the requirement's check takes no cases, so that a frozen one would never run."""
     if not any(test.over_cases and test.rule.id == rule.id for test in conformance_tests()):
         raise FrozenError(
@@ -61,8 +66,8 @@ def _runs_over_cases(rule: Requirement) -> None:
 
 
 def _words(given: str) -> str:
-    """A name that a person can type, from words; "" from none."""
-    name = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")
+    """A name that a person can type, from words, cut to LONGEST characters; "" from none."""
+    name = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:LONGEST].rstrip("-")
     if given and not name:
         raise FrozenError(f"--name is {given!r}; give words of letters and digits")
     return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.registry import BackendError
+from report.result import ResultError, check_writable
 from spec.behaviour import SPECIFIED, coordinate
 from tests.harness.guard import AdapterError
 from tests.harness.identify import PREFERRED, Card, identify
@@ -35,32 +37,46 @@ def face(arguments: Sequence[str]) -> int:
         known, unknown = parser.parse_known_args(list(arguments))
         if unknown:
             raise BackendError(f"identify does not take {unknown[0]!r}; {USAGE}")
-        if known.json is not None and not known.json.resolve().parent.is_dir():
-            raise BackendError(f"cannot write {known.json}: there is no folder {known.json.parent}")
+        if known.backend == "all":
+            raise BackendError(f"identify measures one backend; {USAGE}")
+        if known.json is not None:
+            check_writable(known.json)
         devices = (known.device,) if known.device else ()
         offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
         lacking = offered[0].unsupported
         wanted = [dtype for dtype in PREFERRED if dtype not in lacking and (known.dtype in (None, dtype))]
         if not wanted:
             raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
-        subject = next(subject for subject in offered if subject.dtype == wanted[0])
-    except (argparse.ArgumentError, BackendError) as problem:
+    except (argparse.ArgumentError, BackendError, ResultError) as problem:
         print(f"bnconform: {problem}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     try:
-        with Console(stderr=True).status(f"measuring {subject.name}") as status:
-            card = identify(subject, lambda what: status.update(f"{subject.name}: {what}"))
+        with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
+            for dtype in wanted:
+                subject = next(subject for subject in offered if subject.dtype == dtype)
+                card = identify(subject, lambda what: status.update(f"{offered[0].name}: {what}"))
+                if card.seen:
+                    break
     except AdapterError as problem:
         print(f"bnconform: {problem}", file=sys.stderr)
         return 2
     show(card, console)
     if known.json is not None:
         temporary = known.json.with_name(f".{known.json.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(known.json)
+        try:
+            temporary.write_text(json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.replace(known.json)
+        except OSError as problem:
+            temporary.unlink(missing_ok=True)
+            print(f"bnconform: cannot write {known.json}: {problem.strerror or problem}", file=sys.stderr)
+            return 2
         console.print(f"The card is in {known.json}", markup=False)
-    return 1 if card.contradictions else 0
+    return 1 if card.contradictions or not card.seen else 0
+
+
+SHOWN = 8
+"""Lines of one kind that are shown."""
 
 
 def show(card: Card, console: Console) -> None:
@@ -70,11 +86,21 @@ def show(card: Card, console: Console) -> None:
     console.print(Text(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
     words = ", ".join(f"{one.coordinate} = {' or '.join(one.values)}" for one in differing)
     shown = ", as far as it shows" if open_ones else ""
-    console.print(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}", markup=False)
+    if not card.seen:
+        reason = next(iter(card.refused.values()), "it lacks all that the survey asks for")
+        console.print(Text(f"Nothing could be measured: {reason}", "bold red"))
+        return
+    if card.unexplained:
+        count = f"{len(card.unexplained)} observations"
+        near = f"; the nearest point has {words}" if words else ""
+        console.print(Text(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+    else:
+        console.print(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}", markup=False)
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("coordinate", "measured", "next to it", "which is refuted by"):
-        table.add_column(column, overflow="fold")
+    table.add_column("coordinate", no_wrap=True)
+    for column, ratio in (("measured", None), ("next to it", None), ("which is refuted by", 1)):
+        table.add_column(column, overflow="fold", ratio=ratio)
     for one in card.findings:
         style = "yellow" if one.differs else "green" if one.decided else "dim"
         value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
@@ -89,8 +115,10 @@ def show(card: Card, console: Console) -> None:
     ):
         if lines:
             console.print(Text(title, "bold red"))
-            for line in lines:
+            for line in lines[:SHOWN]:
                 console.print(Text(f"  {line}"))
+            if len(lines) > SHOWN:
+                console.print(Text(f"  and {len(lines) - SHOWN} more (--json has all)"))
 
 
 def _measurements(card: Card, console: Console) -> None:
@@ -109,6 +137,11 @@ def _measurements(card: Card, console: Console) -> None:
     if undeclared:
         words = ", ".join(f'"{one.coordinate}": "{one.values[0]}"' for one in undeclared)
         console.print(f"not declared by the adapter: {words}", markup=False)
+
+
+def _number(value: float | None) -> float | None:
+    """A number that JSON knows."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _specified(name: str) -> str:
@@ -131,7 +164,7 @@ def as_data(card: Card) -> dict[str, Any]:
             for one in card.findings
         ],
         "defaults": None if defaults is None else {
-            "eps": defaults.eps, "momentum": defaults.momentum, "cumulative": defaults.cumulative,
+            "eps": _number(defaults.eps), "momentum": _number(defaults.momentum), "cumulative": defaults.cumulative,
         },
         "algorithm": card.algorithm,
         "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in card.growth],

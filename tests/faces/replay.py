@@ -14,9 +14,11 @@ from spec.catalogue import requirement
 from tests.harness.check import Check, Unsupported, Violation, conduct
 from tests.harness.diagnosis import diagnosed, note
 from tests.harness.guard import AdapterError
-from tests.harness.outcome import Outcome
+from tests.harness.outcome import UNTRUSTED, Outcome
 from tests.harness.selection import subjects
 from tests.harness.subject import Subject
+
+from .freeze import runs_over_cases
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -32,6 +34,9 @@ def replay(arguments: Sequence[str]) -> int:
             raise casefile.CaseError(f"replay {what}; give bnconform replay CASE.json --backend B [--device D]")
         identifier, name, program, quality = casefile.read(Path(known.case))
         rule = requirement(identifier)
+        runs_over_cases(rule)
+        if not program.observes:
+            raise casefile.CaseError(f"{known.case}: no step observes a result; there is nothing to compare")
         subject = subjects((known.backend,), (known.device,) if known.device else (), (program.config.dtype,))[0]
     except (argparse.ArgumentError, BackendError, ValueError) as problem:
         print(f"bnconform: {problem}", file=sys.stderr)
@@ -55,6 +60,9 @@ def replay(arguments: Sequence[str]) -> int:
         print(f"unsupported by {subject.label}: {reason}")
         return 0
     outcome = check.outcomes[-1]
+    if outcome.verdict == UNTRUSTED:
+        print(f"bnconform: {known.case}: {outcome.headline}", file=sys.stderr)
+        return 2
     share = "" if outcome.bound_share is None else f", {outcome.bound_share:.3g} of the bound"
     print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
     if outcome.message:

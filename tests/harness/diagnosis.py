@@ -7,6 +7,7 @@ that hold there, and for no others.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -53,23 +54,48 @@ def _searched(subject: Subject) -> list[Behaviour]:
     return points if 2 * found.unexplained <= found.total else []
 
 
-def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> list[Point]:
-    """The points at which a failing check holds.
+def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> tuple[list[Point], bool]:
+    """The points at which a failing check holds, and whether they explain no more than checks like this one.
+
+    Where the survey shows nothing wrong, or nothing that can be explained, a decision may differ under a condition,
+    such as rank 3: the points that explained an earlier failing check are tried, then all neighbours.
 
     Args:
         rerun: runs the check on the subject that it is given, and returns what it recorded.
     """
-    found = []
-    for point in candidates(subject):
+
+    def holds(point: Behaviour) -> bool:
         outcomes = rerun(replace(subject, assumed=point, brief=True))
-        if outcomes and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes):
-            found.append(_point(point.differences(subject.declared).items()))
-    return found
+        return bool(outcomes) and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes)
+
+    points = [point for point in candidates(subject) if holds(point)]
+    if points or candidates(subject):
+        return _differences(subject, points), False
+    points = [point for point in subject.conditional if holds(point)]
+    if not points and subject.searches < SEARCHES:
+        subject.searches += 1
+        begin = time.perf_counter()
+        holds(subject.declared)
+        if time.perf_counter() - begin < QUICK:
+            points = [point for _, _, point in subject.declared.neighbours() if holds(point)]
+            # What many explain, none does: the check shows too little.
+            points = points if len(points) <= MOST_CONDITIONAL else []
+            subject.conditional += points
+    return _differences(subject, points), True
+
+
+SEARCHES, QUICK, MOST_CONDITIONAL = 8, 0.05, 3
+"""Failing checks that are tried at every neighbour, seconds that one try may take, and points that may remain."""
+
+
+def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
+    return [_point(point.differences(subject.declared).items()) for point in points]
 
 
 def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
     """Write into the outcome of a failing check at which points it would have held."""
-    outcome.explained = [[list(part) for part in point] for point in explained(subject, rerun)]
+    points, outcome.conditional = explained(subject, rerun)
+    outcome.explained = [[list(part) for part in point] for point in points]
     outcome.steady = subject.steady
 
 
@@ -87,14 +113,27 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
         total = len(rest)
         while rest:
             points, chosen = _best([outcomes[i] for i in rest])
-            group = [rest[k] for k in chosen] if points else rest
-            where = "" if points else narrowest([outcomes[i] for i in group], [outcomes[i] for i in mine])
+            if points and 2 * len(chosen) < len(rest) and outcomes[rest[chosen[0]]].conditional:
+                points = ()
+            group = [rest[k] for k in chosen] if points else _alike(outcomes, rest)
+            everywhere = points and not any(outcomes[i].conditional for i in group)
+            where = "" if everywhere else narrowest([outcomes[i] for i in group], [outcomes[i] for i in mine])
             text = _words(points, len(group), total, where)
             found.append(Diagnosis(backend, points, len(group) if points else 0, total, text))
             for i in group:
                 result[i] = _told(outcomes[i], points, text)
             rest = [i for i in rest if i not in group]
     return result, found
+
+
+def _alike(outcomes: Sequence[Outcome], rest: Sequence[int]) -> list[int]:
+    """Those of the rest that may have one cause: failures of a must; quality and manners fail for reasons of their own."""
+
+    def kind(i: int) -> str:
+        return "" if outcomes[i].level == "must" else outcomes[i].requirement
+
+    first = kind(rest[0])
+    return [i for i in rest if kind(i) == first]
 
 
 def _best(failing: Sequence[Outcome]) -> tuple[tuple[Point, ...], list[int]]:
@@ -122,7 +161,7 @@ def words(points: Sequence[Point]) -> str:
 def _words(points: Sequence[Point], explains: int, failing: int, where: str) -> str:
     checks = f"{explains} of {failing} failing check{'' if failing == 1 else 's'}"
     if points:
-        return f"{words(points)} (explains {checks})"
+        return f"{words(points)} (explains {checks}){f', but {where}' if where else ''}"
     unexplained = f"no decision of the behaviour space explains {checks}"
     return f"{unexplained}; {where}" if where else unexplained
 

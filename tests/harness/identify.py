@@ -72,6 +72,7 @@ class Card:
     Attributes:
         dtype: of the input with which the point was found. point: the simplest that explains it.
         findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
+        seen: how many programs of the survey ran.
         refused: what it would not do, by the program of the survey, with its words.
         steady: whether it answers the same to the same.
         defaults: None where there are none, with `no_defaults` saying why.
@@ -85,6 +86,7 @@ class Card:
     point: Behaviour
     findings: list[Finding]
     unexplained: list[str]
+    seen: int
     refused: dict[str, str]
     steady: bool
     defaults: Defaults | None = None
@@ -114,15 +116,25 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
     findings = list(_findings(subject, evidence, found.points))
     card = Card(
         subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
-        evidence.refused, evidence.steady,
+        len(evidence.traces), evidence.refused, evidence.steady,
     )  # fmt: skip
     progress("measuring dtypes, defaults and the variance algorithm")
     _dtypes(card, subject)
+    if {"training", "float32"} & set(subject.unsupported):
+        card.no_defaults = "they would be measured in training, in float32"
+        return _with_algorithm(card, subject, evidence)
     try:
-        card.defaults = measured(lambda: subject.build_default(3), point.epsilon_form)
+        card.defaults = measured(lambda: subject.build_default(3), point)
     except (Raised, Misfit, AdapterError) as reason:
         card.no_defaults = str(reason)
-    card.growth, card.algorithm = _algorithm(replace(subject, assumed=point))
+    return _with_algorithm(card, subject, evidence)
+
+
+def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
+    if card.unexplained or not card.steady or not evidence.traces:
+        card.algorithm = "not measured, as the output is not that of a known behaviour"
+    else:
+        card.growth, card.algorithm = _algorithm(replace(subject, assumed=card.point))
     return card
 
 
@@ -218,8 +230,7 @@ def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
     # Beyond an error of 1/10 everything is lost, and below a ratio of 100 all algorithms are alike.
     told = [(ratio, error) for ratio, error in growth if ratio >= 100 and error < 0.1]
     if not told:
-        lost = bool(growth) and growth[-1][0] >= 100
-        return growth, "one-pass: all digits are lost" if lost else "not measured: nothing is shown of it"
+        return growth, "not measured: no output shows it"
     ratio, error = max(told)
     shown = f"at mean/deviation {ratio:g} the variance errs by {error:.1g} of itself"
     if max(error / ratio for ratio, error in told) > FEW * u:
@@ -238,14 +249,16 @@ def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
     for ratio in RATIOS:
         if ratio > 0.2 / format_of(subject.dtype).unit_roundoff:
             return
-        x = inputs.ill_conditioned((VALUES, 3), ratio)
-        program = Program(Config(num_features=3, ndim=2), (forward(x, "y"),)).without(set(subject.unsupported))
+        x = inputs.ill_conditioned((4, 3, 2, VALUES // 8), ratio)
+        program = Program(Config(num_features=3), (forward(x, "y"),)).without(set(subject.unsupported))
         trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
         seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]
-        if not seen or trace.broken is not None:
+        if not seen or trace.broken is not None or not np.isfinite(seen[0].observed.astype(np.float64)).all():
             return
         y, due = seen[0].observed.astype(np.float64), floats(seen[0].exact)
         axes = (0, *range(2, y.ndim))
+        if not (due.var(axis=axes) > 0).all():
+            return
         with np.errstate(all="ignore"):
             error = np.abs(due.var(axis=axes) / y.var(axis=axes) - 1)
         yield ratio, float(np.where(np.isfinite(error), error, np.inf).max())

@@ -6,7 +6,7 @@ circumstance that all wrong sightings share, and that the right ones of the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,17 @@ Sighting = dict[str, Any]
 """what, wrong, and circumstances: words, numbers, or None where a circumstance does not apply."""
 
 CIRCUMSTANCES = {
-    "dtype": "only {}", "device": "only on {}", "rank": "only rank {}", "pass": "only {} passes",
+    "dtype": "only {}", "device": "only on {}", "rank": "only rank {}", "mode": "only in {}", "pass": "only {} passes",
     "x": "only {} x", "grad_output": "only {} grad_output", "samples_are": "only batches of {} samples",
-    "affine": "only affine={}", "tracked": "only track_running_stats={}", "momentum": "only momentum {}",
-    "parameters": "only {} parameters", "call": "only the {} call of a layer",
+    "affine": "only affine={}", "tracked": "only track_running_stats={}",
 }  # fmt: skip
 """What is told of each circumstance in words."""
+
+LESSER = {"momentum": "only momentum={}", "eps": "only eps={}", "parameters": "only {} parameters", "after": "only {}"}
+"""What is told where nothing else is left to tell: the programs of one requirement have these in common anyway."""
+
+ALTERNATIVES = 2
+"""Values of one circumstance that are told together; more are no common circumstance."""
 
 SIZES = {
     "channels": "channels", "samples": "samples", "values": "values a channel", "mean_over_std": "mean over deviation",
@@ -59,17 +64,17 @@ def _circumstances(program: Program, number: int) -> Sighting:
     config = program.config
     found: Sighting = {
         "rank": config.ndim, "channels": config.num_features, "affine": config.affine,
-        "tracked": config.track_running_stats, "momentum": "None" if config.momentum is None else "a number",
+        "tracked": config.track_running_stats, "momentum": str(config.momentum), "eps": f"{config.eps:g}",
     }  # fmt: skip
     step = program.steps[number] if 0 <= number < len(program.steps) else None
     if step is None or step.x is None:
         return found
     x = step.x
     found |= {
-        "pass": f"{step.mode} {step.op}", "samples": len(x), "values": x.size // x.shape[1] if x.shape[1] else 0,
+        "mode": step.mode, "pass": step.op, "after": _after(program.steps[:number]),
+        "samples": len(x), "values": x.size // x.shape[1] if x.shape[1] else 0,
         "samples_are": "an odd number of" if len(x) % 2 else "an even number of", "x": _layout(x, step.x_layout),
         "parameters": "exactly default" if _untouched(program.steps[:number]) else "other than default",
-        "call": "first" if not any(s.x is not None for s in program.steps[:number]) else "later",
         "mean_over_std": _ratio(x),
     }  # fmt: skip
     if step.grad_output is not None:
@@ -78,7 +83,14 @@ def _circumstances(program: Program, number: int) -> Sighting:
 
 
 def _layout(values: Array, layout: str) -> str:
-    return "contiguous" if layout in ("contiguous", "slice_with_offset") and values.ndim else "non-contiguous"
+    return "contiguous" if layout == "contiguous" or values.size <= 1 else "non-contiguous"
+
+
+def _after(steps: Sequence[Step]) -> str:
+    """What the layer did last."""
+    if not steps or steps[-1].op == "build":
+        return "on a new layer"
+    return "after a load" if steps[-1].op == "load" else f"after {steps[-1].mode}"
 
 
 def _untouched(steps: Sequence[Step]) -> bool:
@@ -127,11 +139,20 @@ def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
         parts.append(f"only {', '.join(names)}")
     if any(not outcome.steady for outcome in failing):
         parts.append("differs from call to call")
+    if len(failing) == 1:
+        return ", ".join([*parts, f"seen in one check ({_all(wrong[0])})"])
     alike = [seen for seen in right if seen["what"] in quantities] if names else right
     parts += _words(wrong, alike)
     parts += _places(wrong)
     parts += _sizes(wrong)
     return ", ".join(parts)
+
+
+def _all(seen: Sighting) -> str:
+    """The circumstances of one sighting, which may or may not matter."""
+    phrases = {**CIRCUMSTANCES, **LESSER}
+    words = [phrase.format(seen[name]).removeprefix("only ") for name, phrase in phrases.items() if name in seen]
+    return ", ".join([*words, *(f"{_size(seen[name])} {noun}" for name, noun in SIZES.items() if seen.get(name))])
 
 
 def _placed(outcome: Outcome) -> Iterator[Sighting]:
@@ -141,23 +162,39 @@ def _placed(outcome: Outcome) -> Iterator[Sighting]:
 
 def _words(wrong: Sequence[Sighting], right: list[Sighting]) -> Iterator[str]:
     """What all of the wrong share, each time what shuts out most of the right that are left."""
-    while right:
-        told = [(len(out), phrase, out) for phrase, out in _shared(wrong, right)]
-        most, phrase, out = max(told, key=lambda one: one[0], default=(0, "", right))
-        if most < max(ENOUGH, TELLING * len(right)):
-            return
-        yield phrase
-        gone = set(map(id, out))
-        right = [seen for seen in right if id(seen) not in gone]
+    for tier in (_shared_first, _shared_lesser):
+        while right:
+            told = [(len(out), phrase, out) for phrase, out in tier(wrong, right)]
+            most, phrase, out = max(told, key=lambda one: one[0], default=(0, "", right))
+            if most < max(ENOUGH, TELLING * len(right)):
+                break
+            yield phrase
+            gone = set(map(id, out))
+            right = [seen for seen in right if id(seen) not in gone]
 
 
-def _shared(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Iterator[tuple[str, list[Sighting]]]:
-    """Each circumstance that all of the wrong share, in words, with the right ones that it shuts out."""
-    for name, phrase in CIRCUMSTANCES.items():
+Shared = Iterator[tuple[str, list[Sighting]]]
+"""Circumstances that all of the wrong share, in words, each with the right ones that it shuts out."""
+
+
+def _shared_first(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    yield from _shared_words(CIRCUMSTANCES, wrong, right)
+    yield from _shared_sizes(wrong, right)
+
+
+def _shared_lesser(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    yield from _shared_words(LESSER, wrong, right)
+
+
+def _shared_words(phrases: Mapping[str, str], wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    for name, phrase in phrases.items():
         values = {seen.get(name) for seen in wrong}
-        if None not in values:
+        if None not in values and len(values) <= ALTERNATIVES:
             told = phrase.format(" or ".join(str(value) for value in sorted(values, key=str)))
             yield told, [seen for seen in right if seen.get(name) is not None and seen[name] not in values]
+
+
+def _shared_sizes(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
     for name, noun in SIZES.items():
         numbers = [seen[name] for seen in wrong if seen.get(name) is not None]
         if len(numbers) < len(wrong):
@@ -166,9 +203,14 @@ def _shared(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Iterator[tu
         known = [seen for seen in right if seen.get(name) is not None]
         below = [seen for seen in known if seen[name] < least]
         above = [seen for seen in known if seen[name] > largest]
-        for told, out in ((f"only {noun} >= {least:.3g}", below), (f"only {noun} <= {largest:.3g}", above)):
-            if len(out) >= (1 - FEW) * len(known):
-                yield told, out
+        if known and len(below) >= (1 - FEW) * len(known):
+            yield f"only {noun} >= {_size(least)} (not at {_size(max(seen[name] for seen in below))})", below
+        if known and len(above) >= (1 - FEW) * len(known):
+            yield f"only {noun} <= {_size(largest)} (not at {_size(min(seen[name] for seen in above))})", above
+
+
+def _size(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 TELLING = 0.3
@@ -178,7 +220,7 @@ TELLING = 0.3
 def _places(wrong: Sequence[Sighting]) -> Iterator[str]:
     """Which channels are wrong, where in every wrong sighting only some are."""
     found = [seen["channels_wrong"] for seen in wrong if "channels_wrong" in seen]
-    if found and all(found):
+    if len(found) >= ENOUGH and all(found):
         first, last = min(one[0] for one in found), max(one[1] for one in found)
         yield f"only channel{f's {first} to {last}' if first != last else f' {first}'}"
 

@@ -22,6 +22,7 @@ class Outcome:
         headline: one line; message: all of it.
         case: the path of the case file, or None.
         explained: the points at which the check holds, each as [coordinate, value] pairs; see `diagnosis`.
+        conditional: whether those points hold for this check and not for the implementation as a whole.
         sightings: what was seen under which circumstances; see `narrowing`.
         steady: False where the implementation was seen to answer differently from call to call.
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
@@ -43,6 +44,7 @@ class Outcome:
     message: str = ""
     case: str | None = None
     explained: list[list[list[str]]] = field(default_factory=list)
+    conditional: bool = False
     sightings: list[dict[str, Any]] = field(default_factory=list)
     steady: bool = True
     about_declaration: bool = False

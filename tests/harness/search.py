@@ -149,7 +149,25 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
         evidence.traces[name] = trace
         if len(evidence.traces) == 1:
             evidence.steady = _shown(trace) == _shown(subject.run(fitted))
+    _set_aside(evidence)
     return evidence
+
+
+def _set_aside(evidence: Evidence) -> None:
+    """Move what raised to `refused`, where no pass of that kind and mode is ever answered: a crash decides nothing."""
+    answered = {
+        (seen.step.op, seen.step.training)
+        for trace in evidence.traces.values()
+        for seen in trace.seen
+        if seen.step.op in PASSES and not seen.raised and not seen.misfit
+    }
+    for name, trace in list(evidence.traces.items()):
+        for seen in trace.seen:
+            failed = seen.raised or seen.misfit
+            if failed and seen.step.op in PASSES and (seen.step.op, seen.step.training) not in answered:
+                evidence.refused[name] = str(failed)
+                del evidence.traces[name]
+                break
 
 
 def _shown(trace: Trace) -> list[bytes | None]:

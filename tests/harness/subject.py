@@ -28,6 +28,8 @@ class Subject:
         assumed: the point to judge at instead of the declared one, to try an explanation.
         candidates: the points that explain what it shows in the survey; None before they have been searched for.
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
+        conditional: points at which a failing check held where the survey shows nothing wrong; None for too slow a one.
+        searches: failing checks that were tried at every neighbour.
         steady: False once it was seen to answer differently from call to call.
     """
 
@@ -38,6 +40,8 @@ class Subject:
     clock: Clock = field(default_factory=Clock)
     assumed: Behaviour | None = None
     candidates: list[Behaviour] | None = None
+    conditional: list[Behaviour] = field(default_factory=list)
+    searches: int = 0
     steady: bool = True
     brief: bool = False
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
+from report.result import ResultError, check_writable
+from spec.behaviour import Behaviour
+
 from . import matrix, pairs, tables
 from .catalogue import every
 
@@ -27,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="implementations to judge (default: the catalogue)")
     parser.add_argument("--list", action="store_true", help="list the catalogue and stop")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
     parser.add_argument("--thorough", action="store_true", help="whole rows in every dtype (about four times as long)")
-    parser.add_argument("--pairs", type=int, metavar="N", help="diagnose N faults of two coordinates instead")
+    parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two coordinates instead")
     parser.add_argument("--brief", action="store_true", help="print no table of implementations")
     asked = parser.parse_args(arguments)
     console = Console()
@@ -42,14 +45,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{mutant.name}: {mutant.says} ({kind})", highlight=False, markup=False, soft_wrap=True)
         return 0
     unknown = [name for name in asked.names if name not in catalogue]
-    for path in (asked.markdown, asked.json):
-        if path is not None and not path.resolve().parent.is_dir():
-            parser.error(f"cannot write {path}: there is no folder {path.parent}")
     if unknown:
         parser.error(f"there is no implementation {unknown[0]!r}; --list shows them all")
-    if asked.pairs:
-        return _pairs(asked.pairs, asked.workers, console)
-    verdicts, seconds = _run(matrix.tasks(asked.names or catalogue, asked.thorough), asked.workers, console)
+    for path in (asked.markdown, asked.json):
+        if path is not None:
+            try:
+                check_writable(path)
+            except ResultError as problem:
+                parser.error(str(problem))
+    if asked.pairs is not None:
+        try:
+            points = pairs.sample(asked.pairs)
+        except ValueError:
+            parser.error(f"--pairs is {asked.pairs}, and there are not so many faults of two coordinates")
+        return _pairs(points, asked.workers, console)
+    todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough)
+    verdicts, seconds = _run(todo, min(asked.workers, len(todo)), console)
     failures = _failures(verdicts, whole=not asked.names)
     summary = _summary(verdicts, seconds)
     if not asked.brief:
@@ -67,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
+def _count(text: str) -> int:
+    """A whole number from 1 on; argparse says what else was given."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of at least 1")
+    return number
+
+
 def _run(todo: Sequence[matrix.Task], workers: int, console: Console) -> tuple[list[matrix.Verdict], float]:
     begin = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -76,11 +98,11 @@ def _run(todo: Sequence[matrix.Task], workers: int, console: Console) -> tuple[l
     return verdicts, time.perf_counter() - begin
 
 
-def _pairs(count: int, workers: int, console: Console) -> int:
-    """Diagnose a sample of faults of two coordinates; 1 where fewer than 95 % are named."""
-    begin = time.perf_counter()
-    with ProcessPoolExecutor(workers) as pool:
-        found = list(track(pool.map(pairs.diagnosed, pairs.sample(count)), "diagnosing", count, console=console))
+def _pairs(points: Sequence[Behaviour], workers: int, console: Console) -> int:
+    """Diagnose faults of two coordinates; 1 where fewer than 95 % are named."""
+    begin, count = time.perf_counter(), len(points)
+    with ProcessPoolExecutor(min(workers, count)) as pool:
+        found = list(track(pool.map(pairs.diagnosed, points), "diagnosing", count, console=console))
     kinds = Counter(pair.verdict for pair in found)
     for pair in found:
         if pair.verdict != pairs.NAMED:

@@ -135,7 +135,7 @@ def _explain(verdict: Verdict, subject: Subject, test: Test, case: Probe | Relat
     """Count a failing check, and whether the first explanation holds for it."""
     verdict.diagnoses = [tuple(Difference(*pair) for pair in p.differences().items()) for p in candidates(subject)]
     verdict.failing += 1
-    points = explained(subject, lambda supposed: test.run(supposed, case))
+    points, _ = explained(subject, lambda supposed: test.run(supposed, case))
     verdict.explains += bool(verdict.diagnoses) and verdict.diagnoses[0] in points
 
 

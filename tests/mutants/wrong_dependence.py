@@ -150,3 +150,13 @@ class RunningVarianceOfNeighbour(Layer):
         """The mean, and a variance mixed with that of the neighbour."""
         mean, variance = super().remembered(values)
         return mean, 0.99 * variance + self.work.type(0.01) * np.roll(variance, 1)
+
+
+@wrong("BN-TRAIN-NORM")
+class NegativeInputScaled(Layer):
+    """In training y is a hundredth too large where every value of x is negative."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The output, scaled where x has one sign."""
+        y = super().forward(x, training=training)
+        return (y * y.dtype.type(1.01)).astype(x.dtype) if training and x.size and (x < 0).all() else y

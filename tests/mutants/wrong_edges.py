@@ -381,3 +381,13 @@ class EmptyEvaluationMakesStatisticsNan(Layer):
         if not training and not x.size and self.tracked:
             self.entries["running_mean"] = self.present("running_mean") * self.kept.type(np.nan)
         return y
+
+
+@wrong("BN-EDGE-EMPTY")
+class EmptyBatchMakesGradientsNan(Layer):
+    """An empty batch makes the gradient for the bias NaN."""
+
+    def bias_gradient(self, upstream: Array, training: bool) -> Array:
+        """The mean times the number of values, 0 / 0 of none."""
+        found = super().bias_gradient(upstream, training)
+        return found if upstream.shape[1] else found * found.dtype.type(np.nan)

@@ -90,3 +90,39 @@ class EpsilonCappedByVariance(_Epsilon):
     def epsilon(self, variance: Array, training: bool) -> Array:
         """The smaller of the two."""
         return np.minimum(variance, self.config.eps)
+
+
+@wrong("BN-EVAL-EPS")
+class EpsilonOfTheDefaultInRankThreeEvaluation(_Epsilon):
+    """In evaluation at rank 3 epsilon is 1e-5, whatever was configured."""
+
+    def epsilon(self, variance: Array, training: bool) -> float:
+        """The configured one elsewhere."""
+        return 1e-5 if self.config.ndim == 3 and not training else self.config.eps
+
+
+@wrong("BN-TRAIN-EPS", "BN-EVAL-EPS")
+class EpsilonOfTheDefaultAtRankFive(_Epsilon):
+    """At rank 5 epsilon is 1e-5, whatever was configured."""
+
+    def epsilon(self, variance: Array, training: bool) -> float:
+        """The configured one at the other ranks."""
+        return 1e-5 if self.config.ndim == 5 else self.config.eps
+
+
+@wrong("BN-TRAIN-EPS", "BN-EVAL-EPS")
+class EpsilonOfTheDefaultWithoutAffine(_Epsilon):
+    """Without weight and bias epsilon is 1e-5, whatever was configured."""
+
+    def epsilon(self, variance: Array, training: bool) -> float:
+        """The configured one with them."""
+        return self.config.eps if self.config.affine else 1e-5
+
+
+@wrong("BN-TRAIN-EPS")
+class EpsilonOfTheDefaultWithoutTracking(_Epsilon):
+    """Without running statistics epsilon is 1e-5, whatever was configured."""
+
+    def epsilon(self, variance: Array, training: bool) -> float:
+        """The configured one with them."""
+        return self.config.eps if self.tracked else 1e-5

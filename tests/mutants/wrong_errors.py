@@ -154,6 +154,26 @@ class RefusedBackwardSpoilsTheWeight(Layer):
             raise
 
 
+@wrong("BN-ERR-STATE")
+class RefusalLeavesTheTrainingMode(Layer):
+    """After a batch that is refused in training evaluation normalises by its own batch."""
+
+    left = False
+
+    def check(self, x: Array, training: bool) -> None:
+        """Look, and remember a refusal until the next training pass."""
+        self.left = self.left and not training
+        try:
+            super().check(x, training)
+        except ValueError:
+            self.left = self.left or training
+            raise
+
+    def from_batch(self, training: bool) -> bool:
+        """Also after a refusal."""
+        return super().from_batch(training) or self.left
+
+
 @wrong("BN-ERR-LOAD")
 class LoadIgnoresWhatIsNotThere(Layer):
     """An entry that the layer does not have is left out of loading, without a word."""

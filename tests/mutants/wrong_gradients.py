@@ -404,3 +404,32 @@ class LastValueLeftOut(Layer):
         mean = upstream[:, part].sum(axis=1, keepdims=True) / n
         projected = (upstream * z)[:, part].sum(axis=1, keepdims=True) / n
         return np.asarray(upstream - mean - z * projected)
+
+
+@wrong("BN-EDGE-WEIGHT-ZERO")
+class ZeroWeightDetachesEveryChannel(Layer):
+    """Where one channel has weight 0 the path through the statistics is left out in all."""
+
+    def through_statistics(self, z: Array, upstream: Array) -> Array:
+        """G - mean(g) - z mean(g z) unless some weight is 0."""
+        if self.config.affine and (self.entry("weight") == 0).any():
+            return upstream
+        return super().through_statistics(z, upstream)
+
+
+@wrong("BN-GRAD-INPUT")
+class StatisticsDetachedAtMomentumZero(Layer):
+    """With momentum 0, which moves no running statistics, the batch's are taken for constants."""
+
+    def through_statistics(self, z: Array, upstream: Array) -> Array:
+        """G - mean(g) - z mean(g z) at any other momentum."""
+        return upstream if self.config.momentum == 0 else super().through_statistics(z, upstream)
+
+
+@wrong("BN-GRAD-INPUT")
+class StatisticsDetachedAtMomentumNone(Layer):
+    """With momentum None the batch's statistics are taken for constants."""
+
+    def through_statistics(self, z: Array, upstream: Array) -> Array:
+        """G - mean(g) - z mean(g z) with a momentum."""
+        return upstream if self.config.momentum is None else super().through_statistics(z, upstream)

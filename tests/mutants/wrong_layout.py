@@ -357,6 +357,18 @@ class LastOfSixtyFiveChannelsForgotten(Layer):
 
 
 @wrong("BN-LAYOUT-CHANNELS")
+class ThirtyTwoChannelsAndOneLoseTheLast(Layer):
+    """With 33 channels the last, alone past a vector of 32, is never written."""
+
+    def affine(self, z: Array, training: bool) -> Array:
+        """Zero for the channel left over."""
+        y = super().affine(z, training).copy()
+        if len(y) == 33:
+            y[-1] = 0
+        return y
+
+
+@wrong("BN-LAYOUT-CHANNELS")
 class OneChannelHasNoWeight(Layer):
     """A single channel is taken for no channel axis at all, and its weight is left out."""
 

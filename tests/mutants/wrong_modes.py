@@ -229,3 +229,32 @@ class EvaluationCorrectedByTheBatch(Layer):
         if training or not z.size or not self.tracked:
             return z
         return np.asarray(z - z.dtype.type(0.01) * z.mean(axis=1, keepdims=True))
+
+
+@wrong("BN-EVAL-STATS")
+class EqualRunningMeansTakenForNone(Layer):
+    """Running means that are equal in all channels are taken for those of a new layer, 0."""
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """The statistics, the means 0 where they are equal."""
+        mean, variance = super().normalizing(values, x, training)
+        if not self.from_batch(training) and len(mean) > 1 and (mean == mean[0]).all():
+            mean = np.zeros_like(mean)
+        return mean, variance
+
+
+@wrong("BN-RUN-VAR")
+class BiasedAfterEvaluation(Layer):
+    """The biased variance is remembered in the first training pass after an evaluation."""
+
+    evaluated = False
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The right output; the mode is kept for the next pass."""
+        y = super().forward(x, training=training)
+        self.evaluated = not training
+        return y
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        """The mean, and the estimator of the pass before."""
+        return self.moments(values) if self.evaluated else super().remembered(values)

@@ -125,6 +125,56 @@ class CounterHasAnAxis(Layer):
         return entries | {"num_batches_tracked": None if counter is None else counter.reshape(1)}
 
 
+@wrong("BN-RUN-LOAD")
+class LoadLeavesOutWhatIsNotFinite(Chosen):
+    """An entry with NaN or infinity in it is not loaded."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The finite ones."""
+        return {name: value for name, value in state.items() if np.isfinite(value).all()}
+
+
+@wrong("BN-RUN-LOAD")
+class LoadRaisesTheVarianceToEpsilon(Chosen):
+    """A loaded running variance below epsilon is raised to it."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The variance clipped."""
+        floor = self.kept.type(self.config.eps)
+        return {name: np.maximum(value, floor) if name == "running_var" else value for name, value in state.items()}
+
+
+@wrong("BN-RUN-NONE")
+class AverageStopsAtAThousandBatches(Layer):
+    """With momentum None a batch never weighs less than a thousandth."""
+
+    def batch_weight(self) -> float:
+        """The weight, kept from below."""
+        weight = super().batch_weight()
+        return max(weight, 1e-3) if self.config.momentum is None else weight
+
+
+@wrong("BN-RUN-COUNT")
+class CounterHasThirtyTwoBits(Layer):
+    """The counter has 32 bits and a sign, and wraps to a negative number."""
+
+    def count(self) -> None:
+        """One more, modulo 2**32."""
+        self.entries["num_batches_tracked"] = np.asarray((self.batches + 1 + 2**31) % 2**32 - 2**31, np.int64)
+
+
+@wrong("BN-RUN-COUNT")
+class EvaluationOfANewLayerCounts(Layer):
+    """Evaluation counts as a batch where none has been counted."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The right output, and one batch more."""
+        y = super().forward(x, training=training)
+        if not training and self.tracked and not self.batches:
+            self.count()
+        return y
+
+
 @wrong("BN-RUN-COUNT")
 class CounterIsAByte(Layer):
     """The counter has 8 bits, and comes back to 0."""

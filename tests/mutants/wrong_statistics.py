@@ -225,3 +225,33 @@ class DefaultsShortCut(Layer):
         """The mean, and the estimator of the parameters."""
         plain = self.config.affine and (self.entry("weight") == 1).all() and (self.entry("bias") == 0).all()
         return self.moments(values) if plain else super().remembered(values)
+
+
+@wrong("BN-RUN-VAR")
+class BiasedFromTheFifthStep(_Shaped):
+    """The biased variance is remembered from the fifth batch on."""
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        """The mean, and the estimator of the step."""
+        n = values.shape[1]
+        return self.corrected(values, 1 if self.batches >= 5 else n / (n - 1))
+
+
+@wrong("BN-RUN-VAR")
+class BiasedPastSixtyFourChannels(_Shaped):
+    """The biased variance is remembered where there are more than 64 channels."""
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        """The mean, and the estimator of the width."""
+        n = values.shape[1]
+        return self.corrected(values, 1 if len(values) > 64 else n / (n - 1))
+
+
+@wrong("BN-RUN-VAR", dtypes=("float64",))
+class BiasedForThousandsOfValues(_Shaped):
+    """The biased variance is remembered from 4,096 values on, where the difference seems too small to matter."""
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        """The mean, and the estimator of the count."""
+        n = values.shape[1]
+        return self.corrected(values, 1 if n >= 4096 else n / (n - 1))

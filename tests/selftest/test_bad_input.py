@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cases import casefile
 from cases.probes import probes
+from cases.program import Program, forward
+from spec.config import Config
 from tests.faces.main import ROOT, main
 
 from .command import Answer, bnconform
@@ -286,6 +289,9 @@ def _set(*place: Any, to: Any) -> Callable[[Any], None]:
     return change
 
 
+INTO = {"replay": (), "freeze": ("--into", "never made")}
+"""Options of the verbs that take a case; a refused one writes nothing."""
+
 X = ("steps", 0, "x")
 CASES: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "another schema": (_set("schema", to="bnconform/case/9"), ("is not a case", "schema", "bnconform/case/1")),
@@ -299,11 +305,44 @@ CASES: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "unknown state": (_set("steps", 0, "state", to={"scale": None}), ("is not a case", "steps/0/state/scale")),
     "unknown dtype": (_set(*X, "dtype", to="float8"), ("is not a case", "steps/0/x/dtype", "float8")),
     "no channels": (_set("config", "num_features", to=0), ("is not a case", "num_features")),
-    "infinite epsilon": (_set("config", "eps", to=float("nan")), ("is not a case", "eps")),
+    "epsilon no number": (_set("config", "eps", to=float("nan")), ("is not a case", "eps is nan", "must be finite")),
+    "infinite epsilon": (_set("config", "eps", to=float("inf")), ("is not a case", "eps is inf", "must be finite")),
+    "epsilon out of range": (_set("config", "eps", to=10**400), ("is not a case", "eps", "must be finite")),
     "momentum above 1": (_set("config", "momentum", to=1.5), ("is not a case", "momentum")),
     "too few numbers": (_set(*X, "data", to=["0x1p0"]), ("is not a case", "size 1", "(2,3)")),
-    "not a number": (_set(*X, "data", 0, to="one"), ("is not a case", "hexadecimal")),
-    "number out of range": (_set(*X, "data", 0, to="0x1p99999"), ("is not a case", "too large")),
+    "not a number": (_set(*X, "data", 0, to="one"), ("is not a case", "x of step 1", "'one'", "hexadecimal")),
+    "half a number": (_set(*X, "data", 0, to="0x"), ("is not a case", "x of step 1", "hexadecimal")),
+    "decimal": (_set(*X, "data", 0, to="0.1"), ("is not a case", "x of step 1", "'0.1'", "hexadecimal")),
+    "number out of range": (_set(*X, "data", 0, to="0x1p99999"), ("is not a case", "x of step 1", "too large")),
+    "control characters in the name": (_set("name", to="\x1b[2Ja\nb"), ("is not a case", r"'\x1b[2Ja\nb'")),
+    "control characters in a state's name": (
+        _set("steps", 0, "state", to={"\x1b[2J": None}),
+        ("is not a case", r"steps/0/state/'\x1b[2J'"),
+    ),
+    "gradient of a forward pass": (
+        _set("steps", 0, "observe", to=["y", "grad_x"]),
+        ("is not a case", "step 1, a forward, cannot observe grad_x", "choose from y, running_mean"),
+    ),
+    "output of a backward pass": (
+        lambda data: data["steps"][0].update(op="backward", grad_output=data["steps"][0]["x"], observe=["y"]),
+        ("is not a case", "step 1, a backward, cannot observe y", "choose from grad_x"),
+    ),
+    "output of a build": (
+        lambda data: data["steps"].append({"op": "build", "observe": ["y", "grad_bias"]}),
+        ("is not a case", "a build, cannot observe grad_bias, y"),
+    ),
+    "output of a load": (
+        lambda data: data["steps"].append({"op": "load", "observe": ["y"], "state": {}}),
+        ("is not a case", "a load, cannot observe y"),
+    ),
+    "load without state": (
+        lambda data: data["steps"].append({"op": "load", "observe": ["weight"]}),
+        ("is not a case", "a load, has no state"),
+    ),
+    "negative counter": (
+        _set("steps", 0, "state", to={"num_batches_tracked": {"dtype": "int64", "shape": [], "data": ["-3"]}}),
+        ("is not a case", "num_batches_tracked of step 1 is -3", "must not be negative"),
+    ),
     "other channels than the layer's": (_set("config", "num_features", to=2), ("is not a case", "3 channels", "2")),
     "another rank than the layer's": (_set("config", "ndim", to=3), ("is not a case", "rank 2", "3")),
     "another dtype than the layer's": (_set("config", "dtype", to="float64"), ("is not a case", "float32", "float64")),
@@ -317,9 +356,9 @@ CASES: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     ),
     "counter out of range": (
         _set("steps", 0, "state", to={"num_batches_tracked": {"dtype": "int64", "shape": [], "data": ["9" * 30]}}),
-        ("is not a case", "too large"),
+        ("is not a case", "num_batches_tracked of step 1", "too large"),
     ),
-    "input forgotten": (lambda data: data["steps"][0].pop("x"), ("is not a case", "forward step needs x")),
+    "input forgotten": (lambda data: data["steps"][0].pop("x"), ("is not a case", "step 1: a forward step needs x")),
     "gradient forgotten": (_set("steps", 0, "op", to="backward"), ("is not a case", "grad_output")),
 }
 
@@ -333,6 +372,42 @@ def test_case_that_does_not_fit(
     change(data)
     case.write_text(json.dumps(data))
     in_process(capsys, "replay", str(case)).assert_refused(*words)
+
+
+@pytest.mark.parametrize("verb", ["replay", "freeze"])
+def test_what_cannot_be_observed_is_refused_by_every_verb(
+    verb: str, case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verbs that take a case refuse one that asks a call for what it does not show."""
+    data = json.loads(case.read_text())
+    data["steps"][0]["observe"] = ["grad_x"]
+    case.write_text(json.dumps(data))
+    in_process(capsys, verb, str(case), *INTO[verb]).assert_refused("is not a case", "cannot observe grad_x")
+
+
+@pytest.mark.parametrize("verb", ["replay", "freeze"])
+def test_requirement_whose_check_takes_no_cases(verb: str, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A case that its requirement's check would never run is refused."""
+    data = json.loads(case.read_text()) | {"requirement": "BN-STATE-INPUT"}
+    case.write_text(json.dumps(data))
+    in_process(capsys, verb, str(case), *INTO[verb]).assert_refused("the check of BN-STATE-INPUT takes no cases")
+
+
+def test_replay_of_a_case_that_observes_nothing(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What would pass whatever the implementation does is refused."""
+    data = json.loads(case.read_text())
+    for step in data["steps"]:
+        step["observe"] = []
+    case.write_text(json.dumps(data))
+    in_process(capsys, "replay", str(case)).assert_refused(str(case), "no step observes a result")
+
+
+def test_replay_that_compares_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output without elements shows nothing of the implementation, which is neither right nor wrong."""
+    path = tmp_path / "case.json"
+    program = Program(Config(ndim=2), (forward(np.zeros((0, 3)), "y", training=False),)).cast("float32", "float32")
+    casefile.write(path, "BN-EVAL-MODE", "empty", program, "")
+    in_process(capsys, "replay", str(path)).assert_refused(str(path), "nothing could be compared")
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {

@@ -160,6 +160,20 @@ class Unsteady(Layer):
         return super().affine(z, training) * self.work.type(1 + 1e-3 * (Unsteady.calls % 7))
 
 
+class OnlyRank3Biased(Layer):
+    """At rank 3 the running variance remembers the biased variance."""
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        return self.moments(values) if self.config.ndim == 3 else super().remembered(values)
+
+
+class OnlyMomentumHalf(Layer):
+    """With a momentum of a half nothing moves."""
+
+    def batch_weight(self) -> float:
+        return 0.0 if self.config.momentum == 0.5 else super().batch_weight()
+
+
 class SmallError(Layer):
     """The output is too large by 3e-6 of itself."""
 
@@ -171,7 +185,7 @@ class SmallError(Layer):
     ("layer", "requirements", "dtypes", "words"),
     [
         (OnlyRank3, ("BN-TRAIN-NORM", "BN-RANK", "BN-GRAD-INPUT"), ("float32",), "only rank 3"),
-        (OnlyHighChannels, ("BN-LAYOUT-CHANNELS", "BN-TRAIN-NORM"), ("float32",), "only channels >= 65"),
+        (OnlyHighChannels, ("BN-LAYOUT-CHANNELS", "BN-TRAIN-NORM"), ("float32",), "only channels >= 65 (not at "),
         (OnlyStrided, ("BN-LAYOUT-X", "BN-TRAIN-NORM", "BN-RANK"), ("float32",), "only non-contiguous x"),
         (OnlyFloat16, ("BN-TRAIN-NORM", "BN-RANK"), DTYPES, "only float16"),
         (OnlyLargeMean, ("BN-NUM-STABLE", "BN-TRAIN-NORM"), ("float32",), "only mean over deviation >= "),
@@ -187,4 +201,31 @@ def test_what_is_no_decision_is_described(
     found = diagnoses(Mutant(layer.__name__, "wrong", layer), dtypes, *requirements)
     assert [one.points for one in found] == [()]
     assert found[0].text.startswith(f"no decision of the behaviour space explains {found[0].failing} of ")
+    assert words in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("layer", "requirements", "differs", "words"),
+    [
+        (
+            OnlyRank3Biased,
+            ("BN-RUN-VAR", "BN-RANK"),
+            {"running_variance": "biased"},
+            "but only running_var, seen in one check (float32, on cpu, rank 3, ",
+        ),
+        (
+            OnlyMomentumHalf,
+            ("BN-RUN-UPDATE", "BN-RUN-MEAN"),
+            {"training_update": "never"},
+            "(float32, on cpu, rank 2, ",
+        ),
+    ],
+    ids=["rank", "momentum"],
+)
+def test_decision_under_a_condition_is_named(
+    layer: type[Layer], requirements: tuple[str, ...], differs: dict[str, str], words: str
+) -> None:
+    """Where a decision differs only sometimes, it is named together with when."""
+    found = diagnoses(Mutant(layer.__name__, "wrong", layer), ("float32",), *requirements)
+    assert differs in [{part.coordinate: part.value for part in point} for one in found for point in one.points]
     assert words in found[0].text

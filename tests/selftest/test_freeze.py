@@ -17,6 +17,7 @@ from cases.probes import cases_of, probes
 from cases.program import Probe, Program, backward, build, forward, load
 from spec.config import Config
 from spec.formats import DTYPES, parameter_dtype
+from tests.faces.freeze import LONGEST
 from tests.faces.main import main
 from tests.harness.check import Check, Violation
 from tests.harness.outcome import CONFORMS
@@ -210,6 +211,21 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     refused([str(case_file(tmp_path)), "--into", str(tmp_path / "taken" / "here")], capsys, "cannot write", "taken")
 
 
+def test_a_long_name_is_cut(place: Path, tmp_path: Path) -> None:
+    """A file system takes the name of the file whatever was given; the case can be read, and no end is a hyphen."""
+    given = "a" * (LONGEST - 1) + " " + "b" * 400
+    assert main(["freeze", str(case_file(tmp_path)), "--name", given]) == 0
+    (path,) = place.iterdir()
+    assert frozen.read(path).name == "a" * (LONGEST - 1)
+
+
+def test_a_name_that_no_file_has(place: Path) -> None:
+    """A name that the file system refuses is refused in our words."""
+    case = frozen.freeze("BN-RUN-SEQUENCE", "a" * 400, PROGRAM, "", "reason")
+    with pytest.raises(FrozenError, match="cannot write"):
+        frozen.write(case, place)
+
+
 def test_a_case_is_written_whole_or_not_at_all(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +284,7 @@ ARGUMENTS = {
     "half an option": (("case.json", "--name"), ("--name",)),
     "a missing file": (("missing.json",), ("cannot read the case missing.json",)),
     "a name without letters": (("{case}", "--name", "?!"), ("--name is '?!'",)),
+    "no folder": (("{case}", "--into", ""), ("--into is empty",)),
 }
 
 

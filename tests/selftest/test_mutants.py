@@ -115,13 +115,45 @@ def test_command_fails_for_a_survivor(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "FAILURE running_variance=biased in float32 passes BN-RUN-VAR" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["no_such_thing"], ["--markdown", "no/such/folder/page.md"]])
-def test_command_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What does not exist is refused with one line and status 2."""
+REFUSED = {
+    "an unknown implementation": (["no_such_thing"], "there is no implementation 'no_such_thing'"),
+    "a missing folder": (["--markdown", "no/such/folder/page.md"], "no/such/folder is not a folder"),
+    "a folder": (["--json", "."], "it is a folder"),
+    "a device": (["--json", "/dev/full"], "it is not a regular file"),
+    "a page that is a device": (["--markdown", "/dev/full"], "it is not a regular file"),
+    "no worker": (["--workers", "0"], "--workers: '0' is no whole number of at least 1"),
+    "half a worker": (["--workers", "0.5"], "--workers: '0.5' is no whole number of at least 1"),
+    "workers no number": (["--workers", "all"], "--workers: 'all' is no whole number of at least 1"),
+    "no pair": (["--pairs", "0"], "--pairs: '0' is no whole number of at least 1"),
+    "fewer than no pair": (["--pairs", "-3"], "--pairs: '-3' is no whole number of at least 1"),
+    "more pairs than there are": (["--pairs", "1000000"], "--pairs is 1000000, and there are not so many"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_command_refuses(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be carried out is refused with status 2 before anything is judged, and the last line says why."""
+    monkeypatch.setattr(matrix, "run", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "there is no" in capsys.readouterr().err
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_command_judges_a_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An implementation that is named twice is judged once, and there are no more workers than tasks."""
+    asked: list[tuple[list[matrix.Task], int]] = []
+
+    def run(todo: list[matrix.Task], workers: int, **_: object) -> list[Verdict]:
+        asked.append((todo, workers))
+        return [_verdict("running_variance=biased", BN_RUN_VAR=5.0)]
+
+    monkeypatch.setattr(matrix, "run", run)
+    main(["running_variance=biased", "running_variance=biased", "--workers", "100000"])
+    due = matrix.tasks(["running_variance=biased"])
+    assert asked == [(due, len(due))]
 
 
 def test_entry_without_a_killer_is_refused() -> None:
