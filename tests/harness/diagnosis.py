@@ -94,7 +94,10 @@ def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
 
 def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
     """Write into the outcome of a failing check at which points it would have held."""
-    points, outcome.conditional = explained(subject, rerun)
+    points, conditional = explained(subject, rerun)
+    # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
+    outcome.conditional = conditional and outcome.level == "must"
+    points = points if outcome.conditional or not conditional else []
     outcome.explained = [[list(part) for part in point] for point in points]
     outcome.steady = subject.steady
 
@@ -127,7 +130,7 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
 
 
 def _alike(outcomes: Sequence[Outcome], rest: Sequence[int]) -> list[int]:
-    """Those of the rest that may have one cause: failures of a must; quality and manners fail for reasons of their own."""
+    """Those of the rest that may have one cause: failures of a must; each quality fails for a reason of its own."""
 
     def kind(i: int) -> str:
         return "" if outcomes[i].level == "must" else outcomes[i].requirement
