@@ -76,7 +76,7 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
         if chosen and test.rule.id not in chosen:
             continue
         for case in test.cases(dtype):
-            about = test.rule.id in mutant.killers or (not mutant.killers and not chosen)
+            about = test.rule.id in mutant.killers or (not mutant.killers and (dtype == DTYPES[0] or not chosen))
             if not about and case is not None and case.name in _large(test.rule.id, dtype):
                 continue
             if not about and test.rule.id in verdict.killed:
@@ -146,15 +146,16 @@ Task = tuple[str, str, tuple[str, ...]]
 def tasks(names: Iterable[str], thorough: bool = False) -> list[Task]:
     """What is judged by what.
 
-    A right implementation is judged by everything in single precision, and by every must in double. A wrong one gets a
-    whole row in the first of its dtypes; in the others only the requirements that must kill it are asked. `thorough`:
-    everything by everything, in every dtype.
+    A right implementation is judged by every must in single and double precision, with the large cases in single. A
+    wrong one gets a whole row in the first of its dtypes; in the others only the requirements that must kill it are
+    asked. `thorough`: everything by everything, in every dtype.
     """
     musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
         for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
-            found.append((mutant.name, dtype, () if thorough or number == 0 else mutant.killers or musts))
+            whole = thorough or (bool(mutant.killers) and number == 0)
+            found.append((mutant.name, dtype, () if whole else mutant.killers or musts))
     return found
 
 

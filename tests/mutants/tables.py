@@ -87,7 +87,7 @@ def markdown(verdicts: Sequence[Verdict], summary: str) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += [
         "", "## Right implementations by other means", "",
-        "| implementation | by what means | accused at level should |", "| --- | --- | --- |",
+        "| implementation | by what means | accused at level should (asked with --thorough) |", "| --- | --- | --- |",
     ]  # fmt: skip
     for mutant, mine in found:
         if mutant.killers:
