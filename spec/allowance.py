@@ -29,7 +29,8 @@ class Allowance:
         compute: the format in which sums and products are evaluated.
         output: the format of y and of the gradient for x.
         statistics: the format of running statistics and of the parameters' gradients.
-        stable: whether one-pass variance and folded forms are excluded.
+        stable: whether one-pass variance and the roundings of folded forms are excluded; a folded form still passes
+            where the error of the mean, which is of the same order, leaves room for them.
         blocked: whether sums must err by less than in recursive summation.
     """
 

@@ -261,6 +261,7 @@ def kept_as_inverse(value: Floats, epsilon: float, allow: Allowance) -> Floats:
     return np.asarray(np.where(np.isnan(bound), np.inf, bound))
 
 
+@_quiet
 def running_errors(
     config: Config, behaviour: Behaviour, before: State, record: Forward, allow: Allowance
 ) -> tuple[Floats, Floats]:

@@ -21,8 +21,9 @@ def _trace(
 ) -> tuple[Program, Trace] | None:
     """A pass over x of `shape` from a loaded state; None where the implementation lacks that rank, mode or pass."""
     __tracebackhide__ = True
-    if {"training" if training else "evaluation", "backward" if gradients else "forward"} & set(
-        check.subject.unsupported
+    # A lack of training is told below, where it is seen to be refused; the other passes are asked besides.
+    if (not training and "evaluation" in check.subject.unsupported) or (
+        gradients and {"backward", "training" if training else "evaluation"} & set(check.subject.unsupported)
     ):
         return None
     x = inputs.values(shape, 1)
@@ -32,7 +33,7 @@ def _trace(
     program = Program(check.config(ndim=len(shape)), (load(**inputs.everything(3)), call)).cast(
         check.subject.dtype, check.subject.param_dtype
     )
-    program = program.without(check.subject.unsupported.keys() - {"rank_2", "rank_3"})
+    program = program.without(check.subject.unsupported.keys() - {"rank_2", "rank_3", "training"})
     trace = check.executed(program)
     if check.missing(program):
         if len(shape) == 4:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cases import inputs
+from cases.program import Program, forward
 from tests.harness.check import Check
 from tests.harness.defaults import measured
 from tests.harness.guard import Raised
@@ -53,4 +55,10 @@ def test_defaults(check: Check) -> None:
     except Raised as refusal:
         check.note(f"there are no defaults: {refusal}")
         return
+    # They are measured in training: an implementation without it is seen to refuse.
+    check.fitted(
+        Program(check.config(), (forward(inputs.values(inputs.SHAPES[4]), "y"),)).cast(
+            check.subject.dtype, check.subject.param_dtype
+        )
+    )
     check.note(check.call(lambda: measured(lambda: check.subject.build_default(3))).describe())

@@ -28,7 +28,7 @@ class Subject:
         assumed: the point to judge at instead of the declared one, to try an explanation.
         candidates: the points that explain what it shows in the survey; None before they have been searched for.
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
-        conditional: points at which a failing check held where the survey shows nothing wrong; None for too slow a one.
+        conditional: points at which a failing check held where the survey shows nothing wrong.
         searches: failing checks that were tried at every neighbour.
         steady: False once it was seen to answer differently from call to call.
     """

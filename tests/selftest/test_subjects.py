@@ -6,11 +6,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from report.result import Row, read
 from spec.formats import DTYPES
+from tests.harness.subject import Subject
+from tests.harness.suite import Test, conformance_tests
+from tests.mutants.catalogue import Mutant
+from tests.mutants.layer import Array, Layer
 
 from .command import ADAPTERS, Answer, bnconform
 
@@ -188,3 +193,32 @@ def test_process_that_dies_takes_one_check_with_it(tmp_path: Path) -> None:
         ("numpy", "BN-RUN-VAR"): "conforms",
     }
     assert "the process died" in json.dumps([row.message for row in run.rows])
+
+
+class EvaluationOnly(Layer):
+    """Training and gradients are refused."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        if training:
+            raise NotImplementedError("evaluation only")
+        return super().forward(x, training=training)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        raise NotImplementedError("evaluation only")
+
+
+class EvaluationOnlyBackend(Mutant):
+    """It says so."""
+
+    unsupported: ClassVar[dict[str, str]] = {"training": "evaluation only", "backward": "evaluation only"}
+
+
+@pytest.mark.parametrize("test", conformance_tests(), ids=lambda test: test.function.__name__)
+def test_evaluation_alone_is_judged(test: Test) -> None:
+    """Without training every check comes to a verdict, and to none against the implementation."""
+    backend = EvaluationOnlyBackend("evaluation-only", "It evaluates", EvaluationOnly)
+    subject = Subject("evaluation-only", backend, "cpu", "float32")
+    for case in test.cases("float32"):
+        found = test.run(subject, case)
+        assert found, case
+        assert [outcome.message for outcome in found if outcome.verdict not in ("conforms", "unsupported")] == []
