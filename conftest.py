@@ -14,14 +14,14 @@ import pytest
 from backends.registry import BackendError
 from cases import frozen, golden
 from cases.golden import GoldenError
-from cases.probes import cases_of
+from cases.probes import cases_of, few_of
 from cases.program import Probe
 from cases.relations import Relation
 from report import result as results
 from report.matrix import render
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from spec.config import FEATURES
-from tests.harness import diagnosis, selection, sequences, summary
+from tests.harness import diagnosis, isolation, selection, sequences, summary
 from tests.harness.check import Check, Unsupported, Violation, conduct
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
@@ -62,6 +62,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
     group.addoption(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
+    )
+    group.addoption(
+        "--memory-limit",
+        type=float,
+        default=0.0,
+        metavar="GIB",
+        help="that an implementation's process may hold (Linux; default: no limit)",
+    )
+    group.addoption(
+        "--python",
+        action="append",
+        default=[],
+        metavar="B=PATH",
+        help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
+    )
+    group.addoption(
         "--cases",
         default="bnconform-cases",
         metavar="DIR",
@@ -79,13 +105,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[NODES] = []
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    option = config.option
     if hasattr(config, "workerinput"):
+        isolation.SETTINGS = isolation.settings(option.time_limit, option.memory_limit, option.python)
+        isolation.DESCRIBED.update(config.workerinput["bnconform"])
         # Several processes share the cores: without this each starts as many threads as there are, and they spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return
     if config.option.help or getattr(config.option, "version", False):
         return
     try:
+        isolation.SETTINGS = isolation.settings(option.time_limit, option.memory_limit, option.python)
         requirements()
         golden.documents()
         frozen.cases()
@@ -100,8 +130,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def chosen_subjects(config: pytest.Config) -> tuple[Subject, ...]:
     """The subjects that the options choose."""
     option = config.option
-    keys, _ = selection.chosen(option.backend)
-    return selection.subjects(tuple(keys), tuple(option.device), tuple(option.dtype))
+    keys, _ = chosen_backends(config)
+    return selection.subjects(tuple(keys), tuple(option.device), tuple(option.dtype), isolate=_isolates(config))
+
+
+def chosen_backends(config: pytest.Config) -> tuple[list[str], dict[str, str]]:
+    """The backends that the options choose, and those of `all` that were left out, with the reason."""
+    return (selection.isolated if _isolates(config) else selection.chosen)(config.option.backend)
+
+
+def _isolates(config: pytest.Config) -> bool:
+    return not (config.option.in_process or config.option.usepdb or config.option.trace)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker process what the adapters said of themselves, so that each is asked once."""
+    node.workerinput["bnconform"] = isolation.DESCRIBED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -116,21 +161,56 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     once = metafunc.definition.get_closest_marker("once") is not None
     values: list[tuple[Subject, Requirement, Probe | Relation | None]] = []
     ids: list[str] = []
-    first: set[tuple[str, str]] = set()
-    for subject in chosen_subjects(metafunc.config):
-        if once and (subject.name, subject.device) in first:
-            continue
-        first.add((subject.name, subject.device))
+    for subject in _once(chosen_subjects(metafunc.config)) if once else chosen_subjects(metafunc.config):
         label = f"{subject.label}-{rule.id}"
         if not over_cases:
             values.append((subject, rule, None))
             ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
             continue
-        cases = cases_of(rule.id, subject.dtype)
-        for case in cases[:1] if subject.slow else cases:
+        for case in (few_of if subject.slow else cases_of)(rule.id, subject.dtype):
             values.append((subject, rule, case))
             ids.append(f"{label}-{case.name}")
     metafunc.parametrize("check", values, ids=ids, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One subject after the other, so that each implementation's process is started once."""
+    order: dict[str, int] = {}
+    for item in items:
+        order.setdefault(_column(item.nodeid), len(order))
+    items.sort(key=lambda item: order[_column(item.nodeid)])
+
+
+def _column(nodeid: str) -> str:
+    """The words of a test's id that name its subject."""
+    identifier = nodeid[nodeid.find("[") + 1 :]
+    return identifier[: identifier.find("-BN-")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the checks of one subject to one worker process, for the same reason; or of one file, where few subjects."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+    whole = len(chosen_subjects(config)) >= 2 * config.option.numprocesses
+
+    class BySubject(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return _column(nodeid) if whole else f"{_column(nodeid)} {nodeid.partition('::')[0]}"
+
+    return BySubject(config, log)
+
+
+def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
+    """One subject for each backend and device, in the first dtype that the backend has."""
+    found: dict[tuple[str, str], Subject] = {}
+    for subject in subjects:
+        place = (subject.name, subject.device)
+        before = found.get(place)
+        if before is None or (before.dtype in before.unsupported and subject.dtype not in subject.unsupported):
+            found[place] = subject
+    return list(found.values())
 
 
 @pytest.fixture
@@ -152,6 +232,17 @@ def check(request: pytest.FixtureRequest) -> Generator[Check, None, None]:
 MADE = pytest.StashKey[Check]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a check in its implementation's own process."""
+    __tracebackhide__ = True
+    made = pyfuncitem.stash.get(MADE, None)
+    if made is None or not made.subject.isolated:
+        return None
+    isolation.conduct(made, pyfuncitem.function.__module__, pyfuncitem.function.__name__)
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Turn what a check came to into pytest's words, according to the level that was asked for."""
@@ -166,7 +257,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             raise
         if isinstance(problem, AdapterError):
             made.note_adapter_error(problem)
-        else:
+        elif not made.subject.isolated:
             _explain(item, made)
         worst = made.outcomes[-1]
         if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
@@ -174,7 +265,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         raise
     except Exception as error:
         made = item.stash.get(MADE, None)
-        if made is not None:
+        if made is not None and not isinstance(error, isolation.InternalError):
             made.note_internal_error(error)
         raise
     made = item.stash.get(MADE, None)
@@ -340,7 +431,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
             console.print(
                 f"{name} declares unsupported what is never asked for: {', '.join(words)}; known: {known}", markup=False
             )
-    _, left_out = selection.chosen(config.option.backend)
+    _, left_out = chosen_backends(config)
     for name, reason in left_out.items():
         console.print(f"{name} was left out: {reason}", markup=False)
     if config.option.bnconform_json and UNWRITTEN not in config.stash:

@@ -5,6 +5,7 @@ An adapter is two classes. Nothing need be inherited or imported from here; any 
     class Backend:
         name = "torch.nn"       # what --backend takes, and the row's title
         deviations = {}         # coordinates that differ by documented intent: {"running_variance": "biased"}
+        documented = {}         # coordinate -> where that is documented: {"running_variance": "https://...: its words"}
         unsupported = {}        # feature -> the reason, in words: {"momentum_none": "Keras has no cumulative average"}
         slow_to_start = False   # optional: see below
 
@@ -22,20 +23,23 @@ Arrays are NumPy arrays. A dtype is named "float64", "float32", "float16" or "bf
 
 Requirements on a backend, each with its reason:
 
+* It runs in a process of its own (but with --in-process), so it may set what holds for a process as its framework
+  wants it, inside its functions. What it prints is kept aside.
 * The class is made without arguments, and importing its module imports no framework: the import sits inside the
   function that needs it, so that listing the backends costs nothing and works where a framework is missing.
 * It computes nothing of BatchNorm itself. A formula in an adapter is judged in the framework's place and proves
   nothing about it. (The NumPy layer and those of the documents are hand-written because they are the subjects.)
 * `deviations` names coordinates of the behaviour space (`spec.behaviour`) and one of their values, each a documented
-  intent, with its reason and a link beside it. An untrue or stale declaration fails the run, since it is a promise.
+  intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
+  the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "track_running_stats", "track_running_stats_off", "rank_2" to "rank_5", a dtype's name. The reason is shown to people,
   so it is a sentence.
   `build` raises NotImplementedError for them, and for what one device alone lacks. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
 * `devices` lists what can be used here and now, the CPU first; `build` and `build_default` take one of these names.
-* `slow_to_start = True` says that each new configuration or shape costs seconds, as with compilers; the suite then
-  takes only the first case of each check.
+* `slow_to_start = True` says that each new configuration or shape costs time, as with compilers; the suite then takes
+  the first case of each check, and of the others those that ask for nothing new.
 * `config` has `num_features` (C), `eps`, `momentum`, `affine`, `track_running_stats`, `ndim` (the rank of the input,
   2 to 5), `dtype` (the input's) and `param_dtype` (that of weight, bias and running statistics: float32 for half-
   precision input unless a case says otherwise). `momentum` is the weight of the *new* batch, or None for the cumulative

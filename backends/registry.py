@@ -23,7 +23,12 @@ class BackendError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A backend of this package: the module in this folder, its class, and what must be installed for it."""
+    """A backend of this package: the module in this folder, its class, and what must be installed for it.
+
+    Attributes:
+        needs: the modules that must import, in words; backends with the same fit into one process.
+        extra: the extra of this package that brings them.
+    """
 
     module: str
     attribute: str
@@ -38,6 +43,42 @@ BUILTIN: dict[str, Entry] = {
     "torch.nn+lazy": Entry("torch_layers", "TorchLazy", "torch", "torch"),
     "torch.nn+channels_last": Entry("torch_layers", "TorchChannelsLast", "torch", "torch"),
     "torch.nn+compile": Entry("torch_compiled", "TorchCompiled", "torch", "torch"),
+    "flax.nnx": Entry("jax_flax", "FlaxNNX", "flax jax", "jax"),
+    "flax.nnx+two_pass": Entry("jax_flax", "FlaxNNXTwoPass", "flax jax", "jax"),
+    "flax.nnx+half": Entry("jax_flax", "FlaxNNXHalf", "flax jax", "jax"),
+    "flax.linen": Entry("jax_linen", "FlaxLinen", "flax jax", "jax"),
+    "flax.linen+two_pass": Entry("jax_linen", "FlaxLinenTwoPass", "flax jax", "jax"),
+    "flax.linen+half": Entry("jax_linen", "FlaxLinenHalf", "flax jax", "jax"),
+    "equinox": Entry("jax_equinox", "Equinox", "equinox jax", "jax"),
+    "equinox+ema": Entry("jax_equinox", "EquinoxEma", "equinox jax", "jax"),
+    "haiku": Entry("jax_haiku", "Haiku", "haiku jax", "jax"),
+    "jax.stax": Entry("jax_stax", "Stax", "jax", "jax"),
+    "keras+tensorflow": Entry("keras_layers", "KerasTensorflow", "keras tensorflow", "tensorflow"),
+    "keras+tensorflow+function": Entry("keras_compiled", "KerasFunction", "keras tensorflow", "tensorflow"),
+    "keras+tensorflow+xla": Entry("keras_compiled", "KerasXla", "keras tensorflow", "tensorflow"),
+    "keras+jax": Entry("keras_layers", "KerasJax", "keras jax", "tensorflow,jax"),
+    "keras+torch": Entry("keras_layers", "KerasTorch", "keras torch", "tensorflow,torch"),
+    "tf.nn": Entry("tensorflow_ops", "TfNN", "tensorflow", "tensorflow"),
+    "tf.fused+nhwc": Entry("tensorflow_ops", "TfFused", "tensorflow", "tensorflow"),
+    "tf.fused+nchw": Entry("tensorflow_ops", "TfFusedFirst", "tensorflow", "tensorflow"),
+    "tf_keras": Entry("tf_keras_layers", "TfKeras", "tf_keras tensorflow", "tf_keras"),
+    "tf_keras+unfused": Entry("tf_keras_layers", "TfKerasUnfused", "tf_keras tensorflow", "tf_keras"),
+    "onnxruntime": Entry("onnx_runtime", "OnnxRuntime", "onnx onnxruntime", "onnx"),
+    "onnxruntime+unoptimised": Entry("onnx_runtime", "OnnxRuntimeUnoptimised", "onnx onnxruntime", "onnx"),
+    "onnxruntime+fused": Entry("onnx_runtime", "OnnxRuntimeFused", "onnx onnxruntime", "onnx"),
+    "onnxruntime+opset14": Entry("onnx_runtime", "OnnxRuntime14", "onnx onnxruntime", "onnx"),
+    "onnxruntime+opset9": Entry("onnx_runtime", "OnnxRuntime9", "onnx onnxruntime", "onnx"),
+    "onnxruntime+opset7": Entry("onnx_runtime", "OnnxRuntime7", "onnx onnxruntime", "onnx"),
+    "onnx.reference": Entry("onnx_reference", "OnnxReference", "onnx", "onnx"),
+    "onnx.reference+opset14": Entry("onnx_reference", "OnnxReference14", "onnx", "onnx"),
+    "onnx.reference+opset9": Entry("onnx_reference", "OnnxReference9", "onnx", "onnx"),
+    "onnx.reference+opset7": Entry("onnx_reference", "OnnxReference7", "onnx", "onnx"),
+    "mlx": Entry("mlx_layers", "MLX", "mlx", "mlx"),
+    "mlx+compile": Entry("mlx_layers", "MLXCompiled", "mlx", "mlx"),
+    "paddle": Entry("paddle_layers", "Paddle", "paddle", "paddle"),
+    "paddle+channels_last": Entry("paddle_layers", "PaddleChannelsLast", "paddle", "paddle"),
+    "tinygrad": Entry("tinygrad_layers", "Tinygrad", "tinygrad", "tinygrad"),
+    "mindspore": Entry("mindspore_layers", "MindSpore", "mindspore", "mindspore"),
     "documents.manual_normalization": Entry("documents", "ManualNormalization"),
     "documents.d2l_en": Entry("documents", "D2lEn", "torch", "torch"),
     "documents.d2l_zh": Entry("documents", "D2lZh", "torch", "torch"),
@@ -49,9 +90,25 @@ BUILTIN: dict[str, Entry] = {
 
 def missing(entry: Entry) -> str:
     """Why a backend of this package cannot run here, with the command that mends it; "" where it can."""
-    if entry.needs and importlib.util.find_spec(entry.needs) is None:
-        return f'{entry.needs} is not installed; pip install "bnconform[{entry.extra}]" (see the README for versions)'
+    lacking = [module for module in entry.needs.split() if importlib.util.find_spec(module) is None]
+    if lacking:
+        verb = "is" if len(lacking) == 1 else "are"
+        return (
+            f"{' and '.join(lacking)} {verb} not installed; "
+            f'pip install "bnconform[{entry.extra}]" (see the README for versions)'
+        )
     return ""
+
+
+def is_foreign(given: str) -> bool:
+    """Whether a backend runs code that is not this package's own: a framework's, or a user's."""
+    return given not in BUILTIN or bool(BUILTIN[given].needs)
+
+
+def group(given: str) -> str:
+    """Backends of one group can be loaded by one process."""
+    entry = BUILTIN.get(given)
+    return given if entry is None else entry.needs
 
 
 def offered() -> dict[str, Any]:

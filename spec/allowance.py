@@ -27,7 +27,7 @@ class Allowance:
 
     Attributes:
         compute: the format in which sums and products are evaluated.
-        output: the format of y and of the gradient for x.
+        output: the format of y. gradient: that of the gradient for x.
         statistics: the format of running statistics and of the parameters' gradients.
         stable: whether one-pass variance and the roundings of folded forms are excluded; a folded form still passes
             where the error of the mean, which is of the same order, leaves room for them.
@@ -36,6 +36,7 @@ class Allowance:
 
     compute: Format
     output: Format
+    gradient: Format
     statistics: Format
     stable: bool = False
     blocked: bool = False
@@ -81,4 +82,7 @@ def allowance(config: Config, behaviour: Behaviour, *, quality: str = "") -> All
         output = config.param_dtype
     if behaviour.statistics_dtype is b.StatisticsDtype.INPUT:
         statistics = config.dtype
-    return Allowance(format_of(narrow), format_of(output), format_of(statistics), "stable" in words, "blocked" in words)
+    return Allowance(
+        format_of(narrow), format_of(output), format_of(config.dtype), format_of(statistics),
+        "stable" in words, "blocked" in words,
+    )  # fmt: skip

@@ -298,7 +298,7 @@ class EmptyBatch(Coordinate):
 
 
 class OutputDtype(Coordinate):
-    """The dtype of y and of the gradient for x."""
+    """The dtype of y; the gradient for x has that of x."""
 
     INPUT = "input", "that of x"
     PARAMETER = "parameter", "that of the parameters"

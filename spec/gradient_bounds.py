@@ -59,7 +59,7 @@ def input_gradient(record: Backward, allow: Allowance) -> Floats:
     error = error + (factor + np.abs(floats(record.grad_output)) + 4) * allow.compute.underflow
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
         error = error / factor
-    return rounded(value, np.broadcast_to(error, value.shape), allow.output)
+    return rounded(value, np.broadcast_to(error, value.shape), allow.gradient)
 
 
 def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance) -> Floats:

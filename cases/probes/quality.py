@@ -66,6 +66,13 @@ def _one_accumulator() -> Iterator[Probe]:
     flat = Config(num_features=1, ndim=2, momentum=1.0)
     program = Program(flat, (forward(terms.reshape(-1, 1), "running_mean"),))
     yield Probe("BN-NUM-LARGE-N", "mean-in-one-sum-rank2", program, "blocked", single)
+    for rank in (2, 4):
+        # A library that sums one channel in blocks may sum several with one accumulator each.
+        both = np.stack([terms, terms[::-1]], axis=-1)
+        pair: Array = both if rank == 2 else np.moveaxis(both.reshape(6, 3, 2779, 2), -1, 1)
+        config2 = Config(ndim=rank, num_features=2, momentum=1.0)
+        program = Program(config2, (forward(pair, "running_mean"),))
+        yield Probe("BN-NUM-LARGE-N", f"means-in-one-sum-rank{rank}", program, "blocked", single)
     # Each value with its negative: the mean is 0, and the squares are the terms.
     signs = np.where(np.arange(terms.size) % 2, -1.0, 1.0)
     x = (signs * np.sqrt(terms[: terms.size // 2].repeat(2))).reshape(shape)

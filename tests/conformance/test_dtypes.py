@@ -79,12 +79,11 @@ def test_gradient_dtypes(check: Check) -> None:
     rank = 4 if "rank_4" not in check.subject.unsupported else 2
     program, trace = _trace(check, rank)
     declared = check.subject.declared
-    own = declared.output_dtype is OutputDtype.INPUT
-    due_x = program.config.dtype if own else program.config.param_dtype
     kept = declared.statistics_dtype is StatisticsDtype.PARAMETER
     due_parameters = program.config.param_dtype if kept else program.config.dtype
     for seen in trace.seen[2:]:
-        for name, due in (("grad_x", due_x), ("grad_weight", due_parameters), ("grad_bias", due_parameters)):
+        dues = (("grad_x", program.config.dtype), ("grad_weight", due_parameters), ("grad_bias", due_parameters))
+        for name, due in dues:
             value = seen.values[name]
             if value is None:
                 check.require(not program.config.affine and name != "grad_x", name, None, "an array", program)

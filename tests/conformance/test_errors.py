@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cases import inputs
-from cases.program import STATE, Array
+from cases.program import STATE, Array, Program, forward
 from spec.behaviour import EvaluationBroadcast
+from spec.config import Config
 from spec.formats import numpy_dtype
 from tests.harness.check import Check
 from tests.harness.guard import Guarded, Misfit, Raised
@@ -25,7 +26,16 @@ def _layer(check: Check) -> Guarded:
     config = check.config(
         ndim=rank, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
     )
+    _offered(check, config)
     return check.layer(config)
+
+
+def _offered(check: Check, config: Config) -> None:
+    """End the check as unsupported where the implementation lacks the dtype, and is seen to refuse it."""
+    __tracebackhide__ = True
+    if config.dtype in check.subject.unsupported:
+        x = inputs.values(inputs.SHAPES[config.ndim], 1).astype(numpy_dtype(config.dtype))
+        check.fitted(Program(config, (forward(x, "y", training="training" not in check.subject.unsupported),)))
 
 
 def _refuses(layer: Guarded, shape: tuple[int, ...], training: bool, *, backward: bool = False) -> bool:
@@ -140,6 +150,7 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     rank = 4 if "rank_4" not in lacking else 2
     affine, tracked = "affine" not in lacking, "track_running_stats" not in lacking
     config = check.config(ndim=rank, affine=affine, track_running_stats=tracked)
+    _offered(check, config)
     dtype = numpy_dtype(config.param_dtype)
     cases = [(config, name, (size,)) for name in PARAMETERS if affine for size in (1, 4)]
     cases += [(config, name, (size,)) for name in STATISTICS if tracked for size in (1, 4)]

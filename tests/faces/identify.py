@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,11 +15,10 @@ from rich.text import Text
 
 from backends.registry import BackendError
 from report.result import ResultError, check_writable
-from spec.behaviour import SPECIFIED, coordinate
+from tests.harness.card import Card, as_data
 from tests.harness.guard import AdapterError
-from tests.harness.identify import PREFERRED, Card, identify
+from tests.harness.identify import PREFERRED, identify
 from tests.harness.selection import subjects
-from tests.harness.summary import version
 
 USAGE = "give bnconform identify --backend B [--device D] [--dtype T] [--json PATH]"
 
@@ -137,41 +134,3 @@ def _measurements(card: Card, console: Console) -> None:
     if undeclared:
         words = ", ".join(f'"{one.coordinate}": "{one.values[0]}"' for one in undeclared)
         console.print(f"not declared by the adapter: {words}", markup=False)
-
-
-def _number(value: float | None) -> float | None:
-    """A number that JSON knows."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _specified(name: str) -> str:
-    return str(getattr(SPECIFIED, name))
-
-
-def as_data(card: Card) -> dict[str, Any]:
-    """The card as JSON-ready data."""
-    defaults = card.defaults
-    return {
-        "schema": "bnconform/card/1",
-        "bnconform": version("bnconform") or "a clone",
-        "backend": card.backend, "device": card.device, "dtype": card.dtype,
-        "coordinates": [
-            {
-                "coordinate": one.coordinate, "values": list(one.values), "specified": _specified(one.coordinate),
-                "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
-                "meaning": coordinate(one.coordinate)(one.values[0]).meaning if one.decided else None,
-            }
-            for one in card.findings
-        ],
-        "defaults": None if defaults is None else {
-            "eps": _number(defaults.eps), "momentum": _number(defaults.momentum), "cumulative": defaults.cumulative,
-        },
-        "algorithm": card.algorithm,
-        "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in card.growth],
-        "dtypes": {
-            dtype: {"output": shown[0], "statistics": shown[1]} if isinstance(shown, tuple) else {"reason": shown}
-            for dtype, shown in card.dtypes.items()
-        },
-        "steady": card.steady, "unexplained": card.unexplained, "refused": card.refused,
-        "contradictions": card.contradictions,
-    }  # fmt: skip

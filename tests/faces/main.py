@@ -18,6 +18,7 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform explain REQUIREMENT
        bnconform identify --backend B [--device D] [--dtype T] [--json PATH]
        bnconform replay CASE.json --backend B [--device D]
+       bnconform porting [--backend B]... [--python B=PATH]... [--into DIR]
        bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]
 
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
@@ -34,13 +35,18 @@ Without a verb the suite runs and prints a matrix of verdicts.
   --level L     must (default), should or may: a violation up to this level fails the run
   --json PATH   write the result to a file
   --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
-  -n N          run in N processes; with it, a backend that kills its process costs one check only
+  -n N          judge N columns of the matrix at a time
+  --time-limit SECONDS  in which a check must be done (default: 300); what takes longer has hung
+  --memory-limit GIB    that an implementation's process may hold (Linux; default: no limit)
+  --python B=PATH       the interpreter, of another environment, that runs B and its variants; may be repeated
+  --in-process          run implementations in the command's own process, for a debugger
   --version     print the version
 Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
 
   list          the backends, whether each can run here, and the requirements
   explain       one requirement: its formula, its sources, what usually breaks it
   identify      measure what an implementation does, whatever it declares
+  porting       a table of what all implementations do, and each one's trained layer carried into every other
   replay        run a failing case again, alone
   freeze        keep a failing case, so that every later run has it
 
@@ -85,6 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tests.faces.identify import face
 
             return face(rest)
+        if verb == "porting":
+            from tests.faces.porting import face as porting
+
+            return porting(rest)
         if verb == "replay":
             from tests.faces.replay import replay
 
@@ -96,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CatalogueError, GoldenError) as problem:
         return refuse(str(problem))
     return refuse(
-        f"unknown command {verb!r}; give list, explain, identify, replay or freeze, or none to run the suite (--help)"
+        f"unknown command {verb!r}; give list, explain, identify, porting, replay or freeze, "
+        "or none to run the suite (--help)"
     )
 
 

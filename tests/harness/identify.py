@@ -7,7 +7,7 @@ measured afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from spec.exact import floats
 from spec.formats import DTYPES, format_of
 
 from . import search
-from .defaults import Defaults, measured
+from .card import Card, Finding
+from .defaults import measured
 from .guard import AdapterError, Misfit, Raised
 from .judge import judge
 from .search import Evidence, Refutation
@@ -30,79 +31,6 @@ RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
 """Mean over standard deviation of the inputs that tell variance algorithms apart."""
 
 PREFERRED = ("float32", "float64", "bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One coordinate.
-
-    Attributes:
-        values: the values that the evidence allows, the simplest first; more than one where it cannot tell.
-        declared: the value that the adapter declares, or "".
-        refuted: of the values that the evidence refutes, the one that comes closest, or "".
-        evidence: by what it is refuted, or why nothing fixes the coordinate.
-    """
-
-    coordinate: str
-    values: tuple[str, ...]
-    declared: str
-    refuted: str
-    evidence: str
-
-    @property
-    def decided(self) -> bool:
-        """Whether the evidence leaves one value."""
-        return len(self.values) == 1
-
-    @property
-    def differs(self) -> bool:
-        """Whether the evidence refutes the specified value."""
-        return str(getattr(SPECIFIED, self.coordinate)) not in self.values
-
-    @property
-    def contradicted(self) -> bool:
-        """Whether the adapter declares what the evidence refutes."""
-        return bool(self.declared) and self.declared not in self.values
-
-
-@dataclass
-class Card:
-    """The measured semantics of one implementation on one device.
-
-    Attributes:
-        dtype: of the input with which the point was found. point: the simplest that explains it.
-        findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
-        seen: how many programs of the survey ran.
-        refused: what it would not do, by the program of the survey, with its words.
-        steady: whether it answers the same to the same.
-        defaults: None where there are none, with `no_defaults` saying why.
-        algorithm: which variance it computes, in words. growth: (mean over deviation, relative error of the variance).
-        dtypes: dtype of the input -> (that of y, that of the running statistics or "none"), or why there is none.
-    """
-
-    backend: str
-    device: str
-    dtype: str
-    point: Behaviour
-    findings: list[Finding]
-    unexplained: list[str]
-    seen: int
-    refused: dict[str, str]
-    steady: bool
-    defaults: Defaults | None = None
-    no_defaults: str = ""
-    algorithm: str = ""
-    growth: list[tuple[float, float]] = field(default_factory=list)
-    dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
-
-    @property
-    def contradictions(self) -> list[str]:
-        """Each declaration that the measurement refutes, in words."""
-        return [
-            f"declares {one.coordinate} = {one.declared}, and was measured as {' or '.join(one.values)}: {one.evidence}"
-            for one in self.findings
-            if one.contradicted
-        ]
 
 
 def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> Card:
@@ -118,6 +46,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
         subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
         len(evidence.traces), evidence.refused, evidence.steady,
     )  # fmt: skip
+    card.share = max((judge(trace, point).share for trace in evidence.traces.values()), default=0.0)
     progress("measuring dtypes, defaults and the variance algorithm")
     _dtypes(card, subject)
     if {"training", "float32"} & set(subject.unsupported):

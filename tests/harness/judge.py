@@ -225,7 +225,7 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth) -> Non
                 verdict.refusals += 1
             continue
         allow = truth.allow
-        largest = allow.output.largest if name == "grad_x" else allow.statistics.largest
+        largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
         _compare(verdict, number, name, got, due, truth.bound(name), largest)
 
 

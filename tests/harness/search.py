@@ -117,7 +117,7 @@ def _dtypes(trace: Trace, point: Behaviour) -> Iterator[tuple[Atom, bool]]:
                 continue
             got = str(value.dtype)
             if name in ("y", "grad_x"):
-                yield (number, f"the dtype of {name}"), got == output
+                yield (number, f"the dtype of {name}"), got == (output if name == "y" else config.dtype)
             else:
                 yield (number, f"the dtype of {name}"), got == kept or WIDTH[got] > WIDTH[config.param_dtype]
 

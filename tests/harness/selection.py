@@ -1,4 +1,4 @@
-"""Which implementations, devices and dtypes a run judges."""
+"""Which implementations, devices and dtypes a run judges, and which of them run in a process of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from backends import registry
 from backends.registry import BackendError
 from spec.formats import DTYPES
 
+from . import isolation
 from .subject import Subject, check_adapter, devices_of
 
 
@@ -30,7 +31,7 @@ def chosen(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             keys.append(key)
             continue
         for name, entry in registry.BUILTIN.items():
-            reason = registry.missing(entry)
+            reason = "" if isolation.interpreted_elsewhere(name) else registry.missing(entry)
             if reason:
                 left_out[name] = reason
             else:
@@ -39,25 +40,50 @@ def chosen(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return list(dict.fromkeys(keys)), left_out
 
 
+def isolated(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The same for a run in processes of their own: what cannot be loaded there is left out of `all`, too.
+
+    Raises BackendError for a backend that was named and cannot be loaded.
+    """
+    keys, left_out = chosen(given)
+    isolation.describe((key for key in keys if registry.is_foreign(key)), registry.group)
+    refused = {key: isolation.DESCRIBED[key]["refused"] for key in keys if isolation.refused(key)}
+    for key, reason in refused.items():
+        if key in given:
+            raise BackendError(reason)
+        left_out[key] = reason
+    return [key for key in keys if key not in refused], left_out
+
+
 @cache
-def subjects(keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[Subject, ...]:
-    """Every subject of a run; BackendError for a device or dtype that does not exist."""
+def subjects(
+    keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...], *, isolate: bool = False
+) -> tuple[Subject, ...]:
+    """Every subject of a run; BackendError for a device or dtype that does not exist.
+
+    Args:
+        isolate: whether those that are not this package's own code run in another process; see `isolated`.
+    """
     for dtype in dtypes:
         if dtype not in DTYPES:
             raise BackendError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     found = []
     names: dict[str, str] = {}
+    offered: dict[str, list[str]] = {}
     for key in keys:
-        backend = adapter(key)
+        elsewhere = isolate and registry.is_foreign(key)
+        backend = isolation.described(key) if elsewhere else adapter(key)
         if names.setdefault(backend.name, key) != key:
             raise BackendError(
                 f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
             )
-        offered = devices_of(backend, key)
-        unknown = [device for device in devices if device not in offered]
-        if unknown:
-            raise BackendError(f"{backend.name} has no device {unknown[0]!r} here; it has {', '.join(offered)}")
-        for device in devices or offered:
-            for dtype in dtypes or DTYPES:
-                found.append(Subject(key, backend, device, dtype))
+        offered[backend.name] = devices_of(backend, key)
+        for device in offered[backend.name]:
+            if device in devices or not devices:
+                found += [Subject(key, backend, device, dtype, isolated=elsewhere) for dtype in dtypes or DTYPES]
+    for device in devices:
+        # Of many backends, those take part that have the device.
+        if not any(subject.device == device for subject in found):
+            has = "; ".join(f"{name} has {', '.join(its)}" for name, its in offered.items())
+            raise BackendError(f"{' and '.join(offered)} has no device {device!r} here: {has}")
     return tuple(found)

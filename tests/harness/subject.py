@@ -30,6 +30,7 @@ class Subject:
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
         conditional: points at which a failing check held where the survey shows nothing wrong.
         searches: failing checks that were tried at every neighbour.
+        isolated: whether it lives in a process of its own, and `backend` only describes it; see `isolation`.
         steady: False once it was seen to answer differently from call to call.
     """
 
@@ -42,6 +43,7 @@ class Subject:
     candidates: list[Behaviour] | None = None
     conditional: list[Behaviour] = field(default_factory=list)
     searches: int = 0
+    isolated: bool = False
     steady: bool = True
     brief: bool = False
 
@@ -77,7 +79,7 @@ class Subject:
 
     @property
     def slow(self) -> bool:
-        """Whether each new configuration or shape costs seconds, so that each check takes its first case only."""
+        """Whether each new configuration or shape costs time, so that a check takes the few cases that reuse them."""
         return bool(getattr(self.backend, "slow_to_start", False))
 
     def build(self, config: Config) -> Guarded:

@@ -16,7 +16,8 @@ from .subject import Subject
 
 PACKAGES = (
     "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
-    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime",
+    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime", "mlx", "tinygrad",
+    "paddlepaddle", "mindspore",
 )  # fmt: skip
 """The packages whose versions a result names, where they are installed."""
 
@@ -27,6 +28,11 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def installed() -> dict[str, str]:
+    """The versions of PACKAGES, of those that are installed."""
+    return {package: found for package in PACKAGES if (found := version(package)) is not None}
 
 
 def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
@@ -85,7 +91,7 @@ def row(outcome: Outcome) -> Row:
 def result(
     outcomes: Sequence[Outcome],
     diagnoses: Iterable[Diagnosis],
-    subjects: Iterable[Subject],
+    subjects: Sequence[Subject],
     started: datetime,
     seconds: float,
 ) -> Result:
@@ -94,8 +100,11 @@ def result(
     for outcome in outcomes:
         before = used.get(outcome.backend, Usage(0, 0.0))
         used[outcome.backend] = Usage(before.calls + outcome.calls, before.seconds + outcome.seconds)
-    devices: Mapping[str, str] = {subject.device: device_name(subject) for subject in subjects}
-    versions = {package: found for package in PACKAGES if (found := version(package)) is not None}
+    devices: Mapping[str, str] = {subject.device: device_name(subject.backend, subject.device) for subject in subjects}
+    versions = installed()
+    for subject in subjects:
+        # A framework in an environment of its own is not among this process's packages.
+        versions = {**getattr(subject.backend, "packages", {}), **versions}
     environment = Environment(
         python=platform.python_version(), platform=platform.platform(),
         bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
@@ -104,15 +113,15 @@ def result(
     return Result(environment, merge(row(outcome) for outcome in outcomes), tuple(diagnoses))
 
 
-def device_name(subject: Subject) -> str:
+def device_name(backend: Any, device: str) -> str:
     """What a device is, as far as it can be said without the framework: its processor, or what the adapter says."""
-    describe = getattr(subject.backend, "describe_device", None)
+    describe = getattr(backend, "describe_device", None)
     if callable(describe):
         try:
-            return str(describe(subject.device))
+            return str(describe(device))
         except Exception:
-            return subject.device
-    return platform.processor() or platform.machine() if subject.device == "cpu" else subject.device
+            return device
+    return platform.processor() or platform.machine() if device == "cpu" else device
 
 
 def from_properties(properties: Iterable[tuple[str, Any]]) -> list[Outcome]:

@@ -65,7 +65,7 @@ class PuppetLayer:
                 None if value is None else self._out(value, self.statistics)
                 for value in (record.grad_weight, record.grad_bias)
             )
-            return self._out(record.grad_x, self.output), grad_weight, grad_bias
+            return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
 
     def state(self) -> dict[str, Array | None]:
         """The state in the layer's dtypes."""

@@ -200,7 +200,7 @@ class Bad(Plain):
 REQUESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown backend": (("--backend", "torch.n"), ("unknown backend 'torch.n'", "torch.nn")),
     "unknown backend beside a known one": (("--backend", "numpy", "--backend", "x"), ("unknown backend 'x'",)),
-    "unknown device": (("--device", "tpu:7"), ("numpy has no device 'tpu:7'", "it has cpu")),
+    "unknown device": (("--device", "tpu:7"), ("numpy has no device 'tpu:7'", "here: numpy has cpu")),
     "unknown dtype": (("--dtype", "float8"), ("unknown dtype 'float8'", "float64, float32, float16, bfloat16")),
     "one name twice": (("--backend", "numpy", "--backend", "adapter.py:Bad"), ("both called numpy", "another name")),
     "result in no folder": (("--json", "nowhere/result.json"), ("cannot write", "nowhere", "not a folder")),
@@ -277,7 +277,7 @@ def test_verb_that_cannot_be_carried_out(
 
 def test_replay_on_an_unknown_device(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device that is not there is named, with those that are."""
-    in_process(capsys, "replay", str(case), "--device", "cuda:9").assert_refused("no device 'cuda:9'", "it has cpu")
+    in_process(capsys, "replay", str(case), "--device", "cuda:9").assert_refused("no device 'cuda:9'", "numpy has cpu")
 
 
 def _set(*place: Any, to: Any) -> Callable[[Any], None]:

@@ -186,7 +186,7 @@ def test_one_pass_variance_is_outside_the_stable_bound(n: int) -> None:
 def test_a_bound_without_a_theorem_is_infinite(dtype: str) -> None:
     """With k u >= 1 nothing is known; below it the bound is finite and exceeds k u."""
     form = format_of(dtype)
-    allow = Allowance(form, form, form)
+    allow = Allowance(form, form, form, form)
     limit = 1 / form.unit_roundoff
     assert allow.gamma(limit) == np.inf
     assert allow.gamma(2 * limit) == np.inf

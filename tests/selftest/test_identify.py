@@ -13,9 +13,9 @@ import pytest
 
 from spec.behaviour import SPECIFIED, coordinates
 from spec.config import Config
-from tests.faces.identify import as_data
 from tests.harness import search
-from tests.harness.identify import Card, identify
+from tests.harness.card import Card, as_data
+from tests.harness.identify import identify
 from tests.harness.selection import adapter
 from tests.harness.subject import Subject
 from tests.mutants.catalogue import Mutant, every

@@ -166,8 +166,9 @@ class FoldedLayer(Layer):
 
     def statistics(self, values: Array) -> tuple[Array, Array]:
         """Two passes."""
-        mean = values.mean(axis=0)
-        return mean, np.square(values - mean).mean(axis=0)
+        # In double precision: NumPy adds along the first axis one by one, and in single precision would lose count.
+        mean = values.mean(axis=0, dtype=np.float64)
+        return mean.astype(values.dtype), np.square(values - mean).mean(axis=0).astype(values.dtype)
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, as x in shape and dtype."""

@@ -1,0 +1,189 @@
+"""Arrays into JAX and back, devices, precision and compilation; shared by the adapters of the JAX libraries.
+
+Layers run in JAX's default mode, in which there is no float64; what has float64 in its configuration runs under
+`jax.enable_x64`, which is how a user gets it.
+
+Everything runs compiled, by one jitted function for each configuration and mode, which layers of that configuration
+share. A new shape or dtype is compiled anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+
+
+class NotCompiled(RuntimeError):
+    """A pass did not go through compiled code."""
+
+    is_refusal = False
+
+
+def assert_traced(x: Any) -> None:
+    """NotCompiled unless x stands for an array while a function is compiled; compiled code does not come here again."""
+    import jax
+
+    if not isinstance(x, jax.core.Tracer):
+        raise NotCompiled("the pass ran eagerly; is JAX_DISABLE_JIT set?")
+
+
+def devices() -> list[str]:
+    """The devices that JAX offers here, in PyTorch's words: the CPU, then every GPU and TPU."""
+    import jax
+
+    found = ["cpu"]
+    for platform in ("cuda", "rocm", "tpu"):
+        try:
+            found += [f"{platform}:{index}" for index, _ in enumerate(jax.local_devices(backend=platform))]
+        except RuntimeError:  # JAX does not know the platform or finds none of its devices
+            continue
+    return found
+
+
+def jax_device(name: str) -> Any:
+    """JAX's device of this name."""
+    import jax
+
+    platform, _, index = name.partition(":")
+    return jax.local_devices(backend=platform)[int(index or 0)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and in which mode a layer runs: the device, and whether float64 exists."""
+
+    device: str = "cpu"
+    wide: bool = False
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """New arrays lie on the device, and are of double precision only if `wide`."""
+        import jax
+
+        with jax.enable_x64(self.wide), jax.default_device(jax_device(self.device)):
+            yield
+
+    def array(self, array: Array, channels_last: bool = False) -> Any:
+        """A copy of the array on the device; inside `entered`."""
+        import jax.numpy as jnp
+
+        return jnp.array(np.moveaxis(array, 1, -1) if channels_last else array)
+
+
+def place(config: Any, device: str) -> Place:
+    """The place of a layer of this configuration."""
+    return Place(device, "float64" in (config.dtype, config.param_dtype))
+
+
+def to_array(array: Any, channels_last: bool = False) -> Array:
+    """A contiguous copy as a NumPy array of the same dtype."""
+    found = np.asarray(array)
+    return np.array(np.moveaxis(found, -1, 1) if channels_last else found, order="C")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A pass and its gradients, jitted; the function is (parameters, statistics, x) -> (y, statistics)."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+def compiled(function: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Compiled:
+    """The function and its gradients for parameters and x, each jitted."""
+    import jax
+
+    def traced(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+        assert_traced(x)
+        return function(parameters, statistics, x)
+
+    def gradients(parameters: Any, statistics: Any, x: Any, grad_output: Any) -> Any:
+        y, pull, _ = jax.vjp(lambda *given: traced(given[0], statistics, given[1]), parameters, x, has_aux=True)
+        return pull(grad_output.astype(y.dtype))
+
+    return Compiled(jax.jit(traced), jax.jit(gradients))
+
+
+class JaxLayer:
+    """A layer as a pure function with its values beside it: `parameters` (weight, bias) and `statistics`.
+
+    `functions` gives the compiled pass of a mode, `shape` (N, C, *S) is one that it takes. Statistics that are not a
+    mapping of the suite's names to arrays override `shown` and `replaced`.
+    """
+
+    channels_last = True
+
+    def __init__(
+        self,
+        functions: Callable[[bool], Compiled],
+        parameters: Mapping[str, Any],
+        statistics: Any,
+        where: Place,
+        shape: tuple[int, ...],
+    ) -> None:
+        self.functions = functions
+        self.parameters = dict(parameters)
+        self.statistics = statistics
+        self.where = where
+        self.shape = shape
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y; the statistics move."""
+        with self.where.entered():
+            given = self.where.array(x, self.channels_last)
+            y, self.statistics = self.functions(training).forward(self.parameters, self.statistics, given)
+            return to_array(y, self.channels_last)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
+        with self.where.entered():
+            given, upstream = (self.where.array(array, self.channels_last) for array in (x, grad_output))
+            found, grad_x = self.functions(training).backward(self.parameters, self.statistics, given, upstream)
+            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+            return to_array(grad_x, self.channels_last), weight, bias
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers."""
+        values = {**self.shown(), **self.parameters}
+        return {name: to_array(values[name]) if name in values else None for name in STATE}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; KeyError for one that the layer does not have.
+
+        These libraries load nothing themselves: the values are arguments of the next call. So that what the library
+        refuses is seen here, it is asked for the shape of an evaluation with them, which computes nothing.
+        """
+        import jax
+
+        with self.where.entered():
+            given = {name: self.where.array(value) for name, value in state.items() if value is not None}
+            for name in given:
+                {**self.shown(), **self.parameters}[name]
+            parameters = {name: given.pop(name, value) for name, value in self.parameters.items()}
+            statistics = self.replaced(given)
+            x = self.where.array(np.zeros(self.shape, np.float32), self.channels_last)
+            jax.eval_shape(self.functions(False).forward, parameters, statistics, x)
+            self.parameters, self.statistics = parameters, statistics
+
+    def shown(self) -> Mapping[str, Any]:
+        """The statistics by the suite's names."""
+        found: Mapping[str, Any] = self.statistics
+        return found
+
+    def replaced(self, given: Mapping[str, Any]) -> Any:
+        """The statistics with the given ones, by the suite's names, in place of their own."""
+        return {**self.statistics, **given}
+
+
+def example(config: Any) -> tuple[int, ...]:
+    """A shape (N, C, *S) of this configuration."""
+    return (1, config.num_features, *(1,) * (config.ndim - 2))

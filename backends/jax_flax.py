@@ -1,0 +1,157 @@
+"""The BatchNorm of flax.nnx, an object with variables; `backends.jax_linen` has that of flax.linen.
+
+Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie last. The mode is `use_running_average`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from .jax_arrays import Array, Compiled, Place, assert_traced, devices, place, to_array
+
+NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
+AVERAGED = (
+    "momentum: decay rate for the exponential moving average of the batch statistics, which are those that divide"
+)
+PROMOTED = "dtype: the dtype of the result (default: infer from input and params)"
+
+WIDE = dict.fromkeys(("float32", "float64"), "this row is about half precision; the row without +half has the others")
+
+NNX_NAMES = {"running_mean": "mean", "running_var": "var", "weight": "scale", "bias": "bias"}
+
+
+@cache
+def nnx_functions() -> Compiled:
+    """The pass and its gradients; nnx.jit itself tells configurations and modes apart, which are part of the layer."""
+    import jax
+    from flax import nnx
+
+    def forward(layer: Any, x: Any) -> Any:
+        assert_traced(x)
+        return layer(x)
+
+    def backward(layer: Any, x: Any, grad_output: Any) -> Any:
+        graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+        y, pull = jax.vjp(lambda given, x: forward(nnx.merge(graph, given, rest, copy=True), x), parameters, x)
+        return pull(grad_output.astype(y.dtype))
+
+    return Compiled(nnx.jit(forward), nnx.jit(backward))
+
+
+class NNXLayer:
+    """An nnx.BatchNorm, called as an object; nnx.jit writes its statistics back."""
+
+    def __init__(self, layer: Any, where: Place) -> None:
+        self.layer = layer
+        self.where = where
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y; the statistics move."""
+        with self.where.entered():
+            self._mode(training)
+            return to_array(nnx_functions().forward(self.layer, self.where.array(x, True)), True)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
+        with self.where.entered():
+            self._mode(training)
+            given, upstream = (self.where.array(array, True) for array in (x, grad_output))
+            found, grad_x = nnx_functions().backward(self.layer, given, upstream)
+            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return to_array(grad_x, True), weight, bias
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers."""
+        found = {name: getattr(self.layer, theirs) for name, theirs in NNX_NAMES.items()}
+        shown = {name: None if variable is None else to_array(variable[...]) for name, variable in found.items()}
+        return {**shown, "num_batches_tracked": None}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries by nnx.update; KeyError or ValueError for one that the layer does not have."""
+        from flax import nnx
+
+        with self.where.entered():
+            given = {name: self.where.array(value) for name, value in state.items() if value is not None}
+            nnx.update(self.layer, {NNX_NAMES[name]: value for name, value in given.items()})
+
+    def _mode(self, training: bool) -> None:
+        if training:
+            self.layer.train()
+        else:
+            self.layer.eval()
+
+
+def arguments(config: Any, told_dtype: bool) -> dict[str, Any]:
+    """What both of Flax's layers are given for a configuration."""
+    return {
+        "momentum": 1 - config.momentum,
+        "dtype": config.dtype if told_dtype else None,
+        "epsilon": config.eps,
+        "param_dtype": config.param_dtype,
+        "use_bias": config.affine,
+        "use_scale": config.affine,
+    }
+
+
+class FlaxNNX:
+    """flax.nnx.BatchNorm under nnx.jit."""
+
+    name = "flax.nnx"
+    deviations: Mapping[str, str] = {"output_dtype": "parameter", "running_variance": "biased"}
+    documented: Mapping[str, str] = {
+        "output_dtype": f"{NNX_PAGE}: {PROMOTED}",
+        "running_variance": f"{NNX_PAGE}: {AVERAGED}",
+    }
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "Flax has no cumulative average: it takes None and fails in the first training pass",
+        "track_running_stats_off": "Flax's layer always has running statistics",
+    }
+    slow_to_start = True
+    told_dtype = False
+    more: Mapping[str, Any] = {}
+
+    def devices(self) -> list[str]:
+        """See `jax_arrays.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> NNXLayer:
+        """A layer of this configuration; NotImplementedError for what Flax does not have."""
+        self.refuse(config)
+        return self._layer(place(config, device), config.num_features, **arguments(config, self.told_dtype))
+
+    def refuse(self, config: Any) -> None:
+        """NotImplementedError for what Flax does not have."""
+        lacking = [config.dtype] if config.dtype in self.unsupported else []
+        lacking += ["momentum_none"] if config.momentum is None else []
+        lacking += [] if config.track_running_stats else ["track_running_stats_off"]
+        if lacking:
+            raise NotImplementedError(self.unsupported[lacking[0]])
+
+    def build_default(self, num_features: int, device: str) -> NNXLayer:
+        """A layer with its own defaults."""
+        return self._layer(Place(device), num_features)
+
+    def _layer(self, where: Place, num_features: int, **given: Any) -> NNXLayer:
+        from flax import nnx
+
+        with where.entered():
+            return NNXLayer(nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), **given, **self.more), where)
+
+
+class FlaxNNXHalf(FlaxNNX):
+    """The same, told to compute in half precision, as models in mixed precision do: dtype is that of the input."""
+
+    name = "flax.nnx+half"
+    deviations: Mapping[str, str] = {"running_variance": "biased"}
+    documented: Mapping[str, str] = {"running_variance": FlaxNNX.documented["running_variance"]}
+    unsupported: Mapping[str, str] = {**FlaxNNX.unsupported, **WIDE}
+    told_dtype = True
+
+
+class FlaxNNXTwoPass(FlaxNNX):
+    """The same with use_fast_variance=False."""
+
+    name = "flax.nnx+two_pass"
+    more: Mapping[str, Any] = {"use_fast_variance": False}

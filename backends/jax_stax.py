@@ -1,0 +1,70 @@
+"""The BatchNorm of jax.example_libraries.stax, which has no running statistics and one mode.
+
+Channels lie last; `axis` names all others, as its default (0, 1, 2) does at rank 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from .jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+
+
+@cache
+def functions(given: tuple[tuple[str, Any], ...]) -> Compiled:
+    """The pass of a layer and its gradients."""
+    from jax.example_libraries import stax
+
+    _, apply = stax.BatchNorm(**dict(given))
+
+    def named(parameters: Any, statistics: Any, x: Any) -> Any:
+        found = (parameters["bias"], parameters["weight"]) if parameters else ((), ())
+        return apply(found, x), statistics
+
+    return compiled(named)
+
+
+class Stax:
+    """jax.example_libraries.stax.BatchNorm under jax.jit."""
+
+    name = "jax.stax"
+    deviations: Mapping[str, str] = {"output_dtype": "parameter"}
+    documented: Mapping[str, str] = {
+        "output_dtype": "https://docs.jax.dev/en/latest/type_promotion.html: half precision with float32 gives float32"
+    }
+    unsupported: Mapping[str, str] = {"track_running_stats": "stax's BatchNorm has no running statistics"}
+    slow_to_start = True
+
+    def devices(self) -> list[str]:
+        """See `jax_arrays.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> JaxLayer:
+        """A layer of this configuration; NotImplementedError with running statistics."""
+        if config.track_running_stats:
+            raise NotImplementedError(self.unsupported["track_running_stats"])
+        given = {
+            "axis": tuple(range(config.ndim - 1)),
+            "epsilon": config.eps,
+            "center": config.affine,
+            "scale": config.affine,
+        }
+        return self._layer(place(config, device), example(config), given, config.param_dtype)
+
+    def build_default(self, num_features: int, device: str) -> JaxLayer:
+        """A layer with its own defaults."""
+        return self._layer(Place(device), (1, num_features, 1, 1), {}, "float32")
+
+    def _layer(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any], dtype: str) -> JaxLayer:
+        import jax
+        from jax.example_libraries import stax
+
+        with where.entered():
+            init, _ = stax.BatchNorm(**given)
+            _, (bias, weight) = init(jax.random.key(0), (*shape[:1], *shape[2:], shape[1]))
+            # Without affine there are empty tuples in their places.
+            values = {"weight": weight, "bias": bias} if len(weight) else {}
+            parameters = {name: value.astype(dtype) for name, value in values.items()}
+        return JaxLayer(lambda training: functions(tuple(given.items())), parameters, {}, where, shape)

@@ -1,0 +1,119 @@
+"""Keras 3: keras.layers.BatchNormalization on each of its backends, eager; `keras_compiled` has the compiled rows.
+
+Keras' momentum weighs the old value, so the layer is given 1 - momentum. Half-precision input with single-precision
+statistics is Keras' policy mixed_float16 (or mixed_bfloat16), passed to the layer; affine is center and scale together.
+The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
+
+Keras chooses its backend when it is first imported, once for the process: a row that finds another one there raises
+`OtherBackend`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from . import tensorflow_tensors, torch_tensors
+from .keras_backends import JaxLayer, KerasLayer, TensorflowLayer, TorchLayer
+
+
+class OtherBackend(RuntimeError):
+    """Keras was imported with another backend before."""
+
+    is_refusal = False
+
+
+def activate(backend: str) -> Any:
+    """Keras on this backend; OtherBackend where the process has it on another."""
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend
+        tensorflow_tensors.prepare()
+    import keras
+
+    if keras.backend.backend() != backend:
+        raise OtherBackend(
+            f"Keras already runs on {keras.backend.backend()} in this process, so it cannot run on {backend}; "
+            "judge one Keras backend a process"
+        )
+    return keras
+
+
+def policy(config: Any) -> str:
+    """The name of Keras' dtype policy for these dtypes of input and state."""
+    return config.dtype if config.dtype == config.param_dtype else f"mixed_{config.dtype}"
+
+
+class KerasTensorflow:
+    """BatchNormalization on TensorFlow, eager."""
+
+    name = "keras+tensorflow"
+    backend = "tensorflow"
+    layer: type[KerasLayer] = TensorflowLayer
+    # Its formulas for y and for moving_var have the same var(batch).
+    deviations: Mapping[str, str] = {"running_variance": "biased"}
+    documented: Mapping[str, str] = {
+        "running_variance": "https://keras.io/api/layers/normalization_layers/batch_normalization/: "
+        "'moving_var = moving_var * momentum + var(batch) * (1 - momentum)'"
+    }
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "Keras has no cumulative average; it makes a float of its momentum",
+        "track_running_stats_off": "Keras' layer always has running statistics",
+    }
+
+    def devices(self) -> list[str]:
+        """See `tensorflow_tensors.devices`."""
+        activate(self.backend)
+        return tensorflow_tensors.devices()
+
+    def build(self, config: Any, device: str) -> KerasLayer:
+        """A layer of this configuration; NotImplementedError where there is no way to ask."""
+        if not config.track_running_stats:
+            raise NotImplementedError(self.unsupported["track_running_stats_off"])
+        with_affine = {"center": config.affine, "scale": config.affine}
+        momentum = None if config.momentum is None else 1 - config.momentum
+        options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **with_affine}
+        return self.made((*(None,) * (config.ndim - 1), config.num_features), device, options)
+
+    def build_default(self, num_features: int, device: str) -> KerasLayer:
+        """A layer with Keras' own defaults."""
+        return self.made((None, None, None, num_features), device, {})
+
+    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+        """A layer of these options, built for inputs of this shape."""
+        keras = activate(self.backend)
+        found = self.layer(keras.layers.BatchNormalization(**options), device)
+        with found.scope():
+            found.layer.build(shape)
+        return found
+
+
+class KerasJax(KerasTensorflow):
+    """BatchNormalization on JAX, operation by operation."""
+
+    name = "keras+jax"
+    backend = "jax"
+    layer = JaxLayer
+    slow_to_start = True
+
+    def devices(self) -> list[str]:
+        """The devices that JAX reports."""
+        activate(self.backend)
+        import jax
+
+        found = [device for device in jax.devices() if device.platform != "cpu"]
+        return ["cpu", *(f"{device.platform.replace('gpu', 'cuda')}:{device.id}" for device in found)]
+
+
+class KerasTorch(KerasTensorflow):
+    """BatchNormalization on PyTorch, eager."""
+
+    name = "keras+torch"
+    backend = "torch"
+    layer = TorchLayer
+
+    def devices(self) -> list[str]:
+        """See `torch_tensors.devices`."""
+        activate(self.backend)
+        return torch_tensors.devices()

@@ -1,0 +1,199 @@
+"""MLX's BatchNorm: the layer mlx.nn.BatchNorm, eager and through mx.compile.
+
+The layer wants its channels last, so the adapter moves the axis on the way in and back on the way out. Its momentum
+weighs the new batch. Arrays run on the device that is asked for: the CPU, Apple's GPU (Metal) or a CUDA one. MLX
+evaluates lazily; every pass here is evaluated before its result is handed out, the running statistics with it.
+
+Compiled kernels for the CPU are built by the system's C++ compiler, one or more for each shape (seconds each), and are
+kept on disk in the folder for temporary files. MLX runs a function uncompiled without a word where compilation is
+turned off (MLX_DISABLE_COMPILE); so the graph of each compiled pass must hold a fused kernel, else `NotCompiled`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+
+
+class NotCompiled(RuntimeError):
+    """A pass did not go through compiled code."""
+
+    is_refusal = False
+
+
+def mlx_device(name: str) -> Any:
+    """The mx.Device called `name` in PyTorch's words."""
+    import mlx.core as mx
+
+    kind, _, index = name.partition(":")
+    return mx.Device(mx.cpu if kind == "cpu" else mx.gpu, int(index or 0))
+
+
+def to_mlx(array: Array) -> Any:
+    """The array in MLX, which would make float32 of float64 unless it is told otherwise.
+
+    MLX refuses negative strides; then, and only then, the array is copied.
+    """
+    import mlx.core as mx
+
+    if any(stride < 0 for stride in array.strides):
+        array = array.copy(order="K")
+    return mx.array(array, dtype=getattr(mx, array.dtype.name))
+
+
+def to_array(value: Any) -> Array:
+    """A copy as a contiguous array of the same dtype."""
+    import mlx.core as mx
+
+    if value.dtype == mx.bfloat16:
+        import ml_dtypes
+
+        return np.array(np.array(value.view(mx.uint16)).view(ml_dtypes.bfloat16), order="C")
+    return np.array(value, order="C")
+
+
+class MLXLayer:
+    """An mlx.nn layer, channels last, behind arrays with channels at axis 1."""
+
+    def __init__(self, module: Any, device: str) -> None:
+        self.module = module
+        self.device = mlx_device(device)
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of the shape of x."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            y = self._run(self._normalised, to_mlx(np.moveaxis(x, 1, -1)))
+            return np.ascontiguousarray(np.moveaxis(to_array(y), -1, 1))
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by mx.grad through one more forward pass."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            given = [to_mlx(np.moveaxis(array, 1, -1)) for array in (x, grad_output)]
+            in_x, in_parameters = self._run(self._gradients, *given)
+            grad_x = np.ascontiguousarray(np.moveaxis(to_array(in_x), -1, 1))
+            if not in_parameters:
+                return grad_x, None, None
+            return grad_x, to_array(in_parameters["weight"]), to_array(in_parameters["bias"])
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers; MLX counts no batches."""
+        arrays = self.module.parameters()
+        return {name: to_array(arrays[name]) if name in arrays else None for name in STATE}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; ValueError, from MLX, for one that the layer does not have."""
+        given = {name: to_mlx(value) for name, value in state.items() if value is not None}
+        self.module.load_weights(list({**self.module.parameters(), **given}.items()))
+
+    def _normalised(self, x: Any) -> Any:
+        return self.module(x)
+
+    def _gradients(self, x: Any, grad_output: Any) -> Any:
+        import mlx.core as mx
+
+        def total(x: Any, parameters: Any) -> Any:
+            self.module.update(parameters)
+            return (self.module(x) * grad_output).sum()
+
+        parameters = self.module.trainable_parameters()
+        gradients = mx.grad(total, argnums=(0, 1) if parameters else 0)(x, parameters)
+        self.module.update(parameters)
+        return gradients if parameters else (gradients, parameters)
+
+    def _run(self, function: Any, *given: Any) -> Any:
+        """The function's results, evaluated, the running statistics with them."""
+        import mlx.core as mx
+
+        results = function(*given)
+        mx.eval(results, self.module.parameters())
+        return results
+
+
+class MLXCompiledLayer(MLXLayer):
+    """The same layer, each pass through mx.compile with the layer's state as an input and an output."""
+
+    def __init__(self, module: Any, device: str) -> None:
+        super().__init__(module, device)
+        self.compiled: dict[Any, Any] = {}
+
+    def _run(self, function: Any, *given: Any) -> Any:
+        import mlx.core as mx
+
+        key = (function.__name__, self.module.training)
+        if key not in self.compiled:
+            state = self.module.state
+            self.compiled[key] = mx.compile(function, inputs=state, outputs=state)
+        results = self.compiled[key](*given)
+        graph = io.StringIO()
+        mx.export_to_dot(graph, results if function.__name__ == "_normalised" else results[0])
+        if "Compiled" not in graph.getvalue():
+            raise NotCompiled("the pass holds no compiled kernel")
+        mx.eval(results, self.module.parameters())
+        return results
+
+
+class MLX:
+    """mlx.nn.BatchNorm, eager."""
+
+    name = "mlx"
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {
+        "rank_5": "mlx.nn.BatchNorm takes inputs of 2, 3 or 4 dimensions",
+        "momentum_none": "MLX has no cumulative average: it takes None and fails in the first training pass",
+    }
+    layer: type[MLXLayer] = MLXLayer
+
+    def devices(self) -> list[str]:
+        """The CPU, and the GPU that this build of MLX has: Apple's, or every CUDA device."""
+        import mlx.core as mx
+
+        if mx.metal.is_available():
+            return ["cpu", "mps"]
+        return ["cpu", *(f"cuda:{index}" for index in range(mx.device_count(mx.gpu)))]
+
+    def build(self, config: Any, device: str) -> MLXLayer:
+        """A layer of this configuration; NotImplementedError for momentum=None, at which MLX fails only in training."""
+        import mlx.core as mx
+        from mlx import nn
+
+        if config.momentum is None:
+            raise NotImplementedError(self.unsupported["momentum_none"])
+        with mx.stream(mlx_device(device)):
+            module = nn.BatchNorm(
+                config.num_features,
+                eps=config.eps,
+                momentum=config.momentum,
+                affine=config.affine,
+                track_running_stats=config.track_running_stats,
+            )
+            module.set_dtype(getattr(mx, config.param_dtype))
+            mx.eval(module.parameters())
+        return self.layer(module, device)
+
+    def build_default(self, num_features: int, device: str) -> MLXLayer:
+        """The layer with its own defaults."""
+        from mlx import nn
+
+        return self.layer(nn.BatchNorm(num_features), device)
+
+
+class MLXCompiled(MLX):
+    """mlx.nn.BatchNorm through mx.compile."""
+
+    name = "mlx+compile"
+    layer = MLXCompiledLayer
+    slow_to_start = True

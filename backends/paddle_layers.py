@@ -1,0 +1,166 @@
+"""Paddle's BatchNorm: the layers BatchNorm1D, 2D and 3D, with channels at axis 1 and last.
+
+Paddle's momentum weighs the old value, so the adapter passes 1 - momentum. A layer always has running statistics;
+`use_global_stats` chooses which statistics normalise, not whether any are kept. Strides are handed over as they are,
+through DLPack, except negative ones, which Paddle does not have.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+NAMES = {"running_mean": "_mean", "running_var": "_variance", "weight": "weight", "bias": "bias"}
+"""What the layer calls its entries."""
+
+
+def imported() -> Any:
+    """The package; importing it may warn that a cache for C++ compilers is missing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No ccache found")
+        import paddle
+
+    return paddle
+
+
+def place(device: str) -> str:
+    """Paddle's word for a device in PyTorch's words."""
+    return device.replace("cuda", "gpu")
+
+
+def to_paddle(array: Array, device: str) -> Any:
+    """The array as a tensor on the device with the same strides, by DLPack; bfloat16 by its bits.
+
+    Paddle reads other memory where a stride is negative; then, and only then, the array is copied.
+    """
+    paddle = imported()
+    if any(stride < 0 for stride in array.strides):
+        array = array.copy(order="K")
+    native = array.view(np.int16) if array.dtype.name == "bfloat16" else array
+    tensor = paddle.from_dlpack(native)
+    if native is not array:
+        tensor = tensor.view("bfloat16")
+    return tensor if device == "cpu" else tensor.to(place(device))
+
+
+def to_array(tensor: Any) -> Array:
+    """A copy as a contiguous array of the same dtype."""
+    paddle = imported()
+    found = tensor.detach().cpu()
+    if found.dtype == paddle.bfloat16:
+        import ml_dtypes
+
+        return np.array(found.view("int16").numpy().view(ml_dtypes.bfloat16), order="C")
+    return np.array(found.numpy(), order="C")
+
+
+class PaddleLayer:
+    """A paddle.nn layer behind arrays."""
+
+    def __init__(self, module: Any, device: str, channels_last: bool = False) -> None:
+        self.module = module
+        self.device = device
+        self.channels_last = channels_last
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of the shape and dtype of x."""
+        return self._out(self._call(self._in(x), training))
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by paddle.grad through one more forward pass."""
+        paddle = imported()
+        given = self._in(x)
+        given.stop_gradient = False
+        parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
+        y = self._call(given, training)
+        grad_x, *rest = paddle.grad([y], [given, *parameters], [self._in(grad_output)])
+        found = [to_array(gradient) for gradient in rest]
+        return (self._out(grad_x), found[0], found[1]) if found else (self._out(grad_x), None, None)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers; Paddle counts no batches."""
+        tensors = self.module.state_dict()
+        found = {name: to_array(tensors[own]) if own in tensors else None for name, own in NAMES.items()}
+        return {**found, "num_batches_tracked": None}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; ValueError for one that the layer does not have, at which Paddle would only warn."""
+        given = {NAMES.get(name, name): value for name, value in state.items() if value is not None}
+        tensors = {name: to_paddle(value, self.device) for name, value in given.items()}
+        missing, unexpected = self.module.set_state_dict(tensors)
+        if set(missing) & set(tensors) or unexpected:
+            raise ValueError(f"the layer has no such {', '.join({*missing, *unexpected} & set(tensors))}")
+
+    def _call(self, x: Any, training: bool) -> Any:
+        self.module.train() if training else self.module.eval()
+        return self.module(x)
+
+    def _in(self, array: Array) -> Any:
+        return to_paddle(np.moveaxis(array, 1, -1) if self.channels_last else array, self.device)
+
+    def _out(self, tensor: Any) -> Array:
+        array = to_array(tensor)
+        return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if self.channels_last else array
+
+
+class Paddle:
+    """paddle.nn.BatchNorm1D, BatchNorm2D and BatchNorm3D, channels at axis 1."""
+
+    name = "paddle"
+    # The documentation defines the variance as 1/m times the sum of squares and remembers that one.
+    deviations: Mapping[str, str] = {"running_variance": "biased"}
+    documented: Mapping[str, str] = {
+        "running_variance": "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/BatchNorm2D_en.html: "
+        "'moving_variance = moving_variance * momentum + sigma^2 * (1 - momentum)', sigma^2 being the mini-batch "
+        "variance, '1/m' times the sum of squares"
+    }
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "Paddle's momentum is a number: there is no cumulative average",
+        "track_running_stats_off": "a Paddle layer always has running statistics, and moves them in training",
+    }
+    formats: Mapping[int, str] = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
+    channels_last = False
+
+    def devices(self) -> list[str]:
+        """The CPU, and every CUDA (or ROCm) device of a build that has them."""
+        paddle = imported()
+        return ["cpu", *(f"cuda:{index}" for index in range(paddle.device.cuda.device_count()))]
+
+    def build(self, config: Any, device: str) -> PaddleLayer:
+        """A layer of this configuration; NotImplementedError without tracking, for which Paddle has no word."""
+        paddle = imported()
+        if not config.track_running_stats:
+            raise NotImplementedError(self.unsupported["track_running_stats_off"])
+        attribute = None if config.affine else False
+        paddle.set_device(place(device))
+        module = getattr(paddle.nn, f"BatchNorm{max(config.ndim - 2, 1)}D")(
+            config.num_features,
+            momentum=None if config.momentum is None else 1 - config.momentum,
+            epsilon=config.eps,
+            weight_attr=attribute,
+            bias_attr=attribute,
+            data_format=self.formats[config.ndim],
+        )
+        module.to(dtype=config.param_dtype)
+        return PaddleLayer(module, device, self.channels_last)
+
+    def build_default(self, num_features: int, device: str) -> PaddleLayer:
+        """BatchNorm2D with its own defaults, but for the place of the channels."""
+        paddle = imported()
+        paddle.set_device(place(device))
+        module = paddle.nn.BatchNorm2D(num_features, data_format=self.formats[4])
+        return PaddleLayer(module, device, self.channels_last)
+
+
+class PaddleChannelsLast(Paddle):
+    """The same layers with their channels last (NLC, NHWC, NDHWC), moved there and back by the adapter."""
+
+    name = "paddle+channels_last"
+    formats: Mapping[int, str] = {2: "NLC", 3: "NLC", 4: "NHWC", 5: "NDHWC"}
+    channels_last = True

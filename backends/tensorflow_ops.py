@@ -1,0 +1,204 @@
+"""TensorFlow's functions: tf.nn.moments with tf.nn.batch_normalization, and FusedBatchNormV3 in both data formats.
+
+Functions have no state: running statistics, weight and bias are kept here for them, and start at 0, 1, 1 and 0 because
+the adapter says so; `num_batches_tracked` is absent, and `momentum=None` unsupported. A layer is shown zeros when it is
+built, so that TensorFlow refuses a dtype or rank then.
+
+tf.nn has no running statistics. Training normalises by the moments of the batch and moves nothing; evaluation
+normalises by the statistics that were loaded, or by those of the batch where there are none to load.
+
+The fused operation is called through tf.compat.v1.nn.fused_batch_norm. Its `exponential_avg_factor` is the weight of
+the new batch, and it returns the moved statistics, which are kept here. Where the factor is 1 it takes no statistics in
+training; so it is called, too, where none are tracked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .tensorflow_tensors import Array, devices, on, to_array, to_tensor
+
+INITIAL = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
+HALF = (
+    "tf.nn.moments gives half-precision moments, and the scale that multiplies them must then be in half precision too"
+)
+
+
+class FunctionLayer:
+    """Variables, and the function that they are given to; `options` are its own, or none for its defaults."""
+
+    axis = -1
+
+    def __init__(self, kept: dict[str, Any], device: str, **options: Any) -> None:
+        self.kept = kept
+        self.device = device
+        self.options = options
+
+    def call(self, x: Any, training: bool) -> tuple[Any, dict[str, Any]]:
+        """y, and the statistics that the function moved."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, its channels at axis 1."""
+        with on(self.device):
+            y, moved = self.call(to_tensor(x, self.axis), training)
+            for name, value in moved.items():
+                self.kept[name].assign(value)
+            return to_array(y, self.axis)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by GradientTape; nothing is moved."""
+        import tensorflow as tf
+
+        with on(self.device):
+            given = to_tensor(x, self.axis)
+            with tf.GradientTape() as tape:
+                tape.watch(given)
+                y, _ = self.call(given, training)
+            parameters = [self.kept[name] for name in ("weight", "bias") if name in self.kept]
+            found = tape.gradient(y, [given, *parameters], output_gradients=to_tensor(grad_output, self.axis))
+        grad_x, *rest = (to_array(gradient, self.axis) for gradient in found)
+        return (grad_x, rest[0], rest[1]) if rest else (grad_x, None, None)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of the variables."""
+        return {name: np.array(self.kept[name].numpy()) if name in self.kept else None for name in INITIAL}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Assign the given entries; KeyError for one that does not exist, TensorFlow's ValueError for another shape."""
+        for name, value in state.items():
+            if value is not None:
+                self.kept[name].assign(value)
+
+
+class MomentsLayer(FunctionLayer):
+    """tf.nn.moments, where the batch normalises, and tf.nn.batch_normalization; the channels are the last axis."""
+
+    def call(self, x: Any, training: bool) -> tuple[Any, dict[str, Any]]:
+        """y, and nothing moved."""
+        import tensorflow as tf
+
+        batch = training or "running_mean" not in self.kept
+        given = tf.nn.moments(x, list(range(x.ndim - 1))) if batch else [self.kept[n] for n in list(INITIAL)[:2]]
+        affine = {"offset": self.kept.get("bias"), "scale": self.kept.get("weight")}
+        return tf.nn.batch_normalization(x, *given, **affine, **self.options), {}
+
+
+class FusedLayer(FunctionLayer):
+    """tf.compat.v1.nn.fused_batch_norm on N(D)HWC."""
+
+    formats: Mapping[int, str] = {4: "NHWC", 5: "NDHWC"}
+
+    def call(self, x: Any, training: bool) -> tuple[Any, dict[str, Any]]:
+        """y, and the running statistics moved."""
+        import tensorflow as tf
+
+        names = [name for name in ("running_mean", "running_var") if name in self.kept]
+        training = training or not names
+        taken = names if not training or self.options.get("exponential_avg_factor", 1.0) != 1 else []
+        y, *statistics = tf.compat.v1.nn.fused_batch_norm(
+            x,
+            self.kept["weight"],
+            self.kept["bias"],
+            *(self.kept[name] for name in taken),
+            is_training=training,
+            data_format=self.formats.get(x.ndim, "NHWC"),
+            **self.options,
+        )
+        return y, dict(zip(names, statistics, strict=False)) if training else {}
+
+
+class FusedFirstLayer(FusedLayer):
+    """tf.compat.v1.nn.fused_batch_norm on NC(D)HW."""
+
+    axis = 1
+    formats: Mapping[int, str] = {4: "NCHW", 5: "NCDHW"}
+
+
+class TfNN:
+    """tf.nn.moments and tf.nn.batch_normalization."""
+
+    name = "tf.nn"
+    layer: type[FunctionLayer] = MomentsLayer
+    # The caller keeps the running averages, and the adapter must not: that would be a formula of its own.
+    deviations: Mapping[str, str] = {"training_update": "never"}
+    documented: Mapping[str, str] = {
+        "training_update": "https://www.tensorflow.org/api_docs/python/tf/nn/batch_normalization: 'mean and variance "
+        "in this case would typically be the outputs of tf.nn.moments(..., keepdims=False) during training, or running "
+        "averages thereof during inference'"
+    }
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "the functions keep no average, so that there is no momentum to give them",
+        "float16": HALF,
+        "bfloat16": HALF,
+    }
+
+    def devices(self) -> list[str]:
+        """See `tensorflow_tensors.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> FunctionLayer:
+        """A layer of this configuration that has seen zeros; NotImplementedError where there is no way to ask."""
+        for lacking in ("momentum_none",) * (config.momentum is None) + (config.dtype,):
+            if lacking in self.unsupported:
+                raise NotImplementedError(self.unsupported[lacking])
+        return self.made(config, device, variance_epsilon=config.eps)
+
+    def build_default(self, num_features: int, device: str) -> FunctionLayer:
+        """NotImplementedError: tf.nn.batch_normalization asks for an epsilon, and keeps no average."""
+        raise NotImplementedError("tf.nn.batch_normalization has no default for epsilon, and keeps no average")
+
+    def made(self, config: Any, device: str, **options: Any) -> FunctionLayer:
+        """A layer with these options that has seen zeros."""
+        tracked = {"running_mean", "running_var"} if config.track_running_stats else set()
+        names = tracked | ({"weight", "bias"} if config.affine else set())
+        found = self.layer(variables(names, config.num_features, config.param_dtype, device), device, **options)
+        x = to_tensor(np.zeros((2, config.num_features, *(1,) * (config.ndim - 2)), config.dtype), found.axis)
+        found.call(x, False)
+        return found
+
+
+class TfFused(TfNN):
+    """FusedBatchNormV3, channels last."""
+
+    name = "tf.fused+nhwc"
+    layer = FusedLayer
+    deviations: Mapping[str, str] = {}
+    documented: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "the operation keeps no count of batches; its factor is a number",
+        "affine_off": "the operation requires scale and offset",
+        "rank_2": "the operation knows ranks 4 and 5",
+        "rank_3": "the operation knows ranks 4 and 5",
+        "float64": "the operation takes float32, float16 and bfloat16",
+    }
+
+    def build_default(self, num_features: int, device: str) -> FunctionLayer:
+        """All four variables, and the function's own defaults."""
+        return self.layer(variables(set(INITIAL), num_features, "float32", device), device)
+
+    def build(self, config: Any, device: str) -> FunctionLayer:
+        """A layer of this configuration that has seen zeros; NotImplementedError where there is no way to ask."""
+        for lacking, asked in (("momentum_none", config.momentum is None), ("affine_off", not config.affine)):
+            if asked:
+                raise NotImplementedError(self.unsupported[lacking])
+        factor = config.momentum if config.track_running_stats else 1.0
+        return self.made(config, device, epsilon=config.eps, exponential_avg_factor=factor)
+
+
+class TfFusedFirst(TfFused):
+    """FusedBatchNormV3, channels first."""
+
+    name = "tf.fused+nchw"
+    layer = FusedFirstLayer
+
+
+def variables(names: set[str], size: int, dtype: str, device: str) -> dict[str, Any]:
+    """A variable for each name, with the value that it starts at."""
+    import tensorflow as tf
+
+    with on(device):
+        return {n: tf.Variable(tf.fill((size,), tf.cast(v, dtype))) for n, v in INITIAL.items() if n in names}

@@ -1,0 +1,68 @@
+"""Keras 2, the package tf_keras: BatchNormalization as it comes, and with fused=False.
+
+As it comes, the layer uses TensorFlow's fused operation at ranks 4 and 5, unless the dtype is float64, and its own
+composition of operations elsewhere. Momentum weighs the old value, so the layer is given 1 - momentum; half-precision
+input with single-precision statistics is the policy mixed_float16 (or mixed_bfloat16); affine is center and scale
+together. The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .keras_backends import KerasLayer, TensorflowLayer
+from .keras_layers import KerasTensorflow
+from .tensorflow_tensors import devices, prepare
+
+
+class TfKerasLayer(TensorflowLayer):
+    """A built tf_keras layer behind arrays."""
+
+    def parameters(self) -> list[Any]:
+        """The layer's trainable variables, which are TensorFlow's."""
+        return list(self.layer.trainable_variables)
+
+
+class TfKeras(KerasTensorflow):
+    """BatchNormalization, eager."""
+
+    name = "tf_keras"
+    # The documented formula has one var(batch) for both uses. The fused operation keeps to another, so nothing can be
+    # declared that is true at every rank.
+    deviations: Mapping[str, str] = {}
+    documented: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {
+        **KerasTensorflow.unsupported,
+        "momentum_none": "the layer has no cumulative average; it takes None, evaluates, and fails when it trains",
+    }
+    options: Mapping[str, Any] = {}
+
+    def devices(self) -> list[str]:
+        """See `tensorflow_tensors.devices`."""
+        return devices()
+
+    def build(self, config: Any, device: str) -> KerasLayer:
+        """A layer of this configuration; NotImplementedError where there is no way to ask."""
+        if config.momentum is None:
+            raise NotImplementedError(self.unsupported["momentum_none"])
+        return super().build(config, device)
+
+    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+        """A layer of these options, built for inputs of this shape."""
+        prepare()
+        import tf_keras
+
+        found = TfKerasLayer(tf_keras.layers.BatchNormalization(**options, **self.options), device)
+        with found.scope():
+            found.layer.build(shape)
+        return found
+
+
+class TfKerasUnfused(TfKeras):
+    """BatchNormalization with fused=False, eager."""
+
+    name = "tf_keras+unfused"
+    deviations = KerasTensorflow.deviations
+    documented = KerasTensorflow.documented
+    options: Mapping[str, Any] = {"fused": False}

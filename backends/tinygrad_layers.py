@@ -1,0 +1,159 @@
+"""tinygrad's BatchNorm: the layer tinygrad.nn.BatchNorm.
+
+Its momentum weighs the new batch; the mode is tinygrad's context variable TRAINING. tinygrad is lazy: every pass here
+is realised before its result is handed out, the running statistics with it. Parameters of another dtype than float32
+are made by casting them, as tinygrad's layers take no dtype.
+
+tinygrad compiles a kernel for each new expression and shape (0.1 to 1 s; the machine code is kept in a cache on disk).
+Its CPU device needs a clang: where `clang` is not on the path, the environment variable CC names one (CC=clang-19).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+
+
+def name_a_clang() -> None:
+    """Where tinygrad would not find the compiler of its CPU device, the newest clang that has a version in its name."""
+    if "CC" not in os.environ and not shutil.which("clang"):
+        versioned = [f"clang-{version}" for version in range(30, 14, -1)]
+        found = next((name for name in versioned if shutil.which(name)), None)
+        if found:
+            os.environ["CC"] = found
+
+
+def to_tensor(array: Array, device: str) -> Any:
+    """The array as a tensor on the device; bfloat16, which NumPy does not have, by its bits."""
+    from tinygrad import Tensor, dtypes
+
+    native = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    tensor = Tensor(np.ascontiguousarray(native).reshape(native.shape), device=place(device))
+    return (tensor if native is array else tensor.bitcast(dtypes.bfloat16)).realize()
+
+
+def to_array(tensor: Any) -> Array:
+    """A copy as a contiguous array of the same dtype."""
+    from tinygrad import dtypes
+
+    if tensor.dtype == dtypes.bfloat16:
+        import ml_dtypes
+
+        return np.array(tensor.contiguous().bitcast(dtypes.uint16).numpy().view(ml_dtypes.bfloat16), order="C")
+    return np.array(tensor.numpy(), order="C")
+
+
+def place(device: str) -> str:
+    """The device, named in PyTorch's words, as tinygrad names it."""
+    kind, _, index = device.partition(":")
+    name = {"cpu": "CPU", "cuda": "CUDA", "mps": "METAL"}[kind]
+    return f"{name}:{index}" if int(index or 0) else name
+
+
+class TinygradLayer:
+    """A tinygrad layer behind arrays."""
+
+    def __init__(self, module: Any, device: str) -> None:
+        self.module = module
+        self.device = device
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of the shape of x."""
+        y = self._call(to_tensor(x, self.device), training)
+        y.realize(*self._tensors().values())
+        return to_array(y)
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients for x, weight and bias, by Tensor.gradient through one more forward pass."""
+        given = to_tensor(x, self.device)
+        parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
+        y = self._call(given, training)
+        total = (y * to_tensor(grad_output, self.device)).sum()
+        grad_x, *rest = total.gradient(given, *parameters)
+        grad_x.realize(*rest, *self._tensors().values())
+        found = [to_array(gradient) for gradient in rest]
+        return (to_array(grad_x), found[0], found[1]) if found else (to_array(grad_x), None, None)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of what the layer remembers."""
+        tensors = self._tensors()
+        return {name: to_array(tensors[name]) if name in tensors else None for name in STATE}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries; KeyError for one that the layer does not have, which tinygrad would ignore."""
+        from tinygrad.nn.state import load_state_dict
+
+        tensors = self._tensors()
+        given = {name: to_tensor(value, self.device) for name, value in state.items() if value is not None}
+        if unknown := set(given) - set(tensors):
+            raise KeyError(f"the layer has no {', '.join(unknown)}")
+        load_state_dict(self.module, {**tensors, **given}, verbose=False)
+
+    def _tensors(self) -> dict[str, Any]:
+        from tinygrad.nn.state import get_state_dict
+
+        found: dict[str, Any] = get_state_dict(self.module)
+        return found
+
+    def _call(self, x: Any, training: bool) -> Any:
+        from tinygrad.helpers import Context
+
+        with Context(TRAINING=int(training)):
+            return self.module(x)
+
+
+class Tinygrad:
+    """tinygrad.nn.BatchNorm."""
+
+    name = "tinygrad"
+    deviations: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "tinygrad has no cumulative average: it takes None and fails in the first training pass"
+    }
+    slow_to_start = True
+
+    def devices(self) -> list[str]:
+        """The CPU, and the GPUs of the kinds that PyTorch has words for, where tinygrad can open them."""
+        name_a_clang()
+        from tinygrad import Device
+
+        words = {"CUDA": "cuda:0", "METAL": "mps"}
+        return ["cpu", *(words[name] for name in Device.get_available_devices() if name in words)]
+
+    def build(self, config: Any, device: str) -> TinygradLayer:
+        """A layer of this configuration; NotImplementedError for momentum=None."""
+        if config.momentum is None:
+            raise NotImplementedError(self.unsupported["momentum_none"])
+        return self._layer(
+            device,
+            config.param_dtype,
+            config.num_features,
+            eps=config.eps,
+            affine=config.affine,
+            track_running_stats=config.track_running_stats,
+            momentum=config.momentum,
+        )
+
+    def build_default(self, num_features: int, device: str) -> TinygradLayer:
+        """The layer with its own defaults."""
+        return self._layer(device, "float32", num_features)
+
+    def _layer(self, device: str, dtype: str, *arguments: Any, **keywords: Any) -> TinygradLayer:
+        name_a_clang()
+        from tinygrad import nn
+        from tinygrad.nn.state import get_state_dict
+
+        module = nn.BatchNorm(*arguments, **keywords)
+        for name, tensor in get_state_dict(module).items():
+            moved = tensor if name == "num_batches_tracked" else tensor.cast(dtype)
+            tensor.replace(moved.to(place(device)).contiguous()).realize()
+        return TinygradLayer(module, device)

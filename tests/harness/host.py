@@ -1,0 +1,160 @@
+"""The process that an implementation lives in: it loads one adapter, runs checks when told to, and answers in JSON.
+
+`tests.harness.isolation` starts it and speaks with it, one line each way. Standard output is the channel; what the
+implementation prints goes to standard error, which the starter keeps to show where the process dies. The process ends
+with its starter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from backends.registry import BackendError
+from cases.probes import cases_of
+from spec.catalogue import requirement
+
+from . import diagnosis, identify, porting, selection
+from .card import as_data
+from .check import Check, Unsupported, Violation, conduct
+from .guard import AdapterError
+from .outcome import CRASHED, Outcome
+from .subject import Subject, devices_of
+from .summary import device_name, installed
+
+SUBJECTS: dict[tuple[str, str, str], Subject] = {}
+"""The subjects that checks were run on, kept because they remember what explains them."""
+
+Reply = dict[str, Any]
+
+
+def describe(key: str) -> Reply:
+    """What the adapter says of itself, with its devices; {"refused": why} where it cannot be loaded."""
+    try:
+        backend = selection.adapter(key)
+        devices = devices_of(backend, key)
+    except BackendError as problem:
+        return {"refused": str(problem)}
+    return {
+        "name": backend.name,
+        **{word: dict(getattr(backend, word, {})) for word in ("deviations", "unsupported", "documented", "spelling")},
+        "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
+        "devices": {device: device_name(backend, device) for device in devices},
+        "packages": installed(),
+    }
+
+
+def check(request: Mapping[str, Any], send: Callable[[Reply], None]) -> None:
+    """Run one check and send how it ended; then, where that is a violation, the outcome with what explains it."""
+    subject = _subject(request["key"], request["device"], request["dtype"])
+    rule = requirement(request["requirement"])
+    case = None
+    if request["case"] is not None:
+        case = next(case for case in cases_of(rule.id, subject.dtype) if case.name == request["case"])
+    folder = Path(request["folder"]) if request["folder"] else None
+    test = getattr(importlib.import_module(request["module"]), request["test"])
+    made = Check(subject, rule, case, folder)
+    calls, seconds = subject.clock.calls, subject.clock.seconds
+    ended, text = _ended(test, made)
+    send(
+        {
+            "ended": ended,
+            "text": text,
+            "outcomes": [outcome.as_dict() for outcome in made.outcomes],
+            "calls": subject.clock.calls - calls,
+            "seconds": subject.clock.seconds - seconds,
+        }
+    )
+    if ended != "violation" or not request["explain"]:
+        return
+
+    def rerun(other: Subject) -> list[Outcome]:
+        return conduct(test, Check(other, rule, case))
+
+    diagnosis.note(made.outcomes[-1], subject, rerun)
+    send({"outcome": made.outcomes[-1].as_dict()})
+
+
+def _ended(test: Callable[[Check], object], made: Check) -> tuple[str, str]:
+    """How a check ended, and what it said: held, unsupported, violation, adapter or internal."""
+    try:
+        test(made)
+    except Unsupported as reason:
+        return "unsupported", str(reason)
+    except Violation as problem:
+        return "violation", str(problem)
+    except AdapterError as problem:
+        made.note_adapter_error(problem)
+        return "adapter", str(problem)
+    except KeyboardInterrupt:
+        # Nobody interrupts this process: the implementation raised it.
+        try:
+            made.fail("raised KeyboardInterrupt", verdict=CRASHED)
+        except Violation as problem:
+            return "adapter", str(problem)
+    except Exception as error:
+        made.note_internal_error(error)
+        return "internal", traceback.format_exc()
+    return "held", ""
+
+
+def _identified(request: Mapping[str, Any]) -> Reply:
+    """The card of a backend, in the first dtype that it has and answers in."""
+    card = None
+    for dtype in identify.PREFERRED:
+        subject = _subject(request["key"], request["device"], dtype)
+        if dtype not in subject.unsupported:
+            card = identify.identify(subject)
+            if card.seen:
+                break
+    return as_data(card) if card else {"reason": "it has no dtype to measure"}
+
+
+MEASUREMENTS: Mapping[str, Callable[[Mapping[str, Any]], Reply]] = {
+    "identify": _identified,
+    "trained": lambda request: porting.trained(_subject(request["key"], request["device"], porting.DTYPE)),
+    "carried": lambda request: {
+        donor: porting.carried(_subject(request["key"], request["device"], porting.DTYPE), state)
+        for donor, state in request["states"].items()
+    },
+}
+"""What else is asked of a backend, by its name in the request."""
+
+
+def _subject(key: str, device: str, dtype: str) -> Subject:
+    place = (key, device, dtype)
+    if place not in SUBJECTS:
+        SUBJECTS[place] = Subject(key, selection.adapter(key), device, dtype)
+    return SUBJECTS[place]
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    with suppress(OSError, AttributeError):  # Linux only; elsewhere the end of the input is the sign
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+
+    def send(reply: Reply) -> None:
+        channel.write(json.dumps(reply) + "\n")
+        channel.flush()
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "describe":
+            send({key: describe(key) for key in request["keys"]})
+        elif request["do"] == "check":
+            check(request, send)
+        else:
+            send(MEASUREMENTS[request["do"]](request))
