@@ -6,7 +6,7 @@ change is a constant of the model: all four in evaluation, scale and B and the t
 Without tracking the node is one in training whose statistics nobody takes up, which is how torch.onnx writes it, too.
 
 The operator's `momentum` weighs the *old* running value, so 1 - momentum is passed. `epsilon` and `momentum` are
-attributes of type float32, whatever the type of x. There is neither a counter nor a gradient.
+attributes of type float32, whatever the type of x, which shows in float64. There is neither a counter nor a gradient.
 
 The definition changed: 7 and 9 have no `training_mode` (training is asked for by naming five outputs) and one type for
 all inputs; 14 has `training_mode`, defines training, and gives the statistics a type of their own; 15 also scale and B.
@@ -36,13 +36,24 @@ UNSUPPORTED = {
 
 BEFORE_15 = dict.fromkeys(("float16", "bfloat16"), "before opset 15 scale and B have the type of x, half precision")
 
+PAGE = "https://onnx.ai/onnx/operators/onnx__BatchNormalization.html"
 POPULATION = (
-    "https://onnx.ai/onnx/operators/onnx__BatchNormalization.html: 'running_var = input_var * momentum + current_var * "
+    f"{PAGE}: 'running_var = input_var * momentum + current_var * "
     "(1 - momentum)', where current_var 'refers to the population variance'"
 )
-DOCUMENTED = {"running_variance": POPULATION, "single_value": POPULATION + ", which one value has: it is 0"}
-TRAINING = {"running_variance": "biased", "single_value": "bias_output"}
-"""What the operator's page documents of training since 14, and otherwise than the specification."""
+DOCUMENTED = {
+    "epsilon_value": f"{PAGE}: 'epsilon - FLOAT', single precision, whatever the type of X",
+    "momentum_value": f"{PAGE}: 'momentum - FLOAT', single precision, whatever the type of X; it weighs the old value",
+    "running_variance": POPULATION,
+    "single_value": POPULATION + ", which one value has: it is 0",
+}
+TRAINING = {
+    "epsilon_value": "single_precision",
+    "momentum_value": "single_precision",
+    "running_variance": "biased",
+    "single_value": "bias_output",
+}
+"""What the operator's page documents otherwise than the specification: the first two always, the others since 14."""
 
 
 class Node(NamedTuple):
@@ -125,8 +136,8 @@ class OnnxLayer:
         if not (training and self.node.tracked):
             return np.array(self._evaluation()({"x": x})[0])
         given = {INPUTS[name]: value for name, value in self.kept.items()}
-        y, mean, variance = self.prepare(self.node._replace(training=True), {})({"x": x, **given})
-        self.kept |= {"running_mean": np.array(mean), "running_var": np.array(variance)}
+        y, new_mean, new_var = self.prepare(self.node._replace(training=True), {})({"x": x, **given})
+        self.kept |= {"running_mean": np.array(new_mean), "running_var": np.array(new_var)}
         self.constant = None
         return np.array(y)
 

@@ -100,6 +100,12 @@ def missing(entry: Entry) -> str:
     return ""
 
 
+def adapter_class(name: str) -> Any:
+    """The adapter of a backend of this package, whether or not its framework is installed."""
+    entry = BUILTIN[name]
+    return getattr(_import(f"{__package__}.{entry.module}", name), entry.attribute)
+
+
 def is_foreign(given: str) -> bool:
     """Whether a backend runs code that is not this package's own: a framework's, or a user's."""
     return given not in BUILTIN or bool(BUILTIN[given].needs)
@@ -123,7 +129,7 @@ def load(given: str) -> Any:
         reason = missing(entry)
         if reason:
             raise BackendError(f"the backend {given} cannot run: {reason}")
-        return _instance(getattr(_import(f"{__package__}.{entry.module}", given), entry.attribute), given)
+        return _instance(adapter_class(given), given)
     points = offered()
     if given in points:
         try:

@@ -10,13 +10,17 @@ torch.compile gives up on the layer as a whole and runs it eagerly; `fullgraph=T
 
 Each new configuration, mode, shape, dtype or memory layout is compiled anew (`dynamic=False`), so that a case means
 the same alone as after others: about 1 s for the forward and 0.7 s for the backward pass, 0.15 s where Inductor's
-cache on disk knows them, and 2 s (20 s with no cache at all) for the first. A C++ compiler is needed.
+cache on disk knows them, and 2 s (20 s with no cache at all) for the first. A C++ compiler is needed. What was compiled
+belongs to one module; a module whose layer is gone is therefore reset to its first state, by PyTorch's own
+load_state_dict, and taken for the next layer of the same configuration.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +47,9 @@ class Calls:
 
 
 CALLS = Calls()
+
+FREE: dict[object, list[tuple[Any, Any, Any]]] = {}
+"""Modules whose layers are gone, each with its compiled form and its first state, by device and configuration."""
 
 
 def compile_counted(graph: Any, inputs: Any) -> Any:
@@ -73,11 +80,9 @@ def compile_counted(graph: Any, inputs: Any) -> Any:
 class CompiledLayer(TorchLayer):
     """A torch.nn module and its compiled form, which share their state."""
 
-    def __init__(self, layer: Any, device: str) -> None:
-        import torch
-
+    def __init__(self, layer: Any, compiled: Any, device: str) -> None:
         super().__init__(layer, device)
-        self.compiled: Any = torch.compile(layer, backend=compile_counted, fullgraph=True, dynamic=False)
+        self.compiled = compiled
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y; x asks for its gradient here too, so that both passes share one compiled graph."""
@@ -114,13 +119,14 @@ class TorchCompiled(TorchNN):
         """A layer of this configuration; NotImplementedError for momentum=None."""
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
-        return self._compiled(module(config, device, num_features=config.num_features), device)
+        return self._compiled(lambda: module(config, device, num_features=config.num_features), device, config)
 
     def build_default(self, num_features: int, device: str) -> CompiledLayer:
         """BatchNorm2d with its own defaults."""
-        return self._compiled(super().build_default(num_features, device).module, device)
+        made = super().build_default
+        return self._compiled(lambda: made(num_features, device).module, device, num_features)
 
-    def _compiled(self, layer: Any, device: str) -> CompiledLayer:
+    def _compiled(self, make: Callable[[], Any], device: str, configuration: object) -> CompiledLayer:
         with warnings.catch_warnings():
             # Importing the compiler warns of PyTorch's own use of what PyTorch deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -132,4 +138,15 @@ class TorchCompiled(TorchNN):
         if CALLS.graphs >= GRAPHS_KEPT:
             torch._dynamo.reset()
             CALLS.graphs = 0
-        return CompiledLayer(layer, device)
+            FREE.clear()
+        free = FREE.setdefault((device, configuration), [])
+        if free:
+            found, compiled, first = free.pop()
+            found.load_state_dict(first)
+        else:
+            found = make()
+            first = copy.deepcopy(found.state_dict())
+            compiled = torch.compile(found, backend=compile_counted, fullgraph=True, dynamic=False)
+        layer = CompiledLayer(found, compiled, device)
+        weakref.finalize(layer, free.append, (found, compiled, first))
+        return layer

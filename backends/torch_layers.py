@@ -82,7 +82,6 @@ class TorchNN:
     name = "torch.nn"
     deviations: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {}
-    spelling: Mapping[str, str] = {name: name for name in (*STATE[:2], *STATE[3:], "eps", "momentum")}
 
     def devices(self) -> list[str]:
         """See `torch_tensors.devices`."""

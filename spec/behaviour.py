@@ -15,19 +15,31 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from .formats import DTYPES, is_half
+
+HALVES = tuple(filter(is_half, DTYPES))
+"""The dtypes of the input that the parameters do not share."""
+
 
 class Coordinate(StrEnum):
-    """One decision; the members are its values, the first is the specified one, `meaning` says each in words."""
+    """One decision; the members are its values, the first is the specified one, `meaning` says each in words.
+
+    `dtypes`: those of the input in which a value shows, that is, in which it does something else than the specified one
+    where the parameters have the dtype that goes with the input's (`formats.parameter_dtype`). In the others no
+    implementation can be told to have it or not to have it.
+    """
 
     meaning: str
+    dtypes: tuple[str, ...]
 
-    def __new__(cls, value: str, meaning: str = "") -> Self:
+    def __new__(cls, value: str, meaning: str = "", dtypes: tuple[str, ...] = DTYPES) -> Self:
         # A default only because a type checker takes a look-up by value for a call of this.
         if not meaning:
             raise TypeError(f"the value {value!r} needs its meaning in words")
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
+        member.dtypes = dtypes
         return member
 
 
@@ -95,6 +107,7 @@ class EpsilonValue(Coordinate):
     AT_LEAST_1E_5 = "at_least_1e-5", "the configured one, raised to 1e-5 where it is smaller, without a word"
     ALWAYS_1E_5 = "always_1e-5", "1e-5, whatever is configured"
     ALWAYS_1E_3 = "always_1e-3", "1e-3, whatever is configured"
+    SINGLE_PRECISION = "single_precision", "the configured one, rounded to single precision", ("float64",)
 
 
 class MomentumWeighs(Coordinate):
@@ -110,6 +123,11 @@ class MomentumValue(Coordinate):
     AS_GIVEN = "as_given", "the configured one"
     ALWAYS_0_1 = "always_0.1", "0.1, whatever is configured"
     ALWAYS_1 = "always_1", "1, whatever is configured"
+    SINGLE_PRECISION = (
+        "single_precision",
+        "the configured one, but that the weight of the old value is rounded to single precision",
+        ("float64",),
+    )
 
 
 class MomentumNone(Coordinate):
@@ -239,7 +257,10 @@ class EvaluationAffine(Coordinate):
 
 
 class TrainingGradient(Coordinate):
-    """Through which statistics the gradient for x flows where the batch's statistics normalise."""
+    """Through which statistics the gradient for x flows where they depend on the batch.
+
+    They do where the batch's own normalise, and where running statistics do that the batch has just moved.
+    """
 
     THROUGH_STATISTICS = "through_statistics", "through mean and variance"
     THROUGH_MEAN_ONLY = "through_mean_only", "through the mean; the variance is taken as constant"
@@ -248,7 +269,7 @@ class TrainingGradient(Coordinate):
 
 
 class EvaluationGradient(Coordinate):
-    """The gradient for x where the running statistics normalise."""
+    """The gradient for x where running statistics normalise that the batch has not moved."""
 
     CONSTANT_STATISTICS = "constant_statistics", "g w / sqrt(rv + e)"
     AS_TRAINING = "as_training", "as in training, from the batch's statistics"
@@ -301,14 +322,14 @@ class OutputDtype(Coordinate):
     """The dtype of y; the gradient for x has that of x."""
 
     INPUT = "input", "that of x"
-    PARAMETER = "parameter", "that of the parameters"
+    PARAMETER = "parameter", "that of the parameters", HALVES
 
 
 class StatisticsDtype(Coordinate):
     """The dtype of the running statistics and of the parameters' gradients."""
 
     PARAMETER = "parameter", "that of the parameters"
-    INPUT = "input", "that of x"
+    INPUT = "input", "that of x", HALVES
 
 
 @dataclass(frozen=True)
@@ -377,6 +398,12 @@ class Behaviour:
             for field in fields(self)
             if getattr(self, field.name) is not getattr(base, field.name)
         }
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes of the input in which everything shows that differs from the specification."""
+        values = [coordinate(name)(value) for name, value in self.differences().items()]
+        return tuple(dtype for dtype in DTYPES if all(dtype in value.dtypes for value in values))
 
     def neighbours(self) -> Iterator[tuple[str, str, Behaviour]]:
         """Every point that differs from this one in one coordinate: (coordinate, value, point)."""

@@ -25,7 +25,7 @@ from .exact import Exact, Floats, exact, floats, is_finite, sqrt
 from .formats import Format
 from .formulas import inverse_deviation
 from .record import Forward, Moments, State
-from .running import batch_weight, remembered
+from .running import batch_weight, debiased, remembered
 
 __all__ = [
     "Allowance",
@@ -36,6 +36,7 @@ __all__ = [
     "mean_error",
     "rounded",
     "running_errors",
+    "spread",
     "square_error",
     "variance_error",
 ]
@@ -152,18 +153,11 @@ class ForwardErrors:
     record: Forward
     allow: Allowance
 
-    @property
-    def _read_back(self) -> bool:
-        """Whether what normalises are running statistics that this very batch has moved."""
-        record = self.record
-        updated = record.behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED
-        return updated and record.training and record.before.running_mean is not None
-
     def _remembered(self, value: Exact, which: int) -> Floats:
         """On a remembered statistic: exact but for a rounding to the arithmetic's format where that is narrower."""
         record, allow = self.record, self.allow
         error = np.abs(floats(value)) * (allow.u if allow.u > allow.statistics.unit_roundoff else 0.0)
-        if self._read_back:
+        if record.reads_back:
             moved = running_errors(record.config, record.behaviour, record.before, record, allow)[which]
             error = error + moved.reshape((1, -1) + (1,) * (record.x.ndim - 2))
         return np.asarray(error)
@@ -281,7 +275,6 @@ def running_errors(
     batch = record.moments
     mean, variance = remembered(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
-    debiased = config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED
     mean_bound = _remembered_mean_error(behaviour, record, mean, allow)
     variance_bound = _remembered_variance_error(behaviour, record, variance, allow)
     bounds = []
@@ -290,7 +283,7 @@ def running_errors(
         (before.running_var, after.running_var, variance, variance_bound),
     ):
         size_old, size_value, size_new = (np.abs(floats(v)) for v in (old, value, new))
-        if debiased and weight > 0:
+        if debiased(config, behaviour) and weight > 0:
             divisor = 1 - (1 - weight) ** (before.count + 1)
             roundings = allow.gamma(before.count + 6) * (size_old + size_value + size_new)
             carried = (weight * error + roundings + 4 * allow.compute.underflow) / divisor
@@ -334,7 +327,7 @@ def _remembered_mean_error(behaviour: Behaviour, record: Forward, mean: Exact, a
     """On what the running mean remembers of the batch."""
     batch = record.moments
     assert batch is not None
-    error = _spread(mean_error(batch, allow), floats(batch.mean_magnitude), record, allow)
+    error = spread(mean_error(batch, allow), floats(batch.mean_magnitude), record, allow)
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.count > 1:
         return np.asarray(error * batch.count / (batch.count - 1) + allow.gamma(3) * np.abs(floats(mean)))
     return error
@@ -346,8 +339,8 @@ def _remembered_variance_error(behaviour: Behaviour, record: Forward, variance: 
     assert batch is not None
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
-        return _spread(square_error(batch, allow), floats(batch.mean_square), record, allow)
-    error = _spread(variance_error(batch, allow), floats(batch.squares) / batch.count, record, allow)
+        return spread(square_error(batch, allow), floats(batch.mean_square), record, allow)
+    error = spread(variance_error(batch, allow), floats(batch.squares) / batch.count, record, allow)
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         error = enclosure(sqrt, variance * variance, error)
     elif kind is b.RunningVariance.SAMPLES:
@@ -357,7 +350,7 @@ def _remembered_variance_error(behaviour: Behaviour, record: Forward, variance: 
     return np.asarray(error + 2 * allow.u * np.abs(floats(variance)) + allow.compute.underflow)
 
 
-def _spread(error: Floats, size: Floats, record: Forward, allow: Allowance) -> Floats:
+def spread(error: Floats, size: Floats, record: Forward, allow: Allowance) -> Floats:
     """A bound of a statistic's shape as one value a channel.
 
     Where a channel has several statistics the oracle averages k of them: the largest bound, and a sum's roundings of

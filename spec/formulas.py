@@ -7,7 +7,7 @@ import numpy as np
 from . import behaviour as b
 from .behaviour import Behaviour
 from .config import Config
-from .exact import Exact, exact, sqrt, total
+from .exact import Exact, exact, floats, sqrt, total
 from .record import Moments
 
 
@@ -32,14 +32,25 @@ def moments(x: Exact, axes: tuple[int, ...]) -> Moments:
     return Moments(axes, count, mean, squares, total(abs(x), axes) / count, total(x * x, axes) / count)
 
 
+def in_single(config: Config, value: Exact) -> Exact:
+    """A number that the layer is given, as a Python float, rounded to single precision if the parameters have more.
+
+    If they have not, every bound admits that it is stored in their dtype, and no other rounding can be told from that.
+    """
+    if config.param_dtype != "float64":
+        return value
+    with np.errstate(all="ignore"):
+        return exact(floats(value).astype(np.float32))
+
+
 def effective_epsilon(config: Config, behaviour: Behaviour) -> Exact:
     """The epsilon that this point of the space really uses (0-d)."""
-    given = exact(config.eps)
     return {
-        b.EpsilonValue.AS_GIVEN: given,
+        b.EpsilonValue.AS_GIVEN: exact(config.eps),
         b.EpsilonValue.AT_LEAST_1E_5: exact(max(config.eps, 1e-5)),
         b.EpsilonValue.ALWAYS_1E_5: exact(1e-5),
         b.EpsilonValue.ALWAYS_1E_3: exact(1e-3),
+        b.EpsilonValue.SINGLE_PRECISION: in_single(config, exact(config.eps)),
     }[behaviour.epsilon_value]
 
 

@@ -11,14 +11,19 @@ import numpy as np
 
 from . import behaviour as b
 from .allowance import Allowance
-from .bounds import FACTOR, ForwardErrors, enclosure, rounded
-from .exact import Floats, exact, floats, total
-from .formulas import inverse_deviation_slope
+from .bounds import FACTOR, ForwardErrors, enclosure, mean_error, rounded, spread, variance_error
+from .exact import Exact, Floats, exact, floats, sqrt, total
+from .formulas import along_channels, inverse_deviation_slope, per_channel
+from .read_back import channel_axes, estimator, mean_slope, spread_back, variance_step, weights
 from .record import Backward, Forward
+from .running import batch_weight, debiased
 
 PRODUCT = 7
 """Roundings of one term w f (n g - sum(g) - z sum(g z)) / n outside its sum: storing w, n g, two subtractions, w f,
 1/n and the product with it; the last product is the rounding to the output's format."""
+
+MOVED = PRODUCT + 6
+"""Roundings of one term that flows through a moved statistic; see `_through_read_back`."""
 
 _quiet = np.errstate(all="ignore")
 
@@ -34,13 +39,16 @@ def input_gradient(record: Backward, allow: Allowance) -> Floats:
     * f G: PRODUCT roundings. mean(f G): n - 1 additions more, g(n + PRODUCT) mean|f G|. The factor's error changes both
       together, df |G - mean(G)|.
     * f'(v) v'_i S: `_through_variance`.
+    * through running statistics that the batch has moved: `_through_read_back`, each term with its own error of f.
     * an underflow of w g, times f; and of every product.
     """
     forward, behaviour = record.flowing, record.forward.behaviour
     value = floats(record.grad_x)
     batch = forward.moments
     from_batch = forward.mean_from_batch or forward.variance_from_batch
-    if batch is not None and not from_batch and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO:
+    reads_back = batch is not None and forward.reads_back
+    constant = not from_batch and not reads_back
+    if batch is not None and constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO:
         return np.zeros(value.shape)
     errors = ForwardErrors(forward, allow)
     factor, factor_error = np.abs(floats(forward.inverse_std)), errors.inverse_std
@@ -48,13 +56,15 @@ def input_gradient(record: Backward, allow: Allowance) -> Floats:
     # The same computed f stands in every term, so that its error meets the difference of the terms.
     scaled = np.broadcast_to(record.grad_z, value.shape)
     rounding = allow.gamma(PRODUCT) * grad_z
-    if batch is not None and record.through_mean:
+    if batch is not None and record.through_mean and not reads_back:
         n = batch.count
         scaled = scaled - total(scaled, batch.axes) / n
         mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / n
         rounding = rounding + allow.gamma(allow.terms(n) + PRODUCT) * mean_grad
     error = factor_error * np.abs(floats(scaled)) + (factor + factor_error) * rounding
-    if batch is not None and record.through_variance:
+    if reads_back:
+        error = error + _through_read_back(record, errors, allow)
+    elif batch is not None and record.through_variance:
         error = error + _through_variance(record, errors, allow)
     error = error + (factor + np.abs(floats(record.grad_output)) + 4) * allow.compute.underflow
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
@@ -82,8 +92,7 @@ def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance)
     product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), batch.axes)))
     product_error = allow.gamma(allow.terms(n) + 3) * _sum(grad_z * errors.size, batch.axes)
     product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, batch.axes)
-    slope = np.abs(floats(record.slope))
-    slope_error = _slope_change(forward, errors.settled) + allow.gamma(3 * FACTOR + 2) * slope + underflow
+    slope, slope_error = np.abs(floats(record.slope)), _slope_error(errors)
     step = np.abs(floats(record.variance_slope))
     kind = forward.behaviour.normalizing_variance
     divisor = n - 1 if kind is b.NormalizingVariance.UNBIASED and n > 1 else n
@@ -96,6 +105,112 @@ def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance)
     error = error + slope_error * step_error * product + slope_error * step * product_error
     error = error + slope * step_error * product_error + slope_error * step_error * product_error
     return np.asarray(error + allow.gamma(PRODUCT) * slope * step * product)
+
+
+Erring = tuple[Floats, Floats]
+"""A factor's size and the bound on its error."""
+
+
+def _through_read_back(record: Backward, errors: ForwardErrors, allow: Allowance) -> Floats:
+    """The two paths of `spec.read_back`: a f sum(G) k/n through the mean, a f'(v) S c V'_i through the variance.
+
+    The roundings count against sum|G| and sum|G| |x - m|, those of x - m, w g and the sums as in `_through_variance`.
+    MOVED = PRODUCT + 6 covers the rest of one term: what PRODUCT does, two each for a factor k or c = n/(n - 1), the
+    product with a, and where a channel has several statistics the average of those; a sum over channels is counted with
+    C more. The errors of the factors multiply (`_product`):
+
+    * a: `_weight_error`; f and m, which include what the update errs by: `ForwardErrors`; f'(v): `_slope_error`;
+    * c = 1/(2 sqrt(V)) where a standard deviation is remembered: its exact change over the error of V;
+    * V'_i = 2 (x_i - M)/n: (2/n)(dM + 3 u |x_i - M|) with M the batch's own mean, dM its `mean_error`; |x_i| + |M| for
+      |x_i - M| in the one-pass form. Differentiating the two-pass form adds the path of M through V, -2 mean(x - M)/n,
+      exactly zero but computed with an error of at most dM + g(n) mean|x - M|. V' = 2 x_i/n has no mean.
+    """
+    forward = record.flowing
+    batch, axes, underflow = forward.moments, channel_axes(forward.x), allow.compute.underflow
+    assert batch is not None
+    grad_z = np.broadcast_to(np.abs(floats(record.grad_z)), forward.x.shape)
+    terms = allow.terms(forward.x.size // forward.x.shape[1])
+    if batch.mean.shape[1] != forward.x.shape[1]:
+        terms += allow.terms(forward.x.shape[1])
+    error = np.zeros(forward.x.shape)
+    shares = [(floats(weight), _weight_error(forward, weight, allow)) for weight in weights(forward)]
+    if record.through_mean:
+        total_grad = np.abs(floats(total(np.broadcast_to(record.grad_z, forward.x.shape), axes)))
+        total_error = allow.gamma(terms + MOVED) * _sum(grad_z, axes) + underflow
+        factor = np.abs(floats(forward.inverse_std)), errors.inverse_std
+        _, moved = _product(shares[0], factor, (total_grad, total_error))
+        error = error + spread_back(moved, batch, forward.x) * np.abs(floats(mean_slope(forward, batch)))
+    if record.through_variance:
+        slope = np.abs(floats(inverse_deviation_slope(forward.variance, forward.epsilon, forward.form)))
+        product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), axes)))
+        product_error = allow.gamma(terms + MOVED) * _sum(grad_z * errors.size, axes)
+        product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, axes)
+        moved, moved_error = _product(
+            shares[1], (slope, _slope_error(errors)), (product, product_error), _estimator_error(forward, allow)
+        )
+        moved, moved_error = spread_back(moved, batch, forward.x), spread_back(moved_error, batch, forward.x)
+        step = np.abs(floats(variance_step(forward, batch)))
+        _, through = _product((moved, moved_error + allow.gamma(MOVED) * moved), (step, _step_error(forward, allow)))
+        error = error + through
+    return np.asarray(error)
+
+
+def _product(*factors: Erring) -> Erring:
+    """A product of factors that all err, expanded so that nothing cancels: (a + da)(b + db) - a b."""
+    size, error = factors[0]
+    for other, other_error in factors[1:]:
+        size, error = size * other, error * (other + other_error) + size * other_error
+    return np.asarray(size), np.asarray(error)
+
+
+def _weight_error(forward: Forward, weight: Exact, allow: Allowance) -> Floats:
+    """On the batch's weight a in the statistics that it has moved; exactly 0 or 1 where no average is debiased.
+
+    A weight errs by u, of 1 where it is formed as 1 - (1 - a), and one rounding is to spare; after two updates it is
+    a + (1 - a) a, twice that. A debiased one is a/d, d = 1 - (1 - a)**k, which errs by the roundings counted in
+    `running_errors` over d.
+    """
+    config, behaviour, before = forward.config, forward.behaviour, forward.before
+    updates = forward.state.updates - before.updates
+    if debiased(config, behaviour) and weight != 0:
+        now = 1 - (1 - float(floats(batch_weight(config, behaviour, before.count)))) ** (before.count + 1)
+        return np.asarray(allow.gamma(updates * (before.count + 6)) / now)
+    return np.asarray(0.0 if weight in (0, 1) else allow.gamma(2 * updates))
+
+
+def _estimator_error(forward: Forward, allow: Allowance) -> Erring:
+    """The factor c and, where it is that of a root, its error; a quotient's roundings are counted elsewhere."""
+    batch = forward.moments
+    assert batch is not None
+    size = np.abs(floats(estimator(forward, batch)))
+    if forward.behaviour.running_variance is not b.RunningVariance.STANDARD_DEVIATION:
+        return size, np.zeros(size.shape)
+    ndim = forward.x.ndim
+    variance = along_channels(per_channel(batch.squares, forward.x) / batch.count, ndim)
+    error = spread(variance_error(batch, allow), floats(batch.squares) / batch.count, forward, allow)
+    change = enclosure(lambda value: 1 / (2 * sqrt(value)), variance, error.reshape(variance.shape))
+    return size, np.asarray(change + 4 * allow.u * size)
+
+
+def _step_error(forward: Forward, allow: Allowance) -> Floats:
+    """On V'_i; see `_through_read_back`."""
+    batch = forward.moments
+    assert batch is not None
+    n, x = batch.count, np.abs(floats(forward.x))
+    if forward.behaviour.running_variance is b.RunningVariance.UNCENTRED:
+        return np.asarray(6 / n * allow.u * x + allow.compute.underflow)
+    from_mean, distance = mean_error(batch, allow), np.abs(floats(forward.x - batch.mean))
+    residue = from_mean + allow.gamma(allow.terms(n)) * _sum(distance, batch.axes) / n
+    size = distance if allow.stable else x + np.abs(floats(batch.mean))
+    return np.asarray((2 / n) * (from_mean + 3 * allow.u * size + residue) + allow.compute.underflow)
+
+
+def _slope_error(errors: ForwardErrors) -> Floats:
+    """On f'(v): its exact change over the variance's error, 3 FACTOR + 2 roundings, and an underflow."""
+    forward, allow = errors.record, errors.allow
+    slope = np.abs(floats(inverse_deviation_slope(forward.variance, forward.epsilon, forward.form)))
+    change = _slope_change(forward, errors.settled)
+    return np.asarray(change + allow.gamma(3 * FACTOR + 2) * slope + allow.compute.underflow)
 
 
 def _slope_change(forward: Forward, width: Floats) -> Floats:

@@ -26,8 +26,9 @@ from .formulas import (
     moments,
     statistics_axes,
 )
+from .read_back import mean_path, variance_path
 from .record import Backward, Forward, Moments, State
-from .running import batch_weight, counted, updated
+from .running import batch_weight, counted, undefined, updated
 
 __all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
 
@@ -66,6 +67,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
     batch = None if empty else moments(x, axes)
     after = state
     refused = ""
+    unfixed: frozenset[str] = frozenset()
     if training and empty and behaviour.empty_batch is b.EmptyBatch.REFUSE:
         refused = "an empty batch has no statistics"
     elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
@@ -74,6 +76,10 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
         after = updated(config, behaviour, state, x, batch)
         if behaviour.training_update is b.TrainingUpdate.TWICE:
             after = updated(config, behaviour, after, x, batch)
+        if batch is not None and undefined(config, behaviour, state.count):
+            unfixed = frozenset({"running_mean", "running_var"})
+            if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
+                unfixed |= {"y", "grad_x", "grad_weight"}
     if not refused:
         after = counted(behaviour, state, after, training, updates)
 
@@ -98,7 +104,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
         config=config, behaviour=behaviour, before=state, training=training, refused=refused,
         state=state if refused else after, x=x, moments=batch, mean=mean, variance=variance,
         mean_from_batch=mean_from_batch, variance_from_batch=variance_from_batch, epsilon=epsilon, form=form,
-        inverse_std=factor, scale=scale, shift=shift, y=y,
+        inverse_std=factor, scale=scale, shift=shift, y=y, unfixed=unfixed,
     )  # fmt: skip
 
 
@@ -162,12 +168,14 @@ def backward(
     With z = (x - m) f(v), G = w * grad_output and d v / d x_i = v'_i:
     grad_x_i = f G_i - mean(f G) + f'(v) v'_i * sum(G (x - m)), where the second term is the path through the mean
     and the third the path through the variance (the mean's path through the variance vanishes, as sum(x - m) = 0).
-    For sqrt(v + e) this is w f (g - mean(g) - z mean(g z)).
+    For sqrt(v + e) this is w f (g - mean(g) - z mean(g z)). Where running statistics normalise that this batch has
+    moved, the two paths are those of `read_back`.
     """
     effective = training or behaviour.mode_source is b.ModeSource.GRADIENTS_ENABLED
     record = forward(config, behaviour, state, x, training=effective)
     batch = record.moments
-    through_mean, through_variance = record.mean_from_batch, record.variance_from_batch
+    reads_back = batch is not None and record.reads_back
+    through_mean, through_variance = record.mean_from_batch or reads_back, record.variance_from_batch or reads_back
     flowing = record
     kind = behaviour.training_gradient
     silent = False
@@ -195,9 +203,12 @@ def backward(
     grad_z = grad_output if behaviour.gradient_scale is b.GradientScale.WITHOUT_WEIGHT else record.scale * grad_output
     grad_x = factor * grad_z
     slope = variance_slope = factor * 0
-    if batch is not None and through_mean:
+    if reads_back:
+        grad_x = grad_x + mean_path(record, grad_z) if through_mean else grad_x
+        grad_x = grad_x + variance_path(record, grad_z) if through_variance else grad_x
+    elif batch is not None and through_mean:
         grad_x = grad_x - total(factor * grad_z, batch.axes) / batch.count
-    if batch is not None and through_variance:
+    if batch is not None and through_variance and not reads_back:
         uncentred = behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED
         unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
         slope = inverse_deviation_slope(variance, record.epsilon, record.form)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .behaviour import Behaviour, EpsilonForm
+from .behaviour import Behaviour, EpsilonForm, TrainingStatistics
 from .config import Config
 from .exact import Exact
 
@@ -72,6 +72,8 @@ class Forward:
         epsilon, form: which epsilon entered the denominator, and how.
         inverse_std: the factor f(variance). scale, shift: the effective w and b in y = scale * z + shift.
         y: the output.
+        unfixed: the names of what a pass computes here that nothing fixes, as it rests on 0/0: what the record has in
+            its place is none to judge by.
     """
 
     config: Config
@@ -92,6 +94,13 @@ class Forward:
     scale: Exact
     shift: Exact
     y: Exact
+    unfixed: frozenset[str] = frozenset()
+
+    @property
+    def reads_back(self) -> bool:
+        """Whether what normalises are running statistics that this very batch has moved."""
+        updated = self.behaviour.training_statistics is TrainingStatistics.RUNNING_UPDATED
+        return updated and self.training and self.before.running_mean is not None
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ class Backward:
     """One forward and backward pass.
 
     `through_mean` and `through_variance` say which statistics the gradient flows through; `grad_z` is
-    w * grad_output, `slope` is f'(variance) and `variance_slope` d variance / d x, both 0 where they play no part.
+    w * grad_output, `slope` is f'(variance) and `variance_slope` d variance / d x of the batch's own variance, both 0
+    where they play no part.
     `flowing` is the forward pass with the statistics that the gradient for x uses: those that normalised, but at
     points of the space whose evaluation gradient is that of training. grad_weight and grad_bias are None where
     there is no parameter.

@@ -14,17 +14,25 @@ from backends import registry
 from backends.registry import BackendError
 from cases.golden import errata
 from spec.catalogue import requirements
+from tests.harness import isolation, selection
 from tests.harness.selection import adapter
 
 
 def listing(arguments: Sequence[str]) -> int:
     """Print what there is; 0, or 2 for an option that does not exist."""
-    parser = argparse.ArgumentParser(prog="bnconform list", add_help=False)
+    parser = argparse.ArgumentParser(prog="bnconform list", add_help=False, exit_on_error=False)
     parser.add_argument("--requirements", action="store_true")
     parser.add_argument("--errata", action="store_true")
-    known, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        print(f"bnconform: list does not take {unknown[0]!r}; it takes --requirements and --errata", file=sys.stderr)
+    parser.add_argument("--python", action="append", default=[])
+    try:
+        known, unknown = parser.parse_known_args(list(arguments))
+        if unknown:
+            raise BackendError(
+                f"list does not take {unknown[0]!r}; it takes --requirements, --errata and --python B=PATH"
+            )
+        isolation.SETTINGS = isolation.settings(isolation.LOADING, 0, known.python)
+    except (argparse.ArgumentError, BackendError) as problem:
+        print(f"bnconform: {problem}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if not known.requirements and not known.errata:
@@ -40,17 +48,17 @@ def _backends(console: Console) -> None:
     table = Table(title="Backends", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "here", "declared deviations"):
         table.add_column(column)
+    keys, left_out = selection.chosen(["all"])
+    with Console(stderr=True).status("asking each framework for its devices"):
+        isolation.describe((key for key in keys if registry.is_foreign(key)), registry.group)
     for name in [*registry.BUILTIN, *registry.offered()]:
-        entry = registry.BUILTIN.get(name)
-        reason = registry.missing(entry) if entry else ""
-        try:
-            backend = None if reason else adapter(name)
-        except BackendError as problem:
-            backend, reason = None, str(problem)
-        if backend is None:
+        told = isolation.DESCRIBED.get(name, {})
+        reason = left_out.get(name) or told.get("refused")
+        if reason:
             table.add_row(name, Text(f"no: {reason}"), "")
             continue
-        deviations = ", ".join(f"{key} = {value}" for key, value in getattr(backend, "deviations", {}).items())
+        backend = isolation.described(name) if told else adapter(name)
+        deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
         table.add_row(name, ", ".join(backend.devices()), deviations)
     console.print(table)
     console.print()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USAGE = """\
 usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|should|may]
                  [--json PATH] [--cases DIR] [-n N] [PYTEST OPTIONS]
-       bnconform list [--requirements] [--errata]
+       bnconform list [--requirements] [--errata] [--python B=PATH]...
        bnconform explain REQUIREMENT
        bnconform identify --backend B [--device D] [--dtype T] [--json PATH]
        bnconform replay CASE.json --backend B [--device D]

@@ -16,6 +16,7 @@ from typing import Any
 from rich.progress import Progress
 
 from backends.registry import BackendError
+from backends.spelling import spelling
 from report.porting import page
 from tests.harness import isolation, selection
 from tests.harness.summary import installed
@@ -73,7 +74,7 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items())),
         "cards": cards,
-        "spelling": {key: isolation.DESCRIBED[key].get("spelling", {}) for key in keys},
+        "spelling": {key: spelling(key) for key in keys},
         "documented": {key: isolation.DESCRIBED[key].get("documented", {}) for key in keys},
         "untrained": {key: told["reason"] for key, told in trained.items() if "reason" in told},
         "carried": {

@@ -269,8 +269,17 @@ class Check:
             outcome.bound_share = at_declared.share
             self._deviates(outcome, lambda point: judge(trace, point, quality).holds)
             return found
+        if at_declared.holds and at_declared.unfixed:
+            self._unfixed()
+            return found
         outcome.verdict = CRASHED if found.crashed else VIOLATES
         return self._raise_judged(outcome, trace, quality, name, found)
+
+    def _unfixed(self) -> None:
+        """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
+        words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
+        text = f"nothing fixes what is to be compared, as declared: {words}"
+        self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
 
     def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool]) -> None:
         """Record a declared deviation, named by the coordinates without which it would not be explained."""
@@ -309,7 +318,11 @@ class Check:
         ranks = {program.config.ndim for program in programs}
         traces = [self.executed(self.fitted(program, keep_rank=len(ranks) > 1)) for program in programs]
         found = related(relation, traces, SPECIFIED)
-        if not found.holds and subject.declared != SPECIFIED and related(relation, traces, subject.declared).holds:
+        at_declared = found if found.holds else related(relation, traces, subject.declared)
+        if not found.holds and at_declared.holds:
+            if at_declared.unfixed and not at_declared.checks:
+                self._unfixed()
+                return
             outcome = self._outcome(DEVIATES, checks=found.checks)
             self._deviates(outcome, lambda point: related(relation, traces, point).holds)
             return

@@ -47,7 +47,7 @@ def describe(key: str) -> Reply:
         return {"refused": str(problem)}
     return {
         "name": backend.name,
-        **{word: dict(getattr(backend, word, {})) for word in ("deviations", "unsupported", "documented", "spelling")},
+        **{word: dict(getattr(backend, word, {})) for word in ("deviations", "unsupported", "documented")},
         "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
         "devices": {device: device_name(backend, device) for device in devices},
         "packages": installed(),

@@ -14,7 +14,7 @@ import numpy as np
 from cases import inputs
 from cases.program import Program, forward
 from cases.survey import survey
-from spec.behaviour import SPECIFIED, Behaviour, coordinates
+from spec.behaviour import SPECIFIED, Behaviour, coordinate, coordinates
 from spec.config import Config
 from spec.exact import floats
 from spec.formats import DTYPES, format_of
@@ -29,6 +29,9 @@ from .subject import Subject
 
 RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
 """Mean over standard deviation of the inputs that tell variance algorithms apart."""
+
+IN_ALL_DTYPES = ("output_dtype", "statistics_dtype")
+"""The coordinates that are looked at in every dtype; the others in the subject's own."""
 
 PREFERRED = ("float32", "float64", "bfloat16", "float16")
 
@@ -73,7 +76,7 @@ def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...
     for name in coordinates():
         value = str(getattr(point, name))
         open_values = [
-            other for other, refuted in others[name].items() if refuted is None and _tells(point, name, other)
+            other for other, refuted in others[name].items() if refuted is None and _tells(subject, point, name, other)
         ]
         also = [str(getattr(other, name)) for other in points[1:]]
         values = tuple(dict.fromkeys((value, *also, *open_values)))
@@ -81,9 +84,15 @@ def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...
         yield Finding(name, values, subject.deviations.get(name, ""), *_evidence(refutations))
 
 
-def _tells(point: Behaviour, name: str, value: str) -> bool:
-    """Whether a value means something else than the point's: an evaluation form that is training's does not."""
-    return name != "evaluation_epsilon_form" or value not in ("as_training", str(point.epsilon_form))
+def _tells(subject: Subject, point: Behaviour, name: str, value: str) -> bool:
+    """Whether a value means something else than the point's: an evaluation form that is training's does not.
+
+    Nor does one that shows in none of the dtypes that are looked at; where it is declared, it stays possible.
+    """
+    if name == "evaluation_epsilon_form":
+        return value not in ("as_training", str(point.epsilon_form))
+    shows = name in IN_ALL_DTYPES or subject.dtype in coordinate(name)(value).dtypes
+    return shows or subject.deviations.get(name) == value
 
 
 def _evidence(refuted: dict[str, Refutation]) -> tuple[str, str]:
@@ -103,14 +112,15 @@ def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
 
 def _dtypes(card: Card, subject: Subject) -> None:
     """The dtypes of y and of the running statistics for each dtype of the input, and the coordinates that they fix."""
-    refuting: dict[str, set[str]] = {"output_dtype": set(), "statistics_dtype": set()}
+    refuting: dict[str, set[str]] = {name: set() for name in IN_ALL_DTYPES}
     for dtype in DTYPES:
         if dtype in subject.unsupported:
             card.dtypes[dtype] = subject.unsupported[dtype]
             continue
         other = replace(subject, dtype=dtype)
-        evidence = search.gather(other, {"training": survey()["training"]})
-        trace = evidence.traces.get("training")
+        mode = "evaluation" if "training" in subject.unsupported else "training"
+        evidence = search.gather(other, {mode: survey()[mode]})
+        trace = evidence.traces.get(mode)
         seen = trace.seen[-1] if trace is not None else None
         if trace is None or seen is None or seen.raised or seen.misfit:
             reason = seen and (seen.raised or seen.misfit)

@@ -96,7 +96,6 @@ class Described:
     deviations: Mapping[str, str]
     unsupported: Mapping[str, str]
     documented: Mapping[str, str]
-    spelling: Mapping[str, str]
     slow_to_start: bool
     offered: Mapping[str, str]
     packages: Mapping[str, str]

@@ -36,6 +36,7 @@ class Comparison:
     Attributes:
         observed, exact, bound: arrays of one shape; `share` is |observed - exact| / bound, element by element
             (infinite where a finite value was due and another came).
+        unfixed: whether nothing fixes it: exact, bound and share are then 0, infinite and 0, whatever was observed.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Comparison:
     exact: Exact
     bound: Floats
     share: Floats
+    unfixed: bool = False
 
     @property
     def worst(self) -> float:
@@ -57,7 +59,7 @@ class Comparison:
 
     def ulps(self) -> float:
         """How far the worst element is off, in units in the last place of the observed dtype."""
-        if not self.share.size:
+        if not self.share.size or self.unfixed:
             return 0.0
         at = self.index
         got, due = float(self.observed[at]), float(floats(self.exact[at]))
@@ -94,6 +96,11 @@ class Judgement:
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
         return self.refusals + sum(int((np.isfinite(c.bound) | ~is_finite(c.exact)).sum()) for c in self.comparisons)
+
+    @property
+    def unfixed(self) -> int:
+        """How many arrays were seen of which nothing is fixed at this point; they are neither right nor wrong."""
+        return sum(comparison.unfixed for comparison in self.comparisons)
 
     @property
     def share(self) -> float:
@@ -162,11 +169,13 @@ def judge_step(
             verdict.problems.append((number, f"answered where it should have refused: {record.refused}"))
         return before
     if step.op == "backward":
-        _gradients(verdict, number, seen, due)
+        _gradients(verdict, number, seen, due, record.unfixed)
         after = _after_backward(before, record.state, seen)
     else:
         after = record.state
-        if "y" in step.observe:
+        if "y" in record.unfixed & step.observe:
+            _unfixed(verdict, number, "y", seen.values["y"])
+        elif "y" in step.observe:
             _compare(verdict, number, "y", seen.values["y"], record.y, due.bound("y"), allow.output.largest)
     state_names = step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}
     if state_names:
@@ -175,6 +184,10 @@ def judge_step(
             bounds = {name: due.running(name) for name in STATISTICS}
         bounds["running_var:finite"] = bounds.get("running_var", np.zeros(config.num_features))
         for name in sorted(state_names):
+            part = name.partition(":")[0]
+            if part in record.unfixed and after is record.state:
+                _unfixed(verdict, number, part, seen.after[part])
+                continue
             _state(verdict, number, name, seen.after, after, bounds.get(name), allow.statistics.largest)
     return after
 
@@ -211,7 +224,7 @@ def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth) -> None:
+def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, unfixed: frozenset[str]) -> None:
     for name in ("grad_x", "grad_weight", "grad_bias"):
         if name not in seen.step.observe:
             continue
@@ -223,6 +236,9 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth) -> Non
                 )
             else:
                 verdict.refusals += 1
+            continue
+        if name in unfixed:
+            _unfixed(verdict, number, name, got)
             continue
         allow = truth.allow
         largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
@@ -258,6 +274,15 @@ def _state(
         verdict.comparisons.append(Comparison(number, name, got, expected, bound, share))
         return
     _compare(verdict, number, part, got, expected, bound, largest)
+
+
+def _unfixed(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
+    """Record an array of which nothing is fixed but that it is there: any value is at no distance from it."""
+    if got is None:
+        verdict.problems.append((number, f"{name} is None; it should be an array"))
+        return
+    zeros = np.zeros(got.shape)
+    verdict.comparisons.append(Comparison(number, name, got, exact(zeros), zeros + np.inf, zeros, unfixed=True))
 
 
 def _compare(

@@ -36,6 +36,9 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
                 )
                 continue
             for left, right in zip(lefts, rights, strict=True):
+                if left.unfixed or right.unfixed:
+                    found.comparisons.append(right if right.unfixed else left)
+                    continue
                 observed = mapping(exact(left.observed))
                 due = mapping(left.exact)
                 # At the specified point due equals right.exact, and the first run's image is itself what is due.

@@ -352,7 +352,8 @@ def _run(machine: Callable[[], Machine], work: Effort) -> None:
 
 def _summed(passed: list[Outcome]) -> Outcome:
     """The outcome of all programs: that of the one that came nearest to its bounds, with what all of them showed."""
-    worst = max(passed, key=lambda outcome: (outcome.verdict == DEVIATES, outcome.bound_share or 0.0))
+    rank = {CONFORMS: 1, DEVIATES: 2}
+    worst = max(passed, key=lambda outcome: (rank.get(outcome.verdict, 0), outcome.bound_share or 0.0))
     worst.checks = sum(outcome.checks for outcome in passed)
     worst.needed = sorted({name for outcome in passed for name in outcome.needed})
     worst.contradicted = sorted({name for outcome in passed for name in outcome.contradicted})

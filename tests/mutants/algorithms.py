@@ -355,3 +355,37 @@ def answer(
         y.astype(x.dtype), running_mean, running_var, grad_x.astype(x.dtype),
         grad_weight.astype(parameters), grad_bias.astype(parameters),
     )  # fmt: skip
+
+
+def read_back(
+    subject: Subject, x: Array, g: Array, state: dict[str, Array], eps: float, momentum: float, compute: Any
+) -> Answer:
+    """As `answer` in training, but the running statistics normalise, once moved, and the gradient flows through them.
+
+    What reverse-mode differentiation does: of the two-pass variance where the subject is stable, its vanishing path
+    through the mean kept, and of the one-pass variance, as 2 x/n less 2 m/n, where it is not.
+    """
+    narrow = {name: value.astype(compute) for name, value in state.items()}
+    wide, upstream, parameters = x.astype(compute), g.astype(compute), state["weight"].dtype
+    n, two, add = number(len(x), wide), number(2, wide), subject.add
+    bessel = n / number(len(x) - 1, wide)
+    batch_mean, batch_variance = subject.statistics(wide)
+    running_mean = subject.update(narrow["running_mean"], batch_mean, momentum).astype(parameters)
+    running_var = subject.update(narrow["running_var"], batch_variance * bessel, momentum).astype(parameters)
+    mean, factor = running_mean.astype(compute), subject.inverse(running_var.astype(compute), number(eps, wide))
+    y = subject.normalize(wide, mean, factor, narrow["weight"], narrow["bias"])
+    a = number(momentum, wide) if subject.update is not decay_given else number(1, wide) - number(1 - momentum, wide)
+    by_z, deviations = upstream * narrow["weight"], wide - mean
+    by_variance = add(by_z * deviations) * (number(-0.5, wide) * factor * factor * factor) * a * bessel
+    by_mean = -add(by_z * factor) * a
+    if subject.stable:
+        by_value = by_variance * (two * (wide - batch_mean) / n)
+        by_mean = by_mean - add(by_value)
+    else:
+        by_value = by_variance * (two * wide / n)
+        by_mean = by_mean - two * batch_mean * by_variance
+    grad_x, grad_weight = by_z * factor + by_value + by_mean / n, add(upstream * (deviations * factor))
+    return Answer(
+        y.astype(x.dtype), running_mean, running_var, grad_x.astype(x.dtype),
+        grad_weight.astype(parameters), add(upstream).astype(parameters),
+    )  # fmt: skip

@@ -24,8 +24,6 @@ from .puppet import PuppetLayer
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)
 DTYPES = ("float32", "float64")
-HALVES = ("float16", "bfloat16")
-"""Where the input and the parameters have different dtypes."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def neighbours() -> tuple[Mutant, ...]:
             partial(PuppetLayer, behaviour=point),
             (fixing(name).id,),
             ((name, value),),
-            dtypes=HALVES if name.endswith("_dtype") else DTYPES,
+            dtypes=DTYPES if point.dtypes == ALL_DTYPES else point.dtypes,
         )
         for name, value, point in SPECIFIED.neighbours()
         if (name, value) not in SAME

@@ -53,16 +53,16 @@ def words(point: Behaviour) -> str:
 
 
 def sample(count: int, seed: int = SEED) -> list[Behaviour]:
-    """So many points that differ from the specification in two coordinates."""
+    """So many points that differ from the specification in two coordinates, which show in one dtype."""
     singles = [(name, value) for name, value, _ in SPECIFIED.neighbours() if (name, value) not in SAME]
-    pairs = [dict(pair) for pair in combinations(singles, 2) if pair[0][0] != pair[1][0]]
-    return [SPECIFIED.but(**pair) for pair in random.Random(seed).sample(pairs, count)]
+    pairs = (SPECIFIED.but(**dict(pair)) for pair in combinations(singles, 2) if pair[0][0] != pair[1][0])
+    return random.Random(seed).sample([point for point in pairs if point.dtypes], count)
 
 
 def diagnosed(point: Behaviour, dtype: str = "float32") -> Pair:
-    """Search for what explains an ideal implementation at the point."""
-    if {"output_dtype", "statistics_dtype"} & set(point.differences()):
-        dtype = "bfloat16"  # where the input and the parameters have different dtypes
+    """Search for what explains an ideal implementation at the point, in `dtype` if it shows there."""
+    if dtype not in point.dtypes:
+        dtype = point.dtypes[-1]
     mutant = Mutant("pair", "wrong in two ways", partial(PuppetLayer, behaviour=point))
     evidence = search.gather(Subject("pair", mutant, "cpu", dtype))
     found = search.explain(evidence)

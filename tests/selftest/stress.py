@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spec import oracle
 from spec.allowance import allowance
-from spec.behaviour import SPECIFIED
+from spec.behaviour import SPECIFIED, Behaviour
 from spec.bounds import ForwardErrors, running_errors
 from spec.config import Config
 from spec.exact import arithmetic, exact, floats
@@ -62,8 +62,8 @@ class Due:
         return np.asarray(share[np.isfinite(self.bound[name])])
 
 
-def due(batch: Batch, quality: str | None = None) -> Due:
-    """What the oracle and the bounds say of a batch."""
+def due(batch: Batch, quality: str | None = None, point: Behaviour = SPECIFIED) -> Due:
+    """What the oracle and the bounds say of a batch at a point of the space."""
     dtype = batch.x.dtype.name
     config = Config(
         num_features=batch.x.shape[1], eps=batch.eps, momentum=batch.momentum, ndim=2,
@@ -76,10 +76,10 @@ def due(batch: Batch, quality: str | None = None) -> Due:
             num_batches_tracked=state.num_batches_tracked,
             weight=exact(batch.state["weight"]), bias=exact(batch.state["bias"]),
         )  # fmt: skip
-        allow = allowance(config, SPECIFIED, quality=batch.quality if quality is None else quality)
-        record = oracle.backward(config, SPECIFIED, state, exact(batch.x), exact(batch.g), training=batch.training)
+        allow = allowance(config, point, quality=batch.quality if quality is None else quality)
+        record = oracle.backward(config, point, state, exact(batch.x), exact(batch.g), training=batch.training)
         forward = record.forward
-        running = running_errors(config, SPECIFIED, state, forward, allow)
+        running = running_errors(config, point, state, forward, allow)
         values = (
             forward.y, forward.state.running_mean, forward.state.running_var,
             record.grad_x, record.grad_weight, record.grad_bias,
@@ -158,3 +158,13 @@ def batches(dtype: str, narrow: bool, seed: int = 0) -> tuple[tuple[Batch, Due],
     for ratio in (10.0, 1e2, 1e3, 1e4)[: 1 if narrow else 2 if is_half(dtype) else 4]:
         add(f"mean_{ratio:g}_std", rng.standard_normal((6, 150)) + ratio, 0.1, stable=True)
     return tuple((batch, due(batch)) for batch in found)
+
+
+READ_BACK = SPECIFIED.but(training_statistics="running_updated")
+"""The point at which the statistics normalise that the batch has just moved."""
+
+
+@cache
+def read_back_batches(dtype: str, narrow: bool) -> tuple[tuple[Batch, Due], ...]:
+    """The training batches of `batches`, with what is due where the statistics that they have moved normalise."""
+    return tuple((batch, due(batch, point=READ_BACK)) for batch, _ in batches(dtype, narrow) if batch.training)

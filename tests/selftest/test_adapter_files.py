@@ -20,9 +20,11 @@ FORMULA = {"mean", "var", "std", "sqrt", "rsqrt", "var_mean", "std_mean", "squar
 
 
 def names(path: Path) -> set[str]:
-    """Every name and attribute that a file uses."""
+    """Every name and attribute that a file uses, but `.sum()` over everything, of which a gradient is taken."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and not node.args and not node.keywords]
+    totals = {id(call.func) for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "sum"}
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and id(node) not in totals}
     imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     return attributes | imported | {node.id for node in nodes if isinstance(node, ast.Name)}
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from spec import oracle
 from spec.allowance import Allowance, allowance
-from spec.behaviour import SPECIFIED
+from spec.behaviour import SPECIFIED, Behaviour
 from spec.bounds import ForwardErrors, running_errors
 from spec.config import Config
 from spec.exact import arithmetic, exact
 from spec.formats import DTYPES, format_of, is_half, numpy_dtype, parameter_dtype
 from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
-from tests.mutants.algorithms import SUBJECTS, Subject, answer, one_pass, pairwise, sequential, two_pass
+from tests.mutants.algorithms import SUBJECTS, Subject, answer, one_pass, pairwise, read_back, sequential, two_pass
 
-from .stress import QUANTITIES, Batch, Due, batches, due
+from .stress import QUANTITIES, READ_BACK, Batch, Due, batches, due, read_back_batches
 
 Array = NDArray[Any]
 
@@ -67,6 +67,43 @@ def test_right_numpy_arithmetic_stays_within_the_bounds(subject: Subject, dtype:
 
     with np.errstate(all="ignore"):
         assert compare(answers(), f"{subject} in {compute}, input {dtype}") >= PER_SUBJECT
+
+
+@pytest.mark.parametrize(("dtype", "narrow"), MODES, ids=MODE_NAMES)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_right_arithmetic_through_moved_statistics_stays_within_the_bounds(
+    subject: Subject, dtype: str, narrow: bool
+) -> None:
+    """Nor where the running statistics normalise that the batch has moved, and the gradient flows through them."""
+    compute = numpy_dtype(dtype if narrow else parameter_dtype(dtype))
+
+    def answers() -> Iterable[tuple[Batch, Due, Any]]:
+        for batch, expected in read_back_batches(dtype, narrow):
+            if subject.stable or not batch.stable:
+                got = read_back(subject, batch.x, batch.g, batch.state, batch.eps, batch.momentum, compute)
+                yield batch, expected, got
+
+    with np.errstate(all="ignore"):
+        assert compare(answers(), f"{subject} read back in {compute}, input {dtype}") >= PER_SUBJECT // 2
+
+
+@pytest.mark.parametrize("fault", ["constant statistics", "the batch's weight", "the centre of the variance"])
+def test_a_wrong_gradient_through_moved_statistics_is_outside_the_bound(fault: str) -> None:
+    """Statistics taken as constants, a weight off by 1e-4 of itself, deviations from the running mean in dV/dx."""
+    batch = _batch(np.random.default_rng(9).standard_normal((5, 200)) + 1, "float32", momentum=0.3)
+    wrong = {name: value.astype(np.float64) for name, value in batch.state.items()}
+    right = due(batch, point=READ_BACK)
+    mean = batch.x.mean(axis=0, dtype=float)
+    m, v = right.high["running_mean"], right.high["running_var"]
+    f, g, a = 1 / np.sqrt(v + batch.eps), batch.g * wrong["weight"], 0.3
+    if fault == "constant statistics":
+        a = 0.0
+    elif fault == "the batch's weight":
+        a *= 1 + 1e-4
+    centre = m if fault == "the centre of the variance" else mean
+    pull = a * -(f**3) / 2 * (g * (batch.x - m)).sum(axis=0)
+    found = f * g - a * f * g.mean(axis=0) + pull * 2 * (batch.x - centre) / 4
+    assert right.shares("grad_x", found.astype(np.float32)).max() > 1
 
 
 class _Torch:
@@ -236,10 +273,13 @@ def _points() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize(("name", "value"), _points())
 @pytest.mark.parametrize("quality", ["", "stable"])
-def test_every_point_has_bounds_that_admit_rounding(name: str, value: str, training: bool, quality: str) -> None:
-    """The oracle's own answer, rounded once to float32, is within the bound at every neighbour, and none is NaN."""
+@pytest.mark.parametrize("base", [SPECIFIED, READ_BACK], ids=["specified", "read_back"])
+def test_every_point_has_bounds_that_admit_rounding(
+    base: Behaviour, name: str, value: str, training: bool, quality: str
+) -> None:
+    """The oracle's own answer, rounded to float32, is within the bound at every neighbour, and no bound is large."""
     config = Config(num_features=3, ndim=3, eps=1e-3)
-    point = SPECIFIED.but(**{name: value})
+    point = base.but(**{name: value})
     rng = np.random.default_rng(8)
     x, g = (rng.standard_normal((3, 3, 3)) * 4 + 1, rng.standard_normal((3, 3, 3)))
     with arithmetic(), np.errstate(all="ignore"):
@@ -261,5 +301,6 @@ def test_every_point_has_bounds_that_admit_rounding(name: str, value: str, train
             assert exactly is not None
             values = np.asarray(exactly, dtype=float)
             assert bound.shape == values.shape
-            assert not np.isnan(bound).any()
+            assert np.isfinite(bound).all()
+            assert (bound <= 1e-4 * (1 + np.abs(values).max())).all()
             assert (np.abs(values.astype(np.float32) - values) <= bound).all()

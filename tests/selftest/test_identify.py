@@ -20,7 +20,7 @@ from tests.harness.selection import adapter
 from tests.harness.subject import Subject
 from tests.mutants.catalogue import Mutant, every
 from tests.mutants.layer import Array, Layer
-from tests.mutants.puppet import PuppetLayer
+from tests.mutants.puppet import Puppet, PuppetLayer
 
 from .command import bnconform
 
@@ -100,6 +100,23 @@ def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
     value = str(list(coordinates()[name])[1])
     found = measured(partial(PuppetLayer, behaviour=SPECIFIED.but(**{name: value})))
     assert next(one.values for one in found.findings if one.coordinate == name) == (value,)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declares", "values"),
+    [
+        ("float64", False, ("single_precision",)),
+        ("float32", False, ("as_given",)),
+        ("float32", True, ("as_given", "single_precision")),
+    ],
+    ids=["double", "single", "single, declared"],
+)
+def test_single_precision_shows_in_double(dtype: str, declares: bool, values: tuple[str, ...]) -> None:
+    """Where it means nothing else it is not told as undecided, and a declaration of it is not contradicted."""
+    numbers = dict.fromkeys(("epsilon_value", "momentum_value"), "single_precision")
+    found = identify(Subject("puppet", Puppet(SPECIFIED.but(**numbers), declares=declares), "cpu", dtype))
+    assert [one.values for one in found.findings if one.coordinate in numbers] == [values, values]
+    assert (found.contradictions, found.unexplained) == ([], [])
 
 
 class OtherDefaults(Layer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
@@ -262,6 +263,40 @@ def test_momentum_that_weighs_the_old_value() -> None:
         assert same(listed(after.running_mean)[channel], a * old + (1 - a) * once_more.mean(members), Fraction(10))
 
 
+def single(value: float) -> Fraction:
+    """The number in single precision, by way of its four bytes."""
+    return Fraction(struct.unpack("f", struct.pack("f", value))[0])
+
+
+@pytest.mark.parametrize("eps", [0.1, 1e-5, 1e-7])
+@pytest.mark.parametrize("training", [True, False])
+def test_epsilon_in_single_precision(training: bool, eps: float) -> None:
+    """In double precision the epsilon that is used is the configured one, rounded to single precision."""
+    x, config = data(2), Config(ndim=2, eps=eps, dtype="float64", param_dtype="float64")
+    record = oracle.forward(
+        config, SPECIFIED.but(epsilon_value="single_precision"), state_of(config), exact(x), training=training
+    )
+    variances = [rational(v) for v in listed(record.variance)]
+    for got, variance in zip(listed(record.inverse_std), variances, strict=True):
+        assert close(got, 1 / once_more.denominator(variance, single(eps), "inside"))
+    assert single(eps) != Fraction(eps)
+
+
+@pytest.mark.parametrize("weighs", ["batch", "running"])
+@pytest.mark.parametrize("momentum", [0.1, 0.3, 0.99, 1e-9, 0.0, 1.0])
+def test_momentum_in_single_precision(momentum: float, weighs: str) -> None:
+    """In double precision the weight of the old value is rounded to single precision, and the batch has the rest."""
+    x, config = data(2), Config(ndim=2, momentum=momentum, dtype="float64", param_dtype="float64")
+    state = state_of(config)
+    point = SPECIFIED.but(momentum_value="single_precision", momentum_weighs=weighs)
+    after = oracle.forward(config, point, state, exact(x), training=True).state
+    keep = single(momentum if weighs == "running" else 1 - momentum)
+    for (channel,), members in grouped(cells(x)).items():
+        old = rational(listed(state.running_mean)[channel])
+        due = keep * old + (1 - keep) * once_more.mean(members)
+        assert same(listed(after.running_mean)[channel], due, Fraction(10))
+
+
 # What each point of the space changes, beyond the specified point; found on rank 4 unless a setting says otherwise.
 # "alias" marks the one value that is another name for the specified behaviour where its neighbour is specified.
 ALIAS = ("evaluation_epsilon_form", "inside")
@@ -316,7 +351,7 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
         return None if values is None else tuple(str(value) for value in values.reshape(-1))
 
     x, g = exact(data(rank)), exact(np.random.default_rng(rank).standard_normal(SHAPES[rank]))
-    config = Config(ndim=rank, eps=1e-6, momentum=0.25)
+    config = Config(ndim=rank, eps=1e-6, momentum=0.3, dtype="float64", param_dtype="float64")
     seen: dict[str, Any] = {}
     start = oracle.initial_state(config, point)
     for name in ("running_mean", "running_var", "weight", "bias"):
@@ -364,6 +399,21 @@ def test_no_value_of_a_coordinate_is_dead(name: str, value: str, rank: int) -> N
         assert not different
     else:
         assert different & WHERE_IT_SHOWS[name], different
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["epsilon_value", "momentum_value"])
+def test_single_precision_means_nothing_where_the_parameters_have_no_more(name: str, dtype: str) -> None:
+    """What is stored in the parameters' dtype anyway is as given, to the last bit of the oracle."""
+    config = Config(ndim=2, momentum=0.3, dtype=dtype, param_dtype="float32")
+    x, g = exact(data(2)), exact(data(2, seed=1))
+    due, got = (
+        oracle.backward(config, point, state_of(config), x, g, training=True)
+        for point in (SPECIFIED, SPECIFIED.but(**{name: "single_precision"}))
+    )
+    assert listed(got.forward.y) == listed(due.forward.y)
+    assert listed(got.grad_x) == listed(due.grad_x)
+    assert listed(got.forward.state.running_mean) == listed(due.forward.state.running_mean)
 
 
 def test_the_alias_is_one() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import gmpy2
@@ -46,6 +47,7 @@ DIFFERENTIABLE: dict[str, dict[str, str]] = {
     "axes_per_sample": {"statistics_axes": "per_sample"},
     "axes_all": {"statistics_axes": "all"},
     "training_by_running_statistics": {"training_statistics": "running"},
+    "training_by_updated_statistics": {"training_statistics": "running_updated"},
     "evaluation_by_batch": {"evaluation_statistics": "batch"},
     "evaluation_by_running_mean_only": {"evaluation_statistics": "running_mean_only"},
     "evaluation_by_running_variance_only": {"evaluation_statistics": "running_variance_only"},
@@ -57,10 +59,39 @@ DIFFERENTIABLE: dict[str, dict[str, str]] = {
 }
 """The points whose gradients are those of their forward pass."""
 
+READ_BACK = {"training_statistics": "running_updated"}
+UPDATES: dict[str, dict[str, str]] = {
+    "unbiased": {},
+    "unbiased_plus_eps": {"running_variance": "unbiased_plus_eps"},
+    "biased": {"running_variance": "biased"},
+    "samples": {"running_variance": "samples"},
+    "standard_deviation": {"running_variance": "standard_deviation"},
+    "uncentred": {"running_variance": "uncentred"},
+    "mean_bessel_scaled": {"running_mean": "bessel_scaled"},
+    "epsilon_outside": {"epsilon_form": "outside"},
+    "axes_per_position": {"statistics_axes": "per_position"},
+    "axes_per_sample_channel": {"statistics_axes": "per_sample_channel"},
+    "axes_per_sample": {"statistics_axes": "per_sample", "running_variance": "standard_deviation"},
+    "axes_all": {"statistics_axes": "all", "running_variance": "samples"},
+    "momentum_weighs_running": {"momentum_weighs": "running"},
+    "zero_debiased": {"averaging": "zero_debiased"},
+    "first_batch_copied": {"averaging": "first_batch_copied"},
+    "cumulative": {"averaging": "cumulative"},
+    "twice": {"training_update": "twice"},
+    "twice_zero_debiased": {"training_update": "twice", "averaging": "zero_debiased"},
+    "never": {"training_update": "never"},
+    "evaluation_gradient_as_training": {"evaluation_gradient": "as_training"},
+    "evaluation_gradient_zero": {"evaluation_gradient": "zero"},
+}
+"""What decides how far a batch moves the statistics that normalise it."""
+
 WRONG: dict[str, tuple[dict[str, str], bool]] = {
     "through_mean_only": ({"training_gradient": "through_mean_only"}, True),
     "through_variance_only": ({"training_gradient": "through_variance_only"}, True),
     "detached": ({"training_gradient": "detached"}, True),
+    "updated_through_mean_only": (READ_BACK | {"training_gradient": "through_mean_only"}, True),
+    "updated_through_variance_only": (READ_BACK | {"training_gradient": "through_variance_only"}, True),
+    "updated_detached": (READ_BACK | {"training_gradient": "detached"}, True),
     "without_weight": ({"gradient_scale": "without_weight"}, True),
     "without_std": ({"gradient_scale": "without_std"}, True),
     "evaluation_as_training": ({"evaluation_gradient": "as_training"}, False),
@@ -81,12 +112,12 @@ def _precision() -> Iterator[None]:
         yield
 
 
-def _state(config: Config) -> State:
+def _state(config: Config, count: int = 0) -> State:
     tracked, affine = config.track_running_stats, config.affine
     return State(
         running_mean=exact([0.5, -1.0]) if tracked else None,
         running_var=exact([0.5, 2.5]) if tracked else None,
-        num_batches_tracked=0 if tracked else None,
+        num_batches_tracked=count if tracked else None,
         weight=exact([1.5, -0.5]) if affine else None,
         bias=exact([0.25, 2.0]) if affine else None,
     )
@@ -105,9 +136,9 @@ def _moved(values: Exact, index: tuple[int, ...], step: Any) -> Exact:
     return moved
 
 
-def gradient_faults(config: Config, point: Behaviour, training: bool) -> list[str]:
+def gradient_faults(config: Config, point: Behaviour, training: bool, count: int = 0) -> list[str]:
     """Where a gradient lies further from the central difference than the difference's own error."""
-    state = _state(config)
+    state = _state(config, count)
     x, g = _inputs(config.ndim)
     record = oracle.backward(config, point, state, x, g, training=training)
     step = gmpy2.mpfr(2) ** -80
@@ -138,6 +169,41 @@ def test_gradients_are_those_of_the_forward_pass(point: str, rank: int, training
     """Every entry of the gradients for x, weight and bias, at each point whose gradient is true to its forward pass."""
     config = Config(num_features=2, ndim=rank, eps=0.75)
     assert gradient_faults(config, SPECIFIED.but(**DIFFERENTIABLE[point]), training) == []
+
+
+@pytest.mark.parametrize("momentum", [0.3, 1.0, None])
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("point", UPDATES)
+def test_gradients_flow_through_statistics_that_the_batch_has_moved(
+    point: str, count: int, momentum: float | None
+) -> None:
+    """Where updated statistics normalise, whatever they remember of a batch and with whichever weight."""
+    config = Config(num_features=2, ndim=3, eps=0.75, momentum=momentum)
+    assert gradient_faults(config, SPECIFIED.but(**READ_BACK, **UPDATES[point]), True, count) == []
+
+
+@pytest.mark.parametrize("momentum", [0.25, 0.75])
+def test_gradients_through_updated_statistics_are_the_rational_derivative(momentum: float) -> None:
+    """One channel whose moved variance and epsilon add up to a square, 4, so that the closed form is rational."""
+    x, g = [Fraction(v) for v in (3, -1, 2, 0)], [Fraction(v) for v in (1, -2, 5, 3)]
+    a, n, eps = Fraction(momentum), len(x), Fraction(1)
+    batch_mean = sum(x) / n
+    batch_variance = sum((v - batch_mean) ** 2 for v in x) / n
+    # The old statistics are such that the new ones are mean 1/2 and variance 3, which makes f 1/2 and f' -1/16.
+    old_mean, old_variance = (Fraction(1, 2) - a * batch_mean) / (1 - a), (3 - a * batch_variance) / (1 - a)
+    pull = sum(gi * (xi - Fraction(1, 2)) for gi, xi in zip(g, x, strict=True))
+    due = [
+        gj / 2 - a * sum(g) / (2 * n) - a * Fraction(1, 16) * pull * 2 * (xj - batch_mean) / n
+        for gj, xj in zip(g, x, strict=True)
+    ]
+    config = Config(num_features=1, ndim=2, eps=float(eps), momentum=momentum, affine=False)
+    old = [np.array([gmpy2.mpfr(gmpy2.mpq(v), PRECISION)], dtype=object) for v in (old_mean, old_variance)]
+    state = State(old[0], old[1], 0, None, None)
+    point = SPECIFIED.but(**READ_BACK, running_variance="biased")
+    values, upstream = (exact(np.array([[float(v)] for v in numbers])) for numbers in (x, g))
+    got = oracle.backward(config, point, state, values, upstream, training=True).grad_x[:, 0]
+    for one, other in zip(got, due, strict=True):
+        assert abs(one - gmpy2.mpq(other)) <= gmpy2.mpfr(2) ** (10 - PRECISION)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
