@@ -83,6 +83,7 @@ class KerasFunction(KerasTensorflow):
 
     name = "keras+tensorflow+function"
     xla = False
+    slow_to_start = True
 
     def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, new or reset, that goes back among the free ones when nobody holds it."""
@@ -101,4 +102,3 @@ class KerasXla(KerasFunction):
 
     name = "keras+tensorflow+xla"
     xla = True
-    slow_to_start = True

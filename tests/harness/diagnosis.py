@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from report.result import Diagnosis, Difference
 from spec.behaviour import Behaviour
+from spec.catalogue import requirement
 
 from . import messages, search
 from .narrowing import narrowest
@@ -93,7 +94,13 @@ def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
 
 
 def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
-    """Write into the outcome of a failing check at which points it would have held."""
+    """Write into the outcome of a failing check at which points it would have held.
+
+    An implementation that is slow to start is not asked the survey's questions for the sake of quality alone.
+    """
+    decides = outcome.level == "must" or requirement(outcome.requirement).coordinates
+    if subject.slow and not decides and subject.candidates is None:
+        return
     points, conditional = explained(subject, rerun)
     # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
     outcome.conditional = conditional and outcome.level == "must"

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from cases import inputs
-from cases.probes import all_relations, cases_of, probes
-from cases.program import LAYOUTS, Array, Probe
+from cases.probes import all_relations, cases_of, few_of, probes
+from cases.program import LAYOUTS, Array, Probe, Program
 from cases.relations import Relation
 from spec.catalogue import Requirement, requirements
 from spec.formats import DTYPES, numpy_dtype
@@ -209,3 +209,25 @@ def test_layouts_are_not_contiguous(name: str) -> None:
     if name == "expanded_batch":
         x = np.array(np.broadcast_to(x[:1], x.shape))
     assert not LAYOUTS[name](x).flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_cases_need_no_more_than_the_first(dtype: str) -> None:
+    """For what compiles, a check keeps its first case, and of the others those whose calls are compiled already."""
+    chosen = {name: few_of(name, dtype) for name in (*probes(), *all_relations())}
+    firsts = {name: cases_of(name, dtype)[:1] for name in chosen}
+    assert {name: cases[:1] for name, cases in chosen.items()} == firsts
+    compiled = {call for cases in firsts.values() for case in cases for call in _calls(case)}
+    assert {call for cases in chosen.values() for case in cases for call in _calls(case)} == compiled
+    assert sum(map(len, chosen.values())) > 1.5 * sum(map(len, firsts.values()))
+
+
+def _calls(case: Probe | Relation) -> set[tuple[object, ...]]:
+    found = case.at("float64", "float64")
+    programs = (found,) if isinstance(found, Program) else found
+    return {
+        (program.config, step.op, step.training, np.shape(step.x))
+        for program in programs
+        for step in program.steps
+        if step.x is not None
+    }
