@@ -8,12 +8,16 @@ from typing import Any
 Data = Mapping[str, Any]
 
 COLUMNS = (
-    ("estimator in training", "normalizing_variance"), ("estimator remembered", "running_variance"),
-    ("epsilon", "epsilon_form"), ("initial mean", "initial_running_mean"),
-    ("initial variance", "initial_running_variance"), ("momentum=None", "momentum_none"),
-    ("one value a channel", "single_value"), ("empty batch", "empty_batch"),
-)  # fmt: skip
-"""Heading and coordinate of the columns that are decisions."""
+    ("estimator in training", "normalizing_variance", "training"),
+    ("estimator remembered", "running_variance", "track_running_stats"),
+    ("epsilon", "epsilon_form", ""),
+    ("initial mean", "initial_running_mean", "track_running_stats"),
+    ("initial variance", "initial_running_variance", "track_running_stats"),
+    ("momentum=None", "momentum_none", "momentum_none"),
+    ("one value a channel", "single_value", "training"),
+    ("empty batch", "empty_batch", "training"),
+)
+"""Heading and coordinate of the columns that are decisions, and the feature without which there is none."""
 
 WORDS = ("weight", "bias", "running_mean", "running_var", "eps", "momentum")
 
@@ -28,8 +32,8 @@ def page(data: Data) -> str:
         "in **bold** is not what the specification asks for. The numbers and the evidence for each cell are in "
         "[porting.json](porting.json).",
         "## Decisions",
-        _table(["implementation", "default eps", "default weight of the new batch", *(h for h, _ in COLUMNS)],
-               (_decisions(name, card) for name, card in data["cards"].items())),
+        _table(["implementation", "default eps", "default weight of the new batch", *(name for name, *_ in COLUMNS)],
+               (_decisions(name, card, data["unsupported"][name]) for name, card in data["cards"].items())),
         "Where more than one word stands in a cell, what was seen allows each of them.",
         "## Numbers",
         "The dtypes of output and running statistics for an input of each dtype, with single-precision parameters for "
@@ -67,10 +71,13 @@ def _cell(entry: Data) -> str:
     return f"**{' or '.join(values)}**"
 
 
-def _decisions(name: str, card: Data) -> list[str]:
+def _decisions(name: str, card: Data, lacks: Data) -> list[str]:
     found, defaults = _found(card), card.get("defaults") or {}
     momentum = "cumulative" if defaults.get("cumulative") else _number(defaults.get("momentum"))
-    cells = [_cell(found[coordinate]) if coordinate in found else "?" for _, coordinate in COLUMNS]
+    cells = [
+        "not offered" if feature in lacks else _cell(found[coordinate]) if coordinate in found else "?"
+        for _, coordinate, feature in COLUMNS
+    ]
     return [f"`{name}`", _number(defaults.get("eps")), momentum, *cells]
 
 
@@ -86,7 +93,7 @@ def _numbers(name: str, card: Data) -> list[str]:
 
 def _others(data: Data) -> Iterable[list[str]]:
     """What differs from the specification in a decision that has no column, or is documented."""
-    shown = {coordinate for _, coordinate in COLUMNS}
+    shown = {coordinate for _, coordinate, _ in COLUMNS}
     for name, card in data["cards"].items():
         documented = data["documented"].get(name, {})
         for coordinate, entry in _found(card).items():

@@ -70,7 +70,7 @@ def carried(subject: Subject, state: dict[str, list[float]]) -> dict[str, Any]:
     x = inputs.values(_shape(config.ndim), 9) * 3 + 1
     given = {name: np.array(numbers) for name, numbers in state.items()}
     trace = subject.run(
-        Program(config, (load(**given), forward(x, "y", *STATISTICS, training=False))).cast(DTYPE, DTYPE)
+        Program(config, (load(CARRIED, **given), forward(x, "y", *STATISTICS, training=False))).cast(DTYPE, DTYPE)
     )
     found = judge(trace, subject.declared)
     if found.problems or not found.checks:

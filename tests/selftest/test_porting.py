@@ -42,11 +42,12 @@ def test_no_framework_too_many() -> None:
 
 
 def test_every_trained_layer_is_carried_everywhere() -> None:
-    """Each pair has a share of the bound below 1, or a reason."""
+    """Each pair has a share of the bound below 1, or a reason; but for what evaluates as no known behaviour does."""
+    lost = {name for name, card in DATA["cards"].items() if card["unexplained"]}
     for donor, receivers in DATA["carried"].items():
         assert set(receivers) == set(DATA["cards"])
         for name, told in receivers.items():
-            assert (told.get("reason")) or told["share"] <= 1, (donor, name)
+            assert (told.get("reason")) or told["share"] <= 1 or name in lost, (donor, name)
 
 
 class _Forgets(NumpyLayer):
