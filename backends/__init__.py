@@ -35,7 +35,8 @@ Requirements on a backend, each with its reason:
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "track_running_stats", "track_running_stats_off", "rank_2" to "rank_5", a dtype's name. The reason is shown to people,
   so it is a sentence.
-  `build` raises NotImplementedError for them, and for what one device alone lacks. An adapter never substitutes
+  `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
+  `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
 * `devices` lists what can be used here and now, the CPU first; `build` and `build_default` take one of these names.
 * `slow_to_start = True` says that each new configuration or shape costs time, as with compilers; the suite then takes

@@ -115,6 +115,9 @@ class Paddle:
     name = "paddle"
     # The documentation defines the variance as 1/m times the sum of squares and remembers that one.
     deviations: Mapping[str, str] = {"running_variance": "biased"}
+    unsupported_on: Mapping[str, Mapping[str, str]] = {
+        "cpu": dict.fromkeys(("float16", "bfloat16"), "Paddle has no kernel of half precision for the CPU")
+    }
     documented: Mapping[str, str] = {
         "running_variance": "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/BatchNorm2D_en.html: "
         "'moving_variance = moving_variance * momentum + sigma^2 * (1 - momentum)', sigma^2 being the mini-batch "
@@ -137,6 +140,9 @@ class Paddle:
         paddle = imported()
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
+        lacking = self.unsupported_on.get(device.partition(":")[0], {})
+        if config.dtype in lacking:
+            raise NotImplementedError(lacking[config.dtype])
         attribute = None if config.affine else False
         paddle.set_device(place(device))
         module = getattr(paddle.nn, f"BatchNorm{max(config.ndim - 2, 1)}D")(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .torch_layers import TorchLayer
+from .torch_layers import TorchLayer, TorchNN
 from .torch_tensors import Array, devices, to_tensor, torch_dtype
 
 
@@ -54,6 +54,7 @@ class TorchFunctional:
 
     name = "torch.functional"
     deviations: Mapping[str, str] = {}
+    unsupported_on = TorchNN.unsupported_on
     unsupported: Mapping[str, str] = {
         "momentum_none": "the function takes a number; the cumulative average is the layer's own doing"
     }

@@ -82,6 +82,7 @@ class TorchNN:
     name = "torch.nn"
     deviations: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {}
+    unsupported_on: Mapping[str, Mapping[str, str]] = {"mps": {"float64": "Apple's GPU has no float64"}}
 
     def devices(self) -> list[str]:
         """See `torch_tensors.devices`."""

@@ -76,7 +76,13 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
         "cards": cards,
         "spelling": {key: spelling(key) for key in keys},
         "documented": {key: isolation.DESCRIBED[key].get("documented", {}) for key in keys},
-        "unsupported": {key: isolation.DESCRIBED[key].get("unsupported", {}) for key in keys},
+        "unsupported": {
+            key: {
+                **isolation.DESCRIBED[key].get("unsupported", {}),
+                **isolation.DESCRIBED[key].get("unsupported_on", {}).get(device.partition(":")[0], {}),
+            }
+            for key in keys
+        },
         "untrained": {key: told["reason"] for key, told in trained.items() if "reason" in told},
         "carried": {
             donor: {key: carried[key].get(donor, {"reason": carried[key].get("reason", "not asked")}) for key in keys}

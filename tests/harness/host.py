@@ -37,6 +37,8 @@ SUBJECTS: dict[tuple[str, str, str], Subject] = {}
 
 Reply = dict[str, Any]
 
+DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
+
 
 def describe(key: str) -> Reply:
     """What the adapter says of itself, with its devices; {"refused": why} where it cannot be loaded."""
@@ -47,7 +49,7 @@ def describe(key: str) -> Reply:
         return {"refused": str(problem)}
     return {
         "name": backend.name,
-        **{word: dict(getattr(backend, word, {})) for word in ("deviations", "unsupported", "documented")},
+        **{word: dict(getattr(backend, word, {})) for word in DECLARED},
         "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
         "devices": {device: device_name(backend, device) for device in devices},
         "packages": installed(),

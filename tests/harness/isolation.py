@@ -95,6 +95,7 @@ class Described:
     name: str
     deviations: Mapping[str, str]
     unsupported: Mapping[str, str]
+    unsupported_on: Mapping[str, Mapping[str, str]]
     documented: Mapping[str, str]
     slow_to_start: bool
     offered: Mapping[str, str]

@@ -69,8 +69,9 @@ class Subject:
 
     @property
     def unsupported(self) -> dict[str, str]:
-        """Feature -> the reason why the implementation does not have it."""
-        return dict(getattr(self.backend, "unsupported", {}))
+        """Feature -> the reason why the implementation does not have it, at all or on this device."""
+        here = getattr(self.backend, "unsupported_on", {}).get(self.device.partition(":")[0], {})
+        return {**getattr(self.backend, "unsupported", {}), **here}
 
     @property
     def deviations(self) -> dict[str, str]:

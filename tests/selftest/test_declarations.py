@@ -28,7 +28,9 @@ def test_deviations_are_documented(name: str) -> None:
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_lacks_are_features_with_reasons(name: str) -> None:
     """What an adapter says it lacks is something that is asked for, and the reason is a sentence."""
-    for feature, reason in registry.adapter_class(name).unsupported.items():
+    adapter = registry.adapter_class(name)
+    lacks = [adapter.unsupported, *getattr(adapter, "unsupported_on", {}).values()]
+    for feature, reason in (item for some in lacks for item in some.items()):
         assert feature in FEATURES
         assert len(reason.split()) > 3
 
