@@ -38,7 +38,7 @@ Without a verb the suite runs and prints a matrix of verdicts.
   -n N          judge N columns of the matrix at a time
   --time-limit SECONDS  in which a check must be done (default: 300); what takes longer has hung
   --memory-limit GIB    that an implementation's process may hold (Linux; default: no limit)
-  --python B=PATH       the interpreter, of another environment, that runs B and its variants; may be repeated
+  --python B=PATH       the interpreter, of another environment, that runs B and its variants
   --in-process          run implementations in the command's own process, for a debugger
   --version     print the version
 Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
@@ -46,7 +46,7 @@ Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
   list          the backends, whether each can run here, and the requirements
   explain       one requirement: its formula, its sources, what usually breaks it
   identify      measure what an implementation does, whatever it declares
-  porting       a table of what all implementations do, and each one's trained layer carried into every other
+  porting       a table of what all implementations do, and trained layers carried between them
   replay        run a failing case again, alone
   freeze        keep a failing case, so that every later run has it
 

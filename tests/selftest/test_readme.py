@@ -88,7 +88,9 @@ def test_own_tests_are_what_ci_runs() -> None:
     command, _ = console("pip install -c constraints.txt -e")
     install, tests = command.split(" && ")
     assert install == 'pip install -c constraints.txt -e ".[torch,dev]"'
-    assert f"{tests}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$full/pytest"', "pytest")
+    assert f"{tests}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace(
+        '"$work/clone/bin/pytest"', "pytest"
+    )
     assert install.replace('"', "") in CONTRIBUTING.replace('"', "")
 
 
@@ -116,7 +118,7 @@ def test_identify(tmp_path: Path) -> None:
 def test_kill_matrix_is_what_ci_runs() -> None:
     """The command that shows that the suite can fail is one of CI's, with the counts of the catalogue."""
     command, printed = console("python -m tests.mutants")
-    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$full/python"', "python")
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$work/clone/bin/python"', "python")
     wrong = len(neighbours()) + len(hand_made())
     text = " ".join(printed)
     assert f"{wrong} of {wrong} wrong implementations killed" in text
