@@ -76,7 +76,7 @@ def test_killing_one_process_leaves_the_others_whole(tmp_path: Path) -> None:
         "class Victim(NumpyBackend):\n"
         " name = 'victim'\n"
         " def build(self, config, device):\n"
-        f"  pathlib.Path({str(tmp_path)!r}, f'{os.getpid()}.pid').touch()\n"
+        f"  pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()\n"
         "  time.sleep(0.2)\n"
         "  return super().build(config, device)\n"
     )
