@@ -18,16 +18,17 @@ from cases.probes import cases_of, few_of
 from cases.program import Probe
 from cases.relations import Relation
 from report import result as results
+from report.files import FileError, check_writable
 from report.matrix import render
+from report.result import LEVELS
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from spec.config import FEATURES
-from tests.harness import diagnosis, isolation, selection, sequences, summary
+from tests.harness import diagnosis, isolation, options, scheduling, selection, sequences, summary
 from tests.harness.check import Check, Unsupported, Violation, conduct
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
 from tests.harness.subject import Subject
 
-LEVELS = ("must", "should", "may")
 STARTED = pytest.StashKey[tuple[datetime, float]]()
 COLLECTED = pytest.StashKey[list[Outcome]]()
 NODES = pytest.StashKey[list[str]]()
@@ -35,64 +36,7 @@ NODES = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Our options; the same ones that the command `bnconform` takes."""
-    group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
-    group.addoption(
-        "--backend",
-        action="append",
-        default=[],
-        metavar="B",
-        help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
-    )
-    group.addoption(
-        "--device",
-        action="append",
-        default=[],
-        metavar="D",
-        help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
-    )
-    group.addoption(
-        "--dtype",
-        action="append",
-        default=[],
-        metavar="T",
-        help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
-    )
-    group.addoption(
-        "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
-    )
-    group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
-    group.addoption(
-        "--time-limit",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
-    )
-    group.addoption(
-        "--memory-limit",
-        type=float,
-        default=0.0,
-        metavar="GIB",
-        help="that an implementation's process may hold (Linux; default: no limit)",
-    )
-    group.addoption(
-        "--python",
-        action="append",
-        default=[],
-        metavar="B=PATH",
-        help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
-    )
-    group.addoption(
-        "--in-process",
-        action="store_true",
-        help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
-    )
-    group.addoption(
-        "--cases",
-        default="bnconform-cases",
-        metavar="DIR",
-        help="where failing cases are written for `bnconform replay` (default: bnconform-cases)",
-    )
+    options.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -122,8 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
         sequences.effort()
         chosen_subjects(config)
         if config.option.bnconform_json:
-            results.check_writable(Path(config.option.bnconform_json))
-    except (BackendError, CatalogueError, GoldenError, results.ResultError, sequences.EffortError) as problem:
+            check_writable(Path(config.option.bnconform_json))
+    except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 
@@ -175,31 +119,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One subject after the other, so that each implementation's process is started once."""
-    order: dict[str, int] = {}
-    for item in items:
-        order.setdefault(_column(item.nodeid), len(order))
-    items.sort(key=lambda item: order[_column(item.nodeid)])
-
-
-def _column(nodeid: str) -> str:
-    """The words of a test's id that name its subject."""
-    identifier = nodeid[nodeid.find("[") + 1 :]
-    return identifier[: identifier.find("-BN-")]
+    scheduling.order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the checks of one subject to one worker process, for the same reason; or of one file, where few subjects."""
-    from xdist.scheduler import LoadScopeScheduling
+    """Give the checks of one subject to one worker process, for the same reason; or of one file, where few subjects.
 
-    config.option.loadscopereorder = False
-    whole = len(chosen_subjects(config)) >= 2 * config.option.numprocesses
-
-    class BySubject(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
-        def _split_scope(self, nodeid: str) -> str:
-            return _column(nodeid) if whole else f"{_column(nodeid)} {nodeid.partition('::')[0]}"
-
-    return BySubject(config, log)
+    Whoever chooses a distribution with --dist has it.
+    """
+    if config.option.dist not in ("no", "load"):
+        return None
+    return scheduling.scheduler(config, log, len(chosen_subjects(config)))
 
 
 def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
@@ -376,7 +307,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if option.bnconform_json:
         try:
             results.write(Path(option.bnconform_json), found)
-        except results.ResultError as problem:
+        except FileError as problem:
             session.exitstatus = 2
             config.stash[UNWRITTEN] = str(problem)
 

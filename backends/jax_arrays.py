@@ -17,15 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import NotCompiled
+
 Array = NDArray[Any]
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-
-
-class NotCompiled(RuntimeError):
-    """A pass did not go through compiled code."""
-
-    is_refusal = False
 
 
 def assert_traced(x: Any) -> None:

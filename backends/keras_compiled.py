@@ -16,14 +16,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from .compiled import NotCompiled
 from .keras_backends import KerasLayer, TensorflowLayer
 from .keras_layers import KerasTensorflow
-
-
-class NotCompiled(RuntimeError):
-    """A pass did not go through compiled code."""
-
-    is_refusal = False
 
 
 class Graphs:

@@ -18,15 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import NotCompiled
+
 Array = NDArray[Any]
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-
-
-class NotCompiled(RuntimeError):
-    """A pass did not go through compiled code."""
-
-    is_refusal = False
 
 
 def mlx_device(name: str) -> Any:

@@ -68,7 +68,7 @@ class OnnxRuntime:
                 device = f"{kind}:{len([name for name in found if name.startswith(kind)])}"
                 try:
                     session(model(Node(self.opset), {}), device)
-                except Exception:
+                except Exception:  # its errors share no class: no such device, or a library of the provider is missing
                     break
                 found.append(device)
         return found

@@ -24,17 +24,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .compiled import NotCompiled
 from .torch_layers import TorchLayer, TorchNN, module
 from .torch_tensors import Array, to_array
 
 GRAPHS_KEPT = 128
 """How many graphs are kept: PyTorch tries the guards of all of them, one by one, at each call."""
-
-
-class NotCompiled(RuntimeError):
-    """A pass did not go through compiled code."""
-
-    is_refusal = False
 
 
 @dataclass

@@ -1,22 +1,22 @@
 """The result of a run: rows of verdicts with the environment they were reached in, and the file that keeps them.
 
-The file's form is `result.schema.json`. A file is written whole or not at all: to a temporary neighbour first, which
-then takes its name.
+The file's form is `result.schema.json`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
+
+from . import files
+from .files import FileError
 
 SCHEMA = "bnconform/result/1"
 
@@ -36,8 +36,8 @@ Key = tuple[str, str, str, str]
 """(backend, device, dtype, requirement): what a row is about."""
 
 
-class ResultError(ValueError):
-    """A result file that cannot be written or read; the message says why, in one line."""
+class ResultError(FileError):
+    """A result file that cannot be read; the message says why, in one line."""
 
 
 class Difference(NamedTuple):
@@ -209,45 +209,9 @@ def from_json(data: Any) -> Result:
     return Result(Environment(**environment | {"backends": usage}), tuple(rows), diagnoses)
 
 
-def check_writable(path: Path) -> None:
-    """Raise ResultError, in one line, if `write` could not write `path`; to be called before a run, not after it.
-
-    An existing file is left as it is; a missing folder is not made.
-    """
-    try:
-        if path.is_dir():
-            raise ResultError(f"cannot write the result {path}: it is a folder; give the path of a file")
-        if path.exists() and not path.is_file():
-            raise ResultError(f"cannot write the result {path}: it is not a regular file")
-        if path.exists():
-            # A file that may not be written is somebody's to keep, even where its folder lets it be replaced.
-            with path.open("r+b"):
-                pass
-        target = Path(os.path.realpath(path))
-        if not target.parent.is_dir():
-            raise ResultError(f"cannot write the result {path}: {path.parent} is not a folder")
-        temporary = _temporary(target)
-        temporary.write_text("", encoding="utf-8")
-        temporary.unlink()
-    except OSError as problem:
-        raise ResultError(f"cannot write the result {path}: {problem.strerror or problem}") from None
-
-
 def write(path: Path, result: Result) -> None:
-    """Write the result whole, or leave what was there and raise ResultError."""
-    check_writable(path)
-    target = Path(os.path.realpath(path))
-    temporary = _temporary(target)
-    text = json.dumps(to_json(result), indent=1, allow_nan=False) + "\n"
-    try:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-    except OSError as problem:
-        raise ResultError(f"cannot write the result {path}: {problem.strerror or problem}") from None
+    """Write the result whole, or leave what was there and raise FileError."""
+    files.write(path, json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Result:
@@ -289,11 +253,6 @@ def _severity(row: Row) -> tuple[Any, ...]:
 
 def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def _temporary(path: Path) -> Path:
-    # The process id keeps two runs that write the same path from taking each other's half-written file.
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _refuse_constant(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from spec.behaviour import coordinate
 from spec.catalogue import Requirement, requirement
+
+from .refusal import refuse
 
 LEVEL_STYLES = {"must": "bold red", "should": "bold yellow", "may": "bold cyan"}
 LEVEL_MEANINGS = {
@@ -23,6 +26,20 @@ NOTATION = (
     "running mean rm and variance rv, normalised value z, upstream gradient g"
 )
 """The letters that the meanings of `spec.behaviour` use."""
+
+
+def face(arguments: Sequence[str]) -> int:
+    """Print one requirement; 0, or 2 where there is none of that name."""
+    if len(arguments) != 1:
+        return refuse(
+            "explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all"
+        )
+    console = Console()
+    try:
+        print(explain(arguments[0], width=min(console.width, 100), colour=console.is_terminal), end="")
+    except ValueError as problem:
+        return refuse(problem)
+    return 0
 
 
 def explain(identifier: str, *, width: int = 100, colour: bool = False) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from cases.frozen import FrozenError
 from cases.probes import probes
 from spec.catalogue import Requirement, requirement
 from tests.harness.suite import conformance_tests
+
+from .refusal import refuse
 
 FORM = "bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]"
 
@@ -45,8 +46,7 @@ def freeze(arguments: Sequence[str]) -> int:
         folder = Path(known.into)
         path = frozen.write(case, folder)
     except (argparse.ArgumentError, ValueError) as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+        return refuse(problem)
     print(f"Frozen: {path}")
     where = f"as a case of {identifier} in {', '.join(case.dtypes)}"
     if folder.resolve() == frozen.FOLDER.resolve():

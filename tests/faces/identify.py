@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.registry import BackendError
-from report.result import ResultError, check_writable
+from report.files import FileError, check_writable, write
 from tests.harness.card import Card, as_data
 from tests.harness.guard import AdapterError
 from tests.harness.identify import PREFERRED, identify
 from tests.harness.selection import subjects
+
+from .refusal import refuse
 
 USAGE = "give bnconform identify --backend B [--device D] [--dtype T] [--json PATH]"
 
@@ -37,16 +38,15 @@ def face(arguments: Sequence[str]) -> int:
         if known.backend == "all":
             raise BackendError(f"identify measures one backend; {USAGE}")
         if known.json is not None:
-            check_writable(known.json)
+            check_writable(known.json, "the card")
         devices = (known.device,) if known.device else ()
         offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
         lacking = offered[0].unsupported
         wanted = [dtype for dtype in PREFERRED if dtype not in lacking and (known.dtype in (None, dtype))]
         if not wanted:
             raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
-    except (argparse.ArgumentError, BackendError, ResultError) as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+    except (argparse.ArgumentError, BackendError, FileError) as problem:
+        return refuse(problem)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     try:
         with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
@@ -56,18 +56,13 @@ def face(arguments: Sequence[str]) -> int:
                 if card.seen:
                     break
     except AdapterError as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+        return refuse(problem)
     show(card, console)
     if known.json is not None:
-        temporary = known.json.with_name(f".{known.json.name}.{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            temporary.replace(known.json)
-        except OSError as problem:
-            temporary.unlink(missing_ok=True)
-            print(f"bnconform: cannot write {known.json}: {problem.strerror or problem}", file=sys.stderr)
-            return 2
+            write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
+        except FileError as problem:
+            return refuse(problem)
         console.print(f"The card is in {known.json}", markup=False)
     return 1 if card.contradictions or not card.seen else 0
 

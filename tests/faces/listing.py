@@ -17,6 +17,8 @@ from spec.catalogue import requirements
 from tests.harness import isolation, selection
 from tests.harness.selection import adapter
 
+from .refusal import refuse
+
 
 def listing(arguments: Sequence[str]) -> int:
     """Print what there is; 0, or 2 for an option that does not exist."""
@@ -32,8 +34,7 @@ def listing(arguments: Sequence[str]) -> int:
             )
         isolation.SETTINGS = isolation.settings(isolation.LOADING, 0, known.python)
     except (argparse.ArgumentError, BackendError) as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+        return refuse(problem)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if not known.requirements and not known.errata:
         _backends(console)

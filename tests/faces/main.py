@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,17 @@ exit status: 0 no violation at the level asked for; 1 a violation or a crash of 
 """
 
 
+VERBS = {
+    "list": ("listing", "listing"),
+    "explain": ("explain", "face"),
+    "identify": ("identify", "face"),
+    "porting": ("porting", "face"),
+    "replay": ("replay", "replay"),
+    "freeze": ("freeze", "freeze"),
+}
+"""Where each command is, a module of this folder and a function of it; imported only when it is used."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1 or 2)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -79,47 +91,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from cases.golden import GoldenError
     from spec.catalogue import CatalogueError
+    from tests.faces.refusal import refuse
 
+    if verb not in VERBS:
+        return refuse(f"unknown command {verb!r}; give {', '.join(VERBS)}, or none to run the suite (--help)")
+    module, function = VERBS[verb]
+    face: Callable[[Sequence[str]], int] = getattr(importlib.import_module(f"tests.faces.{module}"), function)
     try:
-        if verb == "list":
-            from tests.faces.listing import listing
-
-            return listing(rest)
-        if verb == "explain":
-            return _explain(rest)
-        if verb == "identify":
-            from tests.faces.identify import face
-
-            return face(rest)
-        if verb == "porting":
-            from tests.faces.porting import face as porting
-
-            return porting(rest)
-        if verb == "replay":
-            from tests.faces.replay import replay
-
-            return replay(rest)
-        if verb == "freeze":
-            from tests.faces.freeze import freeze
-
-            return freeze(rest)
+        return face(rest)
     except (CatalogueError, GoldenError) as problem:
         return refuse(str(problem))
-    return refuse(
-        f"unknown command {verb!r}; give list, explain, identify, porting, replay or freeze, "
-        "or none to run the suite (--help)"
-    )
-
-
-def refuse(text: str) -> int:
-    """Say in one line why the request cannot be carried out; the exit status for that."""
-    print(f"bnconform: {text}", file=sys.stderr)
-    return 2
 
 
 def run(given: list[str]) -> int:
     """Run the suite through pytest, with no configuration of the user's repository."""
     import pytest
+
+    from tests.faces.refusal import refuse
 
     # A worker process of pytest-xdist finds our packages, and not the user's, by this path.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -134,23 +122,6 @@ def run(given: list[str]) -> int:
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         return refuse(f"nothing was selected by {' '.join(given)}")
     return status if status in (0, 1) else 2
-
-
-def _explain(rest: list[str]) -> int:
-    from rich.console import Console
-
-    from tests.faces.explain import explain
-
-    if len(rest) != 1:
-        return refuse(
-            "explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all"
-        )
-    console = Console()
-    try:
-        print(explain(rest[0], width=min(console.width, 100), colour=console.is_terminal), end="")
-    except ValueError as problem:
-        return refuse(str(problem))
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,9 +16,12 @@ from rich.progress import Progress
 
 from backends.registry import BackendError
 from backends.spelling import spelling
+from report.files import FileError, write
 from report.porting import page
 from tests.harness import isolation, selection
 from tests.harness.summary import installed
+
+from .refusal import refuse
 
 USAGE = "give bnconform porting [--backend B]... [--device D] [--python B=PATH]... [--into DIR]"
 FILES = ("porting.json", "porting.md")
@@ -41,15 +43,11 @@ def face(arguments: Sequence[str]) -> int:
         data = measured(keys, known.device)
         known.into.mkdir(parents=True, exist_ok=True)
         for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
-            temporary = known.into / f".{name}.{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(known.into / name)
-    except (argparse.ArgumentError, BackendError) as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+            write(known.into / name, text, "the table")
+    except (argparse.ArgumentError, BackendError, FileError) as problem:
+        return refuse(problem)
     except OSError as problem:
-        print(f"bnconform: cannot write into {known.into}: {problem.strerror or problem}", file=sys.stderr)
-        return 2
+        return refuse(f"cannot write into {known.into}: {problem.strerror or problem}")
     for name, reason in left_out.items():
         print(f"{name} was left out: {reason}")
     print(f"{len(data['cards'])} implementations are in {known.into / FILES[1]} and {known.into / FILES[0]}")

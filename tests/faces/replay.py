@@ -19,6 +19,7 @@ from tests.harness.selection import subjects
 from tests.harness.subject import Subject
 
 from .freeze import runs_over_cases
+from .refusal import refuse
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -39,8 +40,7 @@ def replay(arguments: Sequence[str]) -> int:
             raise casefile.CaseError(f"{known.case}: no step observes a result; there is nothing to compare")
         subject = subjects((known.backend,), (known.device,) if known.device else (), (program.config.dtype,))[0]
     except (argparse.ArgumentError, BackendError, ValueError) as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
-        return 2
+        return refuse(problem)
     probe = Probe(identifier, name, program, quality)
 
     def rerun(supposed: Subject) -> list[Outcome]:
@@ -61,8 +61,7 @@ def replay(arguments: Sequence[str]) -> int:
         return 0
     outcome = check.outcomes[-1]
     if outcome.verdict == UNTRUSTED:
-        print(f"bnconform: {known.case}: {outcome.headline}", file=sys.stderr)
-        return 2
+        return refuse(f"{known.case}: {outcome.headline}")
     share = "" if outcome.bound_share is None else f", {outcome.bound_share:.3g} of the bound"
     print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
     if outcome.message:

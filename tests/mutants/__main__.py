@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
-from report.result import ResultError, check_writable
+from report.files import FileError, check_writable
 from spec.behaviour import Behaviour
 
 from . import matrix, pairs, tables
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if path is not None:
             try:
                 check_writable(path)
-            except ResultError as problem:
+            except FileError as problem:
                 parser.error(str(problem))
     if asked.pairs is not None:
         try:

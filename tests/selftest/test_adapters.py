@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from backends import registry, torch_compiled
+from backends.compiled import NotCompiled
 from backends.numpy_layer import NumpyBackend, NumpyLayer
-from backends.torch_compiled import CALLS, CompiledLayer, NotCompiled, TorchCompiled
+from backends.torch_compiled import CALLS, CompiledLayer, TorchCompiled
 from backends.torch_functional import TorchFunctional
 from backends.torch_layers import STATE, TorchLayer, TorchNN
 from backends.torch_tensors import to_array, to_device, to_tensor

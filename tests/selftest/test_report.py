@@ -12,7 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from report import files
 from report import result as report
+from report.files import FileError
 from report.matrix import LETTERS
 from report.result import LEVELS, UNLIMITED, VERDICTS, Difference, ResultError, merge
 
@@ -71,16 +73,16 @@ class TestFile:
         path = tmp_path / "r.json"
         report.write(path, FULL)
 
-        def full_disk(self: Path, text: str, **_: Any) -> int:
-            with self.open("w") as stream:
-                stream.write(text[:10])
+        def full_disk(self: Path, content: bytes) -> int:
+            with self.open("wb") as stream:
+                stream.write(content[:10])
             raise OSError(28, "No space left on device")
 
         before = path.read_bytes()
         # Only what follows the check is to fail, as a disk does that fills up during the run.
-        monkeypatch.setattr(report, "check_writable", lambda path: None)
-        monkeypatch.setattr(Path, "write_text", full_disk)
-        with pytest.raises(ResultError, match="No space left on device"):
+        monkeypatch.setattr(files, "check_writable", lambda path, what: None)
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(FileError, match="No space left on device"):
             report.write(path, run(row()))
         assert path.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
@@ -105,8 +107,8 @@ class TestFile:
     def test_check_leaves_no_trace(self, tmp_path: Path) -> None:
         """Checking a path neither makes the file nor changes one that is there."""
         (tmp_path / "old.json").write_text("old")
-        report.check_writable(tmp_path / "old.json")
-        report.check_writable(tmp_path / "new.json")
+        files.check_writable(tmp_path / "old.json")
+        files.check_writable(tmp_path / "new.json")
         assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
         assert (tmp_path / "old.json").read_text() == "old"
 
@@ -126,9 +128,9 @@ class TestFile:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("")
         os.mkfifo(tmp_path / "pipe")
-        arguments = (FULL,) if function == "write" else ()
-        with pytest.raises(ResultError) as refused:
-            getattr(report, function)(tmp_path / name, *arguments)
+        arguments = ("text",) if function == "write" else ()
+        with pytest.raises(FileError) as refused:
+            getattr(files, function)(tmp_path / name, *arguments)
         assert str(refused.value).startswith(f"cannot write the result {tmp_path / name}: ")
         assert why in str(refused.value)
         assert "\n" not in str(refused.value)
@@ -143,8 +145,8 @@ class TestFile:
         if existing:
             (tmp_path / "r.json").write_text("kept")
         monkeypatch.setattr(Path, "open" if existing else "write_text", refuse)
-        with pytest.raises(ResultError, match="Permission denied"):
-            report.check_writable(tmp_path / "r.json")
+        with pytest.raises(FileError, match="Permission denied"):
+            files.check_writable(tmp_path / "r.json")
 
     @pytest.mark.parametrize(
         ("text", "why"),

@@ -1,0 +1,69 @@
+"""The options of a run, which the command `bnconform` and pytest in a clone take alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from report.result import LEVELS
+
+
+def add(parser: pytest.Parser) -> None:
+    """Register them."""
+    group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
+    group.addoption(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="B",
+        help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+    )
+    group.addoption(
+        "--device",
+        action="append",
+        default=[],
+        metavar="D",
+        help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
+    )
+    group.addoption(
+        "--dtype",
+        action="append",
+        default=[],
+        metavar="T",
+        help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
+    )
+    group.addoption(
+        "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
+    )
+    group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
+    group.addoption(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
+    )
+    group.addoption(
+        "--memory-limit",
+        type=float,
+        default=0.0,
+        metavar="GIB",
+        help="that an implementation's process may hold (Linux; default: no limit)",
+    )
+    group.addoption(
+        "--python",
+        action="append",
+        default=[],
+        metavar="B=PATH",
+        help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
+    )
+    group.addoption(
+        "--cases",
+        default="bnconform-cases",
+        metavar="DIR",
+        help="where failing cases are written for `bnconform replay` (default: bnconform-cases)",
+    )
