@@ -5,6 +5,7 @@ Numbers are written as hexadecimal floats, so that every value of every dtype su
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -92,6 +93,11 @@ def _step(entry: dict[str, Any], number: int) -> Step:
         )
     except ValueError as problem:
         raise ValueError(f"step {number}: {problem}") from None
+
+
+def digest(program: Program) -> str:
+    """What is the same for the same calls on the same configuration, whatever they are called: SHA-256, hexadecimal."""
+    return hashlib.sha256(json.dumps(to_json("", "", program, ""), sort_keys=True).encode()).hexdigest()
 
 
 def to_json(requirement: str, name: str, program: Program, quality: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ everywhere; the stored results guard the oracle and the file, and serve readers 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -71,8 +70,7 @@ class Frozen:
     @property
     def digest(self) -> str:
         """What is the same for the same calls on the same configuration, whatever they are called."""
-        data = casefile.to_json("", "", self.program, "")
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+        return casefile.digest(self.program)
 
 
 def freeze(identifier: str, name: str, program: Program, quality: str, reason: str) -> Frozen:

@@ -143,12 +143,59 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """An array that a backend answered in one of the probes whose results are kept, so that runs can be compared.
+
+    Attributes:
+        backend, device, dtype: who answered, and the dtype of its input.
+        requirement, case: the probe. program: the SHA-256 of the program that ran.
+        step: the number of the call, from 0. name: "y", "running_mean", "grad_x" and so on.
+        array: "dtype" (its own), "shape", and "data": base64 of its bytes, little-endian, in C order.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    requirement: str
+    case: str
+    program: str
+    step: int
+    name: str
+    array: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, backend: str, device: str, dtype: str, entry: Mapping[str, Any]) -> Observation:
+        """From what a check kept."""
+        return cls(backend, device, dtype, **entry)
+
+    @property
+    def place(self) -> tuple[str, str, str, int, str]:
+        """What it is an observation of, whoever answered."""
+        return self.dtype, self.requirement, self.case, self.step, self.name
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a backend declares on a device: coordinate -> value, and feature -> the reason why it is lacking."""
+
+    backend: str
+    device: str
+    deviations: Mapping[str, str]
+    unsupported: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Result:
-    """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend."""
+    """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
+
+    `observations` and `declarations` are what `bnconform compare` needs; a file of an earlier version has none.
+    """
 
     environment: Environment
     rows: tuple[Row, ...]
     diagnoses: tuple[Diagnosis, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    declarations: tuple[Declaration, ...] = ()
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -182,7 +229,14 @@ def to_json(result: Result) -> dict[str, Any]:
         asdict(one) | {"points": [[part._asdict() for part in point] for point in one.points]}
         for one in result.diagnoses
     ]
-    return {"schema": SCHEMA, "environment": environment, "results": rows, "diagnoses": diagnoses}
+    return {
+        "schema": SCHEMA,
+        "environment": environment,
+        "results": rows,
+        "diagnoses": diagnoses,
+        "declarations": [asdict(one) for one in result.declarations],
+        "observations": [asdict(one) for one in result.observations],
+    }
 
 
 def from_json(data: Any) -> Result:
@@ -206,7 +260,13 @@ def from_json(data: Any) -> Result:
         Diagnosis(**entry | {"points": tuple(tuple(Difference(**p) for p in point) for point in entry["points"])})
         for entry in data.get("diagnoses", [])
     )
-    return Result(Environment(**environment | {"backends": usage}), tuple(rows), diagnoses)
+    return Result(
+        Environment(**environment | {"backends": usage}),
+        tuple(rows),
+        diagnoses,
+        tuple(Observation(**entry) for entry in data.get("observations", [])),
+        tuple(Declaration(**entry) for entry in data.get("declarations", [])),
+    )
 
 
 def write(path: Path, result: Result) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cases import casefile
+from cases.probes.observed import is_observed
 from cases.program import PASSES, Probe, Program
 from cases.relations import Relation
 from spec.behaviour import SPECIFIED, Behaviour
@@ -21,6 +22,7 @@ from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
 from .judge import Judgement, judge
 from .narrowing import sightings
+from .observations import observed
 from .outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from .relate import related
 from .subject import Subject
@@ -248,6 +250,8 @@ class Check:
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
             outcome.sightings = sightings(trace.program, found)
+            if is_observed(self.requirement.id, name):
+                outcome.observed = observed(self.requirement.id, name, trace)
         declared = self.subject.declared
         at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
         if not at_declared.holds and at_declared is not found:

@@ -28,6 +28,7 @@ class Outcome:
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
         needed, contradicted: declared coordinates that this check bears out, or that it refutes.
         calls, seconds: the implementation's own calls.
+        observed: what it answered, number by number, where the probe is one whose results are kept; see `observations`.
     """
 
     backend: str
@@ -52,6 +53,7 @@ class Outcome:
     contradicted: list[str] = field(default_factory=list)
     calls: int = 0
     seconds: float = 0.0
+    observed: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready data."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from report.result import Diagnosis, Difference, Environment, Result, Row, Usage, merge
+from report.result import (
+    Declaration,
+    Diagnosis,
+    Difference,
+    Environment,
+    Observation,
+    Result,
+    Row,
+    Usage,
+    merge,
+)
 from spec.catalogue import fixing
 
 from .outcome import VIOLATES, Outcome
@@ -110,7 +120,30 @@ def result(
         bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
         started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
     )  # fmt: skip
-    return Result(environment, merge(row(outcome) for outcome in outcomes), tuple(diagnoses))
+    return Result(
+        environment,
+        merge(row(outcome) for outcome in outcomes),
+        tuple(diagnoses),
+        tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
+        declarations(subjects),
+    )
+
+
+def _observations(outcomes: Iterable[Outcome]) -> Iterator[Observation]:
+    for outcome in outcomes:
+        for entry in outcome.observed:
+            yield Observation.of(outcome.backend, outcome.device, outcome.dtype, entry)
+
+
+def declarations(subjects: Iterable[Subject]) -> tuple[Declaration, ...]:
+    """What each backend declares, on each of its devices."""
+    found = {
+        (subject.name, subject.device): Declaration(
+            subject.name, subject.device, dict(subject.deviations), dict(subject.unsupported)
+        )
+        for subject in subjects
+    }
+    return tuple(found.values())
 
 
 def device_name(backend: Any, device: str) -> str:
