@@ -26,11 +26,7 @@ def arithmetic() -> Any:
     return gmpy2.context(precision=PRECISION)
 
 
-def _number(value: Any) -> Any:
-    return gmpy2.mpfr(value, PRECISION)
-
-
-_numbers = np.frompyfunc(_number, 1, 1)
+_ONE = np.asarray(gmpy2.mpfr(1), dtype=object)
 _floats = np.frompyfunc(float, 1, 1)
 _sqrt = np.frompyfunc(gmpy2.sqrt, 1, 1)
 _is_finite = np.frompyfunc(gmpy2.is_finite, 1, 1)
@@ -43,7 +39,8 @@ def exact(values: Any) -> Exact:
         return array
     numbers = array.astype(np.float64).astype(object)
     with np.errstate(all="ignore"):  # the conversion raises flags that mean nothing here
-        return np.asarray(_numbers(numbers), dtype=object)
+        # A product with one is exact at any precision from 53 bits on, and made several times faster than gmpy2.mpfr().
+        return np.asarray(_ONE * numbers, dtype=object)
 
 
 def constant(text: str) -> Any:
