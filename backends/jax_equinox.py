@@ -141,14 +141,12 @@ class EquinoxEma(Equinox):
     deviations: Mapping[str, str] = {
         "averaging": "first_batch_copied",
         "initial_running_variance": "zero",
-        "output_dtype": "parameter",
         "running_variance": "biased",
         "training_statistics": "running_updated",
     }
     documented: Mapping[str, str] = {
         "averaging": f"{PAGE}: batch statistics are used to fill in the running statistics until they are populated",
         "initial_running_variance": f"{PAGE}: nothing is used of them until they are populated",
-        "output_dtype": PROMOTION,
         "running_variance": f"{PAGE}: expectations over all spatial dimensions and the batch, updated by momentum",
         "training_statistics": "https://github.com/patrick-kidger/equinox/issues/659: consistent train and inference",
     }
