@@ -66,6 +66,11 @@ VERBS = {
     "porting": ("porting", "face"),
     "replay": ("replay", "replay"),
     "freeze": ("freeze", "freeze"),
+    "baseline": ("baseline", "face"),
+    "compare": ("compare", "face"),
+    "report": ("report", "face"),
+    "export": ("export", "face"),
+    "new-adapter": ("new_adapter", "face"),
 }
 """Where each command is, a module of this folder and a function of it; imported only when it is used."""
 

@@ -55,7 +55,9 @@ def _searched(subject: Subject) -> list[Behaviour]:
     return points if 2 * found.unexplained <= found.total else []
 
 
-def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> tuple[list[Point], bool]:
+def explained(
+    subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]], *, conditions: bool = True
+) -> tuple[list[Point], bool]:
     """The points at which a failing check holds, and whether they explain no more than checks like this one.
 
     Where the survey shows nothing wrong, or nothing that can be explained, a decision may differ under a condition,
@@ -63,6 +65,7 @@ def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -
 
     Args:
         rerun: runs the check on the subject that it is given, and returns what it recorded.
+        conditions: whether to look for such points.
     """
 
     def holds(point: Behaviour) -> bool:
@@ -72,21 +75,32 @@ def explained(subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -
     points = [point for point in candidates(subject) if holds(point)]
     if points or candidates(subject):
         return _differences(subject, points), False
+    if not conditions:
+        return [], True
     points = [point for point in subject.conditional if holds(point)]
     if not points and subject.searches < SEARCHES:
         subject.searches += 1
-        begin = time.perf_counter()
-        holds(subject.declared)
-        if time.perf_counter() - begin < QUICK:
-            points = [point for _, _, point in subject.declared.neighbours() if holds(point)]
-            # What many explain, none does: the check shows too little.
-            points = points if len(points) <= MOST_CONDITIONAL else []
-            subject.conditional += points
+        tried = _within(PATIENCE, (point for _, _, point in subject.declared.neighbours()), holds)
+        # What many explain, none does: the check shows too little.
+        points = tried if len(tried) <= MOST_CONDITIONAL else []
+        subject.conditional += points
     return _differences(subject, points), True
 
 
-SEARCHES, QUICK, MOST_CONDITIONAL = 8, 0.05, 3
-"""Failing checks that are tried at every neighbour, seconds that one try may take, and points that may remain."""
+SEARCHES, PATIENCE, MOST_CONDITIONAL = 8, 5.0, 3
+"""Failing checks that are tried at every neighbour, seconds that this may take, and points that may remain."""
+
+
+def _within(seconds: float, points: Iterable[Behaviour], holds: Callable[[Behaviour], bool]) -> list[Behaviour]:
+    """The points at which a check holds; none where there is no time to try them all, as a part of them misleads."""
+    end = time.perf_counter() + seconds
+    found = []
+    for point in points:
+        if time.perf_counter() > end:
+            return []
+        if holds(point):
+            found.append(point)
+    return found
 
 
 def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
@@ -101,10 +115,9 @@ def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence
     decides = outcome.level == "must" or requirement(outcome.requirement).coordinates
     if subject.slow and not decides and subject.candidates is None:
         return
-    points, conditional = explained(subject, rerun)
     # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
+    points, conditional = explained(subject, rerun, conditions=outcome.level == "must")
     outcome.conditional = conditional and outcome.level == "must"
-    points = points if outcome.conditional or not conditional else []
     outcome.explained = [[list(part) for part in point] for point in points]
     outcome.steady = subject.steady
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from backends import registry
 from cases.golden import Erratum, errata
+from tests.faces.main import USAGE, VERBS
 from tests.mutants.catalogue import all_right, hand_made, neighbours
 
 ROOT = Path(__file__).parents[2]
@@ -139,11 +141,13 @@ def test_no_backend_too_many() -> None:
     assert set(re.findall(r"^\| `([^`]+)` \|", table, re.M)) == set(registry.BUILTIN)
 
 
-@pytest.mark.parametrize("verb", ["list", "explain", "identify", "porting", "replay", "freeze"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_verbs_exist(verb: str) -> None:
-    """Every verb of the README's table is one of the command's."""
+    """Every command stands in the README's table and in --help, and is there."""
     assert f"`bnconform {verb}" in README
-    assert f'verb == "{verb}"' in MAIN.read_text(encoding="utf-8")
+    assert f"\n       bnconform {verb}" in USAGE
+    module, function = VERBS[verb]
+    assert callable(getattr(importlib.import_module(f"tests.faces.{module}"), function))
 
 
 def errata_row(erratum: Erratum) -> str:
