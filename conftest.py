@@ -17,19 +17,22 @@ from cases.golden import GoldenError
 from cases.probes import cases_of, few_of
 from cases.program import Probe
 from cases.relations import Relation
+from report import gate_text
 from report import result as results
 from report.files import FileError, check_writable
+from report.gate import Judgement
 from report.matrix import render
 from report.result import LEVELS
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
 from spec.config import FEATURES
-from tests.harness import diagnosis, isolation, options, scheduling, selection, sequences, summary
+from tests.harness import diagnosis, gate, isolation, options, scheduling, selection, sequences, summary
 from tests.harness.check import Check, Unsupported, Violation, conduct
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
 from tests.harness.subject import Subject
 
 STARTED = pytest.StashKey[tuple[datetime, float]]()
+GATE = pytest.StashKey[gate.Gate]()
 COLLECTED = pytest.StashKey[list[Outcome]]()
 NODES = pytest.StashKey[list[str]]()
 
@@ -53,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         isolation.SETTINGS = isolation.settings(option.time_limit, option.memory_limit, option.python)
         isolation.DESCRIBED.update(config.workerinput["bnconform"])
+        config.stash[GATE] = gate.Gate(config.workerinput["bnconform_baseline"])
         # Several processes share the cores: without this each starts as many threads as there are, and they spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return
@@ -64,7 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
         golden.documents()
         frozen.cases()
         sequences.effort()
-        chosen_subjects(config)
+        subjects = chosen_subjects(config)
+        config.stash[GATE] = gate.Gate([])
+        if option.baseline is not None:
+            config.stash[GATE] = gate.load(Path(option.baseline), subjects, option.bnconform_json)
         if config.option.bnconform_json:
             check_writable(Path(config.option.bnconform_json))
     except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
@@ -89,8 +96,9 @@ def _isolates(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker process what the adapters said of themselves, so that each is asked once."""
+    """Tell a worker process what the adapters said of themselves, so that each is asked once, and what is known."""
     node.workerinput["bnconform"] = isolation.DESCRIBED
+    node.workerinput["bnconform_baseline"] = node.config.stash[GATE].force
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -193,6 +201,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         worst = made.outcomes[-1]
         if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
             pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
+        accepted = item.config.stash[GATE].reason(worst)
+        if accepted is not None:
+            pytest.xfail(f"{worst.requirement} {worst.verdict}, as known: {accepted}")
         raise
     except Exception as error:
         made = item.stash.get(MADE, None)
@@ -255,20 +266,15 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
         )
         if rule is not None:
             text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
+            outcome = Outcome(
+                subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED,
+                checks=1, headline=text, message=text,
+            )  # fmt: skip
             config.stash[NODES].append(crashitem)
-            config.stash[COLLECTED].append(
-                Outcome(
-                    subject.name,
-                    subject.device,
-                    subject.dtype,
-                    rule.id,
-                    rule.level,
-                    CRASHED,
-                    checks=1,
-                    headline=text,
-                    message=text,
-                )
-            )
+            config.stash[COLLECTED].append(outcome)
+            reason = config.stash[GATE].reason(outcome)
+            if reason is not None:
+                report.outcome, report.wasxfail = "skipped", f"reason: {rule.id} crashed, as known: {reason}"
             return
 
 
@@ -297,13 +303,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     declarations = summary.stale(outcomes, subjects, whole)
     outcomes, diagnoses = diagnosis.diagnosed([*outcomes, *declarations])
     _tell(config, outcomes)
-    if (
-        any(LEVELS.index(outcome.level) <= LEVELS.index(option.level) for outcome in declarations)
-        and session.exitstatus == 0
-    ):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    known = config.stash[GATE]
+    wrong = any(
+        LEVELS.index(outcome.level) <= LEVELS.index(option.level) and known.reason(outcome) is None
+        for outcome in declarations
+    )
     started, begin = config.stash[STARTED]
     config.stash[RESULT] = found = summary.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
+    if option.baseline is not None:
+        config.stash[JUDGED] = judged = known.judge(found, option.level)
+        wrong = wrong or judged.fails
+    if wrong and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if option.bnconform_json:
         try:
             results.write(Path(option.bnconform_json), found)
@@ -326,6 +337,7 @@ def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
 
 
 RESULT = pytest.StashKey[results.Result]()
+JUDGED = pytest.StashKey[Judgement]()
 UNWRITTEN = pytest.StashKey[str]()
 
 
@@ -356,6 +368,11 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         {name: rule.chapter for name, rule in rules.items()},
         console,
     )
+    if JUDGED in config.stash:
+        option = config.option
+        console.print()
+        written = [option.bnconform_json] if option.bnconform_json else []
+        gate_text.show(gate_text.lines(config.stash[JUDGED], option.baseline, option.level, written), console)
     for name, words in sorted({s.name: sorted(set(s.unsupported) - FEATURES) for s in chosen_subjects(config)}.items()):
         if words:
             known = ", ".join(sorted(FEATURES))

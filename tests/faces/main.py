@@ -14,13 +14,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 USAGE = """\
 usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|should|may]
-                 [--json PATH] [--cases DIR] [-n N] [PYTEST OPTIONS]
+                 [--json PATH] [--baseline PATH] [--html PATH] [--markdown PATH] [--badge PATH]
+                 [--annotations] [--cases DIR] [-n N] [PYTEST OPTIONS]
        bnconform list [--requirements] [--errata] [--python B=PATH]...
        bnconform explain REQUIREMENT
        bnconform identify --backend B [--device D] [--dtype T] [--json PATH]
        bnconform replay CASE.json --backend B [--device D]
        bnconform porting [--backend B]... [--python B=PATH]... [--into DIR]
        bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]
+       bnconform baseline update BASELINE RESULT.json... [--reason TEXT] [--link URL]
+                 [--when CONDITION]... [--keep-fixed | --drop-fixed] [--level L]
+       bnconform baseline check BASELINE RESULT.json... [--level L]
+       bnconform compare A.json B.json...
+       bnconform report RESULT.json...
+       bnconform export DIR
+       bnconform new-adapter PATH.py
 
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
 instead?
@@ -34,7 +42,12 @@ Without a verb the suite runs and prints a matrix of verdicts.
   --device D    a device such as cpu or cuda:0; may be repeated (default: all that the backend has)
   --dtype T     float64, float32, float16 or bfloat16; may be repeated (default: all)
   --level L     must (default), should or may: a violation up to this level fails the run
+  --backend-command COMMAND  a program that speaks JSON lines (backends/PROTOCOL.md); may be repeated
+  --baseline PATH  known failures, which do not fail the run; what is new or worse does
   --json PATH   write the result to a file
+  --html PATH   write it as a page; --markdown PATH as text for a pull request or a job summary
+  --badge PATH  write it as a badge, .svg or .json
+  --annotations print failures as GitHub annotations
   --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
   -n N          judge N columns of the matrix at a time
   --time-limit SECONDS  in which a check must be done (default: 300); what takes longer has hung
@@ -50,6 +63,11 @@ Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
   porting       a table of what all implementations do, and trained layers carried between them
   replay        run a failing case again, alone
   freeze        keep a failing case, so that every later run has it
+  baseline      write what is known to fail from result files, or judge result files beside it
+  compare       what differs between results, and which side is further from the truth
+  report        a result as a page, a summary, annotations or a badge
+  export        the cases as files of numbers, for those who want no Python
+  new-adapter   a commented adapter that runs, to put your own implementation into
 
 BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K
 others than the usual ones.

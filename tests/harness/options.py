@@ -34,6 +34,9 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
     )
+    group.addoption(
+        "--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it"
+    )
     group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
     group.addoption(
         "--time-limit",

@@ -1,0 +1,56 @@
+"""The checks of one subject stay together, and however workers are asked for, every check runs once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.harness.scheduling import column, order
+
+from .command import bnconform
+
+
+class _Item:
+    def __init__(self, nodeid: str) -> None:
+        self.nodeid = nodeid
+
+
+IDS = [
+    "a.py::test_x[numpy:cpu-float32-BN-RUN-VAR-rank2]",
+    "a.py::test_x[torch.nn:cpu-float32-BN-RUN-VAR-rank2]",
+    "b.py::test_y[numpy:cpu-float32-BN-GRAD-BIAS]",
+    "b.py::test_y[numpy:cuda:0-float32-BN-GRAD-BIAS]",
+]
+
+
+def test_column_is_the_subject() -> None:
+    """Backend, device and dtype, whatever the requirement and the case."""
+    assert [column(nodeid) for nodeid in IDS] == [
+        "numpy:cpu-float32", "torch.nn:cpu-float32", "numpy:cpu-float32", "numpy:cuda:0-float32",
+    ]  # fmt: skip
+
+
+def test_order_keeps_subjects_together_and_checks_as_they_came() -> None:
+    """Nothing else moves."""
+    items = [_Item(nodeid) for nodeid in IDS]
+    order(items)  # type: ignore[arg-type]
+    assert [IDS.index(item.nodeid) for item in items] == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [("-n", "2"), ("-n", "2", "--dist", "loadscope"), ("--dist", "load", "--tx", "2*popen"), ("-d", "--tx", "popen")],
+    ids=["-n", "-n and another distribution", "--tx", "-d"],
+)
+def test_every_way_of_asking_for_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
+    """They all run, and come to what a run without workers comes to."""
+    part = ("--dtype", "float32", "-k", "BN-RUN-VAR or BN-GRAD-BIAS")
+    alone, shared = (bnconform(tmp_path, *part, *given) for given in ((), workers))
+    assert (alone.status, shared.status) == (0, 0), shared.err
+    assert _passed(alone.out) == _passed(shared.out)
+
+
+def _passed(out: str) -> str:
+    return re.findall(r"(\d+) passed", out)[-1]
