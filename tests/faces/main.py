@@ -27,7 +27,7 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform baseline check BASELINE RESULT.json... [--level L]
        bnconform compare A.json B.json...
        bnconform report RESULT.json...
-       bnconform export DIR
+       bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]
        bnconform new-adapter PATH.py
 
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
@@ -66,7 +66,7 @@ Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
   baseline      write what is known to fail from result files, or judge result files beside it
   compare       what differs between results, and which side is further from the truth
   report        a result as a page, a summary, annotations or a badge
-  export        the cases as files of numbers, for those who want no Python
+  export        the cases as test vectors with expected intervals, for readers in any language
   new-adapter   a commented adapter that runs, to put your own implementation into
 
 BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K
