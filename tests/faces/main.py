@@ -25,7 +25,8 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform baseline update BASELINE RESULT.json... [--reason TEXT] [--link URL]
                  [--when CONDITION]... [--keep-fixed | --drop-fixed] [--level L]
        bnconform baseline check BASELINE RESULT.json... [--level L]
-       bnconform compare A.json B.json...
+       bnconform compare A.json B.json... [--backend B]... [--dtype T]... [--pair A=B]... [--all]
+                 [--json PATH] [--markdown PATH]
        bnconform report RESULT.json...
        bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]
        bnconform new-adapter PATH.py
@@ -64,7 +65,7 @@ Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
   replay        run a failing case again, alone
   freeze        keep a failing case, so that every later run has it
   baseline      write what is known to fail from result files, or judge result files beside it
-  compare       what differs between results, and which side is further from the truth
+  compare       what differs between results: verdicts, conventions, and which side moved
   report        a result as a page, a summary, annotations or a badge
   export        the cases as test vectors with expected intervals, for readers in any language
   new-adapter   a commented adapter that runs, to put your own implementation into
@@ -74,6 +75,7 @@ others than the usual ones.
 
 exit status: 0 no violation at the level asked for; 1 a violation or a crash of a backend;
              2 the request could not be carried out
+             compare: 0 nothing but rounding; 1 something differs; 2 they cannot be compared
 """
 
 
