@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from backends.registry import BackendError
 from cases import frozen, golden
@@ -17,15 +18,10 @@ from cases.golden import GoldenError
 from cases.probes import cases_of, few_of
 from cases.program import Probe
 from cases.relations import Relation
-from report import gate_text
-from report import result as results
-from report.files import FileError, check_writable
-from report.gate import Judgement
-from report.matrix import render
+from report.files import FileError
 from report.result import LEVELS
 from spec.catalogue import CatalogueError, Requirement, requirement, requirements
-from spec.config import FEATURES
-from tests.harness import diagnosis, gate, isolation, options, scheduling, selection, sequences, summary
+from tests.harness import closing, diagnosis, gate, isolation, options, pages, scheduling, selection, sequences, summary
 from tests.harness.check import Check, Unsupported, Violation, conduct
 from tests.harness.guard import AdapterError
 from tests.harness.outcome import CRASHED, UNTRUSTED, Outcome
@@ -72,8 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[GATE] = gate.Gate([])
         if option.baseline is not None:
             config.stash[GATE] = gate.load(Path(option.baseline), subjects, option.bnconform_json)
-        if config.option.bnconform_json:
-            check_writable(Path(config.option.bnconform_json))
+        closing.check(option)
     except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
@@ -189,7 +184,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         answer = yield
     except Unsupported as reason:
-        pytest.skip(f"unsupported: {reason}")
+        raise pytest.skip.Exception(f"unsupported: {reason}", _use_item_location=True) from None
     except (Violation, AdapterError) as problem:
         made = item.stash.get(MADE, None)
         if made is None:
@@ -236,15 +231,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect the outcomes, in the process that reports."""
+    """Collect the outcomes, in the process that reports; JUnit's file, which comes after it, gets them in words."""
     config = _RUN.get("config")
     if config is None:
         return
     if report.when == "teardown":
-        for outcome in summary.from_properties(report.user_properties):
-            config.stash[COLLECTED].append(outcome)
-            config.stash[NODES].append(report.nodeid)
+        found = summary.from_properties(report.user_properties)
+        config.stash[COLLECTED] += found
+        config.stash[NODES] += [report.nodeid] * len(found)
+        others = [entry for entry in report.user_properties if entry[0] != "bnconform"]
+        report.user_properties = [*others, *pages.properties(found)]
 
 
 _RUN: dict[str, Any] = {}
@@ -309,18 +307,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         for outcome in declarations
     )
     started, begin = config.stash[STARTED]
-    config.stash[RESULT] = found = summary.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
-    if option.baseline is not None:
-        config.stash[JUDGED] = judged = known.judge(found, option.level)
-        wrong = wrong or judged.fails
-    if wrong and session.exitstatus == 0:
+    found = summary.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
+    config.stash[CLOSING] = closed = closing.Closing.of(option, found, known, subjects)
+    if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if option.bnconform_json:
-        try:
-            results.write(Path(option.bnconform_json), found)
-        except FileError as problem:
-            session.exitstatus = 2
-            config.stash[UNWRITTEN] = str(problem)
+    if closed.unwritten:
+        session.exitstatus = 2
 
 
 def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
@@ -336,9 +328,7 @@ def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
             report.longrepr = outcome.message
 
 
-RESULT = pytest.StashKey[results.Result]()
-JUDGED = pytest.StashKey[Judgement]()
-UNWRITTEN = pytest.StashKey[str]()
+CLOSING = pytest.StashKey[closing.Closing]()
 
 
 def _narrowed(config: pytest.Config) -> bool:
@@ -349,40 +339,16 @@ def _narrowed(config: pytest.Config) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """Print the matrix."""
-    found = config.stash.get(RESULT, None)
-    if found is None:
+    """Print what became of the run."""
+    closed = config.stash.get(CLOSING, None)
+    if closed is None:
         return
-    from rich.console import Console
-
     terminalreporter.ensure_newline()
     terminalreporter.flush()
     writer = terminalreporter._tw
     console = Console(
         file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False
     )
-    rules = requirements()
-    render(
-        found,
-        {name: rule.title for name, rule in rules.items()},
-        {name: rule.chapter for name, rule in rules.items()},
-        console,
-    )
-    if JUDGED in config.stash:
-        option = config.option
-        console.print()
-        written = [option.bnconform_json] if option.bnconform_json else []
-        gate_text.show(gate_text.lines(config.stash[JUDGED], option.baseline, option.level, written), console)
-    for name, words in sorted({s.name: sorted(set(s.unsupported) - FEATURES) for s in chosen_subjects(config)}.items()):
-        if words:
-            known = ", ".join(sorted(FEATURES))
-            console.print(
-                f"{name} declares unsupported what is never asked for: {', '.join(words)}; known: {known}", markup=False
-            )
-    _, left_out = chosen_backends(config)
-    for name, reason in left_out.items():
-        console.print(f"{name} was left out: {reason}", markup=False)
-    if config.option.bnconform_json and UNWRITTEN not in config.stash:
-        console.print(f"The result is in {config.option.bnconform_json}", markup=False)
-    if UNWRITTEN in config.stash:
-        console.print(f"bnconform: {config.stash[UNWRITTEN]}", markup=False)
+    closed.show(console, chosen_subjects(config), chosen_backends(config)[1])
+    for line in closed.annotations:
+        terminalreporter.write_line(line)

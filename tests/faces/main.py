@@ -25,9 +25,10 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform baseline update BASELINE RESULT.json... [--reason TEXT] [--link URL]
                  [--when CONDITION]... [--keep-fixed | --drop-fixed] [--level L]
        bnconform baseline check BASELINE RESULT.json... [--level L]
-       bnconform compare A.json B.json... [--backend B]... [--dtype T]... [--pair A=B]... [--all]
-                 [--json PATH] [--markdown PATH]
-       bnconform report RESULT.json...
+       bnconform compare A.json B.json... [--backend B]... [--dtype T]... [--pair A=B]...
+                 [--all] [--json PATH] [--markdown PATH]
+       bnconform report RESULT.json... [--html PATH] [--kill-matrix PATH] [--markdown PATH]
+                 [--badge PATH.svg|.json] [--annotations]
        bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]
        bnconform new-adapter PATH.py
 
@@ -43,12 +44,14 @@ Without a verb the suite runs and prints a matrix of verdicts.
   --device D    a device such as cpu or cuda:0; may be repeated (default: all that the backend has)
   --dtype T     float64, float32, float16 or bfloat16; may be repeated (default: all)
   --level L     must (default), should or may: a violation up to this level fails the run
-  --backend-command COMMAND  a program that speaks JSON lines (backends/PROTOCOL.md); may be repeated
+  --backend-command C  a program that speaks JSON lines (backends/PROTOCOL.md); may be repeated
   --baseline PATH  known failures, which do not fail the run; what is new or worse does
   --json PATH   write the result to a file
-  --html PATH   write it as a page; --markdown PATH as text for a pull request or a job summary
+  --html PATH   write it as a page that needs no network
+  --kill-matrix PATH  the kill matrix that the page shows (default: the package's)
+  --markdown PATH  write it as text for a pull request or a job summary
   --badge PATH  write it as a badge, .svg or .json
-  --annotations print failures as GitHub annotations
+  --annotations  print failures as GitHub annotations
   --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
   -n N          judge N columns of the matrix at a time
   --time-limit SECONDS  in which a check must be done (default: 300); what takes longer has hung

@@ -38,6 +38,15 @@ def add(parser: pytest.Parser) -> None:
         "--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it"
     )
     group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
+    group.addoption("--html", metavar="PATH", help="write the result as a page (needs the extra `report`)")
+    group.addoption(
+        "--kill-matrix", metavar="PATH", help="the kill matrix that the page shows (default: the package's)"
+    )
+    group.addoption(
+        "--markdown", metavar="PATH", help="write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log"
+    )
+    group.addoption("--badge", metavar="PATH", help="write it as a badge: an .svg, or a .json for shields.io")
+    group.addoption("--annotations", action="store_true", help="print failures as GitHub annotations")
     group.addoption(
         "--time-limit",
         type=float,

@@ -10,13 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
-from report.files import FileError, check_writable
+from report import kills
+from report.files import FileError, check_writable, write
 from spec.behaviour import Behaviour
+from tests.harness.summary import version
 
 from . import matrix, pairs, tables
 from .catalogue import every
@@ -69,9 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(tables.by_requirement(verdicts))
     console.print()
     if asked.markdown is not None:
-        asked.markdown.write_text(tables.markdown(verdicts, summary), encoding="utf-8")
+        write(asked.markdown, tables.markdown(verdicts, summary), "the kill matrix")
     if asked.json is not None:
-        asked.json.write_text(json.dumps(tables.as_data(verdicts), indent=1) + "\n", encoding="utf-8")
+        data = {
+            "schema": kills.SCHEMA,
+            "date": datetime.now(UTC).date().isoformat(),
+            "bnconform": version("bnconform") or "a clone",
+            "summary": summary,
+            "verdicts": tables.as_data(verdicts),
+        }
+        write(asked.json, json.dumps(data, indent=1) + "\n", "the kill matrix")
     for line in failures:
         console.print(f"FAILURE {line}", style="red", highlight=False, markup=False, soft_wrap=True)
     console.print(summary, style="bold red" if failures else "bold green", highlight=False)

@@ -34,7 +34,7 @@ OURS = {*ROOMS, "bnconform", "conftest"}
 ARROWS = {
     "spec": {"numpy", "gmpy2", "ml_dtypes"},
     "cases": {"spec", "numpy", "gmpy2", "ml_dtypes", "hypothesis", "jsonschema"},
-    "report": {"rich", "jsonschema", "packaging", "jinja2", "matplotlib", "numpy"},
+    "report": {"rich", "jsonschema", "packaging", "jinja2", "markupsafe", "markdown_it", "matplotlib"},
 }
 """What the files of a room may import, besides the standard library and their own room."""
 

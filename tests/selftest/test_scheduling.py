@@ -53,4 +53,4 @@ def test_every_way_of_asking_for_workers(workers: tuple[str, ...], tmp_path: Pat
 
 
 def _passed(out: str) -> str:
-    return re.findall(r"(\d+) passed", out)[-1]
+    return str(re.findall(r"(\d+) passed", out)[-1])

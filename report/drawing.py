@@ -1,0 +1,101 @@
+"""A figure as SVG to stand inside the page.
+
+Matplotlib draws with the colours of INK, which are then replaced with the page's variables, so that a plot follows the
+page from light to dark.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--faint)",
+    "#030303": "var(--line)",
+    "#040404": "var(--first)",
+    "#050505": "var(--second)",
+    "#060606": "var(--bad)",
+}
+TEXT, FAINT, LINE, FIRST, SECOND, BAD = INK
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+_SETTINGS: Mapping[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": TEXT,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "text.color": TEXT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "axes.axisbelow": True,
+}
+
+
+def drawn(label: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
+    """The SVG of a figure with one pair of axes, whose ids begin with `label`."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A letter that the font here lacks is drawn by the reader's.
+        warnings.simplefilter("ignore", UserWarning)
+        mpl.rcdefaults()
+        settings: dict[Any, Any] = {**_SETTINGS, "svg.hashsalt": label}
+        mpl.rcParams.update(settings)
+        figure = Figure(figsize=size, layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        draw(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_formatter(lambda value, _: f"1e{round(math.log10(value))}")
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg")
+    return _for_a_page(buffer.getvalue(), label)
+
+
+def _for_a_page(text: str, label: str) -> str:
+    """Only what a page needs of an SVG: no metadata, ids that nothing else has, the page's colours and font."""
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    root = ET.fromstring(text)
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")]:
+            parent.remove(child)
+    used = set(re.findall(r"""(?:url\(#|href=["']#)([^)"']+)""", text))
+    for element in root.iter():
+        name = element.attrib.pop("id", None)
+        if name in used:
+            element.set("id", f"{label}-{name}")
+        for key, value in element.attrib.items():
+            value = re.sub(r"url\(#", f"url(#{label}-", value)
+            if key == f"{{{_XLINK}}}href":
+                value = value.replace("#", f"#{label}-", 1)
+            if key == "style":
+                value = re.sub("#0[1-6]0[1-6]0[1-6]", lambda found: INK[found[0]], value)
+                value = value.replace("'DejaVu Sans', 'Bitstream Vera Sans', 'Computer Modern Sans Serif', ", "")
+                value = re.sub(r"font: ([\d.]+px)[^;]*", r"font: \1 system-ui, sans-serif", value)
+            element.set(key, value)
+    root.attrib.pop("width")
+    root.attrib.pop("height")
+    # A style element of the plot would hold for the whole page.
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
+    root.set("aria-hidden", "true")
+    root.set("focusable", "false")
+    return re.sub(r">\s+<", "><", ET.tostring(root, encoding="unicode"))
