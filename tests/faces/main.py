@@ -30,7 +30,7 @@ usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|s
        bnconform report RESULT.json... [--html PATH] [--kill-matrix PATH] [--markdown PATH]
                  [--badge PATH.svg|.json] [--annotations]
        bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]
-       bnconform new-adapter PATH.py
+       bnconform new-adapter PATH.py [--name NAME] [--class CLASS]
 
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
 instead?

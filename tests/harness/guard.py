@@ -129,7 +129,7 @@ class Guarded:
             lambda: self.layer.backward(given, upstream, training=training),
         )
         if not isinstance(result, tuple) or len(result) != 3:
-            raise Misfit(f"backward returned {_kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
+            raise Misfit(f"backward returned {kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
         shape = (self.config.num_features,)
         grad_x = _array(result[0], "backward", "grad_x", x.shape)
         grad_weight, grad_bias = (
@@ -144,7 +144,7 @@ class Guarded:
         """A copy of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked (0-d), or None."""
         shown = self._call("state", {}, self.layer.state)
         if not isinstance(shown, Mapping):
-            raise Misfit(f"state returned {_kind(shown)}; it should return a dict with the keys {', '.join(STATE)}")
+            raise Misfit(f"state returned {kind(shown)}; it should return a dict with the keys {', '.join(STATE)}")
         result: dict[str, Array | None] = {}
         self.shown = shown
         for name in STATE:
@@ -177,7 +177,8 @@ def _copy(value: Array | None) -> Array | None:
     return None if value is None else np.array(value)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """What a value is, in words for a message."""
     if value is None:
         return "None"
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
@@ -191,7 +192,7 @@ def _kind(value: Any) -> str:
 
 def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
     if type(value) is not np.ndarray:  # a masked array or a matrix computes by rules of its own
-        raise Misfit(f"{call} returned {_kind(value)} as {name}; it should be a numpy.ndarray of shape {shape}")
+        raise Misfit(f"{call} returned {kind(value)} as {name}; it should be a numpy.ndarray of shape {shape}")
     if value.shape != shape:
         raise Misfit(f"{call} returned {name} of shape {value.shape}; it should have shape {shape}")
     if str(value.dtype) not in DTYPES:
@@ -206,5 +207,5 @@ def _counter(value: Any) -> Array:
     except (ValueError, OverflowError):  # lists of unlike lengths, NaN, infinity
         whole = False
     if not whole:
-        raise Misfit(f"state returned {_kind(value)} as num_batches_tracked; it should be one whole number, or None")
+        raise Misfit(f"state returned {kind(value)} as num_batches_tracked; it should be one whole number, or None")
     return np.asarray(int(array.reshape(())), np.int64)

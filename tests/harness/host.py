@@ -56,6 +56,17 @@ def describe(key: str) -> Reply:
     }
 
 
+def smoked(key: str, device: str) -> Reply:
+    """What the smoke check refuses an adapter for: {"refused": why}, or nothing."""
+    try:
+        selection.smoked(key, device)
+    except BackendError as problem:
+        return {"refused": str(problem)}
+    except KeyboardInterrupt:  # nobody interrupts this process: the implementation raised it, for the suite to tell
+        return {}
+    return {}
+
+
 def check(request: Mapping[str, Any], send: Callable[[Reply], None]) -> None:
     """Run one check and send how it ended; then, where that is a violation, the outcome with what explains it."""
     subject = _subject(request["key"], request["device"], request["dtype"])
@@ -156,6 +167,8 @@ def main() -> None:
         request = json.loads(line)
         if request["do"] == "describe":
             send({key: describe(key) for key in request["keys"]})
+        elif request["do"] == "smoke":
+            send(smoked(request["key"], request["device"]))
         elif request["do"] == "check":
             check(request, send)
         else:

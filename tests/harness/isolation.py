@@ -38,6 +38,9 @@ START = "import json, sys; sys.path[:1] = json.loads(sys.argv[1]); from tests.ha
 LOADING = 300.0
 """Seconds in which an adapter must have loaded its framework and said what devices there are."""
 
+SMOKING = 60.0
+"""Seconds for the smoke check of one adapter; an implementation that takes longer is judged all the same."""
+
 IN_A_ROW, DEATHS, HANGS = 5, 50, 3
 """How often an implementation's process may die, without an answer in between and in all, and how often it may run into
 the time limit, before it is not asked any more."""
@@ -221,7 +224,16 @@ def _described(place: tuple[str, str], keys: list[str]) -> dict[str, dict[str, A
         return {key: {"refused": f"the backend {key} cannot run: {place[0]}: {problem.strerror}"} for key in keys}
     try:
         host.send({"do": "describe", "keys": keys})
-        return host.receive(LOADING)
+        told = host.receive(LOADING)
+        for key in keys:
+            if "refused" not in told[key]:
+                host.send({"do": "smoke", "key": key, "device": next(iter(told[key]["devices"]))})
+                try:
+                    told[key].update(host.receive(SMOKING))
+                except Died:  # for the suite to tell: it is no fault of an adapter
+                    host.close()
+                    host = Host(place[0])
+        return told
     except Died as how:
         if len(keys) > 1:  # one of them is to blame: each by itself
             return {name: told for key in keys for name, told in _described(place, [key]).items()}

@@ -11,6 +11,7 @@ from backends.registry import BackendError
 from spec.formats import DTYPES
 
 from . import isolation
+from .smoke import smoke
 from .subject import Subject, check_adapter, devices_of
 
 
@@ -20,6 +21,13 @@ def adapter(given: str) -> Any:
     backend = registry.load(given)
     check_adapter(backend, given)
     return backend
+
+
+@cache
+def smoked(given: str, device: str) -> None:
+    """Make the smoke check of a backend's adapter, once a process; BackendError where the adapter is broken."""
+    subject = Subject(given, adapter(given), device, DTYPES[0])
+    smoke(subject.backend, given, device, unsupported=subject.unsupported, slow=subject.slow)
 
 
 def chosen(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -78,6 +86,8 @@ def subjects(
                 f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
             )
         offered[backend.name] = devices_of(backend, key)
+        if not elsewhere:  # the others have been through it in their own process
+            smoked(key, offered[backend.name][0])
         for device in offered[backend.name]:
             if device in devices or not devices:
                 found += [Subject(key, backend, device, dtype, isolated=elsewhere) for dtype in dtypes or DTYPES]

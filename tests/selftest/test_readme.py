@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ import pytest
 from backends import registry
 from cases.golden import Erratum, errata
 from tests.faces.main import USAGE, VERBS
+from tests.faces.new_adapter import skeleton
 from tests.mutants.catalogue import all_right, hand_made, neighbours
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +38,8 @@ def console(beginning: str) -> tuple[str, list[str]]:
 
 
 def adapter_source() -> str:
-    """The README's example of an adapter."""
-    [code] = re.findall(r"```python\n(.*?)```", README, re.S)
-    return str(code)
+    """The adapter that `bnconform new-adapter my_adapter.py` writes."""
+    return skeleton("my_adapter.py", "my_adapter", "MyBackend")
 
 
 def comparable(line: str) -> str:
@@ -115,6 +118,39 @@ def test_identify(tmp_path: Path) -> None:
     found = run(command.split()[1:], tmp_path)
     assert found.returncode == 0, found.stdout + found.stderr
     assert not list(appears(wanted, found.stdout.splitlines()))
+
+
+def scripts() -> list[list[list[str]]]:
+    """The commands of the README that print nothing worth showing, as words, block by block."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    return [[shlex.split(line) for line in block.splitlines()] for block in blocks]
+
+
+def test_gate_and_comparison(tmp_path: Path) -> None:
+    """The commands for CI run one after the other, and write what they say."""
+    (tmp_path / "my_adapter.py").write_text(adapter_source())
+    for program, *arguments in scripts()[0]:
+        assert program == "bnconform"
+        found = run(arguments, tmp_path)
+        assert found.returncode == 0, found.stdout + found.stderr
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"cpu.json", "known.json", "later.json", "cpu.html", "cpu.md", "cpu.svg"} <= written
+
+
+def test_outside_python(tmp_path: Path) -> None:
+    """The commands for other languages run, with the example in C built as its first lines say."""
+    cc, node = shutil.which("cc"), shutil.which("node")
+    if (cc is None or node is None) and "CI" not in os.environ:
+        pytest.skip("there is no C compiler or no Node.js here")
+    assert cc is not None and node is not None, "CI needs a C compiler and Node.js"
+    source = ROOT / "backends" / "examples" / "batchnorm.c"
+    subprocess.run([cc, "-O2", "-std=c99", "-o", str(tmp_path / "batchnorm"), str(source), "-lm"], check=True)
+    for program, *arguments in scripts()[1]:
+        if program == "node":
+            read = subprocess.run([node, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        else:
+            read = run(arguments, tmp_path)
+        assert read.returncode == 0, read.stdout + read.stderr
 
 
 def test_kill_matrix_is_what_ci_runs() -> None:
