@@ -82,7 +82,7 @@ def chosen_subjects(config: pytest.Config) -> tuple[Subject, ...]:
 
 def chosen_backends(config: pytest.Config) -> tuple[list[str], dict[str, str]]:
     """The backends that the options choose, and those of `all` that were left out, with the reason."""
-    return (selection.isolated if _isolates(config) else selection.chosen)(config.option.backend)
+    return (selection.isolated if _isolates(config) else selection.chosen)(options.backends(config.option))
 
 
 def _isolates(config: pytest.Config) -> bool:

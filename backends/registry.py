@@ -1,4 +1,4 @@
-"""Finding a backend by what --backend is given: a name, FILE:CLASS, MODULE:CLASS, or an installed entry point.
+"""Finding a backend by what --backend is given: a name, FILE:CLASS, MODULE:CLASS, command:PROGRAM, an entry point.
 
 Nothing is imported until a backend is asked for, so listing them imports no framework.
 """
@@ -15,6 +15,9 @@ from typing import Any
 
 GROUP = "bnconform.backends"
 """The entry-point group through which other packages offer backends."""
+
+COMMAND = "command:"
+"""What a backend begins with that is a program with its arguments; see `program`."""
 
 
 class BackendError(Exception):
@@ -124,6 +127,10 @@ def offered() -> dict[str, Any]:
 
 def load(given: str) -> Any:
     """The backend that `given` names, as an instance; BackendError, in one line, where there is none."""
+    if given.startswith(COMMAND):
+        from .program import ProgramBackend  # which imports this module
+
+        return ProgramBackend(given.removeprefix(COMMAND))
     if given in BUILTIN:
         entry = BUILTIN[given]
         reason = missing(entry)
@@ -140,7 +147,8 @@ def load(given: str) -> Any:
     if not colon or not place:
         known = ", ".join([*BUILTIN, *points])
         raise BackendError(
-            f"unknown backend {given!r}; the known ones are {known}; or give FILE.py:CLASS or MODULE:CLASS"
+            f"unknown backend {given!r}; the known ones are {known}; or give FILE.py:CLASS, MODULE:CLASS "
+            "or command:PROGRAM"
         )
     module = _import_file(Path(place), given) if place.endswith(".py") or "/" in place else _import(place, given)
     if not hasattr(module, attribute):

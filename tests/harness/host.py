@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backends import pipe
 from backends.registry import BackendError
 from cases.probes import cases_of
 from spec.catalogue import requirement
@@ -52,7 +53,7 @@ def describe(key: str) -> Reply:
         **{word: dict(getattr(backend, word, {})) for word in DECLARED},
         "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
         "devices": {device: device_name(backend, device) for device in devices},
-        "packages": installed(),
+        "packages": {**installed(), **getattr(backend, "packages", {})},
     }
 
 
@@ -163,6 +164,13 @@ def main() -> None:
         channel.write(json.dumps(reply) + "\n")
         channel.flush()
 
+    def lost(text: str, hung: bool) -> None:
+        """A program is lost to its adapter: so is this process, which its starter ends, with its group."""
+        send({"lost": text, "hung": hung})
+        while True:
+            signal.pause()
+
+    pipe.keeper = lost
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "describe":

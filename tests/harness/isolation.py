@@ -155,6 +155,8 @@ class Host:
                 continue
             if line:
                 answer: dict[str, Any] = json.loads(line)
+                if "lost" in answer:
+                    raise Died(answer["lost"], hung=answer["hung"])
                 return answer
             raise Died(self._last_words())
 
@@ -318,6 +320,9 @@ def conduct(made: Check, module: str, test: str) -> None:
     )  # fmt: skip
     try:
         told = host.receive(SETTINGS.seconds)
+        for outcome in told["outcomes"]:
+            if outcome["backend"] != made.subject.name:
+                raise Died(f"it calls itself {outcome['backend']} here, and {made.subject.name} when first asked")
     except Died as how:
         _bury(key, how)
         _crashed(made, str(how))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from backends.registry import COMMAND
 from report.result import LEVELS
+
+
+def backends(option: Any) -> list[str]:
+    """What is to be judged, programs among it."""
+    return [*option.backend, *(f"{COMMAND}{command}" for command in option.backend_command)]
 
 
 def add(parser: pytest.Parser) -> None:
@@ -16,6 +24,13 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="B",
         help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+    )
+    group.addoption(
+        "--backend-command",
+        action="append",
+        default=[],
+        metavar="C",
+        help="a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
     )
     group.addoption(
         "--device",
