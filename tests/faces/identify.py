@@ -16,7 +16,7 @@ from backends.registry import BackendError
 from report.files import FileError, check_writable, write
 from tests.harness.card import Card, as_data
 from tests.harness.guard import AdapterError
-from tests.harness.identify import PREFERRED, identify
+from tests.harness.identify import PREFERRED, first_card
 from tests.harness.selection import subjects
 
 from .refusal import refuse
@@ -41,8 +41,9 @@ def face(arguments: Sequence[str]) -> int:
             check_writable(known.json, "the card")
         devices = (known.device,) if known.device else ()
         offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
+        first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
         lacking = offered[0].unsupported
-        wanted = [dtype for dtype in PREFERRED if dtype not in lacking and (known.dtype in (None, dtype))]
+        wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]
         if not wanted:
             raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
     except (argparse.ArgumentError, BackendError, FileError) as problem:
@@ -50,11 +51,8 @@ def face(arguments: Sequence[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     try:
         with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
-            for dtype in wanted:
-                subject = next(subject for subject in offered if subject.dtype == dtype)
-                card = identify(subject, lambda what: status.update(f"{offered[0].name}: {what}"))
-                if card.seen:
-                    break
+            card = first_card(first.__getitem__, wanted, lambda what: status.update(f"{offered[0].name}: {what}"))
+            assert card is not None
     except AdapterError as problem:
         return refuse(problem)
     show(card, console)

@@ -124,13 +124,7 @@ def _ended(test: Callable[[Check], object], made: Check) -> tuple[str, str]:
 
 def _identified(request: Mapping[str, Any]) -> Reply:
     """The card of a backend, in the first dtype that it has and answers in."""
-    card = None
-    for dtype in identify.PREFERRED:
-        subject = _subject(request["key"], request["device"], dtype)
-        if dtype not in subject.unsupported:
-            card = identify.identify(subject)
-            if card.seen:
-                break
+    card = identify.first_card(lambda dtype: _subject(request["key"], request["device"], dtype))
     return as_data(card) if card else {"reason": "it has no dtype to measure"}
 
 

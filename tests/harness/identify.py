@@ -6,7 +6,7 @@ measured afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,25 @@ IN_ALL_DTYPES = ("output_dtype", "statistics_dtype")
 """The coordinates that are looked at in every dtype; the others in the subject's own."""
 
 PREFERRED = ("float32", "float64", "bfloat16", "float16")
+
+
+def first_card(
+    subject_of: Callable[[str], Subject],
+    dtypes: Iterable[str] = PREFERRED,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Card | None:
+    """The card in the first dtype that the implementation has and answers in; None where it has none of them.
+
+    Where it answers in none, the card of the last one, which says what it refused.
+    """
+    card = None
+    for dtype in dtypes:
+        subject = subject_of(dtype)
+        if dtype not in subject.unsupported:
+            card = identify(subject, progress)
+            if card.seen:
+                break
+    return card
 
 
 def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> Card:

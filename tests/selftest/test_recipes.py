@@ -140,6 +140,8 @@ def test_workflow_is_whole(flow: Mapping[Any, Any]) -> None:
         assert "BNCONFORM" in variables
         [install] = [step["run"] for step in job["steps"] if "pip install" in step.get("run", "")]
         assert install.endswith('"$BNCONFORM"')
+        if any("--html" in step.get("run", "") for step in job["steps"]):
+            assert "[report]" in variables["BNCONFORM"]
 
 
 @pytest.mark.parametrize("name", JOBS)
