@@ -20,7 +20,7 @@ from spec.config import Config
 from . import messages
 from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
-from .judge import Judgement, judge
+from .judge import Judgement, can_act, judge
 from .narrowing import sightings
 from .observations import observed
 from .outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
@@ -271,7 +271,7 @@ class Check:
         if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
             outcome.bound_share = at_declared.share
-            self._deviates(outcome, lambda point: judge(trace, point, quality).holds)
+            self._deviates(outcome, lambda point: judge(trace, point, quality).holds, trace.program)
             return found
         if at_declared.holds and at_declared.unfixed:
             self._unfixed()
@@ -285,11 +285,16 @@ class Check:
         text = f"nothing fixes what is to be compared, as declared: {words}"
         self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
 
-    def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool]) -> None:
+    def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool], *programs: Program) -> None:
         """Record a declared deviation, named by the coordinates without which it would not be explained."""
         declared, deviations = self.subject.declared, self.subject.deviations
         outcome.verdict = DEVIATES
-        outcome.needed = [c for c in deviations if not holds(declared.but(**{c: str(getattr(SPECIFIED, c))}))]
+        outcome.needed = [
+            coordinate
+            for coordinate in deviations
+            if any(can_act(coordinate, declared, program) for program in programs)
+            and not holds(declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}))
+        ]
         outcome.diagnosis = [{"coordinate": c, "value": deviations[c]} for c in outcome.needed or deviations]
         words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
         outcome.headline = outcome.message = f"as declared: {words}"
@@ -328,7 +333,7 @@ class Check:
                 self._unfixed()
                 return
             outcome = self._outcome(DEVIATES, checks=found.checks)
-            self._deviates(outcome, lambda point: related(relation, traces, point).holds)
+            self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)
             return
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
         if found.holds:

@@ -15,7 +15,7 @@ import numpy as np
 from cases.program import Array, Program, Step
 from spec import oracle
 from spec.allowance import Allowance, allowance
-from spec.behaviour import Behaviour
+from spec.behaviour import SPECIFIED, Behaviour
 from spec.bounds import kept_as_inverse
 from spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from spec.formats import ulp
@@ -111,6 +111,18 @@ class Judgement:
     def worst(self) -> Comparison | None:
         """The comparison that is furthest off."""
         return max(self.comparisons, key=lambda comparison: comparison.worst, default=None)
+
+
+def can_act(coordinate: str, behaviour: Behaviour, program: Program) -> bool:
+    """Whether a coordinate may make a difference to a program; False where it surely makes none, which saves judging.
+
+    What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels.
+    """
+    if coordinate not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
+        return True
+    shapes = [step.x.shape for step in program.steps if step.x is not None]
+    values = [int(np.prod(shape, dtype=np.int64)) // max(shape[1], 1) for shape in shapes]
+    return (0 if coordinate == "empty_batch" else 1) in values
 
 
 def judge(trace: Trace, behaviour: Behaviour, quality: str = "") -> Judgement:
