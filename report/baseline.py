@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from . import files
-from .files import FileError
+from .files import FileError, refuse_constant
 from .result import Environment, Row, dtype_order
 
 SCHEMA = "bnconform/baseline/1"
@@ -188,7 +188,7 @@ def read(path: Path, requirements: Collection[str]) -> tuple[Entry, ...]:
         requirements: the ids that exist.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except OSError as problem:
         raise BaselineError(
             f"cannot read the baseline {path}: {problem.strerror or problem}; "
@@ -258,10 +258,6 @@ def _fits(version: str, specifiers: str) -> bool:
         return SpecifierSet(specifiers).contains(version, prereleases=True)
     except InvalidVersion:
         return False
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 @cache

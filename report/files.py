@@ -54,6 +54,11 @@ def write(path: Path, content: str | bytes, what: str = "the result") -> None:
         raise FileError(f"cannot write {what} {path}: {problem.strerror or problem}") from None
 
 
+def refuse_constant(text: str) -> float:
+    """ValueError for what Python's json reads and JSON has not: NaN and the infinities; a `parse_constant`."""
+    raise ValueError(f"{text} is not a JSON number")
+
+
 def _temporary(path: Path) -> Path:
     # The process id keeps two runs that write the same path from taking each other's half-written file.
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")

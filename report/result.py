@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jsonschema
 
 from . import files
-from .files import FileError
+from .files import FileError, refuse_constant
 
 SCHEMA = "bnconform/result/1"
 
@@ -277,7 +277,7 @@ def write(path: Path, result: Result) -> None:
 def read(path: Path) -> Result:
     """Read a result; ResultError, naming the file, where it is missing, not JSON, or not a result."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except OSError as problem:
         raise ResultError(f"cannot read the result {path}: {problem.strerror or problem}") from None
     except (ValueError, RecursionError) as problem:
@@ -313,10 +313,6 @@ def _severity(row: Row) -> tuple[Any, ...]:
 
 def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 @cache

@@ -79,7 +79,7 @@ def test_placed_as_judged(name: str, dtype: str, tmp_path: Path) -> None:
         # What conforms was judged at the specified point, whatever is declared.
         judged_at = declared if outcome.verdict == "deviates" else replace(declared, deviations={})
         shares = [found.worst for one in mine if (found := placed(one, judged_at)) is not None]
-        assert max(shares) == pytest.approx(outcome.bound_share, rel=1e-12)
+        assert max(shares) == outcome.bound_share
 
 
 def _place(outcome: Any) -> tuple[str, str]:
