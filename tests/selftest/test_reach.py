@@ -126,8 +126,8 @@ def test_whatever_the_bounds_admit_lies_inside(way: int, dtype: str) -> None:
 
 
 ENDS = 2.0**-28
-"""By what part a width errs because its ends are float64: each end by 2**-52 of its size, as it is rounded outward, and a
-bound in single precision is at least 2**-24 of that size."""
+"""By what part a width errs because its ends are float64: each end by 2**-52 of its size, as it is rounded outward, and
+a bound in single precision is at least 2**-24 of that size."""
 
 
 def _width(program: Program, name: str, step: int = -1) -> Floats:
