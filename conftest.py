@@ -33,9 +33,10 @@ COLLECTED = pytest.StashKey[list[Outcome]]()
 NODES = pytest.StashKey[list[str]]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Our options; the same ones that the command `bnconform` takes."""
-    options.add(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Our options, where the command `bnconform` has not given them already."""
+    if not pluginmanager.is_registered(options):
+        options.pytest_addoption(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -143,8 +143,9 @@ def run(given: list[str]) -> int:
     place = Path(tempfile.gettempdir()) / f"bnconform-hypothesis-{getattr(os, 'getuid', int)()}"
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(place))
     own = [
-        "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "no:cacheprovider", "-q", "--no-header",
-        "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
+        "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "tests.harness.options",
+        "-p", "no:cacheprovider", "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers",
+        str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
     status = int(pytest.main([*own, *given]))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:

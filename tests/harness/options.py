@@ -15,8 +15,12 @@ def backends(option: Any) -> list[str]:
     return [*option.backend, *(f"{COMMAND}{command}" for command in option.backend_command)]
 
 
-def add(parser: pytest.Parser) -> None:
-    """Register them."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register them.
+
+    The command gives this module to pytest as a plugin. Options that only a conftest knew would be unknown when pytest
+    looks for conftests, and it would take `--baseline known.json` for a place of tests, with conftests of its own.
+    """
     group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
     group.addoption(
         "--backend",

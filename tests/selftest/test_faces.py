@@ -12,7 +12,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-import conftest
 from backends import registry
 from cases.golden import errata
 from report import result as results
@@ -20,6 +19,7 @@ from report.matrix import LETTERS
 from report.result import Row, dtype_order, read
 from spec.catalogue import requirements
 from tests.faces.main import USAGE, main
+from tests.harness import options
 
 from .command import ADAPTERS, Answer, bnconform
 
@@ -53,7 +53,7 @@ class _Recorder:
 def test_help_names_every_option_of_ours() -> None:
     """An option that pytest would list and we would not is an option that nobody finds."""
     recorder = _Recorder()
-    conftest.pytest_addoption(recorder)  # type: ignore[arg-type]
+    options.pytest_addoption(recorder)  # type: ignore[arg-type]
     assert recorder.names
     assert [name for name in recorder.names if f"\n  {name} " not in USAGE] == []
 
@@ -300,6 +300,8 @@ HOSTILE = {
     },
     "tests/conformance/test_mine.py": "def test_mine(): assert False",
     "test_mine.py": "def test_mine(): assert False",
+    "result.json": "of the run before",
+    "failing/conftest.py": "raise RuntimeError('conftest of the user')",
 }
 
 
@@ -313,15 +315,16 @@ def test_a_repository_of_the_same_names_does_not_leak_in(processes: tuple[str, .
         "from backends.numpy_layer import NumpyBackend\n\nclass Mine(NumpyBackend):\n    name = 'mine'\n"
     )
     before = left(tmp_path)
-    options = ("--dtype", "float32", "-k", "BN-RUN-VAR-2-values or BN-RUN-SEQUENCE", "--json", "result.json")
-    answer = bnconform(tmp_path, "--backend", "adapter.py:Mine", *options, *processes)
+    part = ("--dtype", "float32", "-k", "BN-RUN-VAR-2-values or BN-RUN-SEQUENCE")
+    written = ("--json", "result.json", "--cases", "failing")  # both exist: they are no place of tests, though
+    answer = bnconform(tmp_path, "--backend", "adapter.py:Mine", *part, *written, *processes)
     assert answer.status == 0, answer.out + answer.err
     assert {(row.backend, row.requirement, row.verdict) for row in read(tmp_path / "result.json").rows} == {
         ("mine", "BN-RUN-VAR", "conforms"),
         ("mine", "BN-RUN-SEQUENCE", "conforms"),
     }
     new = {name for name in left(tmp_path) - before if not name.startswith("__pycache__/adapter.")}
-    assert new == {"result.json"}
+    assert new == set()
 
 
 @pytest.mark.parametrize("words", [("list", "--requirements"), ("explain", "BN-RUN-VAR")], ids=" ".join)
