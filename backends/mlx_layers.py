@@ -36,13 +36,19 @@ def mlx_device(name: str) -> Any:
 def to_mlx(array: Array) -> Any:
     """The array in MLX, which would make float32 of float64 unless it is told otherwise.
 
-    MLX refuses negative strides; then, and only then, the array is copied.
+    MLX refuses negative strides; then, and only then, the array is copied. An empty array is made by MLX itself: since
+    0.32 MLX keeps the strides of NumPy's, all zero, for which its reductions on the CPU read beyond a list, so that
+    mx.sum(mx.array(numpy.zeros((0, 3), "float32")), axis=0) after any mx.eval hangs about every second time. That is
+    a fault of the conversion, and a layer is not to be blamed for it.
     """
     import mlx.core as mx
 
+    dtype = getattr(mx, array.dtype.name)
+    if array.size == 0:
+        return mx.zeros(array.shape, dtype)
     if any(stride < 0 for stride in array.strides):
         array = array.copy(order="K")
-    return mx.array(array, dtype=getattr(mx, array.dtype.name))
+    return mx.array(array, dtype=dtype)
 
 
 def to_array(value: Any) -> Array:
