@@ -210,6 +210,12 @@ class Program:
         steps = tuple(replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output)) for step in self.steps)
         return Program(replace(self.config, ndim=4), steps)
 
+    def with_a_pass(self, *, training: bool) -> Program:
+        """The same program and one forward pass more, over ordinary values of the configuration's rank and dtype."""
+        c = self.config
+        x = np.arange(4.0 * c.num_features).reshape(4, c.num_features, *(1,) * (c.ndim - 2))
+        return Program(c, (*self.steps, forward(x, "y", training=training))).cast(c.dtype, c.param_dtype)
+
     @property
     def observes(self) -> frozenset[str]:
         """Everything that some step observes."""

@@ -182,6 +182,15 @@ def test_refusal_of_what_is_declared_unsupported_passes(tmp_path: Path) -> None:
     assert "momentum_none: there is no cumulative average" in run.answer.out
 
 
+def test_a_dtype_without_a_kernel_is_asked_for_a_pass(tmp_path: Path) -> None:
+    """Where a check makes a layer and calls nothing, a pass tells whether the dtype is there."""
+    options = ("--backend", f"{DECLARATIONS}:AKernelAfterAll", "--dtype", "float16", "-k", "BN-RUN-INIT-MEAN")
+    run = declared(tmp_path, "NoKernel", *options)
+    assert {row.backend: row.verdict for row in run.rows} == {"NoKernel": "unsupported", "AKernelAfterAll": "violates"}
+    (untrue,) = run.failing("must")
+    assert "declares float16 unsupported, and yet answers: remove the declaration" in untrue.message
+
+
 def test_process_that_dies_takes_one_check_with_it(tmp_path: Path) -> None:
     """A process that ends without a word is a crash of the check that it ran; everything else is judged."""
     options = ("--dtype", "float32", "-k", "BN-RUN-NONE-five-batches or BN-RUN-VAR-2-values")

@@ -99,6 +99,30 @@ class Idle(At):
         return super().build(config, device)
 
 
+class NoKernel(At):
+    """It makes and loads layers of every dtype, and has no kernel for half precision."""
+
+    lacks: Mapping[str, str] = {"float16": "there is no kernel"}
+
+    def build(self, config: Any, device: str) -> PuppetLayer:
+        """A layer, whose forward pass is refused in float16."""
+        layer = super().build(config, device)
+        if config.dtype == "float16":
+            layer.forward = self.refused  # type: ignore[method-assign]
+        return layer
+
+    @staticmethod
+    def refused(x: Any, *, training: bool) -> Any:
+        """No pass in float16."""
+        raise NotImplementedError("float16")
+
+
+class AKernelAfterAll(At):
+    """It says that it has no kernel for half precision, and has one."""
+
+    lacks: Mapping[str, str] = {"float16": "there is no kernel"}
+
+
 class Dies(At):
     """Its process ends, without a word, when a layer for momentum None is built."""
 
