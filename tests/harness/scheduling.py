@@ -1,13 +1,18 @@
 """The order of the checks and the worker process that each goes to: those of one subject stay together.
 
-Each implementation then is started once, and what it has compiled is used again.
+Each implementation then is started once, and what it has compiled is used again. Tests without a subject, the project's
+own, stay with those of their file, for what these share.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+
+SUBJECT = re.compile(r"\[(.*?:.*?-b?float\d+)-BN-")
+"""BACKEND:DEVICE-DTYPE in the id of a conformance test, before the requirement."""
 
 
 def order(items: list[pytest.Item]) -> None:
@@ -19,9 +24,9 @@ def order(items: list[pytest.Item]) -> None:
 
 
 def column(nodeid: str) -> str:
-    """The words of a test's id that name its subject."""
-    identifier = nodeid[nodeid.find("[") + 1 :]
-    return identifier[: identifier.find("-BN-")]
+    """The words of a test's id that name its subject, or else its file."""
+    found = SUBJECT.search(nodeid)
+    return found[1] if found else nodeid.partition("::")[0]
 
 
 def scheduler(config: pytest.Config, log: Any, subjects: int) -> Any:

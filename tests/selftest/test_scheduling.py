@@ -33,10 +33,15 @@ def test_column_is_the_subject() -> None:
 
 
 def test_order_keeps_subjects_together_and_checks_as_they_came() -> None:
-    """Nothing else moves."""
+    """Nothing else moves, and tests that have no subject stay in their files, whose fixtures they share."""
     items = [_Item(nodeid) for nodeid in IDS]
     order(items)  # type: ignore[arg-type]
     assert [IDS.index(item.nodeid) for item in items] == [0, 2, 1, 3]
+    own = [_Item(f"{file}::test_{name}") for file in ("c.py", "d.py") for name in ("x[float32]", "y", "z[BN-RANK-a]")]
+    moved = own.copy()
+    order(moved)  # type: ignore[arg-type]
+    assert moved == own
+    assert [column(item.nodeid) for item in own] == ["c.py"] * 3 + ["d.py"] * 3
 
 
 @pytest.mark.parametrize(
