@@ -128,6 +128,11 @@ class MomentumValue(Coordinate):
         "the configured one, but that the weight of the old value is rounded to single precision",
         ("float64",),
     )
+    SINGLE_PRECISION_BATCH = (
+        "single_precision_batch",
+        "the configured one, but that the weight of the new batch is rounded to single precision",
+        ("float64",),
+    )
 
 
 class MomentumNone(Coordinate):

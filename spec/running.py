@@ -62,11 +62,14 @@ def batch_weight(config: Config, behaviour: Behaviour, count: int) -> Exact:
         b.MomentumValue.ALWAYS_0_1: exact(0.1),
         b.MomentumValue.ALWAYS_1: exact(1),
         b.MomentumValue.SINGLE_PRECISION: exact(config.momentum),
+        b.MomentumValue.SINGLE_PRECISION_BATCH: exact(config.momentum),
     }[behaviour.momentum_value]
     if behaviour.momentum_weighs is b.MomentumWeighs.RUNNING:
         weight = 1 - weight
     if behaviour.momentum_value is b.MomentumValue.SINGLE_PRECISION:
         weight = 1 - in_single(config, 1 - weight)
+    if behaviour.momentum_value is b.MomentumValue.SINGLE_PRECISION_BATCH:
+        weight = in_single(config, weight)
     if behaviour.averaging is b.Averaging.CUMULATIVE:
         return _one_over(count + 1)
     if behaviour.averaging is b.Averaging.FIRST_BATCH_COPIED and count == 0:

@@ -284,13 +284,15 @@ def test_epsilon_in_single_precision(training: bool, eps: float) -> None:
 
 @pytest.mark.parametrize("weighs", ["batch", "running"])
 @pytest.mark.parametrize("momentum", [0.1, 0.3, 0.99, 1e-9, 0.0, 1.0])
-def test_momentum_in_single_precision(momentum: float, weighs: str) -> None:
-    """In double precision the weight of the old value is rounded to single precision, and the batch has the rest."""
+@pytest.mark.parametrize("value", ["single_precision", "single_precision_batch"])
+def test_momentum_in_single_precision(value: str, momentum: float, weighs: str) -> None:
+    """In double precision the weight of the old value, or the batch's, is rounded to single, and the other the rest."""
     x, config = data(2), Config(ndim=2, momentum=momentum, dtype="float64", param_dtype="float64")
     state = state_of(config)
-    point = SPECIFIED.but(momentum_value="single_precision", momentum_weighs=weighs)
+    point = SPECIFIED.but(momentum_value=value, momentum_weighs=weighs)
     after = oracle.forward(config, point, state, exact(x), training=True).state
-    keep = single(momentum if weighs == "running" else 1 - momentum)
+    old_weight, new_weight = (1 - momentum, momentum) if weighs == "batch" else (momentum, 1 - momentum)
+    keep = single(old_weight) if value == "single_precision" else 1 - single(new_weight)
     for (channel,), members in grouped(cells(x)).items():
         old = rational(listed(state.running_mean)[channel])
         due = keep * old + (1 - keep) * once_more.mean(members)
@@ -402,14 +404,24 @@ def test_no_value_of_a_coordinate_is_dead(name: str, value: str, rank: int) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["epsilon_value", "momentum_value"])
-def test_single_precision_means_nothing_where_the_parameters_have_no_more(name: str, dtype: str) -> None:
+@pytest.mark.parametrize(
+    "differences",
+    [
+        {"epsilon_value": "single_precision"},
+        {"momentum_value": "single_precision"},
+        {"momentum_value": "single_precision_batch"},
+    ],
+    ids=lambda differences: " ".join(*differences.items()),
+)
+def test_single_precision_means_nothing_where_the_parameters_have_no_more(
+    differences: dict[str, str], dtype: str
+) -> None:
     """What is stored in the parameters' dtype anyway is as given, to the last bit of the oracle."""
     config = Config(ndim=2, momentum=0.3, dtype=dtype, param_dtype="float32")
     x, g = exact(data(2)), exact(data(2, seed=1))
     due, got = (
         oracle.backward(config, point, state_of(config), x, g, training=True)
-        for point in (SPECIFIED, SPECIFIED.but(**{name: "single_precision"}))
+        for point in (SPECIFIED, SPECIFIED.but(**differences))
     )
     assert listed(got.forward.y) == listed(due.forward.y)
     assert listed(got.grad_x) == listed(due.grad_x)

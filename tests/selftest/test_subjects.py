@@ -150,7 +150,13 @@ def test_missing_dtype_is_unsupported_throughout(tmp_path: Path) -> None:
 
 PARTS = {
     "by name": ("-k", "BN-RUN-MEAN-2-values"),
-    "stopped at the first failure": ("--backend", f"{ADAPTERS / 'broken.py'}:ForwardRaises", "-x"),
+    "stopped at the first failure": (
+        "--backend",
+        f"{ADAPTERS / 'broken.py'}:ForwardRaises",
+        "--dtype",
+        "float32",
+        "-x",
+    ),
 }
 
 
