@@ -353,13 +353,11 @@ def _summary(result: Result) -> Iterator[Text]:
             words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in LETTERS if counts[verdict])
             parts.append(f"{level}: {words}")
     checks = sum(row.checks for row in result.rows)
-    seconds = result.environment.seconds
     counted = "; ".join(parts) or "nothing was judged"
     failed = not result.rows or any(row.level == "must" and row.verdict in _FAILURES for row in result.rows)
-    yield Text(f"{counted}; {checks} checks in {seconds:.1f} s", "bold red" if failed else "bold green")
-    used = [
-        f"{name} {usage.seconds:.1f} s ({usage.seconds / seconds:.0%})" if seconds else f"{name} {usage.seconds:.1f} s"
-        for name, usage in result.environment.backends.items()
-    ]
+    yield Text(
+        f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", "bold red" if failed else "bold green"
+    )
+    used = [f"{name} {usage.seconds:.1f} s" for name, usage in result.environment.backends.items()]
     if used:
-        yield Text(f"of these inside the backend's own calls: {', '.join(used)}")
+        yield Text(f"inside the backend's own calls, all processes together: {', '.join(used)}")
