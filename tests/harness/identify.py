@@ -82,11 +82,22 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
 
 
 def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
-    if card.unexplained or not card.steady or not evidence.traces:
+    if not card.steady or not evidence.traces or not _output_is_known(evidence, card.point):
         card.algorithm = "not measured, as the output is not that of a known behaviour"
     else:
         card.growth, card.algorithm = _algorithm(replace(subject, assumed=card.point))
     return card
+
+
+def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
+    """Whether the point explains every output of training passes over more than one value a channel."""
+    for name, atoms in evidence.wrong(point).items():
+        for step, what in atoms:
+            call = evidence.traces[name].program.steps[step]
+            ordinary = call.x is not None and call.x.size > call.x.shape[1]
+            if call.op == "forward" and call.training and what in ("y", "the call") and ordinary:
+                return False
+    return True
 
 
 def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[Finding]:

@@ -191,6 +191,22 @@ def test_what_nothing_explains_is_listed() -> None:
     found = measured(Noisy)
     assert found.unexplained
     assert all("rank 3" in line for line in found.unexplained)
+    assert found.algorithm.startswith("not measured")
+
+
+class OneValuePassesThrough(OnePass):
+    """A single value is given back as it came, which is no decision either."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        return x.copy() if training and x.size == x.shape[1] else super().forward(x, training=training)
+
+
+def test_algorithm_is_told_beside_an_edge_that_nothing_explains() -> None:
+    """What happens to single values says nothing of how the variance of several is computed."""
+    found = measured(OneValuePassesThrough)
+    assert all("(one value)" in line for line in found.unexplained)
+    assert found.unexplained
+    assert found.algorithm.startswith("one-pass")
 
 
 class NoAverage(Layer):
