@@ -82,7 +82,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
 
 
 def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
-    if not card.steady or not evidence.traces or not _output_is_known(evidence, card.point):
+    if not evidence.traces or not _output_is_known(evidence, card.point):
         card.algorithm = "not measured, as the output is not that of a known behaviour"
     else:
         card.growth, card.algorithm = _algorithm(replace(subject, assumed=card.point))
@@ -90,7 +90,10 @@ def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
 
 
 def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
-    """Whether the point explains every output of training passes over more than one value a channel."""
+    """Whether the point explains every output of training passes over more than one value a channel.
+
+    Answers that differ from call to call within their bounds, as where memory is aligned otherwise, are known as well.
+    """
     for name, atoms in evidence.wrong(point).items():
         for step, what in atoms:
             call = evidence.traces[name].program.steps[step]
