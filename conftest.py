@@ -128,13 +128,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the checks of one subject to one worker process, for the same reason; or of one file, where few subjects.
+    """Give the checks of one subject to one worker process, for the same reason, or more or fewer; see `scheduling`.
 
     Whoever chooses a distribution with --dist has it.
     """
     if config.option.dist not in ("no", "load"):
         return None
-    return scheduling.scheduler(config, log, len(chosen_subjects(config)))
+    return scheduling.scheduler(config, log, chosen_subjects(config))
 
 
 def _once(subjects: tuple[Subject, ...]) -> list[Subject]:

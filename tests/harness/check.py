@@ -20,7 +20,7 @@ from spec.config import Config
 from . import messages
 from .execute import Trace
 from .guard import AdapterError, Guarded, Misfit, Raised
-from .judge import Judgement, can_act, judge
+from .judge import Judgement, agrees, can_act, judge
 from .narrowing import sightings
 from .observations import observed
 from .outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
@@ -277,7 +277,7 @@ class Check:
         if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
             outcome.bound_share = at_declared.share
-            self._deviates(outcome, lambda point: judge(trace, point, quality).holds, trace.program)
+            self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
             return found
         if at_declared.holds and at_declared.unfixed:
             self._unfixed()
@@ -311,9 +311,9 @@ class Check:
         declared, deviations = self.subject.declared, self.subject.deviations
         refuted = []
         for coordinate in deviations:
-            without = judge(trace, declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}), quality)
+            without = declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))})
             alone = SPECIFIED.but(**{coordinate: deviations[coordinate]})
-            if without.holds or (found.holds and not judge(trace, alone, quality).holds):
+            if agrees(trace, without, quality) or (found.holds and not agrees(trace, alone, quality)):
                 refuted.append(coordinate)
         return refuted
 

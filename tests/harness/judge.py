@@ -125,8 +125,17 @@ def can_act(coordinate: str, behaviour: Behaviour, program: Program) -> bool:
     return (0 if coordinate == "empty_batch" else 1) in values
 
 
-def judge(trace: Trace, behaviour: Behaviour, quality: str = "") -> Judgement:
-    """Judge every observation that the trace's program asks for at the given point of the space."""
+def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:
+    """Whether everything observed lies within its bound at the given point: what `judge` finds, stopping where not."""
+    return judge(trace, behaviour, quality, brief=True).holds
+
+
+def judge(trace: Trace, behaviour: Behaviour, quality: str = "", *, brief: bool = False) -> Judgement:
+    """Judge every observation that the trace's program asks for at the given point of the space.
+
+    Args:
+        brief: whether to stop at the first call that shows something else, which answers whether all holds.
+    """
     verdict = Judgement(behaviour)
     program = trace.program
     if trace.broken is not None and not trace.seen:
@@ -138,6 +147,8 @@ def judge(trace: Trace, behaviour: Behaviour, quality: str = "") -> Judgement:
         carried = oracle.initial_state(program.config, behaviour)
         for number, seen in enumerate(trace.seen):
             carried = judge_step(verdict, number, seen, program, carried, allow)
+            if brief and not verdict.holds:
+                return verdict
     if trace.broken is not None:
         verdict.problems.append((len(trace.seen) - 1, str(trace.broken)))
         verdict.crashed = verdict.crashed or not isinstance(trace.broken, Misfit)

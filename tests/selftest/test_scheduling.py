@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.harness.scheduling import column, order
+from tests.harness.scheduling import column, order, part, portion, row
+from tests.harness.subject import Subject
 
 from .command import bnconform
 
@@ -30,6 +32,21 @@ def test_column_is_the_subject() -> None:
     assert [column(nodeid) for nodeid in IDS] == [
         "numpy:cpu-float32", "torch.nn:cpu-float32", "numpy:cpu-float32", "numpy:cuda:0-float32",
     ]  # fmt: skip
+
+
+def test_row_is_the_implementation_on_a_device() -> None:
+    """All dtypes of it, and the files of the project's own tests."""
+    assert [row(nodeid) for nodeid in [*IDS, "c.py::test_z"]] == [
+        "numpy:cpu", "torch.nn:cpu", "numpy:cpu", "numpy:cuda:0", "c.py",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "workers", "given"), [(8, 2, row), (7, 2, column), (8, 3, column), (1, 3, part)])
+def test_portions_leave_every_worker_enough(rows: int, workers: int, given: object) -> None:
+    """A whole implementation where there are plenty, one dtype of it where there are some, else the files of that."""
+    backends = [SimpleNamespace(name=f"b{number}", deviations={}, unsupported={}) for number in range(rows)]
+    subjects = [Subject(b.name, b, "cpu", dtype) for b in backends for dtype in ("float64", "float32", "float16")]
+    assert portion(subjects, workers) is given
 
 
 def test_order_keeps_subjects_together_and_checks_as_they_came() -> None:
