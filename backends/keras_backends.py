@@ -122,10 +122,10 @@ class JaxLayer(KerasLayer):
         return stack
 
     def tensor(self, array: Array) -> Any:
-        """A JAX array; JAX has no strides to keep."""
+        """A copy as a JAX array, as JAX may look at it later; it has no strides to keep."""
         import jax.numpy as jnp
 
-        return jnp.asarray(np.moveaxis(array, 1, -1))
+        return jnp.array(np.moveaxis(array, 1, -1))
 
     def array(self, tensor: Any) -> Array:
         """A contiguous copy."""

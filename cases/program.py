@@ -23,8 +23,23 @@ OBSERVABLES = ("y", "grad_x", "grad_weight", "grad_bias", *STATE, "running_var:f
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
-def _contiguous(values: Array) -> Array:
-    return np.array(values, order="C")
+BOUNDARY = 64
+"""Bytes at whose multiples frameworks that take over an array without a copy want it to start; one line of a cache."""
+
+
+def _contiguous(values: Array, past: int = 0) -> Array:
+    """Row-major, from `past` elements after a boundary on: where memory happens to be free decides nothing."""
+    if not values.size:
+        return np.array(values, order="C")
+    room = np.empty(values.nbytes + past * values.itemsize + BOUNDARY, np.uint8)
+    start = -room.ctypes.data % BOUNDARY + past * values.itemsize
+    made = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    made[...] = values
+    return made
+
+
+def _unaligned(values: Array) -> Array:
+    return _contiguous(values, past=1)
 
 
 def _fortran(values: Array) -> Array:
@@ -82,8 +97,10 @@ LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
     "every_third_sample": _batch_stepped,
     "reversed_batch": _reversed,
     "expanded_batch": _expanded,
+    "unaligned": _unaligned,
 }
-"""How an array lies in memory; `expanded_batch` (stride 0) is for arrays that are equal along axis 0."""
+"""How an array lies in memory: `contiguous` begins at a multiple of 64 bytes, `unaligned` one element later;
+`expanded_batch` (stride 0) is for arrays that are equal along axis 0."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from cases import inputs
 from cases.program import LAYOUTS, Probe, Program, Step, backward, forward, load
 from spec.config import Config
 
-RANK_4_ONLY = ("batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch")
-"""Layouts of the batch axis, which is the same at every rank."""
+RANK_4_ONLY = ("unaligned", "batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch")
+"""Layouts of the batch axis, which is the same at every rank, and of the whole."""
 
 
 def probes() -> Iterator[Probe]:

@@ -141,7 +141,7 @@ def _memory() -> Iterator[Relation]:
     for rank in (4, 2):
         x, config = inputs.values(inputs.SHAPES[rank], 6), Config(ndim=rank, momentum=1.0)
         for layout in LAYOUTS:
-            if layout in ("contiguous", "expanded_batch"):
+            if layout in ("contiguous", "unaligned", "expanded_batch"):
                 continue
             yield Relation(
                 "BN-LAYOUT-X", f"{layout}-as-contiguous-rank{rank}", "how x lies in memory changes nothing",

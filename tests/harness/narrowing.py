@@ -83,6 +83,8 @@ def _circumstances(program: Program, number: int) -> Sighting:
 
 
 def _layout(values: Array, layout: str) -> str:
+    if layout == "unaligned":
+        return "unaligned"
     return "contiguous" if layout == "contiguous" or values.size <= 1 else "non-contiguous"
 
 

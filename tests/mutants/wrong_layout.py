@@ -56,6 +56,15 @@ class FortranOrderReadAsRowMajor(AsRead):
         return in_memory_order(x) if x.flags.f_contiguous and not x.flags.c_contiguous else x
 
 
+@wrong("BN-LAYOUT-X")
+class AddressRoundedDown(AsRead):
+    """Whole vectors are loaded, so that an x which begins inside of one is read from the beginning of that vector on."""
+
+    def seen(self, x: Array, training: bool) -> Array:
+        """Everything one place later; the first is what lies before the array."""
+        return np.roll(x.ravel(), 1).reshape(x.shape) if x.flags.c_contiguous and x.ctypes.data % 16 else x
+
+
 @wrong("BN-LAYOUT-X", thread="pytorch#62594")
 class ChannelsLastReadWronglyInEvaluation(AsRead):
     """In evaluation a channels-last x is read as if the channels were not last; in training it is read as it lies."""
