@@ -58,7 +58,7 @@ class FortranOrderReadAsRowMajor(AsRead):
 
 @wrong("BN-LAYOUT-X")
 class AddressRoundedDown(AsRead):
-    """Whole vectors are loaded, so that an x which begins inside of one is read from the beginning of that vector on."""
+    """Whole vectors are loaded: an x that begins inside of one is read from the beginning of that vector on."""
 
     def seen(self, x: Array, training: bool) -> Array:
         """Everything one place later; the first is what lies before the array."""
