@@ -28,11 +28,14 @@ BOUNDARY = 64
 
 
 def _contiguous(values: Array, past: int = 0) -> Array:
-    """Row-major, from `past` elements after a boundary on: where memory happens to be free decides nothing."""
+    """Row-major, from `past` elements after a boundary on: where memory happens to be free decides nothing.
+
+    At least 64 bytes lie before it and after it, filled, so that whoever reads or writes there is seen to.
+    """
     if not values.size:
         return np.array(values, order="C")
-    room = np.empty(values.nbytes + past * values.itemsize + BOUNDARY, np.uint8)
-    start = -room.ctypes.data % BOUNDARY + past * values.itemsize
+    room = np.full(values.nbytes + past * values.itemsize + 3 * BOUNDARY, 0x5A, np.uint8)
+    start = BOUNDARY + -room.ctypes.data % BOUNDARY + past * values.itemsize
     made = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
     made[...] = values
     return made
