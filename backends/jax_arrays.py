@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from bnconform.backends.not_compiled import NotCompiled
 from numpy.typing import NDArray
-
-from .compiled import NotCompiled
 
 Array = NDArray[Any]
 

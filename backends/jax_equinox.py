@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from .jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
 
 AXIS = "batch"
 PAGE = "https://docs.kidger.site/equinox/api/nn/normalisation/"

@@ -1,4 +1,4 @@
-"""The BatchNorm of flax.nnx, an object with variables; `backends.jax_linen` has that of flax.linen.
+"""The BatchNorm of flax.nnx, an object with variables; `bnconform.backends.jax_linen` has that of flax.linen.
 
 Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie last. The mode is `use_running_average`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from .jax_arrays import Array, Compiled, Place, assert_traced, devices, place, to_array
+from bnconform.backends.jax_arrays import Array, Compiled, Place, assert_traced, devices, place, to_array
 
 NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
 AVERAGED = (

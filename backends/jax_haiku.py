@@ -15,8 +15,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
-from .jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
 
 PAGE = "https://dm-haiku.readthedocs.io/en/latest/api.html"
 PARAMETERS = {"weight": "scale", "bias": "offset"}

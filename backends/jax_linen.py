@@ -10,9 +10,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
-from .jax_arrays import Compiled, JaxLayer, Place, compiled, example, place
-from .jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
+from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, example, place
+from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 

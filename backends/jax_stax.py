@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from .jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
 
 
 @cache

@@ -16,9 +16,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from .compiled import NotCompiled
-from .keras_backends import KerasLayer, TensorflowLayer
-from .keras_layers import KerasTensorflow
+from bnconform.backends.keras_backends import KerasLayer, TensorflowLayer
+from bnconform.backends.keras_layers import KerasTensorflow
+from bnconform.backends.not_compiled import NotCompiled
 
 
 class Graphs:

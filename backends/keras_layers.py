@@ -15,8 +15,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from . import tensorflow_tensors, torch_tensors
-from .keras_backends import JaxLayer, KerasLayer, TensorflowLayer, TorchLayer
+from bnconform.backends import tensorflow_tensors, torch_tensors
+from bnconform.backends.keras_backends import JaxLayer, KerasLayer, TensorflowLayer, TorchLayer
 
 
 class OtherBackend(RuntimeError):

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from bnconform.backends.not_compiled import NotCompiled
 from numpy.typing import NDArray
-
-from .compiled import NotCompiled
 
 Array = NDArray[Any]
 

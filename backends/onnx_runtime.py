@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
-from .onnx_models import BEFORE_15, DOCUMENTED, TRAINING, UNSUPPORTED, Array, Node, OnnxLayer, Run, model, node_of
+from bnconform.backends.onnx_models import (
+    BEFORE_15,
+    DOCUMENTED,
+    TRAINING,
+    UNSUPPORTED,
+    Array,
+    Node,
+    OnnxLayer,
+    Run,
+    model,
+    node_of,
+)
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "rocm": "ROCMExecutionProvider"}
 

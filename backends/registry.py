@@ -128,7 +128,7 @@ def offered() -> dict[str, Any]:
 def load(given: str) -> Any:
     """The backend that `given` names, as an instance; BackendError, in one line, where there is none."""
     if given.startswith(COMMAND):
-        from .program import ProgramBackend  # which imports this module
+        from bnconform.backends.external.program import ProgramBackend  # which imports this module
 
         return ProgramBackend(given.removeprefix(COMMAND))
     if given in BUILTIN:

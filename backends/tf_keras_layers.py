@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .keras_backends import KerasLayer, TensorflowLayer
-from .keras_layers import KerasTensorflow
-from .tensorflow_tensors import devices, prepare
+from bnconform.backends.keras_backends import KerasLayer, TensorflowLayer
+from bnconform.backends.keras_layers import KerasTensorflow
+from bnconform.backends.tensorflow_tensors import devices, prepare
 
 
 class TfKerasLayer(TensorflowLayer):

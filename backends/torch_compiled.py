@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .compiled import NotCompiled
-from .torch_layers import TorchLayer, TorchNN, module
-from .torch_tensors import Array, to_array
+from bnconform.backends.not_compiled import NotCompiled
+from bnconform.backends.torch_layers import TorchLayer, TorchNN, module
+from bnconform.backends.torch_tensors import Array, to_array
 
 GRAPHS_KEPT = 128
 """How many graphs are kept: PyTorch tries the guards of all of them, one by one, at each call."""

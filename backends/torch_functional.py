@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .torch_layers import TorchLayer, TorchNN
-from .torch_tensors import Array, devices, to_tensor, torch_dtype
+from bnconform.backends.torch_layers import TorchLayer, TorchNN
+from bnconform.backends.torch_tensors import Array, devices, to_tensor, torch_dtype
 
 
 class FunctionalLayer(TorchLayer):

@@ -1,7 +1,7 @@
 """PyTorch's BatchNorm: the layers, eager, lazy and in channels-last memory, and the function beneath them.
 
 Everything runs as a user runs it: gradients recorded, the mode set by `train`, the state moved by `load_state_dict`.
-PyTorch's errors pass through as they are. `backends.torch_compiled` has the compiled layer.
+PyTorch's errors pass through as they are. `bnconform.backends.torch_compiled` has the compiled layer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
+from bnconform.backends.torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 

@@ -16,11 +16,9 @@ from typing import Any
 
 import jsonschema
 import numpy as np
-
-from spec.config import Config
-from spec.formats import numpy_dtype
-
-from .program import OBSERVABLES, Array, Program, Step
+from bnconform.cases.program import OBSERVABLES, Array, Program, Step
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 
 SCHEMA = "bnconform/case/1"
 

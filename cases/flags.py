@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-
-from .program import PASSES, Array, Probe, Program, Step
+from bnconform.cases.program import PASSES, Array, Probe, Program, Step
 
 LARGE, ILL_CONDITIONED = 1000, 50.0
 """Values a channel, and mean over standard deviation, from which a batch is called so."""

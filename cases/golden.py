@@ -17,16 +17,14 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+from bnconform.cases.intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
+from bnconform.cases.program import OBSERVABLES, Program, Step
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
+from bnconform.spec.oracle import forward, initial_state
+from bnconform.spec.oracle.record import Forward, State
 from numpy.typing import NDArray
-
-from spec.behaviour import SPECIFIED, Behaviour
-from spec.config import Config
-from spec.exact import Exact, Floats, arithmetic, exact, floats
-from spec.oracle import forward, initial_state
-from spec.record import Forward, State
-
-from .intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
-from .program import OBSERVABLES, Program, Step
 
 FOLDER = Path(__file__).parent / "golden"
 SCHEMA = Path(__file__).parent / "golden.schema.json"
@@ -86,8 +84,8 @@ class Bounded:
         half_width: float64, the shape of the numbers: how far the exact answer of a right layer, given the program's
             input, may lie from the printed number. It holds half the printed digit and what the input's unprinted
             digits and its rounding to the program's dtype can do; the caller adds the bound on the subject's own
-            rounding (spec.bounds) and asks `numbers.inside`, which looks at the printed elements only. None where
-            the observable is absent.
+            rounding (spec/error_bounds/forward.py) and asks `numbers.inside`, which looks at the printed elements only.
+            None where the observable is absent.
     """
 
     expectation: Expectation

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-
-from .program import Array
+from bnconform.cases.program import Array
 
 SHAPES: Mapping[int, tuple[int, ...]] = {2: (7, 3), 3: (4, 3, 5), 4: (2, 3, 4, 5), 5: (2, 3, 4, 1, 5)}
 """One shape a rank, (N, C, *S), with C = 3: frameworks that compile per shape meet few."""

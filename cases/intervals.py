@@ -28,10 +28,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from spec.config import Config
-from spec.exact import Exact, constant, exact, sqrt, total
-from spec.formulas import along_channels
+from bnconform.spec.config import Config
+from bnconform.spec.exact import Exact, constant, exact, sqrt, total
+from bnconform.spec.oracle.formulas import along_channels
 
 NUMBER = re.compile(r"-?\d+(\.(\d*))?")
 
@@ -108,7 +107,7 @@ def carried(
         x, radius: (N, C, *S), at least two values a channel.
 
     Returns:
-        The range of each observable (see cases.golden) and what is known of the state afterwards.
+        The range of each observable (see bnconform.cases.golden) and what is known of the state afterwards.
     """
     axes = (0, *range(2, x.ndim))
     n = x.size // x.shape[1]

@@ -1,6 +1,6 @@
 """A program: a layer's configuration and the calls to make on it, with what to observe of each.
 
-Programs are plain data, so that a failing one can be written to a file and replayed (`cases.casefile`).
+Programs are plain data, so that a failing one can be written to a file and replayed (`bnconform.cases.casefile`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES, numpy_dtype
 from numpy.typing import NDArray
-
-from spec.config import Config
-from spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
 PASSES = ("forward", "backward")
@@ -286,7 +285,7 @@ class Probe:
     Attributes:
         requirement: its id. name: words that a person can type; unique within the requirement.
         program: in float64; `at` rounds it to a dtype.
-        quality: which algorithms the bound excludes (see spec.allowance); "" for level must.
+        quality: which algorithms the bound excludes (see bnconform.spec.error_bounds.error_model); "" for level must.
         dtypes: the dtypes that the case makes sense in.
     """
 

@@ -13,11 +13,9 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
+from bnconform.cases.program import Array, Program, Step, backward, forward, load
+from bnconform.spec.config import Config
 from hypothesis import strategies as st
-
-from spec.config import Config
-
-from .program import Array, Program, Step, backward, forward, load
 
 SHAPES = {
     2: ((2, 3), (5, 3)),
@@ -105,7 +103,7 @@ def loads(draw: st.DrawFn, config: Config, counter: bool) -> Step:
 def programs(draw: st.DrawFn, unsupported: frozenset[str] = frozenset(), most: int = 6) -> Program:
     """A configuration and up to `most` calls in any order, everything observed but the counter; nothing is called.
 
-    Those who have a layer at hand drive it step by step instead (tests.harness.sequences).
+    Those who have a layer at hand drive it step by step instead (bnconform.judge.sequences).
     """
     config = draw(configs(unsupported))
     modes = [mode for mode, word in ((True, "training"), (False, "evaluation")) if word not in unsupported]

@@ -1,6 +1,6 @@
 """The cases as test vectors: plain data for a reader in any language, with the interval of every result.
 
-cases/VECTORS.md describes the format for users, cases/vectors.schema.json fixes it, and `cases.reach` derives the
+cases/VECTORS.md describes the format for users, cases/vectors.schema.json fixes it, and `cases.reachable` derives the
 intervals. Three choices:
 
 * Numbers are decimal JSON numbers. Every value of the four dtypes is a float64, and the shortest decimal that reads
@@ -24,15 +24,13 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
-
-from spec.catalogue import Requirement
-from spec.formats import parameter_dtype
-
-from .courses import BEYOND, Interval
-from .flags import FLAGS, flags_of
-from .probes import probes
-from .program import PASSES, Array, Probe, Program
-from .reach import Refused, Shown, reach
+from bnconform.cases.flags import FLAGS, flags_of
+from bnconform.cases.possible_states import BEYOND, Interval
+from bnconform.cases.probes import probes
+from bnconform.cases.program import PASSES, Array, Probe, Program
+from bnconform.cases.reachable import Refused, Shown, reach
+from bnconform.spec.catalogue import Requirement
+from bnconform.spec.formats import parameter_dtype
 
 SCHEMA = "bnconform/vectors/1"
 LARGEST = 100_000

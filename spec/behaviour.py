@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from .formats import DTYPES, is_half
+from bnconform.spec.formats import DTYPES, is_half
 
 HALVES = tuple(filter(is_half, DTYPES))
 """The dtypes of the input that the parameters do not share."""

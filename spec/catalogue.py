@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .behaviour import coordinates
-from .config import FEATURES
+from bnconform.spec.behaviour import coordinates
+from bnconform.spec.config import FEATURES
 
 LEVELS = ("must", "should", "may")
 """`must`: fixed by the documents and the frameworks' documentation; `should`: quality; `may`: a policy left open."""
@@ -76,7 +76,7 @@ class Requirement:
         id: a stable name, BN-...; never renumbered. chapter: the title of its chapter. level: one of LEVELS.
         title: one sentence, the headline of a failure. statement: the requirement, with shapes.
         formula: plain-text mathematics, one formula a line.
-        coordinates: the coordinates of `spec.behaviour` that it fixes, and no other requirement does.
+        coordinates: the coordinates of `bnconform.spec.behaviour` that it fixes, and no other requirement does.
         features: what a layer must support for it to be judged, in the words of `features`.
         breaks: what usually breaks it, with public threads. sources: at least one.
     """

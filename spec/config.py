@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .formats import DTYPES
+from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
     {"training", "evaluation", "backward", "momentum_none"}

@@ -1,1 +1,1 @@
-"""The suite itself (conformance), what shows that it is right (selftest), what both run on (harness), and its faces."""
+"""Tests and nothing else: the suite that is run against a backend, wrong and right implementations, self-tests."""

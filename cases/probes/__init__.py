@@ -8,25 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from cases.program import Probe, Program
-from cases.relations import Relation
-
-from . import (
+from bnconform.cases.metamorphic import Relation
+from bnconform.cases.probes import (
     documents,
     dtypes,
     edges,
     evaluation,
     flags,
-    frozen,
     gradients,
     layout,
+    metamorphic,
     quality,
-    relations,
+    regression,
     running,
     training,
 )
+from bnconform.cases.program import Probe, Program
 
-_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents, frozen)
+_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents, regression)
 
 
 @cache
@@ -43,7 +42,7 @@ def probes() -> Mapping[str, tuple[Probe, ...]]:
 def all_relations() -> Mapping[str, tuple[Relation, ...]]:
     """Every relation, by the id of its requirement."""
     found: dict[str, list[Relation]] = {}
-    for relation in relations.relations():
+    for relation in metamorphic.relations():
         found.setdefault(relation.requirement, []).append(relation)
     return {requirement: tuple(group) for requirement, group in found.items()}
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cases import golden
-from cases.program import OBSERVABLES, Probe
+from bnconform.cases import golden
+from bnconform.cases.program import OBSERVABLES, Probe
 
 DTYPES = ("float64", "float32")
 """The documents print four decimals, more than half precision holds."""

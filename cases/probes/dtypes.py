@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
-from cases import inputs
-from cases.program import Probe, Program, Step, backward, forward, load
-from spec.config import Config
+from bnconform.cases import inputs
+from bnconform.cases.program import Probe, Program, Step, backward, forward, load
+from bnconform.spec.config import Config
 
 FULL = ("float64", "float32")
 HALF = ("float16", "bfloat16")

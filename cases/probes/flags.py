@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from cases import inputs
-from cases.program import Probe, Program, Step, backward, build, forward, load
-from spec.config import Config
+from bnconform.cases import inputs
+from bnconform.cases.program import Probe, Program, Step, backward, build, forward, load
+from bnconform.spec.config import Config
 
 BUFFERS = ("running_mean", "running_var")
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-
-from cases import inputs
-from cases.program import Array, Probe, Program, Step, backward, forward, load
-from spec.config import Config
+from bnconform.cases import inputs
+from bnconform.cases.program import Array, Probe, Program, Step, backward, forward, load
+from bnconform.spec.config import Config
 
 ALL = ("grad_x", "grad_weight", "grad_bias")
 

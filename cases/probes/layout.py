@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cases import inputs
-from cases.program import LAYOUTS, Probe, Program, Step, backward, forward, load
-from spec.config import Config
+from bnconform.cases import inputs
+from bnconform.cases.program import LAYOUTS, Probe, Program, Step, backward, forward, load
+from bnconform.spec.config import Config
 
 RANK_4_ONLY = ("unaligned", "batch_channel_swapped", "every_third_sample", "reversed_batch", "expanded_batch")
 """Layouts of the batch axis, which is the same at every rank, and of the whole."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
-from cases import inputs
-from cases.program import STATE, Probe, Program, Step, backward, build, forward, load
-from spec.config import Config
-from spec.formats import DTYPES
+from bnconform.cases import inputs
+from bnconform.cases.program import STATE, Probe, Program, Step, backward, build, forward, load
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES
 
 
 def probes() -> Iterator[Probe]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
-from cases import inputs
-from cases.program import Probe, Program, Step, forward, load
-from spec.config import Config
-from spec.formats import DTYPES
+from bnconform.cases import inputs
+from bnconform.cases.program import Probe, Program, Step, forward, load
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES
 
 FULL = ("float64", "float32")
 """Dtypes whose exponent range and precision the smallest epsilons need."""

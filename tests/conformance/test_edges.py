@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bnconform.cases import inputs
+from bnconform.cases.program import Program, backward, forward, load
+from bnconform.spec.behaviour import EmptyBatch, SingleValue
+from bnconform.spec.exact import arithmetic
 
-from cases import inputs
-from cases.program import Program, backward, forward, load
-from spec.behaviour import EmptyBatch, SingleValue
-from spec.exact import arithmetic
-from tests.harness.check import Check
-from tests.harness.execute import Trace
-from tests.harness.judge import judge
+from bnconform.execution.trace import Trace
+from bnconform.judge.check import Check
+from bnconform.judge.judgement import judge
 
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 

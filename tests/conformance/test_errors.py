@@ -8,15 +8,15 @@ from itertools import product
 
 import numpy as np
 import pytest
+from bnconform.cases import inputs
+from bnconform.cases.program import STATE, Array, Program, forward
+from bnconform.spec.behaviour import EvaluationBroadcast
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 
-from cases import inputs
-from cases.program import STATE, Array, Program, forward
-from spec.behaviour import EvaluationBroadcast
-from spec.config import Config
-from spec.formats import numpy_dtype
-from tests.harness.check import Check
-from tests.harness.guard import Guarded, Misfit, Raised
-from tests.harness.judge import PARAMETERS, STATISTICS
+from bnconform.execution.instrumented import Guarded, Misfit, Raised
+from bnconform.judge.check import Check
+from bnconform.judge.judgement import PARAMETERS, STATISTICS
 
 
 def _layer(check: Check) -> Guarded:

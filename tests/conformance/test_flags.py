@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from bnconform.cases import inputs
+from bnconform.cases.program import Program, forward
 
-from cases import inputs
-from cases.program import Program, forward
-from tests.harness.check import Check
-from tests.harness.defaults import measured
-from tests.harness.guard import Raised
+from bnconform.execution.instrumented import Raised
+from bnconform.judge.check import Check
+from bnconform.measure.defaults import measured
 
 
 @pytest.mark.requirement("BN-FLAG-AFFINE-INIT")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness import laws
-from tests.harness.check import Check
+from bnconform.judge import properties
+from bnconform.judge.check import Check
 
 
 @pytest.mark.requirement("BN-GRAD-INPUT")
@@ -54,4 +54,4 @@ def test_upstream(check: Check) -> None:
 @pytest.mark.cases
 def test_input_gradient_sums_to_zero(check: Check) -> None:
     """In training the gradients for x of one channel add up to 0, as a shift of the channel changes nothing."""
-    laws.channel_sums(check)
+    properties.channel_sums(check)

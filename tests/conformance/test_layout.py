@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.check import Check
+from bnconform.judge.check import Check
 
 
 @pytest.mark.requirement("BN-LAYOUT-X")

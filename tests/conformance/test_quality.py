@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.harness.check import Check
+from bnconform.judge.check import Check
 
 
 @pytest.mark.requirement("BN-NUM-FINITE")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness import sequences
-from tests.harness.check import Check
+from bnconform.judge import sequences
+from bnconform.judge.check import Check
 
 
 @pytest.mark.requirement("BN-RUN-INIT-MEAN")

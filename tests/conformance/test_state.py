@@ -9,14 +9,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from bnconform.cases import inputs
+from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
+from bnconform.spec.behaviour import EvaluationBroadcast
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 
-from cases import inputs
-from cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
-from spec.behaviour import EvaluationBroadcast
-from spec.config import Config
-from spec.formats import numpy_dtype
-from tests.harness.check import Check
-from tests.harness.guard import Guarded, Misfit, Raised
+from bnconform.execution.instrumented import Guarded, Misfit, Raised
+from bnconform.judge.check import Check
 
 
 def _program(check: Check, rank: int, layout: str = "contiguous", seed: int = 0) -> Program:

@@ -1,4 +1,4 @@
-"""`python -m tests.mutants`: run the kill matrix, and fail where the suite does not tell right from wrong."""
+"""`python -m bnconform.tests.mutants`: run the kill matrix, and fail where the suite does not tell right from wrong."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bnconform.spec.behaviour import Behaviour
+from bnconform.tests.mutants import matrix, pairs, tables
+from bnconform.tests.mutants.catalogue import every
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
-from report import kills
-from report.files import FileError, check_writable, write
-from spec.behaviour import Behaviour
-from tests.harness.summary import version
-
-from . import matrix, pairs, tables
-from .catalogue import every
+from bnconform.results import kill_matrix
+from bnconform.results.files import FileError, check_writable, write
+from bnconform.results.run_result import version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0: all that is wrong is killed and named, nothing right accused; 1 otherwise; 2 for a bad request."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.mutants",
+        prog="python -m bnconform.tests.mutants",
         description="Judge every wrong and every right implementation of the catalogue with the whole suite.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="implementations to judge (default: the catalogue)")
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(asked.markdown, tables.markdown(verdicts, summary), "the kill matrix")
     if asked.json is not None:
         data = {
-            "schema": kills.SCHEMA,
+            "schema": kill_matrix.SCHEMA,
             "date": datetime.now(UTC).date().isoformat(),
             "bnconform": version("bnconform") or "a clone",
             "summary": summary,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-
-from .algorithms import Subject, blocked, closed_form, convex, direct, two_pass
-from .layer import Array, Layer
+from bnconform.tests.mutants.algorithms import Subject, blocked, closed_form, convex, direct, two_pass
+from bnconform.tests.mutants.layer import Array, Layer
 
 PLAIN = Subject("plain", two_pass(blocked), direct, convex, closed_form, blocked)
 """Two-pass, (x - m) f w + b, (1 - a) old + a batch, the closed form."""

@@ -14,12 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from spec.behaviour import SPECIFIED, coordinate
-from spec.catalogue import fixing
-from spec.config import Config
-from spec.formats import DTYPES as ALL_DTYPES
-
-from .puppet import PuppetLayer
+from bnconform.spec.behaviour import SPECIFIED, coordinate
+from bnconform.spec.catalogue import fixing
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES as ALL_DTYPES
+from bnconform.tests.mutants.oracle_layer import PuppetLayer
 
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)

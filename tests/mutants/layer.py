@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 from numpy.typing import NDArray
-
-from spec.config import Config
-from spec.formats import numpy_dtype
 
 Array = NDArray[Any]
 Entries = dict[str, Array | None]

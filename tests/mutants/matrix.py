@@ -15,19 +15,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 
-from cases.probes import cases_of
-from cases.program import Probe, Program
-from cases.relations import Relation
-from report.result import Difference
-from spec.catalogue import requirements
-from tests.harness import truth
-from tests.harness.diagnosis import Point, candidates, explained
-from tests.harness.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
-from tests.harness.subject import Subject
-from tests.harness.suite import Test, conformance_tests
+from bnconform.cases.metamorphic import Relation
+from bnconform.cases.probes import cases_of
+from bnconform.cases.program import Probe, Program
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
+from bnconform.tests.mutants.layer import Layer
 
-from .catalogue import DTYPES, Mutant, every
-from .layer import Layer
+from bnconform.diagnosis.causes import Point, candidates, explained
+from bnconform.judge import truth
+from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.subject import Subject
+from bnconform.judge.suite import Test, conformance_tests
+from bnconform.results.result import Difference
 
 LARGE = 1_000
 KEPT = 1_200_000

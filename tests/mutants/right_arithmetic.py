@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-
-from spec.config import Config
-from spec.formats import is_half, numpy_dtype
-
-from .algorithms import Array
-from .assembled import Assembled
-from .catalogue import right
-from .layer import Layer
+from bnconform.spec.config import Config
+from bnconform.spec.formats import is_half, numpy_dtype
+from bnconform.tests.mutants.algorithms import Array
+from bnconform.tests.mutants.assembled import Assembled
+from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.layer import Layer
 
 
 @right

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-
-from .algorithms import Array, direct, folded, moments_form, scale_first, weight_first
-from .assembled import PLAIN, Assembled
-from .catalogue import right
-from .layer import Layer
+from bnconform.tests.mutants.algorithms import Array, direct, folded, moments_form, scale_first, weight_first
+from bnconform.tests.mutants.assembled import PLAIN, Assembled
+from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.layer import Layer
 
 
 def fused(a: Array, b: Array, c: Array) -> Array:

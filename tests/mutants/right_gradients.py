@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-
-from .algorithms import Array, centred_form, differentiated, means_form, moments_form, pairwise
-from .assembled import PLAIN, Assembled
-from .catalogue import right
-from .layer import Layer
-from .tape import Node, Tape
+from bnconform.tests.mutants.algorithms import Array, centred_form, differentiated, means_form, moments_form, pairwise
+from bnconform.tests.mutants.assembled import PLAIN, Assembled
+from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.layer import Layer
+from bnconform.tests.mutants.tape import Node, Tape
 
 
 @right

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-
-from spec.config import Config
-
-from .algorithms import Array, decay_given, incremental, interpolated
-from .assembled import PLAIN, Assembled
-from .catalogue import right
-from .layer import Entries, Layer
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.algorithms import Array, decay_given, incremental, interpolated
+from bnconform.tests.mutants.assembled import PLAIN, Assembled
+from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.layer import Entries, Layer
 
 
 class Encoded(Layer):

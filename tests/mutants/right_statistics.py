@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-
-from .algorithms import (
+from bnconform.tests.mutants.algorithms import (
     Array,
     Subject,
     Sum,
@@ -24,9 +23,9 @@ from .algorithms import (
     two_pass,
     welford,
 )
-from .assembled import PLAIN, Assembled
-from .catalogue import right
-from .layer import Layer
+from bnconform.tests.mutants.assembled import PLAIN, Assembled
+from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.layer import Layer
 
 
 def summing(add: Sum) -> Subject:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.mutants import matrix
+from bnconform.tests.mutants.catalogue import Mutant, every
+from bnconform.tests.mutants.matrix import Verdict
 from rich.table import Table
-
-from spec.catalogue import requirements
-
-from . import matrix
-from .catalogue import Mutant, every
-from .matrix import Verdict
 
 Row = tuple[Mutant, list[Verdict]]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from .catalogue import wrong
-from .layer import Array, Layer
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Layer
 
 
 @wrong("BN-TRAIN-STATS", "BN-INV-RUNNING")

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from spec.config import Config
-from spec.formats import numpy_dtype
-
-from .catalogue import wrong
-from .layer import Array, Entries, Layer
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 HALF = ("float16", "bfloat16")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spec.config import Config
-
-from .catalogue import wrong
-from .layer import Array, Entries, Layer
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 
 @wrong("BN-FLAG-AFFINE-OFF")

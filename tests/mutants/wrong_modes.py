@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-
-from spec.config import Config
-
-from .catalogue import wrong
-from .layer import Array, Layer
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Layer
 
 Gradients = tuple[Array, Array | None, Array | None]
 

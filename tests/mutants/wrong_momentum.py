@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .catalogue import wrong
-from .layer import Array, Layer
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Layer
 
 
 class _TwoWeights(Layer):

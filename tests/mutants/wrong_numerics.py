@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from .catalogue import wrong
-from .layer import Array, Layer
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Layer
 
 
 def nearly(values: Array) -> Array:

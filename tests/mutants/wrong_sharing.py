@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-
-from spec.config import Config
-
-from .catalogue import wrong
-from .layer import Array, Entries, Layer
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 Gradients = tuple[Array, Array | None, Array | None]
 

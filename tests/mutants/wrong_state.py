@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-
-from .catalogue import wrong
-from .layer import Array, Entries, Layer
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 Gradients = tuple[Array, Array | None, Array | None]
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faces.main import ROOT
+from bnconform.cli.main import ROOT
 
 MAIN = ROOT / "tests" / "faces" / "main.py"
 ADAPTERS = Path(__file__).parent / "adapters"

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-from spec.config import Config
-from tests.mutants.layer import Array, Layer
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.layer import Array, Layer
 
 
 class FreezesAfterTen(Layer):

@@ -1,6 +1,6 @@
 """BatchNorm once more, value by value, in rational numbers and in 60 decimal digits: a second opinion on the oracle.
 
-Written from the words of `spec.behaviour` alone; it imports nothing of the oracle. x is seen
+Written from the words of `bnconform.spec.behaviour` alone; it imports nothing of the oracle. x is seen
 through `cells`, a mapping from index to Fraction. Roots are taken by mpmath.
 """
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from backends import registry
-from cases.probes import cases_of
-from cases.probes.observed import OBSERVED
-from cases.program import Probe
-from report.result import Environment, Observation, Result, merge
-from spec.catalogue import requirement
-from tests.harness.check import Check, conduct
-from tests.harness.observations import encoded
-from tests.harness.subject import Subject
-from tests.harness.summary import declarations, row
-from tests.mutants.catalogue import every
+from bnconform.backends import registry
+from bnconform.cases.probes import cases_of
+from bnconform.cases.probes.observed import OBSERVED
+from bnconform.cases.program import Probe
+from bnconform.spec.catalogue import requirement
+from bnconform.tests.mutants.catalogue import every
+from bnconform.tests.selftest.adapters import declarations as adapters
 
-from .adapters import declarations as adapters
+from bnconform.judge.check import Check, conduct
+from bnconform.judge.subject import Subject
+from bnconform.results.observations import encoded
+from bnconform.results.result import Environment, Observation, Result, merge
+from bnconform.results.run_result import declarations, row
 
 HERE = Environment("3", "here", "0", {"numpy": "2"}, {"cpu": "a CPU"}, "2026-01-01T00:00:00+00:00", 1.0)
 

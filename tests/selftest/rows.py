@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from report.result import VERDICTS, Difference, Environment, Result, Row, Usage, merge
+from bnconform.results.result import VERDICTS, Difference, Environment, Result, Row, Usage, merge
 
 CHAPTERS = {
     "BN-TRAIN-NORM": "Training forward",

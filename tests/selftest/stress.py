@@ -7,16 +7,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from bnconform.spec import oracle
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
+from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
+from bnconform.spec.exact import arithmetic, exact, floats
+from bnconform.spec.formats import is_half, numpy_dtype, parameter_dtype
 from numpy.typing import NDArray
-
-from spec import oracle
-from spec.allowance import allowance
-from spec.behaviour import SPECIFIED, Behaviour
-from spec.bounds import ForwardErrors, running_errors
-from spec.config import Config
-from spec.exact import arithmetic, exact, floats
-from spec.formats import is_half, numpy_dtype, parameter_dtype
-from spec.gradient_bounds import bias_gradient, input_gradient, weight_gradient
 
 Array = NDArray[Any]
 QUANTITIES = ("y", "running_mean", "running_var", "grad_x", "grad_weight", "grad_bias")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-
-from cases.program import LAYOUTS
-from spec.config import Config
-from spec.formats import numpy_dtype
+from bnconform.cases.program import LAYOUTS
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 
 Array = np.ndarray[Any, Any]
 

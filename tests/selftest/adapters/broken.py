@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from backends.numpy_layer import Array, NumpyBackend, NumpyLayer
+from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 
 
 class Broken(NumpyBackend):

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from spec.behaviour import SPECIFIED, Behaviour
-from tests.mutants.puppet import Puppet, PuppetLayer
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
 
 BIASED = SPECIFIED.but(running_variance="biased")
 

@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 
-from backends.numpy_layer import Array, NumpyLayer
-from tests.selftest.adapters.broken import Broken
+from bnconform.backends.numpy_layer import Array, NumpyLayer
+from bnconform.tests.selftest.adapters.broken import Broken
 
 
 class _Aborts(NumpyLayer):

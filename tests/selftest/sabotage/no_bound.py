@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from bnconform.spec.exact import Floats
 
-from spec.exact import Floats
-from tests.harness.truth import Truth
+from bnconform.judge.truth import Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:

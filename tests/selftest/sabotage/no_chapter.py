@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-
-from cases import probes
-from cases.program import Probe
+from bnconform.cases import probes
+from bnconform.cases.program import Probe
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
 
-from spec.behaviour import SPECIFIED, Behaviour
-from tests.harness import search
+from bnconform.diagnosis import search
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,246 @@
+"""A program that speaks JSON lines on its standard input and output: implementations outside Python.
+
+`--backend "command:./my_harness --flag"`. PROTOCOL.md and protocol.schema.json specify the protocol; this is the side
+that asks. A program is trusted in nothing: an answer that breaks the protocol ends it (`pipe.Lost`), one whose
+arrays do not hold together is a `WrongAnswer`, and neither counts as a refusal. A lost program is started again at the
+next `build`.
+
+Arrays cross the pipe in C order, so that strided inputs arrive as tidy copies: what a program makes of strides is not
+judged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from bnconform.backends.external.array_encoding import FLOATS, decoded, encoded, fault_of
+from bnconform.backends.external.line_process import Lost, Pipe, shown
+from bnconform.backends.registry import BackendError
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Answer = dict[str, Any]
+
+PROTOCOL = "bnconform/1"
+LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
+"""The environment variable that says in how many seconds an answer must be there, and what holds without it."""
+
+CONFIG = ("num_features", "eps", "momentum", "affine", "track_running_stats", "ndim", "dtype", "param_dtype")
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+ROOM = 2**20
+"""Bytes that an answer may have besides its arrays."""
+
+STARTS = 3
+"""How often a program is started again in one process."""
+
+
+class Failed(RuntimeError):
+    """The program says that it could not do what it should have been able to do; never a refusal."""
+
+    is_refusal = False
+
+
+class WrongAnswer(RuntimeError):
+    """An answer that keeps to the protocol but for an array in it; never a refusal."""
+
+    is_refusal = False
+
+
+ERRORS: Mapping[str, type[Exception]] = {
+    "unsupported": NotImplementedError,
+    "invalid": ValueError,
+    "failed": Failed,
+}
+"""What an error's `kind` is raised as."""
+
+
+class ProgramBackend:
+    """The implementation behind a command; BackendError, in one line, where it cannot be started or says no hello."""
+
+    def __init__(self, command: str) -> None:
+        self.where = f"the program {command.strip() or command!r}"
+        try:
+            self.command = shlex.split(command)
+        except ValueError as problem:
+            raise BackendError(f"{self.where} is no command: {problem}; quote it as for a shell") from None
+        if not self.command:
+            raise BackendError("command: names no program; give command:PROGRAM, with its arguments")
+        given = os.environ.get(LIMIT, str(SECONDS))
+        try:
+            self.seconds = float(given)
+        except ValueError:
+            self.seconds = math.nan
+        if not 0 < self.seconds < math.inf:
+            raise BackendError(f"{LIMIT} is {given!r}; give a number of seconds above 0")
+        self.starts = 0
+        self.told: Answer = {}
+        self.pipe: Pipe
+        self.requests = 0
+        self.unneeded: list[int | str] = []
+        self.layers: set[int | str] = set()
+        try:
+            self._start()
+        except Lost as problem:
+            raise BackendError(f"{self.where} does not speak {PROTOCOL}: {problem}") from None
+        self.name = str(self.told["name"])
+        self.deviations: Mapping[str, str] = self.told["deviations"]
+        self.documented: Mapping[str, str] = self.told["documented"]
+        self.unsupported: Mapping[str, str] = self.told["unsupported"]
+        self.unsupported_on: Mapping[str, Mapping[str, str]] = self.told.get("unsupported_on", {})
+        self.slow_to_start = bool(self.told.get("slow_to_start", False))
+        version = self.told.get("version")
+        self.packages: Mapping[str, str] = {self.name: version} if version else {}
+
+    def devices(self) -> list[str]:
+        """Those that the program lists."""
+        return list(self.told["devices"])
+
+    def build(self, config: Any, device: str) -> ProgramLayer:
+        """A layer in the program; NotImplementedError or ValueError where it refuses."""
+        asked = {name: getattr(config, name) for name in CONFIG}
+        return self._layer("build", config.num_features, config=asked, device=device)
+
+    def build_default(self, num_features: int, device: str) -> ProgramLayer:
+        """A layer in the program with the implementation's own defaults."""
+        return self._layer("build_default", num_features, num_features=num_features, device=device)
+
+    def _layer(self, what: str, channels: int, **request: Any) -> ProgramLayer:
+        if not self.pipe.alive:
+            self._start()
+        while self.unneeded:
+            gone = self.unneeded.pop()
+            self.ask("drop", layer=gone)
+            self.layers.discard(gone)
+        handle = self.ask(what, **request).get("layer")
+        if isinstance(handle, bool) or not isinstance(handle, int | str):
+            raise self._broken(f"its answer to {what} names the layer {json.dumps(handle)[:80]}, no number and no text")
+        if handle in self.layers:
+            raise self._broken(f"its answer to {what} names the layer {json.dumps(handle)[:80]}, as another that lives")
+        self.layers.add(handle)
+        layer = ProgramLayer(self, self.pipe, handle, channels)
+        weakref.finalize(layer, self.unneeded.append, handle)
+        return layer
+
+    # -- the program -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the program and hear what it says of itself, which must be the same each time."""
+        if self.starts > STARTS:
+            raise Lost(f"the program is lost: it was started {self.starts} times and did not last, and is given up")
+        self.starts += 1
+        self.layers, self.unneeded, self.requests = set(), [], 0
+        try:
+            self.pipe = Pipe(self.command, self.seconds, LIMIT)
+        except OSError as problem:
+            raise BackendError(f"{self.where} cannot be started: {self.command[0]}: {problem.strerror}") from None
+        try:
+            told = self.ask("hello", protocol=PROTOCOL)
+        except tuple(ERRORS.values()) as refusal:
+            raise self._broken(f"it answers hello with an error: {refusal}") from None
+        if told.get("protocol") != PROTOCOL:
+            raise self._broken(f"it speaks the protocol {json.dumps(told.get('protocol'))[:80]}, not {PROTOCOL}")
+        fault = fault_of(told)
+        if fault:
+            raise self._broken(f"its answer to hello is no introduction: {fault}")
+        told.pop("id")
+        if self.told and told != self.told:
+            changed = sorted(key for key in {*told, *self.told} if told.get(key) != self.told.get(key))
+            raise self._broken(f"started again, it says another {' and '.join(changed)} of itself than before")
+        self.told = told
+
+    def ask(self, what: str, elements: int = 0, **request: Any) -> Answer:
+        """The program's answer; raises what the program refuses with, or Lost.
+
+        Args:
+            elements: how many numbers there can be in the answer.
+        """
+        if not self.pipe.alive:
+            raise Lost(f"{what} was not asked: {self.pipe.fate}")
+        self.requests += 1
+        line = json.dumps({"id": self.requests, "do": what, **request}, allow_nan=False, separators=(",", ":"))
+        text = self.pipe.exchange(line.encode(), ROOM + 64 * elements, what)
+        try:
+            answer = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise self._broken(
+                f"it printed {shown(text)} where its answer to {what} was due; standard output is for answers alone, "
+                "one JSON object a line, and standard error for all else"
+            ) from None
+        if not isinstance(answer, dict):
+            raise self._broken(f"its answer to {what} is {shown(text)}, which is no JSON object")
+        number = answer.get("id")
+        if type(number) is not int or number != self.requests:
+            raise self._broken(f"its answer to {what} has the id {json.dumps(number)[:80]}, not {self.requests}")
+        if "error" not in answer:
+            return answer
+        error = answer["error"]
+        kind, message = (error.get("kind"), error.get("message")) if isinstance(error, dict) else (None, None)
+        if not isinstance(kind, str) or kind not in ERRORS or not isinstance(message, str) or not message:
+            raise self._broken(
+                f"its answer to {what} has the error {shown(json.dumps(error).encode())}; "
+                f"give a message in words and the kind {' or '.join(ERRORS)}"
+            )
+        raise ERRORS[kind](message)
+
+    def _broken(self, text: str) -> Lost:
+        return self.pipe.lost(text)
+
+
+class ProgramLayer:
+    """A layer that lives in a program; the program forgets it when nobody needs it any more."""
+
+    def __init__(self, backend: ProgramBackend, pipe: Pipe, handle: int | str, channels: int) -> None:
+        self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, of whatever shape and dtype the program gives it."""
+        told = self._ask("forward", x.size, x=encoded(x), training=training)
+        return _array(told, "forward", "y")
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The three gradients, None where the program has none."""
+        told = self._ask("backward", x.size, x=encoded(x), grad_output=encoded(grad_output), training=training)
+        grad_weight, grad_bias = (_maybe(told, "backward", name) for name in ("grad_weight", "grad_bias"))
+        return _array(told, "backward", "grad_x"), grad_weight, grad_bias
+
+    def state(self) -> dict[str, Array | None]:
+        """What the layer remembers."""
+        told = self._ask("state", 0)
+        return {name: _maybe(told, "state", name) for name in STATE}
+
+    def load(self, state: Mapping[str, Array | None]) -> None:
+        """Set the given entries."""
+        self._ask("load", 0, state={name: encoded(value) for name, value in state.items() if value is not None})
+
+    def _ask(self, what: str, elements: int, **request: Any) -> Answer:
+        if self.pipe is not self.backend.pipe:
+            raise Lost(f"{what} was not asked of this layer: {self.pipe.fate}")
+        return self.backend.ask(what, elements + self.channels, layer=self.handle, **request)
+
+
+def _array(told: Answer, what: str, name: str) -> Array:
+    """One array of an answer; WrongAnswer where it is none."""
+    if name not in told:
+        raise WrongAnswer(f"its answer to {what} has no {name}")
+    counter = name == "num_batches_tracked"
+    try:
+        array = decoded(told[name], ("int64",) if counter else FLOATS)
+        if counter and array.shape:
+            raise ValueError(f"has the shape {list(array.shape)}; it should be one number, of shape []")
+    except ValueError as problem:
+        raise WrongAnswer(f"in its answer to {what}, {name} {problem}") from None
+    return array
+
+
+def _maybe(told: Answer, what: str, name: str) -> Array | None:
+    return None if name in told and told[name] is None else _array(told, what, name)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")

@@ -1,0 +1,1 @@
+"""The command `bnconform`, a module a verb."""

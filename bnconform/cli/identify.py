@@ -1,0 +1,128 @@
+"""`bnconform identify --backend B`: the measured semantics card of an implementation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bnconform.backends.registry import BackendError
+from bnconform.cli.refusal import refuse
+from bnconform.execution.instrumented import AdapterError
+from bnconform.execution.selection import subjects
+from bnconform.measure.identify import PREFERRED, first_card
+from bnconform.measure.semantics_profile import Card, as_data
+from bnconform.results.files import FileError, check_writable, write
+
+USAGE = "give bnconform identify --backend B [--device D] [--dtype T] [--json PATH]"
+
+
+def face(arguments: Sequence[str]) -> int:
+    """Print the card; 0, 1 where the adapter declares what the measurement refutes, 2 where nothing can be measured."""
+    parser = argparse.ArgumentParser(prog="bnconform identify", add_help=False, exit_on_error=False)
+    parser.add_argument("--backend", default="numpy")
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    parser.add_argument("--json", type=Path)
+    try:
+        known, unknown = parser.parse_known_args(list(arguments))
+        if unknown:
+            raise BackendError(f"identify does not take {unknown[0]!r}; {USAGE}")
+        if known.backend == "all":
+            raise BackendError(f"identify measures one backend; {USAGE}")
+        if known.json is not None:
+            check_writable(known.json, "the card")
+        devices = (known.device,) if known.device else ()
+        offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
+        first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
+        lacking = offered[0].unsupported
+        wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]
+        if not wanted:
+            raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
+    except (argparse.ArgumentError, BackendError, FileError) as problem:
+        return refuse(problem)
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    try:
+        with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
+            card = first_card(first.__getitem__, wanted, lambda what: status.update(f"{offered[0].name}: {what}"))
+            assert card is not None
+    except AdapterError as problem:
+        return refuse(problem)
+    show(card, console)
+    if known.json is not None:
+        try:
+            write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
+        except FileError as problem:
+            return refuse(problem)
+        console.print(f"The card is in {known.json}", markup=False)
+    return 1 if card.contradictions or not card.seen else 0
+
+
+SHOWN = 8
+"""Lines of one kind that are shown."""
+
+
+def show(card: Card, console: Console) -> None:
+    """Print a card."""
+    differing = [one for one in card.findings if one.differs]
+    open_ones = [one for one in card.findings if not one.decided and not one.differs]
+    console.print(Text(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
+    words = ", ".join(f"{one.coordinate} = {' or '.join(one.values)}" for one in differing)
+    shown = ", as far as it shows" if open_ones else ""
+    if not card.seen:
+        reason = next(iter(card.refused.values()), "it lacks all that the survey asks for")
+        console.print(Text(f"Nothing could be measured: {reason}", "bold red"))
+        return
+    if card.unexplained:
+        count = f"{len(card.unexplained)} observations"
+        near = f"; the nearest point has {words}" if words else ""
+        console.print(Text(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+    else:
+        console.print(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}", markup=False)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("coordinate", no_wrap=True)
+    for column, ratio in (("measured", None), ("next to it", None), ("which is refuted by", 1)):
+        table.add_column(column, overflow="fold", ratio=ratio)
+    for one in card.findings:
+        style = "yellow" if one.differs else "green" if one.decided else "dim"
+        value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
+        table.add_row(one.coordinate, Text(value, style), one.refuted, Text(one.evidence, "dim"))
+    console.print(table)
+    console.print()
+    _measurements(card, console)
+    for title, lines in (
+        ("What no point of the behaviour space explains", card.unexplained),
+        ("What it refused", [f"{name}: {words}" for name, words in card.refused.items()]),
+        ("Errors of the adapter", card.contradictions),
+    ):
+        if lines:
+            console.print(Text(title, "bold red"))
+            for line in lines[:SHOWN]:
+                console.print(Text(f"  {line}"))
+            if len(lines) > SHOWN:
+                console.print(Text(f"  and {len(lines) - SHOWN} more (--json has all)"))
+
+
+def _measurements(card: Card, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("what", style="bold")
+    table.add_column("measured", overflow="fold")
+    table.add_row("defaults", Text(card.defaults.describe() if card.defaults else f"none: {card.no_defaults}"))
+    table.add_row("variance", Text(card.algorithm))
+    for dtype, shown in card.dtypes.items():
+        text = f"y {shown[0]}, statistics {shown[1]}" if isinstance(shown, tuple) else f"not offered: {shown}"
+        table.add_row(f"{dtype} input", Text(text))
+    if not card.steady:
+        table.add_row("repeated", Text("it answers differently when asked the same again"))
+    console.print(table)
+    undeclared = [one for one in card.findings if one.differs and not one.declared]
+    if undeclared:
+        words = ", ".join(f'"{one.coordinate}": "{one.values[0]}"' for one in undeclared)
+        console.print(f"not declared by the adapter: {words}", markup=False)

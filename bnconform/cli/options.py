@@ -1,0 +1,100 @@
+"""The options of a run, which the command `bnconform` and pytest in a clone take alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bnconform.backends.registry import COMMAND
+from bnconform.results.result import LEVELS
+
+
+def backends(option: Any) -> list[str]:
+    """What is to be judged, programs among it."""
+    return [*option.backend, *(f"{COMMAND}{command}" for command in option.backend_command)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register them.
+
+    The command gives this module to pytest as a plugin. Options that only a conftest knew would be unknown when pytest
+    looks for conftests, and it would take `--baseline known.json` for a place of tests, with conftests of its own.
+    """
+    group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
+    group.addoption(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="B",
+        help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+    )
+    group.addoption(
+        "--backend-command",
+        action="append",
+        default=[],
+        metavar="C",
+        help="a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
+    )
+    group.addoption(
+        "--device",
+        action="append",
+        default=[],
+        metavar="D",
+        help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
+    )
+    group.addoption(
+        "--dtype",
+        action="append",
+        default=[],
+        metavar="T",
+        help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
+    )
+    group.addoption(
+        "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
+    )
+    group.addoption(
+        "--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it"
+    )
+    group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
+    group.addoption("--html", metavar="PATH", help="write the result as a page (needs the extra `report`)")
+    group.addoption(
+        "--kill-matrix", metavar="PATH", help="the kill matrix that the page shows (default: the package's)"
+    )
+    group.addoption(
+        "--markdown", metavar="PATH", help="write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log"
+    )
+    group.addoption("--badge", metavar="PATH", help="write it as a badge: an .svg, or a .json for shields.io")
+    group.addoption("--annotations", action="store_true", help="print failures as GitHub annotations")
+    group.addoption(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
+    )
+    group.addoption(
+        "--memory-limit",
+        type=float,
+        default=0.0,
+        metavar="GIB",
+        help="that an implementation's process may hold (Linux; default: no limit)",
+    )
+    group.addoption(
+        "--python",
+        action="append",
+        default=[],
+        metavar="B=PATH",
+        help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
+    )
+    group.addoption(
+        "--cases",
+        default="bnconform-cases",
+        metavar="DIR",
+        help="where failing cases are written for `bnconform replay` (default: bnconform-cases)",
+    )

@@ -1,0 +1,237 @@
+"""Where something shows that no point of the behaviour space explains: the narrowest description of the failing checks.
+
+Every judged quantity is a sighting: what it was, under which circumstances, and whether it lay within its bound. A
+circumstance that all wrong sightings share, and that the right ones of the same quantities do not, is worth telling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnconform.cases.program import Array, Program, Step
+from bnconform.judge.judgement import Comparison, Judgement
+from bnconform.judge.outcome import Outcome
+from bnconform.spec.exact import floats
+
+Sighting = dict[str, Any]
+"""what, wrong, and circumstances: words, numbers, or None where a circumstance does not apply."""
+
+CIRCUMSTANCES = {
+    "dtype": "only {}", "device": "only on {}", "rank": "only rank {}", "mode": "only in {}", "pass": "only {} passes",
+    "x": "only {} x", "grad_output": "only {} grad_output", "samples_are": "only batches of {} samples",
+    "affine": "only affine={}", "tracked": "only track_running_stats={}",
+}  # fmt: skip
+"""What is told of each circumstance in words."""
+
+LESSER = {"momentum": "only momentum={}", "eps": "only eps={}", "parameters": "only {} parameters", "after": "only {}"}
+"""What is told where nothing else is left to tell: the programs of one requirement have these in common anyway."""
+
+ALTERNATIVES = 2
+"""Values of one circumstance that are told together; more are no common circumstance."""
+
+SIZES = {
+    "channels": "channels", "samples": "samples", "values": "values a channel", "mean_over_std": "mean over deviation",
+}  # fmt: skip
+"""What is told of each circumstance in numbers."""
+
+ENOUGH = 4
+"""Right sightings that a description must shut out, so that it is no coincidence."""
+
+FEW = 0.2
+"""The share of right sightings up to which a threshold may let them in."""
+
+
+def sightings(program: Program, judgement: Judgement) -> list[Sighting]:
+    """One for each quantity that was compared, and for each call that did something else than answer."""
+    found = []
+    for comparison in judgement.comparisons:
+        wrong = comparison.worst > 1
+        seen = {"what": comparison.name, "wrong": wrong, **_circumstances(program, comparison.step)}
+        if wrong:
+            seen["relative"] = _relative(comparison)
+            seen["channels_wrong"] = _channels(comparison)
+        found.append(seen)
+    for number, _ in judgement.problems:
+        found.append({"what": "the call", "wrong": True, **_circumstances(program, number)})
+    return found
+
+
+def _circumstances(program: Program, number: int) -> Sighting:
+    config = program.config
+    found: Sighting = {
+        "rank": config.ndim, "channels": config.num_features, "affine": config.affine,
+        "tracked": config.track_running_stats, "momentum": str(config.momentum), "eps": f"{config.eps:g}",
+    }  # fmt: skip
+    step = program.steps[number] if 0 <= number < len(program.steps) else None
+    if step is None or step.x is None:
+        return found
+    x = step.x
+    found |= {
+        "mode": step.mode, "pass": step.op, "after": _after(program.steps[:number]),
+        "samples": len(x), "values": x.size // x.shape[1] if x.shape[1] else 0,
+        "samples_are": "an odd number of" if len(x) % 2 else "an even number of", "x": _layout(x, step.x_layout),
+        "parameters": "exactly default" if _untouched(program.steps[:number]) else "other than default",
+        "mean_over_std": _ratio(x),
+    }  # fmt: skip
+    if step.grad_output is not None:
+        found["grad_output"] = _layout(step.grad_output, step.grad_layout)
+    return found
+
+
+def _layout(values: Array, layout: str) -> str:
+    if layout == "unaligned":
+        return "unaligned"
+    return "contiguous" if layout == "contiguous" or values.size <= 1 else "non-contiguous"
+
+
+def _after(steps: Sequence[Step]) -> str:
+    """What the layer did last."""
+    if not steps or steps[-1].op == "build":
+        return "on a new layer"
+    return "after a load" if steps[-1].op == "load" else f"after {steps[-1].mode}"
+
+
+def _untouched(steps: Sequence[Step]) -> bool:
+    return not any(step.op == "load" for step in steps)
+
+
+def _ratio(x: Array) -> float | None:
+    """The largest |mean| over standard deviation of a channel."""
+    if x.size < 2 * x.shape[1]:
+        return None
+    values = np.moveaxis(x.astype(np.float64), 1, 0).reshape(x.shape[1], -1)
+    with np.errstate(all="ignore"):
+        deviation = values.std(axis=1)
+        ratio = np.where(deviation > 0, np.abs(values.mean(axis=1)) / deviation, np.nan)
+    return None if np.isnan(ratio).all() else float(np.nanmax(ratio))
+
+
+def _relative(comparison: Comparison) -> float | None:
+    """The worst element's error relative to what is due."""
+    due, got = float(floats(comparison.exact[comparison.index])), float(comparison.observed[comparison.index])
+    return abs(got - due) / abs(due) if due and np.isfinite(due) and np.isfinite(got) else None
+
+
+def _channels(comparison: Comparison) -> list[int] | None:
+    """The first and last channel that are wrong, where others are right; None for what has no channels."""
+    share = comparison.share
+    axis = 1 if comparison.name in ("y", "grad_x") else 0
+    if share.ndim <= axis:
+        return None
+    wrong = np.flatnonzero((share > 1).any(axis=tuple(a for a in range(share.ndim) if a != axis)))
+    return [int(wrong[0]), int(wrong[-1])] if 0 < len(wrong) < share.shape[axis] else None
+
+
+def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
+    """In words, what the failing checks have in common that the others have not; "" where there is nothing to tell."""
+    wrong = [seen for outcome in failing for seen in _placed(outcome) if seen["wrong"]]
+    if not wrong:
+        names = sorted({outcome.requirement for outcome in failing})
+        return f"only in {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}"
+    quantities = {seen["what"] for seen in wrong}
+    right = [seen for outcome in every for seen in _placed(outcome) if not seen["wrong"]]
+    parts = []
+    names = sorted(quantities - {"the call"})
+    others = {seen["what"] for seen in right} - quantities
+    if names and others:
+        parts.append(f"only {', '.join(names)}")
+    if any(not outcome.steady for outcome in failing):
+        parts.append("differs from call to call")
+    if len(failing) == 1:
+        return ", ".join([*parts, f"seen in one check ({_all(wrong[0])})"])
+    alike = [seen for seen in right if seen["what"] in quantities] if names else right
+    parts += _words(wrong, alike)
+    parts += _places(wrong)
+    parts += _sizes(wrong)
+    return ", ".join(parts)
+
+
+def _all(seen: Sighting) -> str:
+    """The circumstances of one sighting, which may or may not matter."""
+    phrases = {**CIRCUMSTANCES, **LESSER}
+    words = [phrase.format(seen[name]).removeprefix("only ") for name, phrase in phrases.items() if name in seen]
+    return ", ".join([*words, *(f"{_size(seen[name])} {noun}" for name, noun in SIZES.items() if seen.get(name))])
+
+
+def _placed(outcome: Outcome) -> Iterator[Sighting]:
+    for seen in outcome.sightings:
+        yield {**seen, "dtype": outcome.dtype, "device": outcome.device}
+
+
+def _words(wrong: Sequence[Sighting], right: list[Sighting]) -> Iterator[str]:
+    """What all of the wrong share, each time what shuts out most of the right that are left."""
+    for tier in (_shared_first, _shared_lesser):
+        while right:
+            told = [(len(out), phrase, out) for phrase, out in tier(wrong, right)]
+            most, phrase, out = max(told, key=lambda one: one[0], default=(0, "", right))
+            if most < max(ENOUGH, TELLING * len(right)):
+                break
+            yield phrase
+            gone = set(map(id, out))
+            right = [seen for seen in right if id(seen) not in gone]
+
+
+Shared = Iterator[tuple[str, list[Sighting]]]
+"""Circumstances that all of the wrong share, in words, each with the right ones that it shuts out."""
+
+
+def _shared_first(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    yield from _shared_words(CIRCUMSTANCES, wrong, right)
+    yield from _shared_sizes(wrong, right)
+
+
+def _shared_lesser(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    yield from _shared_words(LESSER, wrong, right)
+
+
+def _shared_words(phrases: Mapping[str, str], wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    for name, phrase in phrases.items():
+        values = {seen.get(name) for seen in wrong}
+        if None not in values and len(values) <= ALTERNATIVES:
+            told = phrase.format(" or ".join(str(value) for value in sorted(values, key=str)))
+            yield told, [seen for seen in right if seen.get(name) is not None and seen[name] not in values]
+
+
+def _shared_sizes(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+    for name, noun in SIZES.items():
+        numbers = [seen[name] for seen in wrong if seen.get(name) is not None]
+        if len(numbers) < len(wrong):
+            continue
+        least, largest = min(numbers), max(numbers)
+        known = [seen for seen in right if seen.get(name) is not None]
+        below = [seen for seen in known if seen[name] < least]
+        above = [seen for seen in known if seen[name] > largest]
+        if known and len(below) >= (1 - FEW) * len(known):
+            yield f"only {noun} >= {_size(least)} (not at {_size(max(seen[name] for seen in below))})", below
+        if known and len(above) >= (1 - FEW) * len(known):
+            yield f"only {noun} <= {_size(largest)} (not at {_size(min(seen[name] for seen in above))})", above
+
+
+def _size(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+TELLING = 0.3
+"""The share of the right sightings that are left which a further circumstance must shut out."""
+
+
+def _places(wrong: Sequence[Sighting]) -> Iterator[str]:
+    """Which channels are wrong, where in every wrong sighting only some are."""
+    found = [seen["channels_wrong"] for seen in wrong if "channels_wrong" in seen]
+    if len(found) >= ENOUGH and all(found):
+        first, last = min(one[0] for one in found), max(one[1] for one in found)
+        yield f"only channel{f's {first} to {last}' if first != last else f' {first}'}"
+
+
+def _sizes(wrong: Sequence[Sighting]) -> Iterator[str]:
+    """The relative error, where it is about the same everywhere."""
+    errors = [seen["relative"] for seen in wrong if seen.get("relative")]
+    if len(errors) >= ENOUGH and max(errors) < 10 * min(errors) and max(errors) < SMALL:
+        yield f"a relative error of {min(errors):.1g} to {max(errors):.1g}"
+
+
+SMALL = 1e-2
+"""Relative errors up to which their size is worth telling."""

@@ -1,0 +1,333 @@
+"""The search for the point of the behaviour space that explains everything an implementation shows in the survey.
+
+Evidence is the survey's programs as they ran on one subject. A point explains a program if every observation of it
+lies within its bound there. First the neighbours of the base are tried, then pairs of coordinates, and then, for an
+implementation that differs in more, the best of them step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from bnconform.cases.distinguishing import survey
+from bnconform.cases.program import PASSES, Program
+from bnconform.execution.trace import Trace
+from bnconform.judge.judgement import Judgement, judge
+from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, coordinates
+from bnconform.spec.config import Config
+from bnconform.spec.exact import is_finite
+
+WIDTH = {"float64": 3, "float32": 2, "float16": 1, "bfloat16": 1}
+MOST_PAIRS = 1500
+"""Pairs that are tried, those first that explain most one by one."""
+
+Atom = tuple[int, str]
+"""An observation: the number of the step and the name of what is observed, or "the call"."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One program's run as seen from one point.
+
+    Attributes:
+        wrong: the observations that do not hold.
+        vague: those of which the point says nothing, as no finite bound can be given there.
+        mark: differs where the point expects something else of the program.
+        worst: the largest distance over its bound, infinite for what is no number, and where it is.
+    """
+
+    wrong: frozenset[Atom]
+    vague: frozenset[Atom]
+    mark: int
+    worst: tuple[float, Atom] | None
+
+
+@dataclass
+class Evidence:
+    """What a subject shows in the survey.
+
+    Attributes:
+        traces: by the program's name; without those that could not be asked (`refused`: name -> what was raised).
+        steady: whether the same program, run twice, shows the same bits.
+    """
+
+    traces: dict[str, Trace] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    steady: bool = True
+    _views: dict[tuple[str, Behaviour], View] = field(default_factory=dict)
+
+    def view(self, name: str, point: Behaviour) -> View:
+        """How a program looks from a point."""
+        key = name, point
+        if key not in self._views:
+            trace = self.traces[name]
+            self._views[key] = view(trace, judge(trace, point), point)
+        return self._views[key]
+
+    def holds(self, names: Iterable[str], point: Behaviour) -> bool:
+        """Whether the point explains all of these programs."""
+        return not any(self.view(name, point).wrong for name in names)
+
+    def wrong(self, point: Behaviour) -> dict[str, frozenset[Atom]]:
+        """The observations that a point does not explain, by program."""
+        views = {name: self.view(name, point).wrong for name in self.traces}
+        return {name: atoms for name, atoms in views.items() if atoms}
+
+
+def view(trace: Trace, judgement: Judgement, point: Behaviour) -> View:
+    """The observations of a judged trace, those that do not hold and those that say nothing."""
+    wrong: set[Atom] = set()
+    vague: set[Atom] = set()
+    parts: list[object] = []
+    worst: list[tuple[float, Atom]] = []
+    for comparison in judgement.comparisons:
+        atom = comparison.step, comparison.name
+        if comparison.worst > 1:
+            wrong.add(atom)
+            worst.append((comparison.worst, atom))
+        elif np.isposinf(comparison.bound[is_finite(comparison.exact)]).any():
+            vague.add(atom)
+        parts.append((comparison.step, comparison.name, comparison.share.tobytes()))
+    for step, what in judgement.problems:
+        wrong.add((step, "the call"))
+        worst.append((np.inf, (step, "the call")))
+        parts.append((step, what))
+    for atom, fits in _dtypes(trace, point):
+        parts.append((atom, fits))
+        if not fits:
+            wrong.add(atom)
+            worst.append((np.inf, atom))
+    return View(frozenset(wrong), frozenset(vague), hash(tuple(parts)), max(worst, default=None))
+
+
+def _dtypes(trace: Trace, point: Behaviour) -> Iterator[tuple[Atom, bool]]:
+    """Whether outputs and statistics have the dtypes of the point; statistics and their like may be wider."""
+    config = trace.program.config
+    output, kept = dtypes(config, point)
+    for number, seen in enumerate(trace.seen):
+        for name in sorted(seen.step.observe):
+            value = seen.values.get(name, seen.after.get(name))
+            if value is None or name in ("num_batches_tracked", "weight", "bias"):
+                continue
+            got = str(value.dtype)
+            if name in ("y", "grad_x"):
+                yield (number, f"the dtype of {name}"), got == (output if name == "y" else config.dtype)
+            else:
+                yield (number, f"the dtype of {name}"), got == kept or WIDTH[got] > WIDTH[config.param_dtype]
+
+
+def dtypes(config: Config, point: Behaviour) -> tuple[str, str]:
+    """The dtypes of the output and of the statistics at a point."""
+    output = config.dtype if point.output_dtype is OutputDtype.INPUT else config.param_dtype
+    kept = config.param_dtype if point.statistics_dtype is StatisticsDtype.PARAMETER else config.dtype
+    return output, kept
+
+
+def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> Evidence:
+    """Run the survey on a subject, without what it says it lacks."""
+    evidence = Evidence()
+    lacking = set(subject.unsupported)
+    every = survey() if programs is None else programs
+    for name, program in every.items():
+        fitted = program.without(lacking).cast(subject.dtype, subject.param_dtype)
+        wanted = set(fitted.config.features())
+        for step in fitted.steps:
+            if step.op in PASSES:
+                wanted |= {step.op, step.mode}
+        if wanted & lacking or not fitted.observes:
+            continue
+        trace = subject.run(fitted)
+        if trace.broken is not None:
+            evidence.refused[name] = str(trace.broken)
+            continue
+        evidence.traces[name] = trace
+        if len(evidence.traces) == 1:
+            evidence.steady = _shown(trace) == _shown(subject.run(fitted))
+    _set_aside(evidence)
+    return evidence
+
+
+def _set_aside(evidence: Evidence) -> None:
+    """Move what raised to `refused`, where no pass of that kind and mode is ever answered: a crash decides nothing."""
+    answered = {
+        (seen.step.op, seen.step.training)
+        for trace in evidence.traces.values()
+        for seen in trace.seen
+        if seen.step.op in PASSES and not seen.raised and not seen.misfit
+    }
+    for name, trace in list(evidence.traces.items()):
+        for seen in trace.seen:
+            failed = seen.raised or seen.misfit
+            if failed and seen.step.op in PASSES and (seen.step.op, seen.step.training) not in answered:
+                evidence.refused[name] = str(failed)
+                del evidence.traces[name]
+                break
+
+
+def _shown(trace: Trace) -> list[bytes | None]:
+    return [
+        None if value is None else value.tobytes()
+        for seen in trace.seen
+        for value in (*seen.values.values(), *seen.after.values())
+    ]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The outcome of a search.
+
+    Attributes:
+        points: the points that explain most, the simplest first; more than one where the evidence cannot tell.
+        unexplained: how many observations the first of them leaves; 0 if it explains everything.
+        total: how many observations the base leaves.
+    """
+
+    points: tuple[Behaviour, ...]
+    unexplained: int
+    total: int
+
+
+def explain(evidence: Evidence, base: Behaviour = SPECIFIED) -> Explanation:
+    """The simplest points that explain the evidence, or the best that steps from the base come to."""
+    left = evidence.wrong(base)
+    total = sum(len(atoms) for atoms in left.values())
+    if not left:
+        return Explanation((base,), 0, 0)
+    names = sorted(left, key=lambda name: _cost(evidence.traces[name]))
+    rest = [name for name in evidence.traces if name not in left]
+    found = _telling(evidence, left, [p for _, _, p in base.neighbours() if evidence.holds((*names, *rest), p)])
+    if not found:
+        found = _telling(evidence, left, _pairs(evidence, base, names, rest))
+    if found:
+        return Explanation(tuple(found), 0, total)
+    best = _climbed(evidence, base)
+    unexplained = sum(len(atoms) for atoms in evidence.wrong(best).values())
+    return Explanation((best,), unexplained, total)
+
+
+def _telling(evidence: Evidence, left: Mapping[str, frozenset[Atom]], points: list[Behaviour]) -> list[Behaviour]:
+    """The points that bound at least half of what they are to explain, those that bound most first."""
+    ranked = []
+    for number, point in enumerate(points):
+        vague = sum(len(atoms & evidence.view(name, point).vague) for name, atoms in left.items())
+        if 2 * vague <= sum(map(len, left.values())):
+            ranked.append((vague, number))
+    return [points[number] for vague, number in sorted(ranked) if vague == min(ranked)[0]]
+
+
+def _cost(trace: Trace) -> int:
+    return sum(step.x.size for step in trace.program.steps if step.x is not None)
+
+
+def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str]) -> list[Behaviour]:
+    """The points two coordinates away that explain everything.
+
+    A pair is tried if each program that the base does not explain looks different from one of its two alone: what
+    neither changes, both together are not expected to change. One may undo what the other does, though, so pairs
+    with a program less follow.
+    """
+    plain = {name: evidence.view(name, base) for name in names}
+    singles = []
+    for coordinate, value, point in base.neighbours():
+        changed = frozenset(name for name in names if evidence.view(name, point).mark != plain[name].mark)
+        if changed:
+            fixed = sum(len(plain[name].wrong - evidence.view(name, point).wrong) for name in changed)
+            singles.append((coordinate, value, changed, fixed))
+    pairs = []
+    for one, other in combinations(singles, 2):
+        if one[0] != other[0]:
+            missed = len(names) - len(one[2] | other[2])
+            if missed <= 1:
+                pairs.append((missed, -one[3] - other[3], one[:2], other[:2]))
+    found: list[Behaviour] = []
+    for _, _, one_value, other_value in sorted(pairs)[:MOST_PAIRS]:
+        point = base.but(**dict((one_value, other_value)))
+        if evidence.holds((*names, *rest), point):
+            found.append(point)
+    return found
+
+
+def _climbed(evidence: Evidence, base: Behaviour) -> Behaviour:
+    """The point that changing one coordinate at a time, each time the one that explains most, comes to.
+
+    Where no change explains more, one that was made is taken back together with each: two coordinates may explain the
+    same, and the first that was taken may have been the wrong one.
+    """
+    point, left = base, evidence.wrong(base)
+    while left:
+        changed = point.differences(base)
+        reverted = [point.but(**{name: str(getattr(base, name))}) for name in changed]
+        for starts in ([point], reverted):
+            best = _best_next(evidence, starts, left)
+            if best is not None:
+                break
+        else:
+            break
+        point, left = best, evidence.wrong(best)
+    return _needed(evidence, base, point)
+
+
+def _best_next(
+    evidence: Evidence, starts: Iterable[Behaviour], left: Mapping[str, frozenset[Atom]]
+) -> Behaviour | None:
+    """The neighbour of one of the starts that leaves least unexplained, if that is less than `left`."""
+    ranked: list[tuple[int, int, Behaviour]] = []
+    for start in starts:
+        names = {*left, *evidence.wrong(start)}
+        before = sum(len(evidence.view(name, start).wrong) for name in names)
+        for _, _, neighbour in start.neighbours():
+            after = sum(len(evidence.view(name, neighbour).wrong) for name in names)
+            if after < before:
+                ranked.append((after, len(ranked), neighbour))
+    scored = [
+        (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
+        for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:FEW]
+    ]
+    best = min(scored, key=lambda one: one[:2], default=None)
+    return None if best is None or best[0] >= sum(map(len, left.values())) else best[2]
+
+
+FEW = 10
+"""Neighbours that are tried on everything at each step of the climb: those that leave least of what was left."""
+
+
+def _needed(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
+    """The point without the changes that explain nothing."""
+    count = sum(len(atoms) for atoms in evidence.wrong(point).values())
+    for coordinate in point.differences(base):
+        without = point.but(**{coordinate: str(getattr(base, coordinate))})
+        if sum(len(atoms) for atoms in evidence.wrong(without).values()) <= count:
+            point = without
+    return point
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """Why a coordinate does not have a value: what the program `name` shows is `margin` times its bound off there."""
+
+    name: str
+    atom: Atom
+    margin: float
+
+
+def alternatives(evidence: Evidence, point: Behaviour) -> dict[str, dict[str, Refutation | None]]:
+    """For each coordinate, each value other than the point's with the observation that refutes it most clearly.
+
+    None means that the evidence cannot tell the value from the point's.
+    """
+    found: dict[str, dict[str, Refutation | None]] = {name: {} for name in coordinates()}
+    for coordinate, value, neighbour in point.neighbours():
+        refuting: list[Refutation] = []
+        for name in evidence.traces:
+            seen = evidence.view(name, neighbour)
+            if seen.worst is not None and seen.wrong - evidence.view(name, point).wrong:
+                refuting.append(Refutation(name, seen.worst[1], seen.worst[0]))
+        # A number says more than a difference that is none, such as a refusal.
+        finite = [one for one in refuting if one.margin < np.inf]
+        found[coordinate][value] = max(finite or refuting, key=lambda one: one.margin, default=None)
+    return found

@@ -1,0 +1,1 @@
+"""Running implementations: which ones, in which processes, and what each call showed."""

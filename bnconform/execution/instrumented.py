@@ -1,0 +1,211 @@
+"""A layer behind a guard: every call is timed, its inputs are checked for mutation, its results for kind and shape.
+
+Nothing that an adapter does can reach our side as a traceback: it raises (`Raised`), or what it returns does not fit
+(`Misfit`), and both are findings about the adapter or its framework.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnconform.cases.program import LAYOUTS, STATE, Array
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES
+
+LAYER_METHODS = ("forward", "backward", "state", "load")
+
+
+@dataclass
+class Clock:
+    """How often an implementation was called and how long it took (seconds), to tell its time from ours."""
+
+    calls: int = 0
+    seconds: float = 0.0
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call, and count the call and its time whether or not it raises."""
+        self.calls += 1
+        begin = time.perf_counter()
+        try:
+            return function()
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
+class Raised(Exception):
+    """The implementation raised; `error` is what it raised."""
+
+    def __init__(self, call: str, error: BaseException) -> None:
+        super().__init__(call, error)
+        self.call = call
+        self.error = error
+
+    def __str__(self) -> str:
+        text = " ".join(str(self.error).split())
+        return f"{self.call} raised {type(self.error).__name__}" + (f": {text[:300]}" if text else "")
+
+
+class Misfit(Exception):
+    """What the implementation returned is of the wrong kind or shape; the text says what it should have been."""
+
+
+class AdapterError(Exception):
+    """The adapter does not meet its contract, so that nothing can be judged; one line that says what to change."""
+
+
+@dataclass
+class Guarded:
+    """One layer of an implementation.
+
+    Attributes:
+        mutated: what calls have changed of their own inputs, one line each.
+        given, returned: the arrays that the last pass was given and returned, themselves; what the methods give are
+            copies, so that a buffer used again does not change what was seen.
+        shown: what the last `state` returned, itself.
+    """
+
+    layer: Any
+    config: Config
+    clock: Clock
+    mutated: list[str] = field(default_factory=list)
+    given: tuple[Array, ...] = ()
+    returned: tuple[Array, ...] = ()
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in LAYER_METHODS:
+            if not callable(getattr(self.layer, name, None)):
+                kind = type(self.layer).__name__
+                raise AdapterError(f"the layer that build returned ({kind}) has no method {name}(); add it")
+
+    def _call(self, name: str, inputs: Mapping[str, Array], function: Callable[[], Any]) -> Any:
+        before = {key: _fingerprint(value) for key, value in inputs.items()}
+        writeable = {key: value.flags.writeable for key, value in inputs.items()}
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                # What an implementation warns of is its own affair; only what it returns is judged.
+                warnings.simplefilter("ignore")
+                return self.clock.run(function)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of a compiled extension is no Exception
+            if not getattr(error, "is_refusal", True):
+                raise Misfit(str(Raised(name, error))) from error
+            raise Raised(name, error) from error
+        finally:
+            for key, value in inputs.items():
+                if before[key] != _fingerprint(value):
+                    self.mutated.append(f"{name} changed the array that it was given as {key}")
+                elif writeable[key] != value.flags.writeable:
+                    self.mutated.append(f"{name} changed whether the array that it was given as {key} can be written")
+
+    def forward(self, x: Array, *, training: bool, layout: str = "contiguous") -> Array:
+        """y, of the shape of x; Raised or Misfit."""
+        given = LAYOUTS[layout](x)
+        y = self._call("forward", {"x": given}, lambda: self.layer.forward(given, training=training))
+        self.given, self.returned = (given,), (_array(y, "forward", "y", x.shape),)
+        return np.array(y)
+
+    def backward(
+        self,
+        x: Array,
+        grad_output: Array,
+        *,
+        training: bool,
+        layout: str = "contiguous",
+        grad_layout: str = "contiguous",
+    ) -> tuple[Array, Array | None, Array | None]:
+        """(grad_x, grad_weight, grad_bias); None where the implementation gives none; Raised or Misfit."""
+        given, upstream = LAYOUTS[layout](x), LAYOUTS[grad_layout](grad_output)
+        result = self._call(
+            "backward",
+            {"x": given, "grad_output": upstream},
+            lambda: self.layer.backward(given, upstream, training=training),
+        )
+        if not isinstance(result, tuple) or len(result) != 3:
+            raise Misfit(f"backward returned {kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
+        shape = (self.config.num_features,)
+        grad_x = _array(result[0], "backward", "grad_x", x.shape)
+        grad_weight, grad_bias = (
+            None if value is None else _array(value, "backward", name, shape)
+            for name, value in zip(("grad_weight", "grad_bias"), result[1:], strict=True)
+        )
+        self.given = (given, upstream)
+        self.returned = tuple(value for value in (grad_x, grad_weight, grad_bias) if value is not None)
+        return np.array(grad_x), _copy(grad_weight), _copy(grad_bias)
+
+    def state(self) -> dict[str, Array | None]:
+        """A copy of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked (0-d), or None."""
+        shown = self._call("state", {}, self.layer.state)
+        if not isinstance(shown, Mapping):
+            raise Misfit(f"state returned {kind(shown)}; it should return a dict with the keys {', '.join(STATE)}")
+        result: dict[str, Array | None] = {}
+        self.shown = shown
+        for name in STATE:
+            value = shown.get(name)
+            if value is None:
+                result[name] = None
+            elif name == "num_batches_tracked":
+                result[name] = _counter(value)
+            else:
+                result[name] = np.array(_array(value, "state", name, (self.config.num_features,)))
+        return result
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Set some of the state; Raised where the implementation refuses."""
+        self.load_uncopied({name: np.array(value) for name, value in state.items()})
+
+    def load_uncopied(self, state: Mapping[str, Array]) -> None:
+        """The same, of these very arrays, to see whether the implementation keeps them."""
+        self._call("load", state, lambda: self.layer.load(dict(state)))
+
+
+def _fingerprint(array: Array) -> tuple[Any, ...]:
+    """The bytes of an array and of the larger one that it is a part of, and how it lies in it."""
+    base = array.base
+    around = base.tobytes() if isinstance(base, np.ndarray) else b""
+    return array.tobytes(), around, array.shape, array.strides, array.dtype
+
+
+def _copy(value: Array | None) -> Array | None:
+    return None if value is None else np.array(value)
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words for a message."""
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        return f"a {type(value).__name__}, a subclass of numpy.ndarray,"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
+    if type(value) is not np.ndarray:  # a masked array or a matrix computes by rules of its own
+        raise Misfit(f"{call} returned {kind(value)} as {name}; it should be a numpy.ndarray of shape {shape}")
+    if value.shape != shape:
+        raise Misfit(f"{call} returned {name} of shape {value.shape}; it should have shape {shape}")
+    if str(value.dtype) not in DTYPES:
+        raise Misfit(f"{call} returned {name} of dtype {value.dtype}; it should be one of {', '.join(DTYPES)}")
+    return value
+
+
+def _counter(value: Any) -> Array:
+    try:
+        array = np.asarray(value)
+        whole = array.size == 1 and array.dtype.kind in "iuf" and float(array.reshape(())) == int(array.reshape(()))
+    except (ValueError, OverflowError):  # lists of unlike lengths, NaN, infinity
+        whole = False
+    if not whole:
+        raise Misfit(f"state returned {kind(value)} as num_batches_tracked; it should be one whole number, or None")
+    return np.asarray(int(array.reshape(())), np.int64)

@@ -1,0 +1,425 @@
+"""One check: the object that a conformance test is given, and the verdict that it comes to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bnconform.cases import casefile
+from bnconform.cases.metamorphic import Relation
+from bnconform.cases.probes.observed import is_observed
+from bnconform.cases.program import PASSES, Probe, Program
+from bnconform.diagnosis.failure_conditions import sightings
+from bnconform.execution.instrumented import AdapterError, Guarded, Misfit, Raised
+from bnconform.execution.trace import Trace
+from bnconform.judge.judgement import Judgement, agrees, can_act, judge
+from bnconform.judge.metamorphic import related
+from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.subject import Subject
+from bnconform.render import messages
+from bnconform.results.observations import observed
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.catalogue import Requirement, requirement
+from bnconform.spec.config import Config
+
+
+class Violation(Exception):
+    """A failed check; its text is the whole message, and pytest shows it without a traceback."""
+
+
+class Unsupported(Exception):
+    """The implementation does not have what the check needs, says so, and was seen to refuse it."""
+
+
+@dataclass
+class Check:
+    """One requirement, one subject, and a probe or relation where the test is over one.
+
+    The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
+    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has; `source`
+    is the case file that is replayed.
+    """
+
+    subject: Subject
+    requirement: Requirement
+    case: Probe | Relation | None = None
+    folder: Path | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    reduced: bool = False
+    source: Path | None = None
+
+    # -- what a test calls ---------------------------------------------------------------------------------------
+
+    def run(self) -> Trace | None:
+        """Judge the check's own probe or relation."""
+        __tracebackhide__ = True
+        if isinstance(self.case, Relation):
+            self.relation(self.case)
+            return None
+        assert self.case is not None
+        return self.program(
+            self.case.at(self.subject.dtype, self.subject.param_dtype), self.case.quality, self.case.name
+        )
+
+    def program(self, program: Program, quality: str = "", name: str = "case") -> Trace:
+        """Run a program and record the verdict on everything that it observes."""
+        __tracebackhide__ = True
+        trace = self.executed(self.fitted(program))
+        self.judged(trace, quality, name)
+        return trace
+
+    def fitted(self, program: Program, *, keep_rank: bool = False) -> Program:
+        """The program without what the implementation lacks; the check ends as unsupported where that leaves nothing.
+
+        A lack of what the requirement is about is never worked around, nor one of a rank that the check compares.
+        """
+        __tracebackhide__ = True
+        lacking = self.missing(program)
+        if not lacking:
+            return program
+        lacks = set(self.subject.unsupported)
+        fitted = program.without({name for name in lacks if not name.startswith("rank_")} if keep_rank else lacks)
+        wanted = set(self.requirement.features) & set(lacking)
+        if wanted or self.missing(fitted) or (program.observes and not fitted.observes) or not fitted.steps:
+            self.unsupported(program, self.executed(program))
+        self.reduced = True
+        return fitted
+
+    def unjudged(self) -> Trace:
+        """Run the check's own probe; every call must answer, and what it answers is for the test to judge."""
+        __tracebackhide__ = True
+        assert isinstance(self.case, Probe)
+        return self.answered(self.case.at(self.subject.dtype, self.subject.param_dtype))
+
+    def answered(self, program: Program) -> Trace:
+        """Run a program of which every call must answer, or refuse as the declared point does; no number is judged."""
+        __tracebackhide__ = True
+        program = self.fitted(program)
+        trace = self.executed(program)
+        found = judge(trace, SPECIFIED)
+        if found.problems and judge(trace, self.subject.declared).problems:
+            lines = "\n".join(f"what       {what} (call {step + 1})" for step, what in found.problems[:3])
+            self.fail(lines, program, CRASHED if found.crashed else VIOLATES)
+        return trace
+
+    def executed(self, program: Program) -> Trace:
+        """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once."""
+        __tracebackhide__ = True
+        trace = self.subject.run(program)
+        for line in trace.mutated[:1]:
+            self._record_other("BN-STATE-INPUT", line, program)
+        return trace
+
+    def require(
+        self, holds: bool, what: str = "", got: object = "", due: object = "", program: Program | None = None
+    ) -> None:
+        """Record one fact that is not a number: it holds, or the check fails saying what, got and should be."""
+        __tracebackhide__ = True
+        if holds:
+            self._add(self._outcome(CONFORMS, checks=1))
+        else:
+            self.fail(f"what       {what}\ngot        {got}\nshould be  {due}", program)
+
+    def fail(
+        self, lines: str, program: Program | None = None, verdict: str = VIOLATES, share: float | None = None
+    ) -> NoReturn:
+        """Record a violation; `share` is the distance over its bound, where there is one."""
+        __tracebackhide__ = True
+        call = program.describe() if program else ""
+        self._raise(
+            self._outcome(verdict, checks=1, bound_share=share),
+            [f"  {line}" for line in lines.splitlines()],
+            call,
+            None,
+        )
+
+    def note_adapter_error(self, problem: AdapterError) -> None:
+        """Record that the adapter does not meet its contract."""
+        self._add(self._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem)))
+
+    def note_internal_error(self, error: Exception) -> None:
+        """Record that the suite itself is at fault, so that nothing can be trusted."""
+        text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
+        self._add(self._outcome(UNTRUSTED, headline=text, message=text))
+
+    def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
+        """Record that something lay within its bound."""
+        outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
+        if deviates:
+            outcome.diagnosis = [{"coordinate": c, "value": v} for c, v in self.subject.deviations.items()]
+            outcome.headline = outcome.message = "as declared"
+        self._add(outcome)
+
+    def fact(
+        self, coordinate: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program
+    ) -> None:
+        """Record a fact that one coordinate decides: `due` is what each of its values would have shown.
+
+        Raises Violation, naming the value that explains it, where it is neither the specified nor the declared one.
+        """
+        __tracebackhide__ = True
+        declared = self.subject.declared
+        outcome = self._outcome(CONFORMS, checks=1)
+        differs = due(declared) != due(SPECIFIED)
+        if differs and got == due(declared):
+            outcome.needed.append(coordinate)
+            outcome.verdict = DEVIATES
+            outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.deviations[coordinate]}]
+            outcome.headline = outcome.message = f"as declared: {coordinate} = {self.subject.deviations[coordinate]}"
+        elif differs:
+            outcome.contradicted.append(coordinate)
+        if outcome.verdict == DEVIATES or got == due(SPECIFIED):
+            self._add(outcome)
+            return
+        outcome.verdict = VIOLATES
+        lines = [f"  what       {what}", f"  got        {got}", f"  should be  {due(SPECIFIED)}"]
+        self._raise(outcome, lines, program.describe(), None)
+
+    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
+        """Record which value of a coordinate that is left open explains what was seen; it never fails."""
+        declared = self.subject.declared
+        shown = [value for value in values if holds(declared.but(**{coordinate: value}))]
+        outcome = self._outcome(CONFORMS, checks=1)
+        outcome.headline = outcome.message = f"{coordinate} = {' or '.join(shown) or 'none of the known policies'}"
+        if coordinate in self.subject.deviations:
+            (outcome.needed if self.subject.deviations[coordinate] in shown else outcome.contradicted).append(
+                coordinate
+            )
+        self._add(outcome)
+
+    def note(self, text: str) -> None:
+        """Record what was measured where the requirement leaves it open."""
+        self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
+
+    def config(self, **changes: Any) -> Config:
+        """A configuration in the subject's dtype."""
+        return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})
+
+    def layer(self, config: Config) -> Guarded:
+        """A new layer; the check fails where there is none."""
+        __tracebackhide__ = True
+        made: Guarded = self.call(lambda: self.subject.build(config))
+        return made
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call the implementation where it must answer; raising is a crash, a wrong kind a violation."""
+        __tracebackhide__ = True
+        try:
+            return function()
+        except Raised as error:
+            self.fail(str(error), verdict=CRASHED)
+        except (Misfit, AdapterError) as problem:
+            self.fail(str(problem))
+
+    # -- verdicts ------------------------------------------------------------------------------------------------
+
+    def missing(self, program: Program) -> list[str]:
+        """The features that the program or the requirement needs and the implementation says it lacks."""
+        wanted = set(program.config.features())
+        for step in program.steps:
+            if step.op in PASSES:
+                wanted |= {step.op, step.mode}
+        return sorted(wanted & set(self.subject.unsupported))
+
+    def unsupported(self, program: Program, trace: Trace) -> NoReturn:
+        """Record that a declared lack was seen, or fail because the implementation answers all the same.
+
+        A layer of a dtype without a kernel may be made and loaded: then a pass asks.
+        """
+        __tracebackhide__ = True
+        lacking = self.missing(program)
+        if not trace.refused and not any(step.op in PASSES for step in program.steps):
+            program = program.with_a_pass(training="training" not in self.subject.unsupported)
+            trace = self.executed(program)
+        if not trace.refused:
+            self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: remove the declaration", program)
+        self.unsupported_feature(*lacking)
+
+    def unsupported_feature(self, *lacking: str) -> NoReturn:
+        """Record that what the check needs is declared unsupported; the caller has seen it refused."""
+        __tracebackhide__ = True
+        reason = "; ".join(f"{feature}: {self.subject.unsupported[feature]}" for feature in lacking)
+        outcome = self._outcome(UNSUPPORTED, headline=reason, message=reason)
+        self._add(outcome)
+        raise Unsupported(reason)
+
+    def judged(self, trace: Trace, quality: str, name: str) -> Judgement:
+        """Record the verdict on a trace."""
+        __tracebackhide__ = True
+        found = judge(trace, SPECIFIED, quality)
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
+        if not self.subject.brief:
+            outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
+            outcome.sightings = sightings(trace.program, found)
+            if is_observed(self.requirement.id, name):
+                outcome.observed = observed(self.requirement.id, name, trace)
+        declared = self.subject.declared
+        at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
+        if not at_declared.holds and at_declared is not found:
+            outcome.contradicted = self._contradictions(trace, quality, found)
+        if found.holds:
+            if not found.checks and trace.program.observes <= {"num_batches_tracked"}:
+                outcome.verdict = UNSUPPORTED
+                outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
+            elif not found.checks and self.reduced:
+                outcome.verdict = UNSUPPORTED
+                outcome.headline = outcome.message = "without what the implementation lacks nothing is left to compare"
+            elif not found.checks:
+                outcome.verdict = UNTRUSTED
+                outcome.headline = outcome.message = "nothing could be compared"
+            self._add(outcome)
+            return found
+        if at_declared.holds and at_declared.checks:
+            outcome.verdict = DEVIATES
+            outcome.bound_share = at_declared.share
+            self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
+            return found
+        if at_declared.holds and at_declared.unfixed:
+            self._unfixed()
+            return found
+        outcome.verdict = CRASHED if found.crashed else VIOLATES
+        return self._raise_judged(outcome, trace, quality, name, found)
+
+    def _unfixed(self) -> None:
+        """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
+        words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
+        text = f"nothing fixes what is to be compared, as declared: {words}"
+        self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
+
+    def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool], *programs: Program) -> None:
+        """Record a declared deviation, named by the coordinates without which it would not be explained."""
+        declared, deviations = self.subject.declared, self.subject.deviations
+        outcome.verdict = DEVIATES
+        outcome.needed = [
+            coordinate
+            for coordinate in deviations
+            if any(can_act(coordinate, declared, program) for program in programs)
+            and not holds(declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}))
+        ]
+        outcome.diagnosis = [{"coordinate": c, "value": deviations[c]} for c in outcome.needed or deviations]
+        words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
+        outcome.headline = outcome.message = f"as declared: {words}"
+        self._add(outcome)
+
+    def _contradictions(self, trace: Trace, quality: str, found: Judgement) -> list[str]:
+        """The declared coordinates that a trace refutes, which does not hold at the declared point."""
+        declared, deviations = self.subject.declared, self.subject.deviations
+        refuted = []
+        for coordinate in deviations:
+            without = declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))})
+            alone = SPECIFIED.but(**{coordinate: deviations[coordinate]})
+            if agrees(trace, without, quality) or (found.holds and not agrees(trace, alone, quality)):
+                refuted.append(coordinate)
+        return refuted
+
+    def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
+        __tracebackhide__ = True
+        lines = [f"  what       {what} (call {step + 1})" for step, what in found.problems[:3]]
+        worst = found.worst
+        if worst is not None and worst.worst > 1:
+            lines += messages.comparison_lines(trace.program, worst)
+        self._raise(outcome, lines, trace.program.describe(), self._save(trace.program, quality, name))
+
+    def relation(self, relation: Relation) -> None:
+        """Run the two programs of a relation and compare their results with each other."""
+        __tracebackhide__ = True
+        subject = self.subject
+        programs = relation.at(subject.dtype, subject.param_dtype)
+        ranks = {program.config.ndim for program in programs}
+        traces = [self.executed(self.fitted(program, keep_rank=len(ranks) > 1)) for program in programs]
+        found = related(relation, traces, SPECIFIED)
+        at_declared = found if found.holds else related(relation, traces, subject.declared)
+        if not found.holds and at_declared.holds:
+            if at_declared.unfixed and not at_declared.checks:
+                self._unfixed()
+                return
+            outcome = self._outcome(DEVIATES, checks=found.checks)
+            self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)
+            return
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
+        if found.holds:
+            if not found.checks:
+                outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, *["nothing could be compared"] * 2
+            self._add(outcome)
+            return
+        outcome.verdict = CRASHED if found.crashed else VIOLATES
+        lines = [f"  what       {what}" for _, what in found.problems[:3]]
+        if found.worst is not None and found.worst.worst > 1:
+            lines += messages.comparison_lines(programs[1], found.worst)
+        lines.append(f"  relation   {relation.statement}")
+        call = f"(1) {programs[0].describe()} (2) {programs[1].describe()}"
+        self._raise(outcome, lines, call, None)
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def _outcome(self, verdict: str, **values: Any) -> Outcome:
+        subject = self.subject
+        return Outcome(
+            subject.name, subject.device, subject.dtype, self.requirement.id, self.requirement.level, verdict, **values
+        )  # fmt: skip
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def _record_other(self, identifier: str, line: str, program: Program) -> NoReturn:
+        __tracebackhide__ = True
+        mine, self.requirement = self.requirement, requirement(identifier)
+        if mine.id != identifier:
+            line = f"{line} (seen while checking {mine.id})"
+        self.fail(line, program)
+
+    def _raise(self, outcome: Outcome, lines: Iterable[str], call: str, case: Path | None) -> NoReturn:
+        __tracebackhide__ = True
+        subject = self.subject
+        replay = messages.replay_law(subject.key, subject.device, subject.dtype, self.requirement.id)
+        if case is not None:
+            outcome.case = str(case)
+            replay = messages.replay_case(str(case), subject.key, subject.device)
+        outcome.message = messages.message(
+            self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay
+        )
+        outcome.headline = self.requirement.title
+        self._add(outcome)
+        raise Violation(outcome.message)
+
+    def _save(self, program: Program, quality: str, name: str) -> Path | None:
+        """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
+        if self.source is not None:
+            return self.source
+        size = sum(step.x.size for step in program.steps if step.x is not None)
+        if self.folder is None or size > LARGEST_CASE:
+            return None
+        subject = self.subject
+        words = f"{subject.label}-{self.requirement.id}-{name}"
+        digest = hashlib.sha256(f"{subject.key} {words}".encode()).hexdigest()[:6]
+        safe = "".join(character if character.isalnum() or character in "+.-_" else "-" for character in words)
+        path = self.folder / f"{safe}-{digest}.json"
+        try:
+            casefile.write(path, self.requirement.id, name, program, quality)
+        except OSError:
+            return None
+        return path
+
+
+def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
+    """Run a conformance test without pytest; the outcomes that it recorded, a failure among them."""
+    try:
+        with suppress(Violation, Unsupported):
+            test(check)
+    except AdapterError as problem:
+        check.note_adapter_error(problem)
+    except Exception as error:
+        check.note_internal_error(error)
+    return check.outcomes
+
+
+LARGEST_CASE = 200_000
+"""Elements up to which a failing case is written to a file."""
+
+
+def _verb(verdict: str) -> str:
+    return {VIOLATES: "violated", CRASHED: "not answered"}.get(verdict, verdict)

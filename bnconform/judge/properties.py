@@ -1,0 +1,44 @@
+"""Laws that are not over one array: sums of gradients, and facts such as a dtype that a coordinate decides."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnconform.cases.program import Probe
+from bnconform.judge.check import Check
+from bnconform.judge.judgement import judge
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.spec.exact import arithmetic, exact, floats
+
+
+def channel_sums(check: Check) -> None:
+    """The observed grad_x of each channel adds up to the exact sum, 0 at the specified point, within the bounds' sum.
+
+    A sum over observed values is taken in 320 bits and adds no error of its own.
+    """
+    __tracebackhide__ = True
+    subject = check.subject
+    assert isinstance(check.case, Probe)
+    program = check.fitted(check.case.at(subject.dtype, subject.param_dtype))
+    trace = check.executed(program)
+    for point in dict.fromkeys((SPECIFIED, subject.declared)):
+        found = judge(trace, point)
+        if found.problems:
+            check.fail("\n".join(f"what       {what}" for _, what in found.problems[:3]), program)
+        comparison = next(c for c in found.comparisons if c.name == "grad_x")
+        axes = (0, *range(2, comparison.observed.ndim))
+        with arithmetic():
+            off = np.abs(floats(exact(comparison.observed).sum(axis=axes) - comparison.exact.sum(axis=axes)))
+        share = off / comparison.bound.sum(axis=axes)
+        if (share <= 1).all():
+            check.measured(float(share.max()), share.size, deviates=point != SPECIFIED)
+            return
+    worst = int(share.argmax())
+    check.fail(
+        f"what       the sum of grad_x over channel {worst}\n"
+        f"got        {float(np.sum(comparison.observed.astype(np.float64), axis=axes)[worst])!r}\n"
+        f"should be  0.0, to within {comparison.bound.sum(axis=axes)[worst]:.3g}\n"
+        f"off by     {share[worst]:.3g} times the bound",
+        program,
+        share=float(share[worst]),
+    )

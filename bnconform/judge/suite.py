@@ -1,0 +1,54 @@
+"""The conformance tests as plain functions, to run them in one process without pytest (the kill matrix, diagnosis)."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+
+import bnconform.tests.conformance
+from bnconform.cases.metamorphic import Relation
+from bnconform.cases.probes import cases_of
+from bnconform.cases.program import Probe
+from bnconform.judge.check import Check, conduct
+from bnconform.judge.outcome import Outcome
+from bnconform.judge.subject import Subject
+from bnconform.spec.catalogue import Requirement, requirement
+
+
+@dataclass(frozen=True)
+class Test:
+    """One conformance test: its function, the requirement that it checks, whether it runs over that one's cases."""
+
+    __test__ = False  # pytest would take the name for a class of tests
+    rule: Requirement
+    function: Callable[[Check], None]
+    over_cases: bool
+
+    def cases(self, dtype: str) -> tuple[Probe | Relation | None, ...]:
+        """What the test runs over in a dtype; (None,) for a law."""
+        return cases_of(self.rule.id, dtype) if self.over_cases else (None,)
+
+    def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
+        """The outcomes of one check; a failure is among them."""
+        return conduct(self.function, Check(subject, self.rule, case))
+
+    def rerun(self, case: Probe | Relation | None, subject: Subject) -> list[Outcome]:
+        """The same, with what is bound to stay first."""
+        return self.run(subject, case)
+
+
+@cache
+def conformance_tests() -> tuple[Test, ...]:
+    """Every conformance test, in the order of the files."""
+    return tuple(_found())
+
+
+def _found() -> Iterator[Test]:
+    for module in pkgutil.iter_modules(bnconform.tests.conformance.__path__):
+        for name, function in vars(import_module(f"bnconform.tests.conformance.{module.name}")).items():
+            marks = {mark.name: mark for mark in getattr(function, "pytestmark", ())}
+            if name.startswith("test_") and "requirement" in marks:
+                yield Test(requirement(marks["requirement"].args[0]), function, "cases" in marks)

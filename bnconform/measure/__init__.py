@@ -1,0 +1,1 @@
+"""What an implementation does, whatever it declares: identify, its semantics profile, its defaults, porting."""

@@ -1,0 +1,235 @@
+"""What a black box does, measured: the point of the behaviour space, the defaults, the variance algorithm, the dtypes.
+
+Nothing of what an adapter declares is used but what it says it lacks; what it declares is compared with what was
+measured afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bnconform.cases import inputs
+from bnconform.cases.distinguishing import survey
+from bnconform.cases.program import Program, forward
+from bnconform.diagnosis import search
+from bnconform.diagnosis.search import Evidence, Refutation
+from bnconform.execution.instrumented import AdapterError, Misfit, Raised
+from bnconform.judge.judgement import judge
+from bnconform.judge.subject import Subject
+from bnconform.measure.defaults import measured
+from bnconform.measure.semantics_profile import Card, Finding
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate, coordinates
+from bnconform.spec.config import Config
+from bnconform.spec.exact import floats
+from bnconform.spec.formats import DTYPES, format_of
+
+RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
+"""Mean over standard deviation of the inputs that tell variance algorithms apart."""
+
+IN_ALL_DTYPES = ("output_dtype", "statistics_dtype")
+"""The coordinates that are looked at in every dtype; the others in the subject's own."""
+
+PREFERRED = ("float32", "float64", "bfloat16", "float16")
+
+
+def first_card(
+    subject_of: Callable[[str], Subject],
+    dtypes: Iterable[str] = PREFERRED,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Card | None:
+    """The card in the first dtype that the implementation has and answers in; None where it has none of them.
+
+    Where it answers in none, the card of the last one, which says what it refused.
+    """
+    card = None
+    for dtype in dtypes:
+        subject = subject_of(dtype)
+        if dtype not in subject.unsupported:
+            card = identify(subject, progress)
+            if card.seen:
+                break
+    return card
+
+
+def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> Card:
+    """Measure a subject; its own dtype is where the point is looked for, dtypes are looked at in all."""
+    progress("running the survey")
+    evidence = search.gather(subject)
+    progress("searching the behaviour space")
+    found = search.explain(evidence, SPECIFIED)
+    point = found.points[0]
+    progress("looking for what refutes every other value")
+    findings = list(_findings(subject, evidence, found.points))
+    card = Card(
+        subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
+        len(evidence.traces), evidence.refused, evidence.steady,
+    )  # fmt: skip
+    card.share = max((judge(trace, point).share for trace in evidence.traces.values()), default=0.0)
+    progress("measuring dtypes, defaults and the variance algorithm")
+    _dtypes(card, subject)
+    if {"training", "float32"} & set(subject.unsupported):
+        card.no_defaults = "they would be measured in training, in float32"
+        return _with_algorithm(card, subject, evidence)
+    try:
+        card.defaults = measured(lambda: subject.build_default(3), point)
+    except (Raised, Misfit, AdapterError) as reason:
+        card.no_defaults = str(reason)
+    return _with_algorithm(card, subject, evidence)
+
+
+def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
+    if not evidence.traces or not _output_is_known(evidence, card.point):
+        card.algorithm = "not measured, as the output is not that of a known behaviour"
+    else:
+        card.growth, card.algorithm = _algorithm(replace(subject, assumed=card.point))
+    return card
+
+
+def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
+    """Whether the point explains every output of training passes over more than one value a channel.
+
+    Answers that differ from call to call within their bounds, as where memory is aligned otherwise, are known as well.
+    """
+    for name, atoms in evidence.wrong(point).items():
+        for step, what in atoms:
+            call = evidence.traces[name].program.steps[step]
+            ordinary = call.x is not None and call.x.size > call.x.shape[1]
+            if call.op == "forward" and call.training and what in ("y", "the call") and ordinary:
+                return False
+    return True
+
+
+def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[Finding]:
+    point = points[0]
+    others = search.alternatives(evidence, point)
+    for name in coordinates():
+        value = str(getattr(point, name))
+        open_values = [
+            other for other, refuted in others[name].items() if refuted is None and _tells(subject, point, name, other)
+        ]
+        also = [str(getattr(other, name)) for other in points[1:]]
+        values = tuple(dict.fromkeys((value, *also, *open_values)))
+        refutations = {other: refuted for other, refuted in others[name].items() if refuted is not None}
+        yield Finding(name, values, subject.deviations.get(name, ""), *_evidence(refutations))
+
+
+def _tells(subject: Subject, point: Behaviour, name: str, value: str) -> bool:
+    """Whether a value means something else than the point's: an evaluation form that is training's does not.
+
+    Nor does one that shows in none of the dtypes that are looked at; where it is declared, it stays possible.
+    """
+    if name == "evaluation_epsilon_form":
+        return value not in ("as_training", str(point.epsilon_form))
+    shows = name in IN_ALL_DTYPES or subject.dtype in coordinate(name)(value).dtypes
+    return shows or subject.deviations.get(name) == value
+
+
+def _evidence(refuted: dict[str, Refutation]) -> tuple[str, str]:
+    """The value that is hardest to refute, and what refutes it."""
+    if not refuted:
+        return "", "nothing that it shows depends on it"
+    value, closest = min(refuted.items(), key=lambda item: item[1].margin)
+    margin = "no number" if closest.margin == np.inf else f"{closest.margin:.2g} bounds off"
+    return value, f"{closest.atom[1]}, {closest.name}: {margin}"
+
+
+def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
+    for name, atoms in evidence.wrong(point).items():
+        for step, what in sorted(atoms):
+            yield f"{what} of call {step + 1}, {evidence.traces[name].program.steps[step].describe()} ({name})"
+
+
+def _dtypes(card: Card, subject: Subject) -> None:
+    """The dtypes of y and of the running statistics for each dtype of the input, and the coordinates that they fix."""
+    refuting: dict[str, set[str]] = {name: set() for name in IN_ALL_DTYPES}
+    for dtype in DTYPES:
+        if dtype in subject.unsupported:
+            card.dtypes[dtype] = subject.unsupported[dtype]
+            continue
+        other = replace(subject, dtype=dtype)
+        mode = "evaluation" if "training" in subject.unsupported else "training"
+        evidence = search.gather(other, {mode: survey()[mode]})
+        trace = evidence.traces.get(mode)
+        seen = trace.seen[-1] if trace is not None else None
+        if trace is None or seen is None or seen.raised or seen.misfit:
+            reason = seen and (seen.raised or seen.misfit)
+            card.dtypes[dtype] = str(reason or next(iter(evidence.refused.values()), "not offered"))
+            continue
+        y, statistics = seen.values["y"], seen.after["running_var"]
+        card.dtypes[dtype] = (
+            str(y.dtype) if y is not None else "none",
+            (str(statistics.dtype) if statistics is not None else "none"),
+        )
+        for name, refuted in refuting.items():
+            for value in coordinates()[name]:
+                point = card.point.but(**{name: str(value)})
+                view = search.view(trace, judge(trace, point), point)
+                if any(what.startswith("the dtype") for _, what in view.wrong):
+                    refuted.add(str(value))
+    for number, finding in enumerate(card.findings):
+        if finding.coordinate in refuting:
+            allowed = tuple(str(v) for v in coordinates()[finding.coordinate] if v not in refuting[finding.coordinate])
+            if len(allowed) == 1:
+                pairs = {d: " and ".join(kept) for d, kept in card.dtypes.items() if isinstance(kept, tuple)}
+                shown = "; ".join(f"{dtype}: {words}" for dtype, words in pairs.items())
+                card.findings[number] = replace(
+                    finding, values=allowed, refuted="", evidence=f"y and statistics of {shown}"
+                )
+                card.point = card.point.but(**{finding.coordinate: allowed[0]})
+
+
+FEW = 64
+"""Units of rounding error (times mean over deviation) up to which growth is of the first power.
+
+With n = 16 values an updating algorithm stays below 3.2 n = 51 of them (`spec.error_bounds.forward`); one-pass errs by
+some mean/deviation times as much, at 1000 a multiple of this.
+"""
+
+
+VALUES = 16
+"""Values a channel. The mean of so many errs by at most that many units times mean over deviation, and the two-pass
+variance by the square of it."""
+
+
+def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
+    """How the relative error of the variance grows with mean over deviation, and what that says of the algorithm."""
+    growth = list(_growth(subject))
+    u = format_of(subject.dtype).unit_roundoff
+    # Beyond an error of 1/10 everything is lost, and below a ratio of 100 all algorithms are alike.
+    told = [(ratio, error) for ratio, error in growth if ratio >= 100 and error < 0.1]
+    if not told:
+        return growth, "not measured: no output shows it"
+    ratio, error = max(told)
+    shown = f"at mean/deviation {ratio:g} the variance errs by {error:.1g} of itself"
+    if max(error / ratio for ratio, error in told) > FEW * u:
+        return growth, f"one-pass: {shown}, and the error grows with the square"
+    if all(error <= FEW * u + (VALUES * ratio * u) ** 2 for ratio, error in told):
+        return growth, f"two-pass, or in wider arithmetic: {shown}"
+    return growth, f"updating or folded: {shown}, and the error grows with the first power"
+
+
+def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
+    """(mean over deviation, the largest relative error of the variance that normalises in training).
+
+    The spread of y over that of the exact y is the root of the true variance over the one that was computed; an error
+    of the mean shifts y and leaves its spread. Judged at the point that was measured.
+    """
+    for ratio in RATIOS:
+        if ratio > 0.2 / format_of(subject.dtype).unit_roundoff:
+            return
+        x = inputs.ill_conditioned((4, 3, 2, VALUES // 8), ratio)
+        program = Program(Config(num_features=3), (forward(x, "y"),)).without(set(subject.unsupported))
+        trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
+        seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]
+        if not seen or trace.broken is not None or not np.isfinite(seen[0].observed.astype(np.float64)).all():
+            return
+        y, due = seen[0].observed.astype(np.float64), floats(seen[0].exact)
+        axes = (0, *range(2, y.ndim))
+        if not (due.var(axis=axes) > 0).all():
+            return
+        with np.errstate(all="ignore"):
+            error = np.abs(due.var(axis=axes) / y.var(axis=axes) - 1)
+        yield ratio, float(np.where(np.isfinite(error), error, np.inf).max())

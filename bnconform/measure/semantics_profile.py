@@ -1,0 +1,124 @@
+"""The measured semantics of an implementation, as `bnconform.measure.identify` finds them, and as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnconform.measure.defaults import Defaults
+from bnconform.results.run_result import version
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One coordinate.
+
+    Attributes:
+        values: the values that the evidence allows, the simplest first; more than one where it cannot tell.
+        declared: the value that the adapter declares, or "".
+        refuted: of the values that the evidence refutes, the one that comes closest, or "".
+        evidence: by what it is refuted, or why nothing fixes the coordinate.
+    """
+
+    coordinate: str
+    values: tuple[str, ...]
+    declared: str
+    refuted: str
+    evidence: str
+
+    @property
+    def decided(self) -> bool:
+        """Whether the evidence leaves one value."""
+        return len(self.values) == 1
+
+    @property
+    def differs(self) -> bool:
+        """Whether the evidence refutes the specified value."""
+        return str(getattr(SPECIFIED, self.coordinate)) not in self.values
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the adapter declares what the evidence refutes."""
+        return bool(self.declared) and self.declared not in self.values
+
+
+@dataclass
+class Card:
+    """The measured semantics of one implementation on one device.
+
+    Attributes:
+        dtype: of the input with which the point was found. point: the simplest that explains it.
+        findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
+        seen: how many programs of the survey ran.
+        refused: what it would not do, by the program of the survey, with its words.
+        share: the largest error over its bound of all that the survey shows.
+        steady: whether it answers the same to the same.
+        defaults: None where there are none, with `no_defaults` saying why.
+        algorithm: which variance it computes, in words. growth: (mean over deviation, relative error of the variance).
+        dtypes: dtype of the input -> (that of y, that of the running statistics or "none"), or why there is none.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    point: Behaviour
+    findings: list[Finding]
+    unexplained: list[str]
+    seen: int
+    refused: dict[str, str]
+    steady: bool
+    share: float = 0.0
+    defaults: Defaults | None = None
+    no_defaults: str = ""
+    algorithm: str = ""
+    growth: list[tuple[float, float]] = field(default_factory=list)
+    dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """Each declaration that the measurement refutes, in words."""
+        return [
+            f"declares {one.coordinate} = {one.declared}, and was measured as {' or '.join(one.values)}: {one.evidence}"
+            for one in self.findings
+            if one.contradicted
+        ]
+
+
+def _number(value: float | None) -> float | None:
+    """A number that JSON knows."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _specified(name: str) -> str:
+    return str(getattr(SPECIFIED, name))
+
+
+def as_data(card: Card) -> dict[str, Any]:
+    """The card as JSON-ready data."""
+    defaults = card.defaults
+    return {
+        "schema": "bnconform/card/1",
+        "bnconform": version("bnconform") or "a clone",
+        "backend": card.backend, "device": card.device, "dtype": card.dtype,
+        "coordinates": [
+            {
+                "coordinate": one.coordinate, "values": list(one.values), "specified": _specified(one.coordinate),
+                "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
+                "meaning": coordinate(one.coordinate)(one.values[0]).meaning if one.decided else None,
+            }
+            for one in card.findings
+        ],
+        "defaults": None if defaults is None else {
+            "eps": _number(defaults.eps), "momentum": _number(defaults.momentum), "cumulative": defaults.cumulative,
+        },
+        "algorithm": card.algorithm,
+        "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in card.growth],
+        "dtypes": {
+            dtype: {"output": shown[0], "statistics": shown[1]} if isinstance(shown, tuple) else {"reason": shown}
+            for dtype, shown in card.dtypes.items()
+        },
+        "share": _number(card.share), "steady": card.steady, "unexplained": card.unexplained, "refused": card.refused,
+        "contradictions": card.contradictions,
+    }  # fmt: skip

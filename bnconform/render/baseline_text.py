@@ -1,0 +1,102 @@
+"""What a run comes to beside a baseline, in words: the same at the end of a run and from `bnconform baseline check`."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+
+from bnconform.results.baseline import UNEXPLAINED, explanation
+from bnconform.results.baseline_check import Judgement, Known, Told
+from bnconform.results.result import Row
+
+
+def lines(found: Judgement, path: str, level: str, results: Sequence[str] = ()) -> Iterator[str]:
+    """The section, each line as long as it comes.
+
+    Args:
+        path: of the baseline. level: up to which a failure counts.
+        results: of the result files; none where the run writes none.
+    """
+    asked = [] if level == "must" else ["--level", level]
+    update = f"bnconform baseline update {shlex.join([path, *(results or ['RESULT.json']), *asked])}"
+    written = "" if results else "  (RESULT.json is what --json writes)"
+    yield f"Baseline {path}: {'it fails' if found.fails else 'nothing is newly wrong'}"
+    unexplained = sum(known.entry.reason == UNEXPLAINED for known in found.known)
+    lacking = f", {unexplained} of them {UNEXPLAINED}" if unexplained else ""
+    yield f"  {_count(found.known, 'failing row')} known{lacking}"
+    yield from _gathered((_known(known), known.row) for known in found.known)
+    if found.new:
+        yield f"  NEW: {_count(found.new, 'failing row')} that no entry knows"
+        yield from _gathered((_row(row), row) for row in found.new)
+        yield f"    once looked into: {update} --reason TEXT --link URL{written}"
+    if found.worse:
+        yield f"  WORSE: {_count(found.worse, 'row')} known to fail less badly"
+        yield from _gathered((f"{_row(known.row)} ({known.why})", known.row) for known in found.worse)
+    if found.unmatched:
+        yield f"  MATCHING NOTHING: {_count(found.unmatched, 'entry', 'entries')} of what is not judged any more"
+        yield from (f"    {told.entry}: {told.why}" for told in found.unmatched)
+        yield f"    correct what is misspelt; to drop the rest: {update}{written}"
+    if found.changed:
+        yield f"  CHANGED: {_count(found.changed, 'known row')} failing otherwise than before (the run does not fail)"
+        yield from _gathered(
+            (f"{known.row.requirement} {known.row.backend}: {known.why}", known.row) for known in found.changed
+        )
+        yield f"    once looked into: {update}{written}"
+    if found.fixed:
+        yield f"  FIXED: {_count(found.fixed, 'entry', 'entries')} not needed any more (the run does not fail)"
+        yield from (f"    {told.entry}: {told.why}" for told in found.fixed)
+        yield f"    to drop them: {update}{written}"
+    if found.partly:
+        yield f"  FIXED, as far as was asked: {_count(found.partly, 'entry', 'entries')} (the run does not fail)"
+        yield from (f"    {told.entry}: {told.why}" for told in found.partly)
+        yield f"    run the rest; or, to drop them as it is: {update} --drop-fixed{written}"
+    if found.narrower:
+        yield f"  WIDER THAN NEEDED: {_count(found.narrower, 'entry', 'entries')} (the run does not fail)"
+        yield from (f"    {told.entry}: {told.why}" for told in found.narrower)
+    if found.apart:
+        yield f"  {_count(found.apart, 'entry', 'entries')} left alone:"
+        yield from _apart(found.apart)
+
+
+def show(texts: Iterable[str], console: Console) -> None:
+    """Print lines, in characters that the console has."""
+    for text in texts:
+        printable = "".join(letter if letter.isprintable() else " " for letter in text)
+        safe = printable.encode(console.encoding, "replace").decode(console.encoding)
+        console.print(safe, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(things: Sequence[object], one: str, many: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"
+
+
+def _row(row: Row) -> str:
+    # The first line of a message repeats the row; the second says what was seen.
+    told = row.message.strip().splitlines()[:2]
+    why = explanation(row) or (" ".join(told[-1].split()).removeprefix("what ") if told else "")
+    return f"{row.requirement} {row.backend} {row.verdict}: {why}"
+
+
+def _known(known: Known) -> str:
+    link = f" <{known.entry.link}>" if known.entry.link else ""
+    return f"{known.row.requirement} {known.row.backend} {known.row.verdict}: {known.entry.reason}{link}"
+
+
+def _gathered(told: Iterable[tuple[str, Row]]) -> Iterator[str]:
+    """One line for the devices and dtypes of which the same is said."""
+    places: dict[str, list[str]] = {}
+    for text, row in told:
+        general = text.replace(f"{row.backend}:{row.device}-{row.dtype}", row.backend)
+        places.setdefault(general, []).append(f"{row.device} {row.dtype}")
+    for text, where in places.items():
+        yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
+
+
+def _apart(told: Sequence[Told]) -> Iterator[str]:
+    """How many for which reason, and of which backends, since a misspelt name is in no run."""
+    counts = Counter((one.entry.backend, one.why) for one in told)
+    for (backend, why), count in sorted(counts.items()):
+        yield f"    {count} of {backend}: {why}"

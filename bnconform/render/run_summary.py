@@ -1,0 +1,97 @@
+"""The end of a run: its result judged by the baseline, written to the files that were asked for, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bnconform.judge.subject import Subject
+from bnconform.render import baseline_text, matrix, report_files
+from bnconform.results import result as results
+from bnconform.results.baseline_check import Judgement
+from bnconform.results.files import FileError, check_writable
+from bnconform.results.known_failures import Gate
+from bnconform.results.result import Result
+from bnconform.spec.catalogue import requirements
+from bnconform.spec.config import FEATURES
+
+
+def wanted(option: Any) -> report_files.Wanted:
+    """The pages that the options ask for."""
+    html, markdown, badge, kills = (
+        Path(path) if path else None for path in (option.html, option.markdown, option.badge, option.kill_matrix)
+    )
+    return report_files.Wanted(html, markdown, badge, option.annotations, kills)
+
+
+def check(option: Any) -> None:
+    """FileError, before anything is judged, where a file that the options name could not be written."""
+    own = [Path(option.bnconform_json)] if option.bnconform_json else []
+    for path in own:
+        check_writable(path)
+    report_files.check(wanted(option), *own)
+
+
+@dataclass
+class Closing:
+    """What became of a run.
+
+    Attributes:
+        judged: by the baseline, where there is one. annotations: lines to print. unwritten: why a file is missing.
+    """
+
+    option: Any
+    result: Result
+    judged: Judgement | None = None
+    annotations: list[str] = field(default_factory=list)
+    unwritten: str = ""
+
+    @classmethod
+    def of(cls, option: Any, result: Result, known: Gate, subjects: Sequence[Subject]) -> Closing:
+        """Judge the result and write the files."""
+        made = cls(option, result)
+        if option.baseline is not None:
+            made.judged = known.judge(result, option.level)
+        try:
+            if option.bnconform_json:
+                results.write(Path(option.bnconform_json), result)
+            made.annotations = report_files.produce(result, wanted(option), report_files.places(subjects))
+        except FileError as problem:
+            made.unwritten = str(problem)
+        return made
+
+    def show(self, console: Console, subjects: Sequence[Subject], left_out: Mapping[str, str]) -> None:
+        """Print the matrix, what the baseline says, and what else the user should know."""
+        rules = requirements()
+        titles = {name: rule.title for name, rule in rules.items()}
+        matrix.render(self.result, titles, {name: rule.chapter for name, rule in rules.items()}, console)
+        option = self.option
+        if self.judged is not None:
+            console.print()
+            written = [option.bnconform_json] if option.bnconform_json else []
+            baseline_text.show(baseline_text.lines(self.judged, option.baseline, option.level, written), console)
+        for name, words in sorted({s.name: sorted(set(s.unsupported) - FEATURES) for s in subjects}.items()):
+            if words:
+                known = ", ".join(sorted(FEATURES))
+                console.print(
+                    f"{name} declares unsupported what is never asked for: {', '.join(words)}; known: {known}",
+                    markup=False,
+                )
+        for name, reason in left_out.items():
+            console.print(f"{name} was left out: {reason}", markup=False)
+        if self.unwritten:
+            console.print(f"bnconform: {self.unwritten}", markup=False)
+            return
+        files = {
+            "result": option.bnconform_json,
+            "page": option.html,
+            "summary": option.markdown,
+            "badge": option.badge,
+        }
+        for what, path in files.items():
+            if path:
+                console.print(f"The {what} is in {path}", markup=False)

@@ -1,0 +1,321 @@
+"""The result of a run: rows of verdicts with the environment they were reached in, and the file that keeps them.
+
+The file's form is `result.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+
+from bnconform.results import files
+from bnconform.results.files import FileError, refuse_constant
+
+SCHEMA = "bnconform/result/1"
+
+LEVELS = ("must", "should", "may")
+"""The levels of a requirement, the strictest first."""
+
+VERDICTS = ("crashed", "violates", "untrusted", "deviates", "conforms", "unsupported")
+"""The verdicts, the worst first: a row has the worst of its checks, so it is unsupported only if all of them are."""
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""The order in which dtypes are listed; others follow by name."""
+
+UNLIMITED = 1e300
+"""What an infinite or NaN share of the bound, or count of ulps, is written as: JSON has neither."""
+
+Key = tuple[str, str, str, str]
+"""(backend, device, dtype, requirement): what a row is about."""
+
+
+class ResultError(FileError):
+    """A result file that cannot be read; the message says why, in one line."""
+
+
+class Difference(NamedTuple):
+    """One coordinate of the behaviour space at which the subject differs from the specification."""
+
+    coordinate: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict on one backend, device, dtype and requirement: of one check, or of several merged.
+
+    Attributes:
+        backend, device, dtype, requirement: what was judged against what.
+        level: of the requirement, one of LEVELS.
+        verdict: one of VERDICTS.
+        checks: how many checks it rests on.
+        bound_share: the worst error over its bound (1 is the limit), or None where none was measured; infinity and
+            NaN become UNLIMITED.
+        ulp: the worst error in units in the last place, or None; likewise.
+        diagnosis: what explains the observations, where the verdict is not `conforms`.
+        message: what was found, its first line a summary; on a conforming row empty, or what was measured.
+        case: the path of a case that replays it, or None.
+
+    Raises:
+        ValueError: for an unknown level or verdict.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    requirement: str
+    level: str
+    verdict: str
+    checks: int = 1
+    bound_share: float | None = None
+    ulp: float | None = None
+    diagnosis: tuple[Difference, ...] = ()
+    message: str = ""
+    case: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ValueError(f"unknown level {self.level!r}; a level is one of {', '.join(LEVELS)}")
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"unknown verdict {self.verdict!r}; a verdict is one of {', '.join(VERDICTS)}")
+        object.__setattr__(self, "bound_share", _limited(self.bound_share))
+        object.__setattr__(self, "ulp", _limited(self.ulp))
+
+    @property
+    def key(self) -> Key:
+        """What the row is about."""
+        return self.backend, self.device, self.dtype, self.requirement
+
+
+class Usage(NamedTuple):
+    """The calls into one backend and the seconds spent inside them, over all processes of the run."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and when a run took place.
+
+    Attributes:
+        python, platform, bnconform: versions of Python and the suite, and the operating system.
+        packages: version by distribution.
+        devices: what each device is, by its name.
+        started: ISO 8601, with the offset from UTC.
+        seconds: the wall time of the run.
+        backends: by backend, the time spent inside its own calls.
+    """
+
+    python: str
+    platform: str
+    bnconform: str
+    packages: Mapping[str, str]
+    devices: Mapping[str, str]
+    started: str
+    seconds: float
+    backends: Mapping[str, Usage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What explains the failing checks of one backend, or a part of them.
+
+    Attributes:
+        points: each a point of the behaviour space that explains them, as what differs from the one that the adapter
+            declares; none where nothing does, more than one where nothing tells them apart.
+        explains, failing: how many of how many failing checks.
+        text: all of it in one line; where nothing explains them, with where they show.
+    """
+
+    backend: str
+    points: tuple[tuple[Difference, ...], ...]
+    explains: int
+    failing: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """An array that a backend answered in one of the probes whose results are kept, so that runs can be compared.
+
+    Attributes:
+        backend, device, dtype: who answered, and the dtype of its input.
+        requirement, case: the probe. program: the SHA-256 of the program that ran.
+        step: the number of the call, from 0. name: "y", "running_mean", "grad_x" and so on.
+        array: "dtype" (its own), "shape", and "data": base64 of its bytes, little-endian, in C order.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    requirement: str
+    case: str
+    program: str
+    step: int
+    name: str
+    array: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, backend: str, device: str, dtype: str, entry: Mapping[str, Any]) -> Observation:
+        """From what a check kept."""
+        return cls(backend, device, dtype, **entry)
+
+    @property
+    def place(self) -> tuple[str, str, str, int, str]:
+        """What it is an observation of, whoever answered."""
+        return self.dtype, self.requirement, self.case, self.step, self.name
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a backend declares on a device: coordinate -> value, and feature -> the reason why it is lacking."""
+
+    backend: str
+    device: str
+    deviations: Mapping[str, str]
+    unsupported: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
+
+    `observations` and `declarations` are what `bnconform compare` needs; a file of an earlier version has none.
+    """
+
+    environment: Environment
+    rows: tuple[Row, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    declarations: tuple[Declaration, ...] = ()
+
+
+def dtype_order(name: str) -> tuple[int, str]:
+    """A sorting key for dtypes: DTYPES first, in their order."""
+    return (DTYPES.index(name) if name in DTYPES else len(DTYPES)), name
+
+
+def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
+    """One row for each key, whatever the order in which the outcomes of its checks arrive.
+
+    The worst verdict wins, and gives message, diagnosis and case; among equal verdicts the one with the largest share
+    of its bound does. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device,
+    dtype (in the order of DTYPES) and requirement. Merging merged rows changes nothing.
+
+    Raises:
+        ValueError: where one requirement comes with two levels.
+    """
+    groups: dict[Key, list[Row]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.key, []).append(outcome)
+    order = sorted(groups, key=lambda key: (key[0], key[1], dtype_order(key[2]), key[3]))
+    return tuple(_merged(groups[key]) for key in order)
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """The result as JSON-ready data that fits the schema."""
+    environment = asdict(result.environment)
+    environment["backends"] = {name: usage._asdict() for name, usage in result.environment.backends.items()}
+    rows = [asdict(row) | {"diagnosis": [part._asdict() for part in row.diagnosis]} for row in result.rows]
+    diagnoses = [
+        asdict(one) | {"points": [[part._asdict() for part in point] for point in one.points]}
+        for one in result.diagnoses
+    ]
+    return {
+        "schema": SCHEMA,
+        "environment": environment,
+        "results": rows,
+        "diagnoses": diagnoses,
+        "declarations": [asdict(one) for one in result.declarations],
+        "observations": [asdict(one) for one in result.observations],
+    }
+
+
+def from_json(data: Any) -> Result:
+    """The result from JSON data; ResultError, naming the place, where it does not fit the schema."""
+    try:
+        jsonschema.validate(data, _schema(), cls=jsonschema.Draft202012Validator)
+    except jsonschema.ValidationError as problem:
+        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
+        raise ResultError(f"at {place}: {problem.message[:160]}") from None
+    rows = []
+    seen: set[Key] = set()
+    for index, entry in enumerate(data["results"]):
+        row = Row(**entry | {"diagnosis": tuple(Difference(**part) for part in entry["diagnosis"])})
+        if row.key in seen:
+            raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
+        seen.add(row.key)
+        rows.append(row)
+    environment = data["environment"]
+    usage = {name: Usage(**entry) for name, entry in environment.get("backends", {}).items()}
+    diagnoses = tuple(
+        Diagnosis(**entry | {"points": tuple(tuple(Difference(**p) for p in point) for point in entry["points"])})
+        for entry in data.get("diagnoses", [])
+    )
+    return Result(
+        Environment(**environment | {"backends": usage}),
+        tuple(rows),
+        diagnoses,
+        tuple(Observation(**entry) for entry in data.get("observations", [])),
+        tuple(Declaration(**entry) for entry in data.get("declarations", [])),
+    )
+
+
+def write(path: Path, result: Result) -> None:
+    """Write the result whole, or leave what was there and raise FileError."""
+    files.write(path, json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> Result:
+    """Read a result; ResultError, naming the file, where it is missing, not JSON, or not a result."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+    except OSError as problem:
+        raise ResultError(f"cannot read the result {path}: {problem.strerror or problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise ResultError(f"{path} is not JSON ({problem}); give a file that --json wrote") from None
+    try:
+        return from_json(data)
+    except ResultError as problem:
+        raise ResultError(f"{path} is not a result: {problem}") from None
+
+
+def _limited(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return UNLIMITED if math.isnan(value) else min(float(value), UNLIMITED)
+
+
+def _merged(group: list[Row]) -> Row:
+    if len({row.level for row in group}) > 1:
+        raise ValueError(f"{group[0].requirement} comes with two levels; a requirement has one")
+    worst = min(group, key=_severity)
+    return replace(
+        worst,
+        checks=sum(row.checks for row in group),
+        bound_share=_largest(row.bound_share for row in group),
+        ulp=_largest(row.ulp for row in group),
+    )
+
+
+def _severity(row: Row) -> tuple[Any, ...]:
+    share = -1.0 if row.bound_share is None else row.bound_share
+    return VERDICTS.index(row.verdict), -share, row.message, row.diagnosis, row.case or ""
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
+    return loaded

@@ -1,0 +1,161 @@
+"""What becomes of the outcomes at the end of a run: declarations that were never borne out, rows, the environment."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from bnconform.judge.outcome import VIOLATES, Outcome
+from bnconform.judge.subject import Subject
+from bnconform.results.result import (
+    Declaration,
+    Diagnosis,
+    Difference,
+    Environment,
+    Observation,
+    Result,
+    Row,
+    Usage,
+    merge,
+)
+from bnconform.spec.catalogue import fixing
+
+PACKAGES = (
+    "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
+    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime", "mlx", "tinygrad",
+    "paddlepaddle", "mindspore",
+)  # fmt: skip
+"""The packages whose versions a result names, where they are installed."""
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed() -> dict[str, str]:
+    """The versions of PACKAGES, of those that are installed."""
+    return {package: found for package in PACKAGES if (found := version(package)) is not None}
+
+
+def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
+    """An outcome for each declared coordinate that no check bore out, or that some check refuted.
+
+    Args:
+        whole: whether every check ran; without that, a declaration may simply not have been asked about.
+    """
+    found = []
+    seen: set[str] = set()
+    for subject in subjects:
+        if subject.name in seen:
+            continue
+        seen.add(subject.name)
+        mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
+        for coordinate, value in subject.deviations.items():
+            needed = any(coordinate in outcome.needed for outcome in mine)
+            contradicted = next((outcome for outcome in mine if coordinate in outcome.contradicted), None)
+            if contradicted is None and (needed or not whole or not mine):
+                continue
+            rule = fixing(coordinate)
+            text = f"declares {coordinate} = {value}, "
+            if contradicted is not None:
+                text += (
+                    f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"
+                )
+            else:
+                text += "but nothing that was measured needs it: remove the declaration"
+            at = contradicted or mine[0]
+            found.append(
+                Outcome(
+                    subject.name,
+                    at.device,
+                    at.dtype,
+                    rule.id,
+                    rule.level,
+                    VIOLATES,
+                    headline=text,
+                    message=f"{rule.id} {subject.name} {text}",
+                    about_declaration=True,
+                )
+            )
+    return found
+
+
+def row(outcome: Outcome) -> Row:
+    """The outcome as a row of the result."""
+    return Row(
+        outcome.backend, outcome.device, outcome.dtype, outcome.requirement, outcome.level, outcome.verdict,
+        checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
+        diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
+        message=outcome.message, case=outcome.case,
+    )  # fmt: skip
+
+
+def result(
+    outcomes: Sequence[Outcome],
+    diagnoses: Iterable[Diagnosis],
+    subjects: Sequence[Subject],
+    started: datetime,
+    seconds: float,
+) -> Result:
+    """The result of a run."""
+    used: dict[str, Usage] = {}
+    for outcome in outcomes:
+        before = used.get(outcome.backend, Usage(0, 0.0))
+        used[outcome.backend] = Usage(before.calls + outcome.calls, before.seconds + outcome.seconds)
+    devices: Mapping[str, str] = {subject.device: device_name(subject.backend, subject.device) for subject in subjects}
+    versions = installed()
+    for subject in subjects:
+        # A framework in an environment of its own is not among this process's packages.
+        versions = {**getattr(subject.backend, "packages", {}), **versions}
+    environment = Environment(
+        python=platform.python_version(), platform=platform.platform(),
+        bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
+        started=started.astimezone(UTC).isoformat(timespec="seconds"), seconds=seconds, backends=used,
+    )  # fmt: skip
+    return Result(
+        environment,
+        merge(row(outcome) for outcome in outcomes),
+        tuple(diagnoses),
+        tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
+        declarations(subjects),
+    )
+
+
+def _observations(outcomes: Iterable[Outcome]) -> Iterator[Observation]:
+    for outcome in outcomes:
+        for entry in outcome.observed:
+            yield Observation.of(outcome.backend, outcome.device, outcome.dtype, entry)
+
+
+def declarations(subjects: Iterable[Subject]) -> tuple[Declaration, ...]:
+    """What each backend declares, on each of its devices."""
+    found = {
+        (subject.name, subject.device): Declaration(
+            subject.name, subject.device, dict(subject.deviations), dict(subject.unsupported)
+        )
+        for subject in subjects
+    }
+    return tuple(found.values())
+
+
+def device_name(backend: Any, device: str) -> str:
+    """What a device is, as far as it can be said without the framework: its processor, or what the adapter says."""
+    describe = getattr(backend, "describe_device", None)
+    if callable(describe):
+        try:
+            return str(describe(device))
+        except Exception:
+            return device
+    return platform.processor() or platform.machine() if device == "cpu" else device
+
+
+def from_properties(properties: Iterable[tuple[str, Any]]) -> list[Outcome]:
+    """The outcomes that a test's report carries."""
+    return [Outcome(**value) for name, value in properties if name == "bnconform"]

@@ -1,0 +1,365 @@
+"""How far a right implementation may lie from the oracle: the statistics and the forward pass.
+
+Every bound is derived, element by element, from the exact record of the computation. The model is the standard one
+(Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 2.2): fl(a op b) = (a op b)(1 + d) + h
+with |d| <= u, the unit roundoff of the arithmetic, and |h| <= the format's underflow; g(k) = k u / (1 - k u) bounds
+the product of k such factors (lemma 3.1). Bounds of order u are stated; those of order u**2 are kept wherever two
+errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed. Which arithmetic
+and which algorithms are admitted is said by an `Allowance`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from bnconform.spec import behaviour as b
+from bnconform.spec.behaviour import Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, sqrt
+from bnconform.spec.formats import Format
+from bnconform.spec.oracle.formulas import inverse_deviation
+from bnconform.spec.oracle.record import Forward, Moments, State
+from bnconform.spec.oracle.running import batch_weight, debiased, remembered
+
+__all__ = [
+    "Allowance",
+    "ForwardErrors",
+    "allowance",
+    "enclosure",
+    "kept_as_inverse",
+    "mean_error",
+    "rounded",
+    "running_errors",
+    "spread",
+    "square_error",
+    "variance_error",
+]
+
+FOLD = 5
+"""Roundings allowed on the operands of scale * x + shift, where x - mean is never formed and nothing cancels early:
+storing the weight, forming scale and mean * scale, the product scale * x, taking mean * scale from the bias; the last
+addition is the rounding to the output's format."""
+
+SHIFT = 3
+"""Roundings allowed on the bias: storing it, taking mean * scale from it, the last addition in the arithmetic."""
+
+FACTOR = 5
+"""Roundings allowed on 1/sqrt(var + eps): storing eps and the addition, halved by the root, and a reciprocal square
+root good to 2 ulp, that is 4 u."""
+
+_quiet = np.errstate(all="ignore")
+"""Infinite bounds meet zeros; `rounded` makes what is not a number infinite."""
+
+
+@_quiet
+def rounded(value: Floats, error: Floats, target: Format) -> Floats:
+    """The bound after one rounding to the target format: error + u (|value| + error) + underflow.
+
+    Infinite where nothing is known: an infinite error times zero, or a value that is not a number.
+    """
+    bound = error + target.unit_roundoff * (np.abs(value) + error) + target.underflow
+    return np.asarray(np.where(np.isnan(bound), np.inf, bound))
+
+
+@_quiet
+def mean_error(batch: Moments, allow: Allowance) -> Floats:
+    """The bound on the batch mean: g(n - 1 + 3 log2 n) mean|x|, and n + 2 underflows.
+
+    Summation in any order errs by at most g(n - 1) sum|x| (Higham, section 4.2), the division by two roundings more
+    (it may be a product with a rounded 1/n). The updating form m = m_a + (m_b - m_a) n_b/n, which merges a chunk of
+    n_b values into one of n_a, makes an error of u |m| + 3 u |m_b - m_a| n_b/n (with n_b = 1 the step of Welford's
+    algorithm). Counted in roundings of one x_i: 1 for each merge that it goes through and, its own side having s values
+    and the other r, at most 3 min(1, r/s) <= 3 log2((s + r)/s), whose sum telescopes to 3 log2 n. There are at
+    most n - 1 merges. As n + 1 <= n - 1 + 3 log2 n from n = 2 on, this covers plain sums, and sums of chunks that
+    are merged. A single value has no error.
+    """
+    n = batch.count
+    if n == 1:
+        return np.asarray(floats(batch.mean_magnitude) * 0 + allow.compute.underflow)
+    roundings = allow.terms(n) - 1 + 3 * math.log2(n)
+    return np.asarray(allow.gamma(roundings) * floats(batch.mean_magnitude) + (n + 2) * allow.compute.underflow)
+
+
+@_quiet
+def variance_error(batch: Moments, allow: Allowance) -> Floats:
+    """The bound on the biased batch variance v = q/n, with M2 = mean(x**2) and dm the bound on the mean.
+
+    Two-pass (Chan, Golub and LeVeque 1983, table 1): each (x - m)**2 carries three roundings, the sum n - 1, the
+    division two, and the mean's error enters as its square because sum(x - m) = 0: g(n + 4)(v + dm**2) + dm**2.
+
+    Updating, a chunk of a values merged with one of b: q = q_a + q_b + d**2 a b/n, d = m_b - m_a (b = 1: Welford's
+    (x_k - m_(k-1))(x_k - m_k)). The roundings of the terms themselves make g(n + 5) v. The means err by at most
+    c(a) u mean_a|x| with c(a) = a - 1 + 3 log2 a <= 2.26 a and c(1) = 0 (`mean_error`), and mean_a|x| <=
+    sqrt(Q_a/a) with Q_a the chunk's sum of x**2. By Cauchy and Schwarz over all merges, as sum d**2 a b/n <= q, the
+    means' errors change q by at most 2 u sqrt(q T Q), with Q = n M2 and T Q a bound on the sum over all merges of
+    (ab/n)(c(a) sqrt(Q_a/a) + c(b) sqrt(Q_b/b))**2: one merge adds at most Q (b c(a)**2 + a c(b)**2)/n <=
+    2.26**2 a b Q, and along any path of merges up to n values sum a b <= n**2/2. Hence UPDATING n u sqrt(v M2),
+    UPDATING = sqrt(2) 2.26, the first power of the condition number sqrt(M2/v), and the products of two errors,
+    (UPDATING n u)**2 M2/4. `blocked`: chunks of sqrt(n) values, merged in a tree of log2(n)/2 levels whose means
+    err by c <= sqrt(n) + 4 log2 n, each level adding c**2 to T.
+
+    These are the `stable` algorithms. One-pass, mean(x**2) - m**2: g(n + 2) M2 for the first, 2|m| dm + dm**2 + u m**2
+    for the second, u v for the difference, with m**2 + v = M2: the second power of the condition number.
+
+    Underflow: of the n products and sums, of the division, and of the mean's terms times their cofactor.
+    """
+    n = batch.count
+    variance, square = floats(batch.squares) / n, floats(batch.mean_square)
+    from_mean = mean_error(batch, allow)
+    merging = allow.gamma(allow.updating(n)) if n > 1 else 0.0
+    error = allow.gamma(allow.terms(n) + 5) * (variance + from_mean**2) + from_mean**2
+    error = error + merging * np.sqrt(variance) * np.sqrt(square) + merging**2 / 4 * square
+    cofactor = np.sqrt(variance)
+    if not allow.stable:
+        cofactor = np.sqrt(square)
+        product = 2 * np.abs(floats(batch.mean)) * from_mean + from_mean**2
+        error = np.maximum(error, (1 + 4 * allow.u) * (allow.gamma(allow.terms(n) + 3) * square + product))
+    return np.asarray(error + (4 + 2 * (n + 2) * cofactor) * allow.compute.underflow)
+
+
+@_quiet
+def square_error(batch: Moments, allow: Allowance) -> Floats:
+    """The bound on the mean of x**2, for the points of the space that use it: g(n + 3) M2."""
+    error = allow.gamma(allow.terms(batch.count) + 3) * floats(batch.mean_square)
+    return np.asarray(error + 4 * allow.compute.underflow)
+
+
+@_quiet
+def enclosure(function: Callable[[Exact], Exact], value: Exact, error: Floats) -> Floats:
+    """The largest change of a monotone function of a variance when it moves by at most `error`, computed exactly.
+
+    The variance stays at or above 0: a negative one is a fault of its own (an implementation clips it).
+    """
+    finite = np.isfinite(error) & is_finite(value)
+    width = exact(np.where(finite, error, 0.0))
+    value = np.where(finite, value, exact(1.0))
+    centre = function(value)
+    below = function(np.where(value > width, value - width, value * 0))
+    above = function(value + width)
+    change = np.maximum(np.abs(floats(below - centre)), np.abs(floats(above - centre)))
+    return np.asarray(np.where(finite & ~np.isnan(change), change, np.inf))
+
+
+@dataclass(frozen=True)
+class ForwardErrors:
+    """Bounds on the parts of one forward pass, broadcastable against x; everything else is built from them."""
+
+    record: Forward
+    allow: Allowance
+
+    def _remembered(self, value: Exact, which: int) -> Floats:
+        """On a remembered statistic: exact but for a rounding to the arithmetic's format where that is narrower."""
+        record, allow = self.record, self.allow
+        error = np.abs(floats(value)) * (allow.u if allow.u > allow.statistics.unit_roundoff else 0.0)
+        if record.reads_back:
+            moved = running_errors(record.config, record.behaviour, record.before, record, allow)[which]
+            error = error + moved.reshape((1, -1) + (1,) * (record.x.ndim - 2))
+        return np.asarray(error)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """On the mean that normalises: `mean_error`, or that of a remembered one."""
+        record = self.record
+        if record.mean_from_batch and record.moments is not None:
+            return mean_error(record.moments, self.allow)
+        return self._remembered(record.mean, 0)
+
+    @cached_property
+    @_quiet
+    def variance(self) -> Floats:
+        """On the variance that normalises: `variance_error` times its factor over q/n with two roundings more."""
+        record, allow = self.record, self.allow
+        batch = record.moments
+        if not (record.variance_from_batch and batch is not None):
+            return self._remembered(record.variance, 1)
+        kind = record.behaviour.normalizing_variance
+        if kind is b.NormalizingVariance.UNCENTRED:
+            return square_error(batch, allow)
+        unbiased = kind is b.NormalizingVariance.UNBIASED and batch.count > 1
+        scale = batch.count / (batch.count - 1) if unbiased else 1.0
+        return np.asarray(scale * variance_error(batch, allow) + 2 * allow.u * np.abs(floats(record.variance)))
+
+    @cached_property
+    def settled(self) -> Floats:
+        """On var + eps: epsilon is stored in the arithmetic's format, where it may underflow."""
+        return np.asarray(self.variance + self.allow.compute.underflow)
+
+    @cached_property
+    @_quiet
+    def inverse_std(self) -> Floats:
+        """On f(variance): its exact change over the variance's error, and FACTOR roundings."""
+        record = self.record
+        change = enclosure(lambda v: inverse_deviation(v, record.epsilon, record.form), record.variance, self.settled)
+        return np.asarray(change + FACTOR * self.allow.u * np.abs(floats(record.inverse_std)))
+
+    @cached_property
+    def size(self) -> Floats:
+        """The size |x| + |m| of the operands where z is formed without x - m; |x - m| where that is excluded."""
+        if self.allow.stable:
+            return np.abs(self.centred)
+        return np.asarray(np.abs(self.x) + np.abs(floats(self.record.mean)))
+
+    @cached_property
+    @_quiet
+    def operands(self) -> Floats:
+        """The size of the operands of z: f times `size`."""
+        return np.asarray(np.abs(floats(self.record.inverse_std)) * self.size)
+
+    @cached_property
+    def x(self) -> Floats:
+        """The input as float64."""
+        return floats(self.record.x)
+
+    @cached_property
+    def centred(self) -> Floats:
+        """The deviations x - m."""
+        return floats(self.record.x - self.record.mean)
+
+    @cached_property
+    @_quiet
+    def normalized(self) -> Floats:
+        """On z = (x - m) f: f dm + |x - m| df + dm df, FOLD roundings of the operands, an underflow of each factor."""
+        factor = np.abs(floats(self.record.inverse_std))
+        carried = factor * self.mean + np.abs(self.centred) * self.inverse_std + self.mean * self.inverse_std
+        underflow = (factor + self.size + 4) * self.allow.compute.underflow
+        return np.asarray(carried + self.allow.gamma(FOLD) * self.operands + underflow)
+
+    @cached_property
+    @_quiet
+    def output(self) -> Floats:
+        """On y = w z + b: |w| times that of z, SHIFT roundings of b, and one rounding to the output's format.
+
+        The roundings of w z are covered by FOLD, which counts all those of scale * x + shift. A product with w that
+        underflows, w itself or scale = w f among them, costs an underflow times the other factor.
+        """
+        record, allow = self.record, self.allow
+        error = np.abs(floats(record.scale)) * self.normalized + allow.gamma(SHIFT) * np.abs(floats(record.shift))
+        error = error + (self.operands + self.size + 3) * allow.compute.underflow
+        return rounded(floats(record.y), np.broadcast_to(error, record.y.shape), allow.output)
+
+
+@_quiet
+def kept_as_inverse(value: Floats, epsilon: float, allow: Allowance) -> Floats:
+    """What a running variance rv errs by where it is kept as i = 1/sqrt(rv + eps) and shown as 1/i**2 - eps.
+
+    Forming i takes an addition under the root, a root and a division, 2.5 u of i; showing it doubles that and adds a
+    square, a division and a subtraction: at most 8 u (rv + eps).
+    """
+    bound = 8 * allow.statistics.unit_roundoff * (np.abs(value) + epsilon)
+    return np.asarray(np.where(np.isnan(bound), np.inf, bound))
+
+
+@_quiet
+def running_errors(
+    config: Config, behaviour: Behaviour, before: State, record: Forward, allow: Allowance
+) -> tuple[Floats, Floats]:
+    """The bounds (C,) on running mean and running variance after one update from the exactly known state `before`.
+
+    new = (1 - a) old + a batch. The batch's value errs as `mean_error`, or as `variance_error` times the estimator's
+    factor with two roundings more; `_blending` adds the update's own, and one rounding to the statistics' format is
+    the last. With weight 0 nothing changes. A zero-debiased average shows a hidden one over d = 1 - (1 - a)**k: the
+    weights' errors make k u in d, so that the hidden average, d and their quotient err by (k + 5) u of all operands
+    over d.
+    """
+    after = record.state
+    assert after.running_mean is not None and after.running_var is not None
+    assert before.running_mean is not None and before.running_var is not None
+    if record.moments is None or after.updates == before.updates:
+        return np.zeros(after.running_mean.shape), np.zeros(after.running_var.shape)
+    batch = record.moments
+    mean, variance = remembered(config, behaviour, record.x, batch)
+    weight = float(floats(batch_weight(config, behaviour, before.count)))
+    mean_bound = _remembered_mean_error(behaviour, record, mean, allow)
+    variance_bound = _remembered_variance_error(behaviour, record, variance, allow)
+    bounds = []
+    for old, new, value, error in (
+        (before.running_mean, after.running_mean, mean, mean_bound),
+        (before.running_var, after.running_var, variance, variance_bound),
+    ):
+        size_old, size_value, size_new = (np.abs(floats(v)) for v in (old, value, new))
+        if debiased(config, behaviour) and weight > 0:
+            divisor = 1 - (1 - weight) ** (before.count + 1)
+            roundings = allow.gamma(before.count + 6) * (size_old + size_value + size_new)
+            carried = (weight * error + roundings + 4 * allow.compute.underflow) / divisor
+        else:
+            carried = weight * error + _blending(weight, size_old, size_value, allow)
+            if behaviour.training_update is b.TrainingUpdate.TWICE:
+                # Between the two updates the value lies between the old one and the batch's.
+                between = np.maximum(size_old, size_value)
+                first = rounded(between, carried, allow.statistics)
+                carried = (1 - weight) * first + weight * error + _blending(weight, between, size_value, allow)
+        if weight == 0 and allow.u <= allow.statistics.unit_roundoff:
+            bounds.append(np.asarray(np.where(np.isnan(carried), np.inf, carried)))
+        else:
+            bounds.append(rounded(size_new, carried, allow.statistics))
+    # Where a variance is kept as an inverse deviation, it is that which is stored and shown.
+    return bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, allow))
+
+
+def _blending(weight: float, old: Floats, value: Floats, allow: Allowance) -> Floats:
+    """The roundings of one update, but for the last, which is that to the statistics' format.
+
+    (1 - a) old + a batch: the weights err by u each (some implementations are given 1 - a and subtract it from 1),
+    and the products are rounded: (2 - a) u |old| + (1 + a) u |batch|. old + a (batch - old): the difference, the
+    weight and the product: (1 + 2 a) u (|old| + |batch|). With a = 1 the weights are exact and the difference is left.
+    With a = 0 only an arithmetic narrower than the statistics changes the old value. An arithmetic other than the
+    statistics' rounds the sum as well.
+    """
+    if weight == 0:
+        narrower = allow.u if allow.u > allow.statistics.unit_roundoff else 0.0
+        return np.asarray(narrower * old + allow.compute.underflow)
+    if weight == 1:
+        by_old = by_value = 1.0
+    else:
+        by_old, by_value = max(2 - weight, 1 + 2 * weight), 1 + 2 * weight
+    if allow.compute != allow.statistics:
+        by_old, by_value = by_old + 1, by_value + 1
+    return np.asarray(allow.gamma(by_old) * old + allow.gamma(by_value) * value + 4 * allow.compute.underflow)
+
+
+def _remembered_mean_error(behaviour: Behaviour, record: Forward, mean: Exact, allow: Allowance) -> Floats:
+    """On what the running mean remembers of the batch."""
+    batch = record.moments
+    assert batch is not None
+    error = spread(mean_error(batch, allow), floats(batch.mean_magnitude), record, allow)
+    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.count > 1:
+        return np.asarray(error * batch.count / (batch.count - 1) + allow.gamma(3) * np.abs(floats(mean)))
+    return error
+
+
+def _remembered_variance_error(behaviour: Behaviour, record: Forward, variance: Exact, allow: Allowance) -> Floats:
+    """On what the running variance remembers of the batch; the factor and epsilon cost two roundings."""
+    batch = record.moments
+    assert batch is not None
+    kind = behaviour.running_variance
+    if kind is b.RunningVariance.UNCENTRED:
+        return spread(square_error(batch, allow), floats(batch.mean_square), record, allow)
+    error = spread(variance_error(batch, allow), floats(batch.squares) / batch.count, record, allow)
+    if kind is b.RunningVariance.STANDARD_DEVIATION:
+        error = enclosure(sqrt, variance * variance, error)
+    elif kind is b.RunningVariance.SAMPLES:
+        error = error * record.x.shape[0] / max(record.x.shape[0] - 1, 1)
+    elif kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS) and batch.count > 1:
+        error = error * batch.count / (batch.count - 1)
+    return np.asarray(error + 2 * allow.u * np.abs(floats(variance)) + allow.compute.underflow)
+
+
+def spread(error: Floats, size: Floats, record: Forward, allow: Allowance) -> Floats:
+    """A bound of a statistic's shape as one value a channel.
+
+    Where a channel has several statistics the oracle averages k of them: the largest bound, and a sum's roundings of
+    the largest of their sizes.
+    """
+    shape = (1, record.x.shape[1]) + (1,) * (record.x.ndim - 2)
+    spread = np.broadcast_to(error, np.broadcast_shapes(error.shape, shape))
+    axes = tuple(axis for axis in range(spread.ndim) if axis != 1)
+    averaged = spread.size // record.x.shape[1]
+    bound = spread.max(axis=axes)
+    if averaged > 1:
+        bound = bound + allow.gamma(averaged + 1) * np.broadcast_to(size, spread.shape).max(axis=axes)
+    return np.asarray(bound)

@@ -1,0 +1,297 @@
+"""How far a right implementation may lie from the oracle: the gradients.
+
+Same model and same allowances as `forward`. g is grad_output, G = w g, z = (x - m) f(v); the record of
+`oracle.backward` gives every exact part. Automatic differentiation and the closed form evaluate the same terms in
+different groupings; the bounds are sums over those terms, so they cover both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from bnconform.spec import behaviour as b
+from bnconform.spec.error_bounds.error_model import Allowance
+from bnconform.spec.error_bounds.forward import (
+    FACTOR,
+    ForwardErrors,
+    enclosure,
+    mean_error,
+    rounded,
+    spread,
+    variance_error,
+)
+from bnconform.spec.exact import Exact, Floats, exact, floats, sqrt, total
+from bnconform.spec.oracle.formulas import along_channels, inverse_deviation_slope, per_channel
+from bnconform.spec.oracle.read_back import channel_axes, estimator, mean_slope, spread_back, variance_step, weights
+from bnconform.spec.oracle.record import Backward, Forward
+from bnconform.spec.oracle.running import batch_weight, debiased
+
+PRODUCT = 7
+"""Roundings of one term w f (n g - sum(g) - z sum(g z)) / n outside its sum: storing w, n g, two subtractions, w f,
+1/n and the product with it; the last product is the rounding to the output's format."""
+
+MOVED = PRODUCT + 6
+"""Roundings of one term that flows through a moved statistic; see `_through_read_back`."""
+
+_quiet = np.errstate(all="ignore")
+
+
+def _sum(values: Floats, axes: tuple[int, ...]) -> Floats:
+    return np.asarray(values.sum(axis=axes, keepdims=True))
+
+
+@_quiet
+def input_gradient(record: Backward, allow: Allowance) -> Floats:
+    """The bound (the shape of x) on grad_x = f G - mean(f G) + f'(v) v'_i S with S = sum(G (x - m)).
+
+    * f G: PRODUCT roundings. mean(f G): n - 1 additions more, g(n + PRODUCT) mean|f G|. The factor's error changes both
+      together, df |G - mean(G)|.
+    * f'(v) v'_i S: `_through_variance`.
+    * through running statistics that the batch has moved: `_through_read_back`, each term with its own error of f.
+    * an underflow of w g, times f; and of every product.
+    """
+    forward, behaviour = record.flowing, record.forward.behaviour
+    value = floats(record.grad_x)
+    batch = forward.moments
+    from_batch = forward.mean_from_batch or forward.variance_from_batch
+    reads_back = batch is not None and forward.reads_back
+    constant = not from_batch and not reads_back
+    if batch is not None and constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO:
+        return np.zeros(value.shape)
+    errors = ForwardErrors(forward, allow)
+    factor, factor_error = np.abs(floats(forward.inverse_std)), errors.inverse_std
+    grad_z = np.abs(floats(record.grad_z))
+    # The same computed f stands in every term, so that its error meets the difference of the terms.
+    scaled = np.broadcast_to(record.grad_z, value.shape)
+    rounding = allow.gamma(PRODUCT) * grad_z
+    if batch is not None and record.through_mean and not reads_back:
+        n = batch.count
+        scaled = scaled - total(scaled, batch.axes) / n
+        mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / n
+        rounding = rounding + allow.gamma(allow.terms(n) + PRODUCT) * mean_grad
+    error = factor_error * np.abs(floats(scaled)) + (factor + factor_error) * rounding
+    if reads_back:
+        error = error + _through_read_back(record, errors, allow)
+    elif batch is not None and record.through_variance:
+        error = error + _through_variance(record, errors, allow)
+    error = error + (factor + np.abs(floats(record.grad_output)) + 4) * allow.compute.underflow
+    if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
+        error = error / factor
+    return rounded(value, np.broadcast_to(error, value.shape), allow.gradient)
+
+
+def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance) -> Floats:
+    """On f'(v) v'_i S, the product of three factors that all err.
+
+    * S: two roundings of x - m and w g and one of their product, n sums: g(n + 3) sum|G| |x - m|, and sum|G| dm. A
+      one-pass form sum(G x) - m sum(G) has |x| + |m| in place of |x - m|.
+    * f'(v): its exact change over the variance's error; three factors f of FACTOR roundings each, and two products.
+    * v'_i = 2 (x_i - m)/n: (2/n)(dm + 3 u |x_i - m|); |x_i| + |m| for |x_i - m| in the one-pass form, 2 x_i/n - 2 m/n.
+      Differentiating the two-pass form adds the path of the mean through the variance, -2 mean(x - m)/n, exactly
+      zero but computed with an error of at most dm + g(n) mean|x - m|.
+    * the products of the three, with w, and the subtraction: PRODUCT roundings.
+    * an underflow of each factor, n of them in the sum.
+    """
+    forward = record.flowing
+    batch = forward.moments
+    assert batch is not None
+    n, u, underflow = batch.count, allow.u, allow.compute.underflow
+    grad_z = np.abs(floats(record.grad_z))
+    product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), batch.axes)))
+    product_error = allow.gamma(allow.terms(n) + 3) * _sum(grad_z * errors.size, batch.axes)
+    product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, batch.axes)
+    slope, slope_error = np.abs(floats(record.slope)), _slope_error(errors)
+    step = np.abs(floats(record.variance_slope))
+    kind = forward.behaviour.normalizing_variance
+    divisor = n - 1 if kind is b.NormalizingVariance.UNBIASED and n > 1 else n
+    distance = np.abs(floats(forward.x - batch.mean))
+    residue = errors.mean + allow.gamma(allow.terms(n)) * _sum(distance, batch.axes) / n
+    size = np.abs(errors.x) if kind is b.NormalizingVariance.UNCENTRED else errors.size
+    step_error = (2 / divisor) * (errors.mean + 3 * u * size + residue) + underflow
+    # Expanded, as the difference of two nearly equal products would lose the error in the products' own rounding.
+    error = slope_error * step * product + slope * step_error * product + slope * step * product_error
+    error = error + slope_error * step_error * product + slope_error * step * product_error
+    error = error + slope * step_error * product_error + slope_error * step_error * product_error
+    return np.asarray(error + allow.gamma(PRODUCT) * slope * step * product)
+
+
+Erring = tuple[Floats, Floats]
+"""A factor's size and the bound on its error."""
+
+
+def _through_read_back(record: Backward, errors: ForwardErrors, allow: Allowance) -> Floats:
+    """The two paths of `spec.oracle.read_back`: a f sum(G) k/n through the mean, a f'(v) S c V'_i through the variance.
+
+    The roundings count against sum|G| and sum|G| |x - m|, those of x - m, w g and the sums as in `_through_variance`.
+    MOVED = PRODUCT + 6 covers the rest of one term: what PRODUCT does, two each for a factor k or c = n/(n - 1), the
+    product with a, and where a channel has several statistics the average of those; a sum over channels is counted with
+    C more. The errors of the factors multiply (`_product`):
+
+    * a: `_weight_error`; f and m, which include what the update errs by: `ForwardErrors`; f'(v): `_slope_error`;
+    * c = 1/(2 sqrt(V)) where a standard deviation is remembered: its exact change over the error of V;
+    * V'_i = 2 (x_i - M)/n: (2/n)(dM + 3 u |x_i - M|) with M the batch's own mean, dM its `mean_error`; |x_i| + |M| for
+      |x_i - M| in the one-pass form. Differentiating the two-pass form adds the path of M through V, -2 mean(x - M)/n,
+      exactly zero but computed with an error of at most dM + g(n) mean|x - M|. V' = 2 x_i/n has no mean.
+    """
+    forward = record.flowing
+    batch, axes, underflow = forward.moments, channel_axes(forward.x), allow.compute.underflow
+    assert batch is not None
+    grad_z = np.broadcast_to(np.abs(floats(record.grad_z)), forward.x.shape)
+    terms = allow.terms(forward.x.size // forward.x.shape[1])
+    if batch.mean.shape[1] != forward.x.shape[1]:
+        terms += allow.terms(forward.x.shape[1])
+    error = np.zeros(forward.x.shape)
+    shares = [(floats(weight), _weight_error(forward, weight, allow)) for weight in weights(forward)]
+    if record.through_mean:
+        total_grad = np.abs(floats(total(np.broadcast_to(record.grad_z, forward.x.shape), axes)))
+        total_error = allow.gamma(terms + MOVED) * _sum(grad_z, axes) + underflow
+        factor = np.abs(floats(forward.inverse_std)), errors.inverse_std
+        _, moved = _product(shares[0], factor, (total_grad, total_error))
+        error = error + spread_back(moved, batch, forward.x) * np.abs(floats(mean_slope(forward, batch)))
+    if record.through_variance:
+        slope = np.abs(floats(inverse_deviation_slope(forward.variance, forward.epsilon, forward.form)))
+        product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), axes)))
+        product_error = allow.gamma(terms + MOVED) * _sum(grad_z * errors.size, axes)
+        product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, axes)
+        moved, moved_error = _product(
+            shares[1], (slope, _slope_error(errors)), (product, product_error), _estimator_error(forward, allow)
+        )
+        moved, moved_error = spread_back(moved, batch, forward.x), spread_back(moved_error, batch, forward.x)
+        step = np.abs(floats(variance_step(forward, batch)))
+        _, through = _product((moved, moved_error + allow.gamma(MOVED) * moved), (step, _step_error(forward, allow)))
+        error = error + through
+    return np.asarray(error)
+
+
+def _product(*factors: Erring) -> Erring:
+    """A product of factors that all err, expanded so that nothing cancels: (a + da)(b + db) - a b."""
+    size, error = factors[0]
+    for other, other_error in factors[1:]:
+        size, error = size * other, error * (other + other_error) + size * other_error
+    return np.asarray(size), np.asarray(error)
+
+
+def _weight_error(forward: Forward, weight: Exact, allow: Allowance) -> Floats:
+    """On the batch's weight a in the statistics that it has moved; exactly 0 or 1 where no average is debiased.
+
+    A weight errs by u, of 1 where it is formed as 1 - (1 - a), and one rounding is to spare; after two updates it is
+    a + (1 - a) a, twice that. A debiased one is a/d, d = 1 - (1 - a)**k, which errs by the roundings counted in
+    `running_errors` over d.
+    """
+    config, behaviour, before = forward.config, forward.behaviour, forward.before
+    updates = forward.state.updates - before.updates
+    if debiased(config, behaviour) and weight != 0:
+        now = 1 - (1 - float(floats(batch_weight(config, behaviour, before.count)))) ** (before.count + 1)
+        return np.asarray(allow.gamma(updates * (before.count + 6)) / now)
+    return np.asarray(0.0 if weight in (0, 1) else allow.gamma(2 * updates))
+
+
+def _estimator_error(forward: Forward, allow: Allowance) -> Erring:
+    """The factor c and, where it is that of a root, its error; a quotient's roundings are counted elsewhere."""
+    batch = forward.moments
+    assert batch is not None
+    size = np.abs(floats(estimator(forward, batch)))
+    if forward.behaviour.running_variance is not b.RunningVariance.STANDARD_DEVIATION:
+        return size, np.zeros(size.shape)
+    ndim = forward.x.ndim
+    variance = along_channels(per_channel(batch.squares, forward.x) / batch.count, ndim)
+    error = spread(variance_error(batch, allow), floats(batch.squares) / batch.count, forward, allow)
+    change = enclosure(lambda value: 1 / (2 * sqrt(value)), variance, error.reshape(variance.shape))
+    return size, np.asarray(change + 4 * allow.u * size)
+
+
+def _step_error(forward: Forward, allow: Allowance) -> Floats:
+    """On V'_i; see `_through_read_back`."""
+    batch = forward.moments
+    assert batch is not None
+    n, x = batch.count, np.abs(floats(forward.x))
+    if forward.behaviour.running_variance is b.RunningVariance.UNCENTRED:
+        return np.asarray(6 / n * allow.u * x + allow.compute.underflow)
+    from_mean, distance = mean_error(batch, allow), np.abs(floats(forward.x - batch.mean))
+    residue = from_mean + allow.gamma(allow.terms(n)) * _sum(distance, batch.axes) / n
+    size = distance if allow.stable else x + np.abs(floats(batch.mean))
+    return np.asarray((2 / n) * (from_mean + 3 * allow.u * size + residue) + allow.compute.underflow)
+
+
+def _slope_error(errors: ForwardErrors) -> Floats:
+    """On f'(v): its exact change over the variance's error, 3 FACTOR + 2 roundings, and an underflow."""
+    forward, allow = errors.record, errors.allow
+    slope = np.abs(floats(inverse_deviation_slope(forward.variance, forward.epsilon, forward.form)))
+    change = _slope_change(forward, errors.settled)
+    return np.asarray(change + allow.gamma(3 * FACTOR + 2) * slope + allow.compute.underflow)
+
+
+def _slope_change(forward: Forward, width: Floats) -> Floats:
+    """The largest change of f' when the variance moves by at most `width`.
+
+    f' is monotone but for two forms: that with a maximum jumps from 0 to -e**(-3/2)/2 at e, and where a root of the
+    variance stands alone f' is unbounded towards 0.
+    """
+    epsilon, form, variance = forward.epsilon, forward.form, floats(forward.variance)
+    change = enclosure(lambda v: inverse_deviation_slope(v, epsilon, form), forward.variance, width)
+    if form in (b.EpsilonForm.OUTSIDE, b.EpsilonForm.ABSENT):
+        return np.asarray(np.where(variance <= width, np.inf, change))
+    if form is b.EpsilonForm.MAXIMUM:
+        threshold = float(floats(epsilon))
+        jump = float(floats(exact(threshold) ** -1.5)) / 2
+        return np.asarray(np.where(np.abs(variance - threshold) <= width, np.maximum(change, jump), change))
+    return change
+
+
+@_quiet
+def weight_gradient(record: Backward, allow: Allowance) -> Floats:
+    """The bound (C,) on the sum of g z: g(n + 1) sum|g z| for the products and the sum, and sum|g| dz.
+
+    dz, from the forward pass, holds the FOLD roundings of z's operands. Where it is formed as
+    f (sum(g x) - m sum(g)) the sums run over f |g| (|x| + |m|) instead of |g z|. At the points of the space whose sum
+    is over g x, or holds the bias too, the operands are those.
+    """
+    forward = record.forward
+    behaviour = forward.behaviour
+    assert record.grad_weight is not None
+    value = floats(record.grad_weight)
+    no_weight = behaviour.affine_form is b.AffineForm.NO_WEIGHT
+    if _unused(forward) or behaviour.weight_gradient is b.WeightGradient.ZERO or no_weight:
+        return np.zeros(value.shape)
+    errors = ForwardErrors(forward, allow)
+    axes = (0, *range(2, forward.x.ndim))
+    n = forward.x.size // forward.x.shape[1]
+    grad = np.abs(floats(record.grad_output))
+    roundings = allow.gamma(allow.terms(n) + 1)
+    if behaviour.weight_gradient is b.WeightGradient.RAW_INPUT:
+        error = roundings * _sum(grad * np.abs(errors.x), axes)
+    else:
+        error = _sum(grad * (roundings * errors.operands + errors.normalized), axes)
+    error = error.reshape(-1) + (n + 1) * allow.compute.underflow
+    if behaviour.affine_form is b.AffineForm.SHIFT_THEN_SCALE and forward.before.bias is not None:
+        size = np.abs(floats(forward.before.bias)) * _sum(grad, axes).reshape(-1)
+        error = error + allow.gamma(allow.terms(n) + 3) * size
+    if behaviour.weight_gradient is b.WeightGradient.MEAN:
+        error = error / n + 2 * allow.u * np.abs(value)
+    return rounded(value, error, allow.statistics)
+
+
+@_quiet
+def bias_gradient(record: Backward, allow: Allowance) -> Floats:
+    """The bound (C,) on the sum of g: g(n) sum|g| (Higham, section 4.2), n - 1 additions and one rounding to spare."""
+    forward = record.forward
+    behaviour = forward.behaviour
+    assert record.grad_bias is not None
+    value = floats(record.grad_bias)
+    no_bias = behaviour.affine_form is b.AffineForm.NO_BIAS
+    if _unused(forward) or no_bias or behaviour.bias_gradient is b.BiasGradient.ZERO:
+        return np.zeros(value.shape)
+    axes = (0, *range(2, forward.x.ndim))
+    n = forward.x.size // forward.x.shape[1]
+    error = allow.gamma(allow.terms(n)) * _sum(np.abs(floats(record.grad_output)), axes).reshape(-1)
+    error = error + n * allow.compute.underflow
+    if behaviour.affine_form is b.AffineForm.SHIFT_THEN_SCALE and forward.before.weight is not None:
+        error = error * np.abs(floats(forward.before.weight)) + allow.gamma(2) * np.abs(value)
+    if behaviour.bias_gradient is b.BiasGradient.MEAN:
+        error = error / n + 2 * allow.u * np.abs(value)
+    return rounded(value, error, allow.statistics)
+
+
+def _unused(forward: Forward) -> bool:
+    """Whether weight and bias play no part in the output, so that their gradients are 0."""
+    absent = forward.behaviour.evaluation_affine is b.EvaluationAffine.ABSENT
+    return absent and not forward.training

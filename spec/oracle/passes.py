@@ -1,0 +1,264 @@
+"""The oracle: what a BatchNorm layer at any point of the behaviour space does, to 320 bits.
+
+Written from the formulas (Ioffe and Szegedy 2015, algorithms 1 and 2 and section 3.1; PyTorch's documentation of
+BatchNorm2d), and sharing no code with any implementation. Two pure functions, `forward` and `backward`, map a state
+and an input to a record of everything that was computed on the way; the bounds are derived from the same record.
+
+Shapes: x, y, grad_output, grad_x are (N, C, *S); weight, bias and running statistics are (C,). Inside a record
+everything is broadcastable against x.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from bnconform.spec import behaviour as b
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.exact import Exact, exact, total
+from bnconform.spec.oracle.formulas import (
+    along_channels,
+    effective_epsilon,
+    inverse_deviation,
+    inverse_deviation_slope,
+    moments,
+    statistics_axes,
+)
+from bnconform.spec.oracle.read_back import mean_path, variance_path
+from bnconform.spec.oracle.record import Backward, Forward, Moments, State
+from bnconform.spec.oracle.running import batch_weight, counted, undefined, updated
+
+__all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
+
+
+def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
+    """The state of a layer that has just been built."""
+    size = config.num_features
+    tracked, affine = config.track_running_stats, config.affine
+    mean = 0.0 if behaviour.initial_running_mean is b.InitialRunningMean.ZERO else 1.0
+    variance = 1.0 if behaviour.initial_running_variance is b.InitialRunningVariance.ONE else 0.0
+    weight = 1.0 if behaviour.initial_weight is b.InitialWeight.ONE else 0.0
+    bias = 0.0 if behaviour.initial_bias is b.InitialBias.ZERO else 1.0
+    return State(
+        running_mean=exact(np.full(size, mean)) if tracked else None,
+        running_var=exact(np.full(size, variance)) if tracked else None,
+        num_batches_tracked=0 if tracked else None,
+        weight=exact(np.full(size, weight)) if affine else None,
+        bias=exact(np.full(size, bias)) if affine else None,
+    )
+
+
+def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, training: bool) -> Forward:
+    """One forward pass of a layer in `state` at the point `behaviour`.
+
+    Args:
+        x: (N, C, *S), possibly empty.
+        training: the layer's mode.
+    """
+    tracked = config.track_running_stats
+    ndim = x.ndim
+    axes = statistics_axes(behaviour, ndim)
+    empty = x.size == 0
+    values = x.size // x.shape[1] if x.shape[1] else 0
+    updates = tracked and (training or behaviour.evaluation_update is b.EvaluationUpdate.AS_TRAINING)
+
+    batch = None if empty else moments(x, axes)
+    after = state
+    refused = ""
+    unfixed: frozenset[str] = frozenset()
+    if training and empty and behaviour.empty_batch is b.EmptyBatch.REFUSE:
+        refused = "an empty batch has no statistics"
+    elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
+        refused = "one value per channel has no unbiased variance"
+    elif updates and behaviour.training_update is not b.TrainingUpdate.NEVER:
+        after = updated(config, behaviour, state, x, batch)
+        if behaviour.training_update is b.TrainingUpdate.TWICE:
+            after = updated(config, behaviour, after, x, batch)
+        if batch is not None and undefined(config, behaviour, state.count):
+            unfixed = frozenset({"running_mean", "running_var"})
+            if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
+                unfixed |= {"y", "grad_x", "grad_weight"}
+    if not refused:
+        after = counted(behaviour, state, after, training, updates)
+
+    mean, variance, mean_from_batch, variance_from_batch = _normalizing(
+        config, behaviour, state, after, x, batch, training
+    )
+    last_axis = behaviour.evaluation_broadcast is b.EvaluationBroadcast.LAST_AXIS
+    if last_axis and not training and tracked and not mean_from_batch and not variance_from_batch:
+        if x.shape[-1] != x.shape[1]:
+            refused = refused or "statistics of shape (C,) do not broadcast along the last axis"
+        else:
+            mean, variance = (v.reshape((1,) * (ndim - 1) + (-1,)) for v in (mean, variance))
+
+    epsilon = effective_epsilon(config, behaviour)
+    form = behaviour.epsilon_form
+    if not training and behaviour.evaluation_epsilon_form is not b.EvaluationEpsilonForm.AS_TRAINING:
+        form = b.EpsilonForm(behaviour.evaluation_epsilon_form.value)
+    factor = inverse_deviation(variance, epsilon, form)
+    scale, shift = _affine(behaviour, state, ndim, training)
+    y = x if refused else scale * ((x - mean) * factor) + shift
+    return Forward(
+        config=config, behaviour=behaviour, before=state, training=training, refused=refused,
+        state=state if refused else after, x=x, moments=batch, mean=mean, variance=variance,
+        mean_from_batch=mean_from_batch, variance_from_batch=variance_from_batch, epsilon=epsilon, form=form,
+        inverse_std=factor, scale=scale, shift=shift, y=y, unfixed=unfixed,
+    )  # fmt: skip
+
+
+def _normalizing(
+    config: Config, behaviour: Behaviour, before: State, after: State, x: Exact, batch: Moments | None, training: bool
+) -> tuple[Exact, Exact, bool, bool]:
+    """The mean and variance that normalise, each with whether it is the batch's."""
+    ndim = x.ndim
+    remembered = before
+    if not config.track_running_stats:
+        initial = not training and behaviour.untracked_evaluation_statistics is b.UntrackedEvaluationStatistics.INITIAL
+        mean_from_batch = variance_from_batch = not initial
+    elif training:
+        mean_from_batch = variance_from_batch = behaviour.training_statistics is b.TrainingStatistics.BATCH
+        remembered = after if behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED else before
+    else:
+        choice = behaviour.evaluation_statistics
+        mean_from_batch = choice in (b.EvaluationStatistics.BATCH, b.EvaluationStatistics.RUNNING_VARIANCE_ONLY)
+        variance_from_batch = choice in (b.EvaluationStatistics.BATCH, b.EvaluationStatistics.RUNNING_MEAN_ONLY)
+    ones = exact(np.ones((1,) * ndim))
+    mean, variance = ones * 0, ones
+    if remembered.running_mean is not None and remembered.running_var is not None:
+        mean, variance = along_channels(remembered.running_mean, ndim), along_channels(remembered.running_var, ndim)
+    if batch is not None:
+        if mean_from_batch:
+            mean = batch.mean
+        if variance_from_batch:
+            variance = _normalizing_variance(behaviour, batch)
+    return mean, variance, mean_from_batch, variance_from_batch
+
+
+def _normalizing_variance(behaviour: Behaviour, batch: Moments) -> Exact:
+    if behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED:
+        return batch.mean_square
+    unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
+    return np.asarray(batch.squares / (batch.count - 1 if unbiased else batch.count), dtype=object)
+
+
+def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tuple[Exact, Exact]:
+    """The scale and shift that act on the normalised value."""
+    one = exact(np.ones((1,) * ndim))
+    absent = not training and behaviour.evaluation_affine is b.EvaluationAffine.ABSENT
+    if absent or state.weight is None or state.bias is None:
+        return one, one * 0
+    weight, bias = along_channels(state.weight, ndim), along_channels(state.bias, ndim)
+    return {
+        b.AffineForm.SCALE_THEN_SHIFT: (weight, bias),
+        b.AffineForm.SHIFT_THEN_SCALE: (weight, weight * bias),
+        b.AffineForm.NO_BIAS: (weight, bias * 0),
+        b.AffineForm.NO_WEIGHT: (weight * 0 + 1, bias),
+        b.AffineForm.ONE_PLUS_WEIGHT: (weight + 1, bias),
+        b.AffineForm.ABSOLUTE_WEIGHT: (abs(weight), bias),
+    }[behaviour.affine_form]
+
+
+def backward(
+    config: Config, behaviour: Behaviour, state: State, x: Exact, grad_output: Exact, *, training: bool
+) -> Backward:
+    """One forward and backward pass of a layer in `state`; the chain rule through the record of `forward`.
+
+    With z = (x - m) f(v), G = w * grad_output and d v / d x_i = v'_i:
+    grad_x_i = f G_i - mean(f G) + f'(v) v'_i * sum(G (x - m)), where the second term is the path through the mean
+    and the third the path through the variance (the mean's path through the variance vanishes, as sum(x - m) = 0).
+    For sqrt(v + e) this is w f (g - mean(g) - z mean(g z)). Where running statistics normalise that this batch has
+    moved, the two paths are those of `read_back`.
+    """
+    effective = training or behaviour.mode_source is b.ModeSource.GRADIENTS_ENABLED
+    record = forward(config, behaviour, state, x, training=effective)
+    batch = record.moments
+    reads_back = batch is not None and record.reads_back
+    through_mean, through_variance = record.mean_from_batch or reads_back, record.variance_from_batch or reads_back
+    flowing = record
+    kind = behaviour.training_gradient
+    silent = False
+    if batch is not None and not (through_mean or through_variance):
+        choice = behaviour.evaluation_gradient
+        silent = choice is b.EvaluationGradient.ZERO
+        if choice is b.EvaluationGradient.AS_TRAINING:
+            through_mean = through_variance = True
+            variance = _normalizing_variance(behaviour, batch)
+            factor = inverse_deviation(variance, record.epsilon, record.form)
+            flowing = replace(
+                record, mean=batch.mean, variance=variance, inverse_std=factor,
+                mean_from_batch=True, variance_from_batch=True,
+            )  # fmt: skip
+    mean, variance, factor = flowing.mean, flowing.variance, flowing.inverse_std
+    through_mean = through_mean and kind in (
+        b.TrainingGradient.THROUGH_STATISTICS,
+        b.TrainingGradient.THROUGH_MEAN_ONLY,
+    )
+    through_variance = through_variance and kind in (
+        b.TrainingGradient.THROUGH_STATISTICS,
+        b.TrainingGradient.THROUGH_VARIANCE_ONLY,
+    )
+
+    grad_z = grad_output if behaviour.gradient_scale is b.GradientScale.WITHOUT_WEIGHT else record.scale * grad_output
+    grad_x = factor * grad_z
+    slope = variance_slope = factor * 0
+    if reads_back:
+        grad_x = grad_x + mean_path(record, grad_z) if through_mean else grad_x
+        grad_x = grad_x + variance_path(record, grad_z) if through_variance else grad_x
+    elif batch is not None and through_mean:
+        grad_x = grad_x - total(factor * grad_z, batch.axes) / batch.count
+    if batch is not None and through_variance and not reads_back:
+        uncentred = behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED
+        unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
+        slope = inverse_deviation_slope(variance, record.epsilon, record.form)
+        variance_slope = 2 * (x if uncentred else x - batch.mean) / (batch.count - 1 if unbiased else batch.count)
+        grad_x = grad_x + slope * variance_slope * total(grad_z * (x - mean), batch.axes)
+    if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
+        grad_x = grad_x / factor
+    if silent:
+        grad_x = grad_x * 0
+
+    grad_weight = grad_bias = None
+    if state.weight is not None and state.bias is not None and x.size:
+        grad_weight, grad_bias = _parameter_gradients(behaviour, record, state, x, grad_output)
+    elif state.weight is not None and state.bias is not None:
+        grad_weight, grad_bias = state.weight * 0, state.bias * 0
+    return Backward(
+        forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z,
+        through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
+        grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
+    )  # fmt: skip
+
+
+def _parameter_gradients(
+    behaviour: Behaviour, record: Forward, state: State, x: Exact, grad_output: Exact
+) -> tuple[Exact, Exact]:
+    """(grad_weight, grad_bias), each (C,), at the specified or any other form of the affine map."""
+    axes = (0, *range(2, x.ndim))
+    count = x.size // x.shape[1]
+    assert state.weight is not None and state.bias is not None
+    normalised = (x - record.mean) * record.inverse_std
+    by_weight = total(grad_output * normalised, axes).reshape(-1)
+    if behaviour.weight_gradient is b.WeightGradient.RAW_INPUT:
+        by_weight = total(grad_output * x, axes).reshape(-1)
+    by_bias = total(grad_output, axes).reshape(-1)
+    form = behaviour.affine_form
+    if form is b.AffineForm.SHIFT_THEN_SCALE:
+        by_weight, by_bias = by_weight + state.bias * by_bias, state.weight * by_bias
+    elif form is b.AffineForm.ABSOLUTE_WEIGHT:
+        by_weight = np.where(state.weight < 0, -by_weight, by_weight)
+    elif form is b.AffineForm.NO_BIAS:
+        by_bias = by_bias * 0
+    elif form is b.AffineForm.NO_WEIGHT:
+        by_weight = by_weight * 0
+    if not record.training and behaviour.evaluation_affine is b.EvaluationAffine.ABSENT:
+        by_weight, by_bias = by_weight * 0, by_bias * 0
+    if behaviour.weight_gradient is b.WeightGradient.MEAN:
+        by_weight = by_weight / count
+    if behaviour.weight_gradient is b.WeightGradient.ZERO:
+        by_weight = by_weight * 0
+    if behaviour.bias_gradient is b.BiasGradient.MEAN:
+        by_bias = by_bias / count
+    if behaviour.bias_gradient is b.BiasGradient.ZERO:
+        by_bias = by_bias * 0
+    return by_weight, by_bias

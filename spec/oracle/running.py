@@ -1,0 +1,151 @@
+"""The running statistics at any point of the behaviour space: what they remember of a batch, and with which weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from bnconform.spec import behaviour as b
+from bnconform.spec.behaviour import Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.exact import Exact, exact, sqrt
+from bnconform.spec.oracle.formulas import effective_epsilon, in_single, per_channel
+from bnconform.spec.oracle.record import Moments, State
+
+
+def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
+    """What of one batch the running statistics remember: mean and variance, each (C,)."""
+    n = batch.count
+    factor = bessel(behaviour, n)
+    mean = per_channel(batch.mean, x)
+    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
+        mean = mean * factor
+    biased = per_channel(batch.squares, x) / n
+    epsilon = effective_epsilon(config, behaviour)
+    variance = {
+        b.RunningVariance.UNBIASED: biased * factor,
+        b.RunningVariance.BIASED: biased,
+        b.RunningVariance.UNBIASED_PLUS_EPS: biased * factor + epsilon,
+        b.RunningVariance.BIASED_PLUS_EPS: biased + epsilon,
+        b.RunningVariance.SAMPLES: biased * corrected(x.shape[0]),
+        b.RunningVariance.STANDARD_DEVIATION: sqrt(biased),
+        b.RunningVariance.UNCENTRED: per_channel(batch.mean_square, x),
+    }[behaviour.running_variance]
+    return mean, variance
+
+
+def bessel(behaviour: Behaviour, n: int) -> Exact:
+    """The factor (0-d) n / (n - 1); of one value, what the point makes of it."""
+    if n > 1:
+        return np.asarray(exact(n) / (n - 1), dtype=object)
+    return exact(np.nan if behaviour.single_value is b.SingleValue.NAN_STATISTICS else 1.0)
+
+
+def corrected(samples: int) -> Exact:
+    """The factor (0-d) N / (N - 1), 1 for one sample."""
+    return np.asarray(exact(samples) / (samples - 1), dtype=object) if samples > 1 else exact(1.0)
+
+
+def batch_weight(config: Config, behaviour: Behaviour, count: int) -> Exact:
+    """The weight (0-d) of the next batch in the running statistics, `count` batches having been seen."""
+    if config.momentum is None:
+        return {
+            b.MomentumNone.CUMULATIVE: _one_over(count + 1),
+            b.MomentumNone.COUNTING_INITIAL: _one_over(count + 2),
+            b.MomentumNone.DEFAULT_MOMENTUM: exact(0.1),
+            b.MomentumNone.BATCH: exact(1),
+            b.MomentumNone.UNCHANGED: exact(0),
+        }[behaviour.momentum_none]
+    weight = {
+        b.MomentumValue.AS_GIVEN: exact(config.momentum),
+        b.MomentumValue.ALWAYS_0_1: exact(0.1),
+        b.MomentumValue.ALWAYS_1: exact(1),
+        b.MomentumValue.SINGLE_PRECISION: exact(config.momentum),
+        b.MomentumValue.SINGLE_PRECISION_BATCH: exact(config.momentum),
+    }[behaviour.momentum_value]
+    if behaviour.momentum_weighs is b.MomentumWeighs.RUNNING:
+        weight = 1 - weight
+    if behaviour.momentum_value is b.MomentumValue.SINGLE_PRECISION:
+        weight = 1 - in_single(config, 1 - weight)
+    if behaviour.momentum_value is b.MomentumValue.SINGLE_PRECISION_BATCH:
+        weight = in_single(config, weight)
+    if behaviour.averaging is b.Averaging.CUMULATIVE:
+        return _one_over(count + 1)
+    if behaviour.averaging is b.Averaging.FIRST_BATCH_COPIED and count == 0:
+        return exact(1)
+    return weight
+
+
+def _one_over(count: int) -> Exact:
+    return np.asarray(exact(1) / count, dtype=object)
+
+
+def debiased(config: Config, behaviour: Behaviour) -> bool:
+    """Whether what is shown is a hidden average h_k = (1 - a) h_(k-1) + a batch from 0, over d_k = 1 - (1 - a)**k."""
+    return config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED
+
+
+def undefined(config: Config, behaviour: Behaviour, count: int) -> bool:
+    """Whether the next update is 0/0, `count` batches having been seen: nothing fixes what it leaves."""
+    keep = 1 - batch_weight(config, behaviour, count)
+    return debiased(config, behaviour) and bool(keep ** (count + 1) == 1)
+
+
+def blend(config: Config, behaviour: Behaviour, count: int) -> tuple[Exact, Exact]:
+    """The weights (0-d) of the old value and of the batch in one update, `count` batches having been seen.
+
+    1 and 0 where it is undefined, so that the oracle has a number there that is none to judge by.
+    """
+    weight = batch_weight(config, behaviour, count)
+    keep = np.asarray(1 - weight, dtype=object)
+    if undefined(config, behaviour, count):
+        return exact(1), exact(0)
+    if debiased(config, behaviour):
+        before, now = 1 - keep**count, 1 - keep ** (count + 1)
+        return np.asarray(keep * before / now, dtype=object), np.asarray(weight / now, dtype=object)
+    return keep, weight
+
+
+def keeps_variance(behaviour: Behaviour, x: Exact) -> bool:
+    """Whether a batch of one value a channel leaves the running variance as it is."""
+    values = x.shape[0] * int(np.prod(x.shape[2:], dtype=np.int64))
+    return values == 1 and behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT
+
+
+def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
+    """The state after one more batch has moved the running statistics (the counter is left alone)."""
+    if state.running_mean is None or state.running_var is None:
+        return state
+    if batch is None:
+        if behaviour.empty_batch is b.EmptyBatch.NAN_STATISTICS:
+            nan = state.running_mean * exact(np.nan)
+            return replace(state, running_mean=nan, running_var=nan)
+        return state
+    mean, variance = remembered(config, behaviour, x, batch)
+    kept, weight = blend(config, behaviour, state.count)
+    old_mean, old_variance = state.running_mean, state.running_var
+    if weight == 0:
+        # A weight of 0 or 1 leaves one term out, so that a NaN in it does not spread.
+        mean, variance = old_mean, old_variance
+    elif weight != 1 or debiased(config, behaviour):
+        mean = kept * old_mean + weight * mean
+        variance = kept * old_variance + weight * variance
+    if keeps_variance(behaviour, x):
+        variance = old_variance
+    return replace(state, running_mean=mean, running_var=variance, updates=state.updates + 1)
+
+
+def counted(behaviour: Behaviour, before: State, after: State, training: bool, updates: bool) -> State:
+    """`after` with the counter that it has once a pass from the state `before` is over.
+
+    Args:
+        training: the mode of the pass. updates: whether it moves the running statistics.
+    """
+    if before.num_batches_tracked is None:
+        return after
+    counts = {
+        b.BatchCounter.TRAINING_FORWARDS: training or updates,
+        b.BatchCounter.ALL_FORWARDS: True,
+        b.BatchCounter.NOTHING: False,
+    }[behaviour.batch_counter]
+    return replace(after, num_batches_tracked=before.num_batches_tracked + int(counts))

@@ -1,1 +1,0 @@
-"""What the conformance tests run on: guarded layers, execution, judgement, diagnosis, verdicts, messages."""

@@ -1,0 +1,136 @@
+"""`bnconform new-adapter`: what it writes runs as it is, and what it cannot write leaves nothing behind."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from bnconform.backends import registry
+from bnconform.tests.selftest.command import Answer, bnconform
+
+from bnconform.cli.main import main
+from bnconform.cli.new_adapter import TAKEN, TEMPLATE
+from bnconform.execution.smoke import smoke
+from bnconform.results.result import read
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
+    """The command without a process of its own."""
+    capsys.readouterr()
+    status = main(["new-adapter", *arguments])
+    return Answer(status, *capsys.readouterr())
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths are those of a folder of the test's own, which does not stay importable."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def test_what_is_written_runs(tmp_path: Path) -> None:
+    """The printed command judges the placeholder in every dtype, and it conforms."""
+    written = bnconform(tmp_path, "new-adapter", "my_adapter.py")
+    assert written.status == 0
+    [command] = [line.split() for line in written.lines if line.startswith("  bnconform ")]
+    assert command == ["bnconform", "--backend", "my_adapter.py:MyBackend", "--dtype", "float32"]
+    answer = bnconform(tmp_path, *command[1:3], "--level", "should", "--json", "result.json", "-n", "2")
+    assert answer.status == 0, answer.out
+    rows = read(tmp_path / "result.json").rows
+    assert {row.backend for row in rows} == {"my_adapter"}
+    assert set(Counter(row.verdict for row in rows)) == {"conforms"}
+    assert {row.dtype for row in rows} == {"float64", "float32", "float16", "bfloat16"}
+
+
+def test_fault_in_it_is_named(tmp_path: Path) -> None:
+    """With one step of the placeholder made wrong, the suite names the fault."""
+    bnconform(tmp_path, "new-adapter", "my_adapter.py")
+    path = tmp_path / "my_adapter.py"
+    source = path.read_text()
+    assert source.count("ddof=1") == 1
+    path.write_text(source.replace("ddof=1", "ddof=0"))
+    answer = bnconform(tmp_path, "--backend", "my_adapter.py:MyBackend", "--dtype", "float32", "-k", "BN-RUN-VAR")
+    assert answer.status == 1
+    assert "running_variance = biased (explains " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "name"),
+    [
+        (("a.py",), "a.py:MyBackend", "a"),
+        (("./my adapter.py",), "./my adapter.py:MyBackend", "my_adapter"),
+        (("a.py", "--name", "mine+fast"), "a.py:MyBackend", "mine+fast"),
+        (("a.py", "--class", "Acme"), "a.py:Acme", "a"),
+    ],
+    ids=["plain", "space", "name", "class"],
+)
+def test_options(arguments: tuple[str, ...], key: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The row's name and the class are as asked for, and the printed command can be pasted."""
+    answer = asked(capsys, *arguments)
+    assert answer.status == 0
+    shown = subprocess.run(
+        ["sh", "-c", answer.out.split("\n\n")[1].strip().replace("bnconform", "printf '%s\\n'")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.splitlines() == ["--backend", key, "--dtype", "float32"]
+    backend = registry.load(key)
+    assert (backend.name, type(backend).__name__) == (name, key.rpartition(":")[2])
+    smoke(backend, key, "cpu", unsupported={}, slow=False)
+    assert f"bnconform --backend {Path(key).name}" in (Path(key.rpartition(":")[0])).read_text()
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "nothing": ((), ("needs a path", "PATH.py")),
+    "unknown option": (("a.py", "--force"), ("does not take '--force'",)),
+    "two paths": (("a.py", "b.py"), ("does not take 'b.py'",)),
+    "half an option": (("a.py", "--name"), ("--name",)),
+    "no Python file": (("a.txt",), ("a.txt", "let its name end in .py")),
+    "no folder": (("nowhere/a.py",), ("nowhere", "not a folder")),
+    "a folder": (("folder.py",), ("folder.py", "it exists")),
+    "there already": (("old.py",), ("old.py", "it exists", "another path")),
+    "leads nowhere": (("link.py",), ("link.py", "it exists")),
+    "name of two words": (("a.py", "--name", "my layer"), ("'my layer'", "letters, digits")),
+    "name is empty": (("a.py", "--name", ""), ("''", "letters, digits")),
+    "name of several lines": (("a.py", "--name", "a\nb"), (r"'a\nb'",)),
+    "name is taken": (("a.py", "--name", "torch.nn"), ("torch.nn is taken", "--name")),
+    "name is all": (("all.py",), ("all is taken", "--name")),
+    "class is no name": (("a.py", "--class", "my-class"), ("'my-class'", "MyBackend")),
+    "class is a keyword": (("a.py", "--class", "class"), ("'class'", "MyBackend")),
+    "class is another's": (("a.py", "--class", "Layer"), ("'Layer'", "MyBackend")),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_refused(arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be written is refused in one line, and every file is as before."""
+    Path("folder.py").mkdir()
+    Path("old.py").write_text("mine = 1\n")
+    Path("link.py").symlink_to("gone.py")
+    before = sorted(path.name for path in Path().iterdir())
+    asked(capsys, *arguments).assert_refused(*words)
+    assert sorted(path.name for path in Path().iterdir()) == before
+    assert Path("old.py").read_text() == "mine = 1\n"
+
+
+def test_template_is_whole() -> None:
+    """What is filled in stands in it, the names that it defines are refused as the class's, and its lines are short."""
+    source = TEMPLATE.read_text(encoding="utf-8")
+    assert (source.count("FILE:MyBackend"), source.count('"mine"')) == (1, 1)
+    tree = ast.parse(source)
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"MyBackend"}
+    imported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names}
+    assert sorted(defined | imported) == sorted(TAKEN)
+    assert max(map(len, source.splitlines())) <= 120
+
+
+def test_the_adapter_in_it_computes_nothing() -> None:
+    """The layer and the backend only call the placeholder."""
+    source = TEMPLATE.read_text(encoding="utf-8")
+    parts = [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    [layer, backend] = [part for part in parts if part.startswith(("class Layer", "class MyBackend"))]
+    words = {"mean(", "var(", "sqrt", "sum(", "astype"}
+    assert not [word for word in words if word in layer + backend]

@@ -1,0 +1,327 @@
+"""Programs behind a pipe: what crosses it, and what becomes of one that breaks the protocol, each in one way."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bnconform.backends import registry
+from bnconform.backends.external.line_process import Lost
+from bnconform.backends.external.program import LIMIT, Failed, ProgramBackend, ProgramLayer, WrongAnswer
+from bnconform.backends.registry import BackendError
+from bnconform.spec.config import Config
+from bnconform.tests.selftest.adapters import program as echo
+from bnconform.tests.selftest.command import ADAPTERS, bnconform
+
+from bnconform.execution.instrumented import Clock, Guarded, Misfit, Raised
+from bnconform.results.result import read
+
+ECHO = ADAPTERS / "program.py"
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+UNFIT: dict[str, str] = {
+    "banner": "it printed 'Welcome to echo 2.0' where its answer to hello was due; standard output is for answers",
+    "silent": f"no answer to hello within 1 s ({LIMIT})",
+    "no licence": "ended with status 3 when it was asked for hello; its last words: no licence found",
+    "other protocol": 'it speaks the protocol "bnconform/9", not bnconform/1',
+    "no protocol": "it speaks the protocol null, not bnconform/1",
+    "hello is refused": "it answers hello with an error: I speak bnconform/9",
+    "name of two words": 'the name "my layer" should be up to 60 letters',
+    "no name": "the name null should be",
+    "no devices": "the devices [] should be a list of names such as",
+    "devices is text": 'the devices "cpu" should be a list',
+    "reasons left out": 'unsupported ["float16"] should be an object of words to words',
+    "empty reason": 'unsupported {"float16": ""} should be an object of words to words',
+    "reasons by device left out": 'unsupported_on {"cuda": ["float64"]} should have an object',
+    "version is a number": "version 2 should be a text",
+    "slow is a text": 'slow_to_start "no" should be true or false',
+}
+LOST: dict[str, str] = {
+    "aborts": "it died of SIGABRT when it was asked for forward; its last words: kernel: division by zero",
+    "exits": "it ended with status 0 when it was asked for forward",
+    "half a line": """it ended with status 0, in the middle of '{"id": 3, "y": {"dty', when it was asked for forward""",
+    "hangs": f"it gave no answer to forward within 1 s ({LIMIT})",
+    "closes its output": "it closed its standard output when it was asked for forward",
+    "endless line": "its answer to forward goes on after",
+    "no JSON": "it printed 'y = 3' where its answer to forward was due",
+    "no object": "its answer to forward is '[1, 2]', which is no JSON object",
+    "NaN": "where its answer to forward was due",
+    "deep": "it printed '[[[",
+    "other id": "its answer to forward has the id 1, not 3",
+    "id is text": 'its answer to forward has the id "3", not 3',
+    "no id": "its answer to forward has the id null, not 3",
+    "no text": r"it printed '\\xff\\xfe' where its answer to forward was due",
+    "unknown kind": """the error '{"kind": "sorry", "message": "no memory"}'; give a message in words""",
+    "kind is a list": "give a message in words and the kind unsupported or invalid or failed",
+    "no message": "give a message in words",
+    "error is text": """has the error '"bad"'; give a message""",
+    "no handle": "its answer to build names the layer null, no number and no text",
+    "handle is true": "names the layer true, no number",
+    "handle is a list": "names the layer [1], no number",
+}
+WRONG: dict[str, str] = {
+    "no y": "its answer to forward has no y",
+    "y is null": "y is 'null'; it should be an array with dtype, shape and data",
+    "y is a list": "y is '[1, 2]'; it should be an array",
+    "unknown dtype": 'y has the dtype "float33"; it should be float64 or float32 or float16 or bfloat16',
+    "dtype of no float": 'y has the dtype "int64"',
+    "shape is a number": "y has the shape 6; it should be a list of sizes",
+    "shape below 0": "y has the shape [-2, -3]",
+    "shape of true": "y has the shape [true, 6]",
+    "no base64": 'y has data that is no base64: "not base64!"',
+    "data is a number": "y has data that is no base64: 3",
+    "too few bytes": "y has 3 bytes of data; float32 of shape (2, 3) takes 24",
+    "state lacks weight": "its answer to state has no weight",
+    "counter in a list": "num_batches_tracked has the shape [1]; it should be one number, of shape []",
+    "counter is a number": "num_batches_tracked is '1'; it should be an array",
+}
+
+
+def command(fault: str, *more: str) -> str:
+    """What --backend is given for the echoing program with a fault."""
+    return f"command:{shlex.join([sys.executable, str(ECHO), fault, *more])}"
+
+
+def started(fault: str, *more: str) -> ProgramBackend:
+    """The adapter of a program that has said hello."""
+    backend = registry.load(command(fault, *more))
+    assert isinstance(backend, ProgramBackend)
+    if fault == "hangs":
+        backend.pipe.seconds = 1  # not before it has started
+    return backend
+
+
+def run(backend: ProgramBackend) -> None:
+    """Ask for a layer, y, and the state."""
+    layer = backend.build(Config(ndim=2), "cpu")
+    layer.forward(X, training=True)
+    layer.state()
+
+
+def gone(group: int) -> bool:
+    """Whether every process of a group has ended, given a little time."""
+    for _ in range(50):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def alive(backend: ProgramBackend) -> bool:
+    """Whether the program's process still is there."""
+    return backend.pipe.process.poll() is None
+
+
+def test_every_fault_is_tried() -> None:
+    """Each fault of the program is in one of the tables below, or has a test of its own."""
+    own = {"none", "unknown deviation", "two lines", "handle of another", "other shape", "other name each time"}
+    own |= {"unsupported", "invalid", "failed"}
+    assert set(echo.FAULTS) == {*UNFIT, *LOST, *WRONG, *own}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_unfit_program_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that does not introduce itself is no backend, and one line says why."""
+    if fault == "silent":
+        monkeypatch.setenv(LIMIT, "1")
+    with pytest.raises(BackendError) as refusal:
+        started(fault)
+    assert UNFIT[fault] in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_program_that_breaks_the_protocol_is_lost(fault: str) -> None:
+    """It is ended, the error says what it did on which request, and it is no refusal."""
+    backend = started(fault)
+    with pytest.raises(Lost) as loss:
+        run(backend)
+    assert LOST[fault] in str(loss.value)
+    assert len(str(loss.value)) < 700 and "\n" not in str(loss.value)
+    assert loss.value.hung == (fault == "hangs")
+    assert not loss.value.is_refusal
+    assert not alive(backend)
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_wrong_answer_is_a_violation(fault: str) -> None:
+    """An array that does not hold together is no refusal and no answer, and the program is asked further."""
+    backend = started(fault)
+    with pytest.raises(WrongAnswer) as wrong:
+        run(backend)
+    assert WRONG[fault] in str(wrong.value)
+    layer = Guarded(backend.build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    with pytest.raises(Misfit) as misfit:
+        layer.state() if fault.startswith(("state", "counter")) else layer.forward(X, training=True)
+    assert WRONG[fault] in str(misfit.value)
+    assert alive(backend)
+
+
+def test_array_of_another_shape() -> None:
+    """It is what any implementation may return, and judged as such."""
+    layer = Guarded(started("other shape").build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    with pytest.raises(Misfit, match=r"y of shape \(3, 2\); it should have shape \(2, 3\)"):
+        layer.forward(X, training=True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ("unsupported", NotImplementedError, "no such mode"),
+        ("invalid", ValueError, "one value per channel"),
+        ("failed", Failed, "out of memory"),
+    ],
+)
+def test_errors(fault: str, kind: type[Exception], words: str) -> None:
+    """The kinds of errors are told apart; `failed` alone is no refusal; the layer lives on."""
+    backend = started(fault)
+    layer = Guarded(backend.build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    with pytest.raises(kind, match=words):
+        layer.layer.forward(X, training=True)
+    with pytest.raises(Misfit if kind is Failed else Raised, match=words):
+        layer.forward(X, training=True)
+    assert set(layer.state().values()) == {None}
+
+
+def test_more_than_one_line() -> None:
+    """What is printed after an answer ends the program, whether it comes before the next request or after."""
+    backend = started("two lines")
+    layer = backend.build(Config(ndim=2), "cpu")
+    layer.forward(X, training=True)
+    with pytest.raises(Lost, match="it printed 'epoch 1 done"):
+        layer.state()
+
+
+def test_handle_of_another_layer() -> None:
+    """A handle that a living layer has is no handle, and one that was dropped is."""
+    backend = started("handle of another")
+    first = backend.build(Config(ndim=2), "cpu")
+    with pytest.raises(Lost, match="names the layer 7, as another that lives"):
+        backend.build(Config(ndim=2), "cpu")
+    with pytest.raises(Lost, match="forward was not asked: the program is lost: its answer to build"):
+        first.forward(X, training=True)
+    del first
+    for _ in range(3):
+        backend.build(Config(ndim=2), "cpu")
+
+
+def test_lost_program_is_started_again() -> None:
+    """The next layer is built by a new process, layers of the old one say that they are lost, and that has an end."""
+    backend = started("none", "forward")  # which ends after its answer to forward
+    for _ in range(4):
+        layer = backend.build(Config(ndim=2), "cpu")
+        np.testing.assert_array_equal(layer.forward(X, training=True), X)
+        with pytest.raises(Lost, match="ended with status 4 when it was asked for state"):
+            layer.state()
+    with pytest.raises(Lost, match="started 4 times and did not last, and is given up"):
+        backend.build(Config(ndim=2), "cpu")
+
+
+def test_program_that_changes_its_name() -> None:
+    """Started again, a program says the same of itself."""
+    backend = started("other name each time", "forward")
+    layer = backend.build(Config(ndim=2), "cpu")
+    layer.forward(X, training=True)
+    with pytest.raises(Lost):
+        layer.state()
+    with pytest.raises(Lost, match="it says another name of itself than before"):
+        backend.build(Config(ndim=2), "cpu")
+
+
+def test_program_that_does_not_read() -> None:
+    """A request that is larger than the pipe does not hang us."""
+    backend = registry.load(f"command:{sys.executable} {ECHO} none")
+    layer = backend.build(Config(ndim=2), "cpu")
+    backend.pipe.seconds = 1
+    os.kill(backend.pipe.process.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(Lost, match="did not read the request to its end"):
+        layer.forward(np.zeros((100_000, 3)), training=True)
+    assert time.monotonic() - begin < 10
+    assert not alive(backend)
+
+
+def test_what_a_program_has_started_ends_with_it() -> None:
+    """A program behind a shell is ended with the shell, without waiting for either."""
+    backend = registry.load(f"command:sh -c '{sys.executable} {ECHO} hangs; true'")
+    backend.pipe.seconds = 1
+    group = os.getpgid(backend.pipe.process.pid)
+    with pytest.raises(Lost):
+        run(backend)
+    assert gone(group)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("command:", "names no program"),
+        ("command:  ", "names no program"),
+        ("command:./x 'y", "is no command: No closing quotation"),
+        ("command:./no_such_program", "cannot be started: ./no_such_program: No such file or directory"),
+        (f"command:{ECHO}", "Permission denied"),
+    ],
+)
+def test_command_that_cannot_be_started(given: str, words: str, tmp_path: Path) -> None:
+    """One line says why, and that from the command line, too."""
+    with pytest.raises(BackendError) as refusal:
+        registry.load(given)
+    assert words in str(refusal.value)
+    bnconform(tmp_path, "--backend", given).assert_refused(words)
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf"])
+def test_limit_that_is_no_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit that is none is refused before anything is started."""
+    monkeypatch.setenv(LIMIT, given)
+    with pytest.raises(BackendError, match=f"{LIMIT} is '{given}'; give a number of seconds above 0"):
+        started("none")
+
+
+@pytest.mark.parametrize("fault", ["banner", "silent", "no licence", "no devices", "unknown deviation"])
+def test_unfit_program_on_the_command_line(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is judged: one line, exit status 2."""
+    if fault == "silent":
+        monkeypatch.setenv(LIMIT, "1")
+    words = UNFIT.get(fault, "deviation that does not exist")
+    bnconform(tmp_path, "--backend", command(fault), "--json", "result.json").assert_refused(words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_name_that_changes_between_processes(tmp_path: Path) -> None:
+    """A program that is called otherwise each time it is started is found out, and judged under its first name."""
+    answer = bnconform(
+        tmp_path, "--backend", command("other name each time"), "--dtype", "float32", "-k", "BN-RUN-VAR-", "--json", "r"
+    )
+    answer.assert_no_traceback()
+    rows = read(tmp_path / "r").rows
+    assert answer.status == 1
+    assert [row.verdict for row in rows] == ["crashed"]
+    assert f"{rows[0].backend} when first asked" in " ".join(rows[0].message.split())
+
+
+def test_layers_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is told of each layer that nobody needs any more, before the next is built."""
+    asked: list[str] = []
+    backend = started("none")
+    ask = backend.ask
+
+    def noted(what: str, *more: Any, **request: Any) -> Any:
+        asked.append(what)
+        return ask(what, *more, **request)
+
+    monkeypatch.setattr(backend, "ask", noted)
+    kept = backend.build(Config(), "cpu")
+    for _ in range(3):
+        backend.build(Config(), "cpu")
+    assert isinstance(kept, ProgramLayer)
+    assert asked == ["build", "build", "drop", "build", "drop", "build"]
+    assert kept.handle in backend.layers and len(backend.layers) == 2

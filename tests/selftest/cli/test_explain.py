@@ -1,0 +1,52 @@
+"""`explain` shows everything that the catalogue knows of a requirement."""
+
+from __future__ import annotations
+
+import pytest
+from bnconform.spec.behaviour import coordinate
+from bnconform.spec.catalogue import requirement, requirements
+
+from bnconform.cli.explain import explain
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("identifier", requirements())
+def test_every_requirement_is_explained_whole(identifier: str) -> None:
+    """Id, level, chapter, title, statement, formula, sources and breaks are all on the page, brackets included."""
+    one = requirement(identifier)
+    # A width that nothing wraps at, so that each text can be looked for as it is.
+    page = _flat(explain(identifier, width=2000))
+    wanted = [one.id, one.level, one.chapter, one.title, one.statement, one.formula, one.breaks, *one.features]
+    wanted += [text for source in one.sources for text in (source.document, source.place, source.title, source.link)]
+    assert [text for text in wanted if _flat(text) not in page] == []
+
+
+@pytest.mark.parametrize("identifier", ["BN-RUN-VAR", "BN-EVAL-STATS", "BN-RUN-MOMENTUM"])
+def test_coordinates_are_shown_with_every_value_and_its_meaning(identifier: str) -> None:
+    """The reader sees what else an implementation might do, and which value is specified."""
+    page = _flat(explain(identifier, width=2000))
+    for name in requirement(identifier).coordinates:
+        values = list(coordinate(name))
+        assert f"{values[0]} {values[0].meaning} (specified)" in page
+        assert [value for value in values[1:] if f"{value} {value.meaning}" not in page] == []
+
+
+def test_the_page_fits_the_terminal() -> None:
+    """At 100 columns no line of plain text is longer, and none carries trailing blanks or escapes."""
+    lines = explain("BN-RUN-VAR").splitlines()
+    assert max(map(len, lines)) <= 100
+    assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
+
+
+def test_colours_are_there_when_asked_for() -> None:
+    """A terminal that has colours gets them."""
+    assert "\x1b[" in explain("BN-RUN-VAR", colour=True)
+
+
+def test_an_unknown_requirement_is_an_error_with_the_nearest() -> None:
+    """The catalogue's own message is passed on."""
+    with pytest.raises(ValueError, match="did you mean BN-RUN-VAR"):
+        explain("BN-RUN-VARR")

@@ -1,0 +1,231 @@
+"""The diagnosis names the fault: one coordinate, two, or the narrowest description of what is no coordinate."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.formats import DTYPES
+from bnconform.tests.mutants import pairs
+from bnconform.tests.mutants.catalogue import DTYPES as WIDE
+from bnconform.tests.mutants.catalogue import Mutant, neighbours
+from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.oracle_layer import Puppet
+
+from bnconform.diagnosis import search
+from bnconform.diagnosis.causes import diagnosed, note
+from bnconform.judge.outcome import CRASHED, VIOLATES, Outcome
+from bnconform.judge.subject import Subject
+from bnconform.judge.suite import conformance_tests
+from bnconform.results.result import Diagnosis
+
+
+def outcomes(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Outcome]:
+    """The outcomes of these requirements, each failing check with the points that explain it."""
+    found = []
+    for dtype in dtypes:
+        subject = Subject("wrong", backend, "cpu", dtype)
+        for test in conformance_tests():
+            if test.rule.id not in requirements:
+                continue
+            for case in test.cases(dtype):
+                mine = test.run(subject, case)
+                for outcome in mine:
+                    if outcome.verdict in (VIOLATES, CRASHED):
+                        note(outcome, subject, partial(test.rerun, case))
+                found += mine
+    return found
+
+
+def diagnoses(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Diagnosis]:
+    """What explains the failing checks of these requirements."""
+    return diagnosed(outcomes(backend, dtypes, *requirements))[1]
+
+
+@pytest.mark.parametrize("mutant", neighbours(), ids=lambda mutant: mutant.name)
+def test_every_single_fault_is_named_alone(mutant: Mutant) -> None:
+    """The search gives an ideal implementation at a neighbour its coordinate and value, and nothing else."""
+    for dtype in mutant.dtypes:
+        found = search.explain(search.gather(Subject("neighbour", mutant, "cpu", dtype)))
+        assert [tuple(point.differences().items()) for point in found.points] == [mutant.explanation]
+        assert found.unexplained == 0 < found.total
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_specified_point_needs_no_explanation(dtype: str) -> None:
+    """The survey shows nothing wrong of an ideal implementation."""
+    found = search.explain(search.gather(Subject("right", Puppet(), "cpu", dtype)))
+    assert found.points == (SPECIFIED,)
+    assert found.total == 0
+
+
+@pytest.mark.parametrize("point", random.Random(7).sample(pairs.sample(60), 8), ids=pairs.words)
+def test_two_faults_are_named_together(point: Behaviour) -> None:
+    """The search gives both coordinates, or a point that nothing tells from them; `tests.mutants` takes more."""
+    assert pairs.diagnosed(point).verdict != pairs.MISSED
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        {"running_variance": "biased", "epsilon_form": "outside", "momentum_weighs": "running"},
+        {
+            "running_variance": "biased",
+            "mode_source": "gradients_enabled",
+            "momentum_weighs": "running",
+            "single_value": "bias_output",
+            "empty_batch": "nan_statistics",
+        },
+    ],
+    ids=["three", "five"],
+)
+def test_more_faults_are_found_step_by_step(differences: dict[str, str]) -> None:
+    """The climb arrives at a point with more coordinates than two."""
+    point = SPECIFIED.but(**differences)
+    assert search.explain(search.gather(Subject("wrong", Puppet(point), "cpu", "float32"))).points == (point,)
+
+
+def test_one_fault_explains_all_failing_checks() -> None:
+    """The sentence counts the failing checks of all dtypes and requirements."""
+    wrong = Puppet(SPECIFIED.but(running_variance="biased"))
+    found = outcomes(wrong, WIDE, "BN-RUN-VAR", "BN-RUN-LOAD")
+    failing = sum(outcome.verdict == VIOLATES for outcome in found)
+    told, (one,) = diagnosed(found)
+    assert one.text == f"running_variance = biased (explains {failing} of {failing} failing checks)"
+    assert {outcome.verdict for outcome in told if f"  diagnosis  {one.text}" in outcome.message} == {VIOLATES}
+    assert [{"coordinate": "running_variance", "value": "biased"}] * failing == [
+        outcome.diagnosis[0] for outcome in told if outcome.verdict == VIOLATES
+    ]
+
+
+def test_two_faults_are_one_explanation() -> None:
+    """A pair is told as a pair."""
+    wrong = Puppet(SPECIFIED.but(running_variance="biased", momentum_weighs="running"))
+    (one,) = diagnoses(wrong, ("float32",), "BN-RUN-VAR", "BN-RUN-MOMENTUM")
+    assert one.explains == one.failing > 0
+    assert one.text.startswith("running_variance = biased and momentum_weighs = running (explains ")
+
+
+class OnlyRank3(Layer):
+    """Rank 3 is a hundredth too large."""
+
+    def shaped(self, values: Array, x: Array) -> Array:
+        y = super().shaped(values, x)
+        return y * y.dtype.type(1.01) if x.ndim == 3 else y
+
+
+class OnlyHighChannels(Layer):
+    """Channels from 64 on are zero."""
+
+    def shaped(self, values: Array, x: Array) -> Array:
+        y = super().shaped(values, x)
+        y[:, 64:] = 0
+        return y
+
+
+class OnlyStrided(Layer):
+    """Input that is not contiguous is read in the order of memory."""
+
+    def channels(self, x: Array) -> Array:
+        return super().channels(np.ravel(x, order="K").reshape(x.shape))
+
+
+class OnlyFloat16(Layer):
+    """Half precision of one kind is a fifth too large."""
+
+    def affine(self, z: Array, training: bool) -> Array:
+        return super().affine(z, training) * self.work.type(1.2 if self.config.dtype == "float16" else 1)
+
+
+class OnlyLargeMean(Layer):
+    """The variance is the difference of two large numbers."""
+
+    def moments(self, values: Array) -> tuple[Array, Array]:
+        mean = values.mean(axis=1)
+        return mean, np.maximum((values * values).mean(axis=1) - mean * mean, 0)
+
+
+class Unsteady(Layer):
+    """Every call answers a little more."""
+
+    calls = 0
+
+    def affine(self, z: Array, training: bool) -> Array:
+        Unsteady.calls += 1
+        return super().affine(z, training) * self.work.type(1 + 1e-3 * (Unsteady.calls % 7))
+
+
+class OnlyRank3Biased(Layer):
+    """At rank 3 the running variance remembers the biased variance."""
+
+    def remembered(self, values: Array) -> tuple[Array, Array]:
+        return self.moments(values) if self.config.ndim == 3 else super().remembered(values)
+
+
+class OnlyMomentumHalf(Layer):
+    """With a momentum of a half nothing moves."""
+
+    def batch_weight(self) -> float:
+        return 0.0 if self.config.momentum == 0.5 else super().batch_weight()
+
+
+class SmallError(Layer):
+    """The output is too large by 3e-6 of itself."""
+
+    def affine(self, z: Array, training: bool) -> Array:
+        return super().affine(z, training) * self.work.type(1 + 3e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "requirements", "dtypes", "words"),
+    [
+        (OnlyRank3, ("BN-TRAIN-NORM", "BN-RANK", "BN-GRAD-INPUT"), ("float32",), "only rank 3"),
+        (OnlyHighChannels, ("BN-LAYOUT-CHANNELS", "BN-TRAIN-NORM"), ("float32",), "only channels >= 65 (not at "),
+        (OnlyStrided, ("BN-LAYOUT-X", "BN-TRAIN-NORM", "BN-RANK"), ("float32",), "only non-contiguous x"),
+        (OnlyFloat16, ("BN-TRAIN-NORM", "BN-RANK"), DTYPES, "only float16"),
+        (OnlyLargeMean, ("BN-NUM-STABLE", "BN-TRAIN-NORM"), ("float32",), "only mean over deviation >= "),
+        (Unsteady, ("BN-TRAIN-NORM",), ("float32",), "differs from call to call"),
+        (SmallError, ("BN-TRAIN-NORM", "BN-RANK"), ("float32",), "a relative error of 3e-06 to 3e-06"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_what_is_no_decision_is_described(
+    layer: type[Layer], requirements: tuple[str, ...], dtypes: tuple[str, ...], words: str
+) -> None:
+    """Where no point explains the failures, it says so, and where they show and nowhere else."""
+    found = diagnoses(Mutant(layer.__name__, "wrong", layer), dtypes, *requirements)
+    assert [one.points for one in found] == [()]
+    assert found[0].text.startswith(f"no decision of the behaviour space explains {found[0].failing} of ")
+    assert words in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("layer", "requirements", "differs", "words"),
+    [
+        (
+            OnlyRank3Biased,
+            ("BN-RUN-VAR", "BN-RANK"),
+            {"running_variance": "biased"},
+            "but only running_var, seen in one check (float32, on cpu, rank 3, ",
+        ),
+        (
+            OnlyMomentumHalf,
+            ("BN-RUN-UPDATE", "BN-RUN-MEAN"),
+            {"training_update": "never"},
+            "(float32, on cpu, rank 2, ",
+        ),
+    ],
+    ids=["rank", "momentum"],
+)
+def test_decision_under_a_condition_is_named(
+    layer: type[Layer], requirements: tuple[str, ...], differs: dict[str, str], words: str
+) -> None:
+    """Where a decision differs only sometimes, it is named together with when."""
+    found = diagnoses(Mutant(layer.__name__, "wrong", layer), ("float32",), *requirements)
+    assert differs in [{part.coordinate: part.value for part in point} for one in found for point in one.points]
+    assert words in found[0].text

@@ -1,0 +1,90 @@
+"""The suite can fail: every neighbour of the specified point is told apart from it by the requirement that fixes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from bnconform.cases.probes import cases_of
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.catalogue import Requirement, fixing, requirements
+from bnconform.spec.formats import DTYPES
+from bnconform.tests.conformance import test_dtypes as dtypes
+from bnconform.tests.conformance import test_edges as edges
+from bnconform.tests.mutants.oracle_layer import Puppet
+
+from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.outcome import DEVIATES, Outcome
+from bnconform.judge.subject import Subject
+
+LAWS: dict[str, Callable[[Check], None]] = {
+    "BN-DTYPE-OUTPUT": dtypes.test_output_dtype,
+    "BN-DTYPE-STATS": dtypes.test_statistics_dtype,
+    "BN-EDGE-ONE-VALUE-POLICY": edges.test_one_value_policy,
+    "BN-EDGE-EMPTY-POLICY": edges.test_empty_batch_policy,
+}
+"""The requirements that fix a coordinate by a law instead of probes."""
+
+SAME = {("evaluation_epsilon_form", "inside")}
+"""Neighbours that do what the specified point does: `inside` in evaluation is what training does there."""
+
+NEIGHBOURS = [(name, value, point) for name, value, point in SPECIFIED.neighbours() if (name, value) not in SAME]
+
+
+def outcomes(rule: Requirement, backend: Any, dtype: str) -> Iterator[Outcome]:
+    """The outcomes of all checks of one requirement."""
+    subject = Subject("puppet", backend, "cpu", dtype)
+    for case in cases_of(rule.id, dtype) or (None,):
+        check = Check(subject, rule, case)
+        with suppress(Violation, Unsupported):
+            LAWS[rule.id](check) if case is None else check.run()
+        yield from check.outcomes
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
+)
+def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype: str) -> None:
+    """An ideal implementation at a neighbour violates the requirement that fixes the coordinate."""
+    if dtype not in point.dtypes:
+        pytest.skip("it shows in other dtypes")
+    rule = fixing(name)
+    found = list(outcomes(rule, Puppet(point), dtype))
+    if rule.level == "may":
+        assert any(f"{name} = {value}" in outcome.message for outcome in found)
+        return
+    failed = [outcome for outcome in found if outcome.verdict in ("violates", "crashed")]
+    assert failed, f"{rule.id} lets {name} = {value} pass in {dtype}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
+)
+def test_declared_neighbour_deviates(name: str, value: str, point: Behaviour, dtype: str) -> None:
+    """The same implementation with the deviation declared deviates, bears the declaration out, and violates nothing."""
+    if dtype not in point.dtypes:
+        pytest.skip("it shows in other dtypes")
+    found = list(outcomes(fixing(name), Puppet(point, declares=True), dtype))
+    assert not [outcome.message for outcome in found if outcome.verdict in ("violates", "crashed", "untrusted")]
+    assert any(name in outcome.needed for outcome in found)
+    assert fixing(name).level == "may" or any(outcome.verdict == DEVIATES for outcome in found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in requirements().values() if cases_of(rule.id, "float32")], ids=lambda rule: rule.id
+)
+def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
+    """The oracle itself, rounded once, is accused of nothing."""
+    if not cases_of(rule.id, dtype):
+        pytest.skip("no case in this dtype")
+    if rule.id in ("BN-EDGE-SIZE", "BN-NUM-LARGE-N", "BN-DTYPE-HALF-RANGE") and dtype != "float32":
+        pytest.skip("large; one dtype is enough")
+    if rule.id == "BN-NUM-FINITE":
+        pytest.skip("a law over probes, checked on implementations")
+    accused = [outcome for outcome in outcomes(rule, Puppet(), dtype) if outcome.verdict != "conforms"]
+    assert not [outcome.message for outcome in accused]
