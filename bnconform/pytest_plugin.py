@@ -1,4 +1,4 @@
-"""The pytest plugin: options, parametrisation over backend x device x dtype, collection of the results."""
+"""The pytest plugin: a run of the conformance tests over backends, devices and dtypes, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from bnconform.cases.probes import cases_of, few_of
 from bnconform.cases.program import Probe
 from bnconform.cli import options
 from bnconform.diagnosis import causes
-from bnconform.execution import scheduling, selection, worker_pool
-from bnconform.execution.instrumented import AdapterError
+from bnconform.execution import scheduling
+from bnconform.execution.selection import Selection
+from bnconform.execution.sessions import InternalError
+from bnconform.execution.settings import settings
+from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import AdapterError, Subject
+from bnconform.judge.suite import catalogued_requirements
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.files import FileError
 from bnconform.results.result import LEVELS
 from bnconform.spec.catalogue import CatalogueError, Requirement, requirement, requirements
 
-STARTED = pytest.StashKey[tuple[datetime, float]]()
-GATE = pytest.StashKey[known_failures.Gate]()
-COLLECTED = pytest.StashKey[list[Outcome]]()
-NODES = pytest.StashKey[list[str]]()
+AHEAD = 6
+"""Checks whose programs may be under way while one is judged."""
+
+Case = Probe | Relation | None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,101 +48,309 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers, and refuse at once what cannot be carried out."""
+    """Register markers and the run, and refuse at once what cannot be carried out."""
     config.addinivalue_line("markers", "requirement(id): the requirement that a conformance test checks")
     config.addinivalue_line("markers", "cases: the test runs once for each probe and relation of its requirement")
+    config.addinivalue_line("markers", "catalogue: the test runs for the cases of every requirement without its own")
     config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
-    config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
-    config.stash[COLLECTED] = []
-    config.stash[NODES] = []
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    option = config.option
     if hasattr(config, "workerinput"):
-        worker_pool.SETTINGS = worker_pool.settings(option.time_limit, option.memory_limit, option.python)
-        worker_pool.DESCRIBED.update(config.workerinput["bnconform"])
-        config.stash[GATE] = known_failures.Gate(config.workerinput["bnconform_baseline"])
         # Several processes share the cores: without this each starts as many threads as there are, and they spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        return
-    if config.option.help or getattr(config.option, "version", False):
+    elif config.option.help or getattr(config.option, "version", False):
         return
     try:
-        worker_pool.SETTINGS = worker_pool.settings(option.time_limit, option.memory_limit, option.python)
-        requirements()
-        golden.documents()
-        regression.cases()
-        sequences.effort()
-        subjects = chosen_subjects(config)
-        config.stash[GATE] = known_failures.Gate([])
-        if option.baseline is not None:
-            config.stash[GATE] = known_failures.load(Path(option.baseline), subjects, option.bnconform_json)
-        run_summary.check(option)
+        config.pluginmanager.register(Run(config), "bnconform-run")
     except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 
-def chosen_subjects(config: pytest.Config) -> tuple[Subject, ...]:
-    """The subjects that the options choose."""
-    option = config.option
-    keys, _ = chosen_backends(config)
-    return selection.subjects(tuple(keys), tuple(option.device), tuple(option.dtype), isolate=_isolates(config))
+CHECK = pytest.StashKey[Check]()
 
 
-def chosen_backends(config: pytest.Config) -> tuple[list[str], dict[str, str]]:
-    """The backends that the options choose, and those of `all` that were left out, with the reason."""
-    return (selection.isolated if _isolates(config) else selection.chosen)(options.backends(config.option))
+class Run:
+    """One run, in the process that reports or in one of its workers.
 
-
-def _isolates(config: pytest.Config) -> bool:
-    return not (config.option.in_process or config.option.usepdb or config.option.trace)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tell a worker process what the adapters said of themselves, so that each is asked once, and what is known."""
-    node.workerinput["bnconform"] = worker_pool.DESCRIBED
-    node.workerinput["bnconform_baseline"] = node.config.stash[GATE].force
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
-    if "check" not in metafunc.fixturenames:
-        return
-    mark = metafunc.definition.get_closest_marker("requirement")
-    if mark is None:
-        raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
-    rule = requirement(mark.args[0])
-    over_cases = metafunc.definition.get_closest_marker("cases") is not None
-    once = metafunc.definition.get_closest_marker("once") is not None
-    values: list[tuple[Subject, Requirement, Probe | Relation | None]] = []
-    ids: list[str] = []
-    for subject in _once(chosen_subjects(metafunc.config)) if once else chosen_subjects(metafunc.config):
-        label = f"{subject.label}-{rule.id}"
-        if not over_cases:
-            values.append((subject, rule, None))
-            ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
-            continue
-        for case in (few_of if subject.slow else cases_of)(rule.id, subject.dtype):
-            values.append((subject, rule, case))
-            ids.append(f"{label}-{case.name}")
-    metafunc.parametrize("check", values, ids=ids, indirect=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One subject after the other, so that each implementation's process is started once."""
-    scheduling.order(items)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the checks of one subject to one worker process, for the same reason, or more or fewer; see `scheduling`.
-
-    Whoever chooses a distribution with --dist has it.
+    Attributes:
+        selection: the implementations. known: what is known to fail.
+        outcomes: of all checks, in the process that reports; nodes: the id of the test of each.
     """
-    if config.option.dist not in ("no", "load"):
-        return None
-    return scheduling.scheduler(config, log, chosen_subjects(config))
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.option = config, config.option
+        self.started, self.begin = datetime.now(UTC), time.perf_counter()
+        self.outcomes: list[Outcome] = []
+        self.nodes: list[str] = []
+        self.order: dict[str, int] = {}
+        self.items: list[pytest.Item] = []
+        self.summary: run_summary.Closing | None = None
+        option = self.option
+        pool = WorkerPool(settings(option.time_limit, option.memory_limit, option.python, option.run_in))
+        self.selection = Selection(pool, in_process=bool(option.in_process or option.usepdb or option.trace))
+        self.is_worker = hasattr(config, "workerinput")
+        if self.is_worker:
+            pool.described.update(config.workerinput["bnconform"])
+            self.known = known_failures.Gate(config.workerinput["bnconform_baseline"])
+            return
+        requirements()
+        golden.documents()
+        regression.cases()
+        sequences.effort()
+        self.known = known_failures.Gate([])
+        if option.baseline is not None:
+            self.known = known_failures.load(Path(option.baseline), self.subjects, option.bnconform_json)
+        else:
+            assert self.subjects is not None
+        run_summary.check(option)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The subjects that the options choose."""
+        keys, _ = self.selection.keys(options.backends(self.option))
+        return self.selection.subjects(keys, self.option.device, self.option.dtype)
+
+    # -- which checks, and where ------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker process what the adapters said of themselves, so that each is asked once, and what is known."""
+        node.workerinput["bnconform"] = self.selection.pool.described
+        node.workerinput["bnconform_baseline"] = self.known.force
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
+        if "check" not in metafunc.fixturenames:
+            return
+        marks = {mark.name: mark for mark in metafunc.definition.iter_markers()}
+        if "requirement" in marks:
+            rules = [requirement(marks["requirement"].args[0])]
+        elif "catalogue" in marks:
+            rules = [requirement(name) for name in catalogued_requirements()]
+        else:
+            raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
+        values: list[tuple[Subject, Requirement, Case]] = []
+        ids: list[str] = []
+        for subject in _once(self.subjects) if "once" in marks else self.subjects:
+            for rule in rules:
+                label = f"{subject.label}-{rule.id}"
+                if "cases" not in marks and "catalogue" not in marks:
+                    values.append((subject, rule, None))
+                    ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
+                    continue
+                for case in (few_of if subject.slow else cases_of)(rule.id, subject.dtype):
+                    values.append((subject, rule, case))
+                    ids.append(f"{label}-{case.name}")
+        metafunc.parametrize("check", values, ids=ids, indirect=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """One subject after the other, so that each implementation's process is started once."""
+        scheduling.order(items)
+        self.items, self.order = items, {item.nodeid: number for number, item in enumerate(items)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give the checks of one subject to one worker process, for the same reason, or more or fewer.
+
+        Whoever chooses a distribution with --dist has it.
+        """
+        if config.option.dist not in ("no", "load"):
+            return None
+        return scheduling.scheduler(config, log, self.subjects)
+
+    # -- one check --------------------------------------------------------------------------------------------------
+
+    @pytest.fixture
+    def check(self, request: pytest.FixtureRequest) -> Generator[Check, None, None]:
+        """One requirement on one subject; what it finds is attached to the test's report."""
+        subject, rule, case = request.param
+        folder = Path(self.option.cases) if self.option.cases else None
+        calls, seconds = subject.clock.calls, subject.clock.seconds
+        made = Check(subject, rule, case, folder)
+        request.node.stash[CHECK] = made
+        self._send_ahead(request.node, made)
+        yield made
+        if made.outcomes:
+            made.outcomes[0].calls = subject.clock.calls - calls
+            made.outcomes[0].seconds = subject.clock.seconds - seconds
+        for outcome in made.outcomes:
+            request.node.user_properties.append(("bnconform", outcome.as_dict()))
+
+    def _send_ahead(self, item: pytest.Item, made: Check) -> None:
+        """Let the programs of this check and of the next ones be under way while this one is judged."""
+        if made.case is None:
+            return
+        programs = made.ahead()
+        here = self.order.get(item.nodeid, len(self.items))
+        for other in self.items[here + 1 : here + 1 + AHEAD]:
+            callspec = getattr(other, "callspec", None)
+            subject, rule, case = callspec.params["check"] if callspec and "check" in callspec.params else (None,) * 3
+            if subject is not made.subject or case is None:
+                break
+            programs = [*programs, *Check(subject, rule, case).ahead()]
+        made.subject.runs.ahead(programs)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Turn what a check came to into pytest's words, according to the level that was asked for."""
+        __tracebackhide__ = True
+        made = item.stash.get(CHECK, None)
+        try:
+            answer = yield
+        except Unsupported as reason:
+            raise pytest.skip.Exception(f"unsupported: {reason}", _use_item_location=True) from None
+        except (Violation, AdapterError) as problem:
+            if made is None:
+                raise
+            if isinstance(problem, AdapterError):
+                made.note_adapter_error(problem)
+            else:
+                self._explain(item, made)
+            self._fail(made, problem)
+        except Exception as error:
+            if made is not None and not isinstance(error, InternalError):
+                made.note_internal_error(error)
+            raise
+        if made is None:
+            return answer
+        if not made.outcomes:
+            outcome = made._outcome(UNTRUSTED, headline="the check compared nothing")
+            outcome.message = outcome.headline
+            made._add(outcome)
+            raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
+        noted = made.noted()
+        if noted is not None:
+            self._fail(made, Violation(noted.message), noted)
+        return answer
+
+    def _fail(self, made: Check, problem: Exception, outcome: Outcome | None = None) -> None:
+        """Fail the test, unless its level or the baseline lets it pass."""
+        __tracebackhide__ = True
+        worst = outcome or made.outcomes[-1]
+        if LEVELS.index(worst.level) > LEVELS.index(self.option.level):
+            pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
+        accepted = self.known.reason(worst)
+        if accepted is not None:
+            pytest.xfail(f"{worst.requirement} {worst.verdict}, as known: {accepted}")
+        raise problem
+
+    def _explain(self, item: pytest.Item, made: Check) -> None:
+        """Note at which points of the behaviour space a check that failed would have held."""
+        assert isinstance(item, pytest.Function)
+
+        def rerun(subject: Subject) -> list[Outcome]:
+            return conduct(item.obj, Check(subject, made.requirement, made.case))
+
+        try:
+            causes.note(made.outcomes[-1], made.subject, rerun)
+        except AdapterError:  # an explanation is none; the verdict stands without one
+            return
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        """A failed check shows its message and no traceback of ours."""
+        report = yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, Violation | AdapterError):
+            report.longrepr = str(call.excinfo.value)
+        return report
+
+    # -- all of them ------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the outcomes, in the process that reports; JUnit's file, which comes after, gets them in words."""
+        if self.is_worker or report.when != "teardown":
+            return
+        found = run_result.from_properties(report.user_properties)
+        self.outcomes += found
+        self.nodes += [report.nodeid] * len(found)
+        others = [entry for entry in report.user_properties if entry[0] != "bnconform"]
+        report.user_properties = [*others, *report_files.properties(found)]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """A worker process that died takes one check with it: that check crashed."""
+        if "[" not in crashitem:
+            return
+        identifier = crashitem[crashitem.index("[") + 1 : -1]
+        for subject in self.subjects:
+            rest = identifier.removeprefix(f"{subject.label}-")
+            fitting = [rule for rule in requirements().values() if rest.startswith(f"{rule.id}-")]
+            if rest == identifier or not fitting:
+                continue
+            rule = max(fitting, key=lambda rule: len(rule.id))
+            text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
+            outcome = Outcome(
+                subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED,
+                checks=1, headline=text, message=text,
+            )  # fmt: skip
+            self.nodes.append(crashitem)
+            self.outcomes.append(outcome)
+            reason = self.known.reason(outcome)
+            if reason is not None:
+                report.outcome, report.wasxfail = "skipped", f"reason: {rule.id} crashed, as known: {reason}"
+            return
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """End the processes, judge the declarations, write the result file, and set the exit status."""
+        self.selection.close()
+        outcomes = self.outcomes
+        if self.is_worker or not outcomes:
+            return
+        subjects = self.subjects
+        declarations = run_result.stale(outcomes, subjects, self._is_whole(session))
+        outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
+        self._tell(outcomes)
+        wrong = any(
+            LEVELS.index(outcome.level) <= LEVELS.index(self.option.level) and self.known.reason(outcome) is None
+            for outcome in declarations
+        )
+        found = run_result.result(outcomes, diagnoses, subjects, self.started, time.perf_counter() - self.begin)
+        self.summary = closed = run_summary.Closing.of(self.option, found, self.known, subjects)
+        if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if closed.unwritten:
+            session.exitstatus = 2
+
+    def _is_whole(self, session: pytest.Session) -> bool:
+        """Whether every check ran."""
+        option = self.option
+        places = any("::" in str(argument) or str(argument).endswith(".py") for argument in self.config.args)
+        narrowed = option.keyword or getattr(option, "markexpr", "") or places or option.dtype
+        return not (narrowed or session.shouldfail or session.shouldstop)
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        """Let pytest's own report of a failure say what explains it, which is known only now that all have run."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:
+            return
+        explained = dict(zip(self.nodes, outcomes, strict=False))
+        for report in reporter.stats.get("failed", ()):
+            outcome = explained.get(report.nodeid)
+            if outcome is not None and outcome.message and isinstance(report.longrepr, str):
+                report.longrepr = outcome.message
+
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+        """Print what became of the run."""
+        closed = self.summary
+        if closed is None:
+            return
+        terminalreporter.ensure_newline()
+        terminalreporter.flush()
+        writer = terminalreporter._tw
+        console = Console(
+            file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False
+        )
+        _, left_out = self.selection.keys(options.backends(self.option))
+        closed.show(console, self.subjects, left_out)
+        for line in closed.annotations:
+            terminalreporter.write_line(line)
+
+    def pytest_unconfigure(self) -> None:
+        """End what is still running, however the run ended."""
+        self.selection.close()
 
 
 def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
@@ -150,210 +362,3 @@ def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
         if before is None or (before.dtype in before.unsupported and subject.dtype not in subject.unsupported):
             found[place] = subject
     return list(found.values())
-
-
-@pytest.fixture
-def check(request: pytest.FixtureRequest) -> Generator[Check, None, None]:
-    """One requirement on one subject; what it finds is attached to the test's report."""
-    subject, rule, case = request.param
-    folder = Path(request.config.option.cases) if request.config.option.cases else None
-    calls, seconds = subject.clock.calls, subject.clock.seconds
-    made = Check(subject, rule, case, folder)
-    request.node.stash[MADE] = made
-    yield made
-    if made.outcomes:
-        made.outcomes[0].calls = subject.clock.calls - calls
-        made.outcomes[0].seconds = subject.clock.seconds - seconds
-    for outcome in made.outcomes:
-        request.node.user_properties.append(("bnconform", outcome.as_dict()))
-
-
-MADE = pytest.StashKey[Check]()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a check in its implementation's own process."""
-    __tracebackhide__ = True
-    made = pyfuncitem.stash.get(MADE, None)
-    if made is None or not made.subject.isolated:
-        return None
-    worker_pool.conduct(made, pyfuncitem.function.__module__, pyfuncitem.function.__name__)
-    return True
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Turn what a check came to into pytest's words, according to the level that was asked for."""
-    __tracebackhide__ = True
-    try:
-        answer = yield
-    except Unsupported as reason:
-        raise pytest.skip.Exception(f"unsupported: {reason}", _use_item_location=True) from None
-    except (Violation, AdapterError) as problem:
-        made = item.stash.get(MADE, None)
-        if made is None:
-            raise
-        if isinstance(problem, AdapterError):
-            made.note_adapter_error(problem)
-        elif not made.subject.isolated:
-            _explain(item, made)
-        worst = made.outcomes[-1]
-        if LEVELS.index(worst.level) > LEVELS.index(item.config.option.level):
-            pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
-        accepted = item.config.stash[GATE].reason(worst)
-        if accepted is not None:
-            pytest.xfail(f"{worst.requirement} {worst.verdict}, as known: {accepted}")
-        raise
-    except Exception as error:
-        made = item.stash.get(MADE, None)
-        if made is not None and not isinstance(error, worker_pool.InternalError):
-            made.note_internal_error(error)
-        raise
-    made = item.stash.get(MADE, None)
-    if made is not None and not made.outcomes:
-        made._add(made._outcome(UNTRUSTED, headline="the check compared nothing", message="the check compared nothing"))
-        raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
-    return answer
-
-
-def _explain(item: pytest.Item, made: Check) -> None:
-    """Note at which points of the behaviour space a check that failed would have held."""
-    assert isinstance(item, pytest.Function)
-
-    def rerun(subject: Subject) -> list[Outcome]:
-        return conduct(item.obj, Check(subject, made.requirement, made.case))
-
-    causes.note(made.outcomes[-1], made.subject, rerun)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """A failed check shows its message and no traceback of ours."""
-    report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, Violation | AdapterError):
-        report.longrepr = str(call.excinfo.value)
-    return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect the outcomes, in the process that reports; JUnit's file, which comes after it, gets them in words."""
-    config = _RUN.get("config")
-    if config is None:
-        return
-    if report.when == "teardown":
-        found = run_result.from_properties(report.user_properties)
-        config.stash[COLLECTED] += found
-        config.stash[NODES] += [report.nodeid] * len(found)
-        others = [entry for entry in report.user_properties if entry[0] != "bnconform"]
-        report.user_properties = [*others, *report_files.properties(found)]
-
-
-_RUN: dict[str, Any] = {}
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
-    """A worker process that died takes one check with it: that check crashed."""
-    config = _RUN.get("config")
-    if config is None or "[" not in crashitem:
-        return
-    identifier = crashitem[crashitem.index("[") + 1 : -1]
-    for subject in chosen_subjects(config):
-        rest = identifier.removeprefix(f"{subject.label}-")
-        if rest == identifier:
-            continue
-        rule = max(
-            (r for r in requirements().values() if rest.startswith(f"{r.id}-")), key=lambda r: len(r.id), default=None
-        )
-        if rule is not None:
-            text = f"{rule.id} not answered by {subject.label}: the process died while running {crashitem}"
-            outcome = Outcome(
-                subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED,
-                checks=1, headline=text, message=text,
-            )  # fmt: skip
-            config.stash[NODES].append(crashitem)
-            config.stash[COLLECTED].append(outcome)
-            reason = config.stash[GATE].reason(outcome)
-            if reason is not None:
-                report.outcome, report.wasxfail = "skipped", f"reason: {rule.id} crashed, as known: {reason}"
-            return
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Only the process that reports collects."""
-    if not hasattr(session.config, "workerinput"):
-        _RUN["config"] = session.config
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Judge the declarations, write the result file, and set the exit status."""
-    config = session.config
-    outcomes = config.stash[COLLECTED]
-    if hasattr(config, "workerinput") or not outcomes:
-        return
-    option = config.option
-    whole = (
-        not option.keyword
-        and not getattr(option, "markexpr", "")
-        and not _narrowed(config)
-        and not session.shouldfail
-        and not session.shouldstop
-    )
-    subjects = chosen_subjects(config)
-    declarations = run_result.stale(outcomes, subjects, whole)
-    outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
-    _tell(config, outcomes)
-    known = config.stash[GATE]
-    wrong = any(
-        LEVELS.index(outcome.level) <= LEVELS.index(option.level) and known.reason(outcome) is None
-        for outcome in declarations
-    )
-    started, begin = config.stash[STARTED]
-    found = run_result.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
-    config.stash[CLOSING] = closed = run_summary.Closing.of(option, found, known, subjects)
-    if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if closed.unwritten:
-        session.exitstatus = 2
-
-
-def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
-    """Let pytest's own report of a failure say what explains it, which is known only now that all checks have run."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
-        return
-    nodes: list[str] = config.stash[NODES]
-    told = dict(zip(nodes, outcomes, strict=False))
-    for report in reporter.stats.get("failed", ()):
-        outcome = told.get(report.nodeid)
-        if outcome is not None and outcome.message and isinstance(report.longrepr, str):
-            report.longrepr = outcome.message
-
-
-CLOSING = pytest.StashKey[run_summary.Closing]()
-
-
-def _narrowed(config: pytest.Config) -> bool:
-    """Whether only a part of the conformance tests was asked for."""
-    return any("::" in str(argument) or str(argument).endswith(".py") for argument in config.args) or bool(
-        config.option.dtype
-    )
-
-
-def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """Print what became of the run."""
-    closed = config.stash.get(CLOSING, None)
-    if closed is None:
-        return
-    terminalreporter.ensure_newline()
-    terminalreporter.flush()
-    writer = terminalreporter._tw
-    console = Console(
-        file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False
-    )
-    closed.show(console, chosen_subjects(config), chosen_backends(config)[1])
-    for line in closed.annotations:
-        terminalreporter.write_line(line)

@@ -95,7 +95,10 @@ def _step(entry: dict[str, Any], number: int) -> Step:
 
 def digest(program: Program) -> str:
     """What is the same for the same calls on the same configuration, whatever they are called: SHA-256, hexadecimal."""
-    return hashlib.sha256(json.dumps(to_json("", "", program, ""), sort_keys=True).encode()).hexdigest()
+    data = to_json("", "", program, "")
+    if program.reads != "always" or program.watch or program.default:
+        data |= {"reads": program.reads, "watch": program.watch, "default": program.default}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def to_json(requirement: str, name: str, program: Program, quality: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Programs are plain data, so that a failing one can be written to a file and repl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+import hashlib
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,87 +23,26 @@ OBSERVABLES = ("y", "grad_x", "grad_weight", "grad_bias", *STATE, "running_var:f
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
-BOUNDARY = 64
-"""Bytes at whose multiples frameworks that take over an array without a copy want it to start; one line of a cache."""
+WATCHES = ("", "results", "loaded", "shown", "instances")
+"""What may be watched of whose memory is whose, by the side that executes (`bnconform.backends.runner.memory`)."""
 
+LAYOUTS = (
+    "contiguous",
+    "fortran",
+    "channels_last",
+    "batch_last",
+    "batch_channel_swapped",
+    "every_other_element",
+    "slice_with_offset",
+    "every_third_sample",
+    "reversed_batch",
+    "expanded_batch",
+    "unaligned",
+)
+"""How an array may lie in memory; the side that executes makes it so (`bnconform.backends.runner.layouts`).
 
-def _contiguous(values: Array, past: int = 0) -> Array:
-    """Row-major, from `past` elements after a boundary on: where memory happens to be free decides nothing.
-
-    At least 64 bytes lie before it and after it, filled, so that whoever reads or writes there is seen to.
-    """
-    if not values.size:
-        return np.array(values, order="C")
-    room = np.full(values.nbytes + past * values.itemsize + 3 * BOUNDARY, 0x5A, np.uint8)
-    start = BOUNDARY + -room.ctypes.data % BOUNDARY + past * values.itemsize
-    made = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    made[...] = values
-    return made
-
-
-def _unaligned(values: Array) -> Array:
-    return _contiguous(values, past=1)
-
-
-def _fortran(values: Array) -> Array:
-    return np.array(values, order="F")
-
-
-def _channels_last(values: Array) -> Array:
-    return np.moveaxis(np.array(np.moveaxis(values, 1, -1), order="C"), -1, 1)
-
-
-def _batch_last(values: Array) -> Array:
-    return np.moveaxis(np.array(np.moveaxis(values, 0, -1), order="C"), -1, 0)
-
-
-def _swapped(values: Array) -> Array:
-    return np.swapaxes(np.array(np.swapaxes(values, 0, 1), order="C"), 0, 1)
-
-
-def _stepped(values: Array) -> Array:
-    wide = np.full((*values.shape[:-1], 2 * values.shape[-1]), 77, values.dtype)
-    wide[..., ::2] = values
-    return wide[..., ::2]
-
-
-def _offset(values: Array) -> Array:
-    wide = np.full(tuple(length + 3 for length in values.shape), -55, values.dtype)
-    part = wide[tuple(slice(2, 2 + length) for length in values.shape)]
-    part[...] = values
-    return part
-
-
-def _batch_stepped(values: Array) -> Array:
-    wide = np.full((3 * values.shape[0], *values.shape[1:]), 99, values.dtype)
-    wide[1::3] = values
-    return wide[1::3]
-
-
-def _reversed(values: Array) -> Array:
-    return np.array(values[::-1], order="C")[::-1]
-
-
-def _expanded(values: Array) -> Array:
-    first = np.array(values[:1], order="C")
-    return np.lib.stride_tricks.as_strided(first, values.shape, (0, *first.strides[1:]))
-
-
-LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
-    "contiguous": _contiguous,
-    "fortran": _fortran,
-    "channels_last": _channels_last,
-    "batch_last": _batch_last,
-    "batch_channel_swapped": _swapped,
-    "every_other_element": _stepped,
-    "slice_with_offset": _offset,
-    "every_third_sample": _batch_stepped,
-    "reversed_batch": _reversed,
-    "expanded_batch": _expanded,
-    "unaligned": _unaligned,
-}
-"""How an array lies in memory: `contiguous` begins at a multiple of 64 bytes, `unaligned` one element later;
-`expanded_batch` (stride 0) is for arrays that are equal along axis 0."""
+`contiguous` begins at a multiple of 64 bytes, `unaligned` one element later; `expanded_batch` (stride 0) is for arrays
+that are equal along axis 0."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +57,7 @@ class Step:
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
         observe: which of OBSERVABLES are judged after the call.
+        may_refuse: whether, in a program that watches memory, the call may be refused.
     """
 
     op: Literal["build", "load", "forward", "backward"]
@@ -127,6 +68,7 @@ class Step:
     x_layout: str = "contiguous"
     grad_layout: str = "contiguous"
     observe: frozenset[str] = frozenset()
+    may_refuse: bool = False
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -173,10 +115,40 @@ def _short(values: Array) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """A configuration and its steps. Values are rounded to the configuration's dtypes by `cast`."""
+    """A configuration and its steps. Values are rounded to the configuration's dtypes by `cast`.
+
+    Attributes:
+        reads: when the layer's state is read: "always" (when new and after every call) or "end" (after the last one).
+        watch: what is watched of whose memory is whose, a word of WATCHES, or "": then nothing is judged but the facts.
+        default: whether the layer is one with the implementation's own defaults; `config` then says its channels only.
+    """
 
     config: Config
     steps: tuple[Step, ...]
+    reads: Literal["always", "end"] = "always"
+    watch: str = ""
+    default: bool = False
+
+    def __post_init__(self) -> None:
+        if self.watch not in WATCHES:
+            raise ValueError(f"unknown watch {self.watch!r}; choose one of {', '.join(WATCHES)}")
+
+    def message(self) -> dict[str, Any]:
+        """The program as the side that executes is sent it."""
+        return {
+            "config": None if self.default else self.config.as_dict(),
+            "num_features": self.config.num_features,
+            "reads": self.reads,
+            "watch": self.watch,
+            "steps": [
+                {
+                    "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
+                    "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
+                    "may_refuse": step.may_refuse,
+                }
+                for step in self.steps
+            ],
+        }  # fmt: skip
 
     def cast(self, dtype: str, param_dtype: str) -> Program:
         """The same program for another dtype, every value rounded to it once."""
@@ -195,7 +167,7 @@ class Program:
             )
             for step in self.steps
         )
-        return Program(replace(self.config, dtype=dtype, param_dtype=param_dtype), steps)
+        return replace(self, config=replace(self.config, dtype=dtype, param_dtype=param_dtype), steps=steps)
 
     def without(self, unsupported: Container[str]) -> Program:
         """The same program for an implementation that lacks something, as far as it can be asked.
@@ -217,7 +189,8 @@ class Program:
             if step.op == "load" and step.state and not state:
                 continue
             steps.append(replace(step, state=state, observe=step.observe - gone))
-        program = Program(replace(self.config, affine=affine, track_running_stats=tracked), tuple(steps))
+        config = replace(self.config, affine=affine, track_running_stats=tracked)
+        program = replace(self, config=config, steps=tuple(steps))
         if program.config.ndim < 4 and f"rank_{program.config.ndim}" in unsupported and "rank_4" not in unsupported:
             return program._at_rank_4()
         return program
@@ -227,13 +200,28 @@ class Program:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
         steps = tuple(replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output)) for step in self.steps)
-        return Program(replace(self.config, ndim=4), steps)
+        return replace(self, config=replace(self.config, ndim=4), steps=steps)
 
     def with_a_pass(self, *, training: bool) -> Program:
         """The same program and one forward pass more, over ordinary values of the configuration's rank and dtype."""
         c = self.config
         x = np.arange(4.0 * c.num_features).reshape(4, c.num_features, *(1,) * (c.ndim - 2))
-        return Program(c, (*self.steps, forward(x, "y", training=training))).cast(c.dtype, c.param_dtype)
+        steps = (*self.steps, forward(x, "y", training=training))
+        return replace(self, steps=steps).cast(c.dtype, c.param_dtype)
+
+    @property
+    def key(self) -> bytes:
+        """What is the same for the same calls on the same configuration, and quickly found."""
+        found = hashlib.sha256(repr((self.config, self.reads, self.watch, self.default)).encode())
+        for step in self.steps:
+            arrays = (step.x, step.grad_output, *step.state.values())
+            shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
+            head = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, list(step.state), shapes
+            found.update(repr((head, sorted(step.observe))).encode())
+            for value in arrays:
+                if value is not None:
+                    found.update(np.ascontiguousarray(value).view(np.uint8).data if value.size else b"")
+        return found.digest()
 
     @property
     def observes(self) -> frozenset[str]:
@@ -243,6 +231,8 @@ class Program:
     def describe(self) -> str:
         """The configuration and the calls, for messages."""
         c = self.config
+        if self.default:
+            return "; ".join([f"BatchNorm({c.num_features}) by default", *(step.describe() for step in self.steps)])
         head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
         head += f"track_running_stats={c.track_running_stats}, {c.dtype}, parameters {c.param_dtype}"
         return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps)])

@@ -24,7 +24,7 @@ from bnconform.cases.probes import all_relations, probes
 from bnconform.cli.main import ROOT
 from bnconform.cli.refusal import refuse
 from bnconform.judge.suite import conformance_tests
-from bnconform.results.run_result import version
+from bnconform.backends.runner.loading import version
 from bnconform.spec.catalogue import Requirement, requirement, requirements
 from bnconform.spec.formats import DTYPES
 

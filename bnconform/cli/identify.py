@@ -14,8 +14,8 @@ from rich.text import Text
 
 from bnconform.backends.registry import BackendError
 from bnconform.cli.refusal import refuse
-from bnconform.execution.instrumented import AdapterError
-from bnconform.execution.selection import subjects
+from bnconform.execution.selection import Selection
+from bnconform.judge.subject import AdapterError
 from bnconform.measure.identify import PREFERRED, first_card
 from bnconform.measure.semantics_profile import Card, as_data
 from bnconform.results.files import FileError, check_writable, write
@@ -39,7 +39,7 @@ def face(arguments: Sequence[str]) -> int:
         if known.json is not None:
             check_writable(known.json, "the card")
         devices = (known.device,) if known.device else ()
-        offered = subjects((known.backend,), devices, (known.dtype,) if known.dtype else ())
+        offered = selection.subjects([known.backend], devices, [known.dtype] if known.dtype else [])
         first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
         lacking = offered[0].unsupported
         wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]

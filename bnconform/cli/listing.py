@@ -14,8 +14,9 @@ from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
 from bnconform.cases.golden import errata
 from bnconform.cli.refusal import refuse
-from bnconform.execution import selection, worker_pool
-from bnconform.execution.selection import adapter
+from bnconform.execution.selection import Selection
+from bnconform.execution.settings import settings
+from bnconform.execution.worker_pool import LOADING, WorkerPool
 from bnconform.spec.catalogue import requirements
 
 
@@ -31,12 +32,12 @@ def listing(arguments: Sequence[str]) -> int:
             raise BackendError(
                 f"list does not take {unknown[0]!r}; it takes --requirements, --errata and --python B=PATH"
             )
-        worker_pool.SETTINGS = worker_pool.settings(worker_pool.LOADING, 0, known.python)
+        selection = Selection(WorkerPool(settings(LOADING, 0, known.python)))
     except (argparse.ArgumentError, BackendError) as problem:
         return refuse(problem)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if not known.requirements and not known.errata:
-        _backends(console)
+        _backends(console, selection)
     if known.requirements or not known.errata:
         _requirements(console)
     if known.errata:
@@ -44,20 +45,18 @@ def listing(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _backends(console: Console) -> None:
+def _backends(console: Console, selection: Selection) -> None:
     table = Table(title="Backends", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "here", "declared deviations"):
         table.add_column(column)
-    keys, left_out = selection.chosen(["all"])
     with Console(stderr=True).status("asking each framework for its devices"):
-        worker_pool.describe((key for key in keys if registry.is_foreign(key)), registry.group)
+        _, left_out = selection.keys(["all"])
     for name in [*registry.BUILTIN, *registry.offered()]:
-        told = worker_pool.DESCRIBED.get(name, {})
-        reason = left_out.get(name) or told.get("refused")
+        reason = left_out.get(name)
         if reason:
             table.add_row(name, Text(f"no: {reason}"), "")
             continue
-        backend = worker_pool.described(name) if told else adapter(name)
+        backend = selection.description(name)
         deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
         table.add_row(name, ", ".join(backend.devices()), deviations)
     console.print(table)

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0
     if given and given[0] == "--version":
-        from bnconform.results.run_result import version
+        from bnconform.backends.runner.loading import version
 
         print(f"bnconform {version('bnconform') or '(a clone)'}")
         return 0

@@ -88,6 +88,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
     )
     group.addoption(
+        "--run-in",
+        action="append",
+        default=[],
+        metavar="B=COMMAND",
+        help='start the process of backend B behind a command: "ssh gpu-box", "docker run -i --rm IMAGE"; '
+        "the runner is sent over standard input, and --python names the interpreter there (default: python3)",
+    )
+    group.addoption(
         "--in-process",
         action="store_true",
         help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",

@@ -20,7 +20,7 @@ from bnconform.cli.refusal import refuse
 from bnconform.execution import selection, worker_pool
 from bnconform.render.porting_table import page
 from bnconform.results.files import FileError, write
-from bnconform.results.run_result import installed
+from bnconform.backends.runner.loading import installed
 
 USAGE = "give bnconform porting [--backend B]... [--device D] [--python B=PATH]... [--into DIR]"
 FILES = ("porting.json", "porting.md")

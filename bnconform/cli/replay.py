@@ -13,11 +13,10 @@ from bnconform.cases.program import Probe
 from bnconform.cli.freeze import runs_over_cases
 from bnconform.cli.refusal import refuse
 from bnconform.diagnosis.causes import diagnosed, note
-from bnconform.execution.instrumented import AdapterError
-from bnconform.execution.selection import subjects
+from bnconform.execution.selection import Selection
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import UNTRUSTED, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import AdapterError, Subject
 from bnconform.spec.catalogue import requirement
 
 
@@ -37,7 +36,8 @@ def replay(arguments: Sequence[str]) -> int:
         runs_over_cases(rule)
         if not program.observes:
             raise casefile.CaseError(f"{known.case}: no step observes a result; there is nothing to compare")
-        subject = subjects((known.backend,), (known.device,) if known.device else (), (program.config.dtype,))[0]
+        devices = [known.device] if known.device else []
+        subject = selection.subjects([known.backend], devices, [program.config.dtype])[0]
     except (argparse.ArgumentError, BackendError, ValueError) as problem:
         return refuse(problem)
     probe = Probe(identifier, name, program, quality)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from bnconform.diagnosis import search
 from bnconform.diagnosis.failure_conditions import narrowest
+from bnconform.diagnosis.kept_traces import KeptTraces
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
@@ -67,9 +68,10 @@ def explained(
         rerun: runs the check on the subject that it is given, and returns what it recorded.
         conditions: whether to look for such points.
     """
+    kept = KeptTraces(subject.runs)
 
     def holds(point: Behaviour) -> bool:
-        outcomes = rerun(replace(subject, assumed=point, brief=True))
+        outcomes = rerun(replace(subject, assumed=point, brief=True, session=kept, prepared={}))
         return bool(outcomes) and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes)
 
     points = [point for point in candidates(subject) if holds(point)]

@@ -17,7 +17,7 @@ from bnconform.cases.distinguishing import survey
 from bnconform.cases.program import PASSES, Program
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, judge
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import Ended, Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, coordinates
 from bnconform.spec.config import Config
 from bnconform.spec.exact import is_finite
@@ -141,7 +141,11 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
                 wanted |= {step.op, step.mode}
         if wanted & lacking or not fitted.observes:
             continue
-        trace = subject.run(fitted)
+        try:
+            trace = subject.run(fitted)
+        except Ended as how:
+            evidence.refused[name] = str(how)
+            continue
         if trace.broken is not None:
             evidence.refused[name] = str(trace.broken)
             continue

@@ -1,98 +1,121 @@
-"""Which implementations, devices and dtypes a run judges, and which of them run in a process of their own."""
+"""Which implementations, devices and dtypes a run judges, and the sessions in which they run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from dataclasses import dataclass, field
 
 from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
-from bnconform.execution import worker_pool
-from bnconform.execution.smoke import smoke
-from bnconform.judge.subject import Subject, check_adapter, devices_of
+from bnconform.backends.runner import loading
+from bnconform.execution.sessions import Description, InProcess, Session, describe_here
+from bnconform.execution.worker_pool import WorkerPool
+from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.formats import DTYPES
 
 
-@cache
-def adapter(given: str) -> Any:
-    """The adapter that `given` names, checked against its contract; loaded once a process."""
-    backend = registry.load(given)
-    check_adapter(backend, given)
-    return backend
+@dataclass
+class Selection:
+    """The backends that a run may judge.
 
-
-@cache
-def smoked(given: str, device: str) -> None:
-    """Make the smoke check of a backend's adapter, once a process; BackendError where the adapter is broken."""
-    subject = Subject(given, adapter(given), device, DTYPES[0])
-    smoke(subject.backend, given, device, unsupported=subject.unsupported, slow=subject.slow)
-
-
-def chosen(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """What --backend was given as single backends, and the ones of `all` that cannot run here, with the reason."""
-    keys: list[str] = []
-    left_out: dict[str, str] = {}
-    for key in given or ["numpy"]:
-        if key != "all":
-            keys.append(key)
-            continue
-        for name, entry in registry.BUILTIN.items():
-            reason = "" if worker_pool.interpreted_elsewhere(name) else registry.missing(entry)
-            if reason:
-                left_out[name] = reason
-            else:
-                keys.append(name)
-        keys.extend(registry.offered())
-    return list(dict.fromkeys(keys)), left_out
-
-
-def isolated(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The same for a run in processes of their own: what cannot be loaded there is left out of `all`, too.
-
-    Raises BackendError for a backend that was named and cannot be loaded.
+    Attributes:
+        pool: the processes in which they live. in_process: whether they live in this process instead.
     """
-    keys, left_out = chosen(given)
-    worker_pool.describe((key for key in keys if registry.is_foreign(key)), registry.group)
-    refused = {key: worker_pool.DESCRIBED[key]["refused"] for key in keys if worker_pool.refused(key)}
-    for key, reason in refused.items():
-        if key in given:
-            raise BackendError(reason)
-        left_out[key] = reason
-    return [key for key in keys if key not in refused], left_out
 
+    pool: WorkerPool = field(default_factory=WorkerPool)
+    in_process: bool = False
+    _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
+    _keys: dict[tuple[str, ...], tuple[list[str], dict[str, str]]] = field(default_factory=dict)
 
-@cache
-def subjects(
-    keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...], *, isolate: bool = False
-) -> tuple[Subject, ...]:
-    """Every subject of a run; BackendError for a device or dtype that does not exist.
+    def keys(self, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """What --backend was given as single backends, and the ones of `all` that cannot run here, with the reason.
 
-    Args:
-        isolate: whether those that are not this package's own code run in another process; see `isolated`.
-    """
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise BackendError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
-    found = []
-    names: dict[str, str] = {}
-    offered: dict[str, list[str]] = {}
-    for key in keys:
-        elsewhere = isolate and registry.is_foreign(key)
-        backend = worker_pool.described(key) if elsewhere else adapter(key)
-        if names.setdefault(backend.name, key) != key:
-            raise BackendError(
-                f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
-            )
-        offered[backend.name] = devices_of(backend, key)
-        if not elsewhere:  # the others have been through it in their own process
-            smoked(key, offered[backend.name][0])
-        for device in offered[backend.name]:
-            if device in devices or not devices:
-                found += [Subject(key, backend, device, dtype, isolated=elsewhere) for dtype in dtypes or DTYPES]
-    for device in devices:
-        # Of many backends, those take part that have the device.
-        if not any(subject.device == device for subject in found):
-            has = "; ".join(f"{name} has {', '.join(its)}" for name, its in offered.items())
-            raise BackendError(f"{' and '.join(offered)} has no device {device!r} here: {has}")
-    return tuple(found)
+        Raises:
+            BackendError: for a backend that was named and cannot be loaded.
+        """
+        if tuple(given) not in self._keys:
+            self._keys[tuple(given)] = self._expanded(given or ["numpy"])
+        return self._keys[tuple(given)]
+
+    def _expanded(self, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        keys: list[str] = []
+        left_out: dict[str, str] = {}
+        for key in given:
+            if key != "all":
+                keys.append(key)
+                continue
+            for name, entry in registry.BUILTIN.items():
+                reason = "" if self.pool.settings.is_elsewhere(name) else registry.missing(entry)
+                if reason:
+                    left_out[name] = reason
+                else:
+                    keys.append(name)
+            keys.extend(registry.offered())
+        keys = list(dict.fromkeys(keys))
+        if self.in_process:
+            return keys, left_out
+        self.pool.describe(keys, registry.group)
+        refused = {key: str(self.pool.described[key]["refused"]) for key in keys if self.pool.is_refused(key)}
+        for key, reason in refused.items():
+            if key in given:
+                raise BackendError(reason)
+            left_out[key] = reason
+        return [key for key in keys if key not in refused], left_out
+
+    def description(self, key: str) -> Description:
+        """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
+        if self.in_process:
+            found = describe_here(key)
+            refusal = loading.smoked(key, found.devices()[0])
+            if refusal:
+                raise BackendError(refusal)
+        else:
+            if key not in self.pool.described:
+                self.pool.describe([key], registry.group)
+            found = self.pool.description(key)
+        try:
+            SPECIFIED.but(**found.deviations)
+        except ValueError as problem:
+            raise BackendError(f"the backend {key} declares a deviation that does not exist: {problem}") from None
+        return found
+
+    def session(self, key: str, device: str) -> Session:
+        """What runs programs on a backend's layers."""
+        return InProcess(loading.adapter(key), device) if self.in_process else self.pool.session(key, device)
+
+    def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:
+        """Every subject of a run; BackendError for a device or dtype that does not exist."""
+        place = tuple(keys), tuple(devices), tuple(dtypes)
+        if place not in self._subjects:
+            self._subjects[place] = self._chosen(*place)
+        return self._subjects[place]
+
+    def _chosen(self, keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[Subject, ...]:
+        for dtype in dtypes:
+            if dtype not in DTYPES:
+                raise BackendError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
+        found: list[Subject] = []
+        names: dict[str, str] = {}
+        offered: dict[str, list[str]] = {}
+        for key in keys:
+            backend = self.description(key)
+            if names.setdefault(backend.name, key) != key:
+                raise BackendError(
+                    f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
+                )
+            offered[backend.name] = backend.devices()
+            for device in offered[backend.name]:
+                if device in devices or not devices:
+                    session = self.session(key, device)
+                    found += [Subject(key, backend, device, dtype, session) for dtype in dtypes or DTYPES]
+        for device in devices:
+            # Of many backends, those take part that have the device.
+            if not any(subject.device == device for subject in found):
+                has = "; ".join(f"{name} has {', '.join(its)}" for name, its in offered.items())
+                raise BackendError(f"{' and '.join(offered)} has no device {device!r} here: {has}")
+        return tuple(found)
+
+    def close(self) -> None:
+        """End every process that was started."""
+        self.pool.close()

@@ -1,178 +1,259 @@
-"""The process that an implementation lives in: it loads one adapter, runs checks when told to, and answers in JSON.
+"""One worker: a process of `bnconform.backends.runner.serve`, and the conversation with it.
 
-`execution.worker_pool` starts it and speaks with it, one line each way. Standard output is the channel; what the
-implementation prints goes to standard error, which the starter keeps to show where the process dies. The process ends
-with its starter.
+The life of a worker: it is started, answers requests in the order in which they came, and is gone, of its own or by
+`close`; it never comes back. A frame that is not the reply due ends it, as nothing that follows could be trusted.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import json
 import os
+import queue
+import secrets
+import shlex
 import signal
+import subprocess
 import sys
-import traceback
-import warnings
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bnconform.backends.external import line_process
-from bnconform.backends.registry import BackendError
-from bnconform.cases.probes import cases_of
-from bnconform.diagnosis import causes
-from bnconform.execution import selection
-from bnconform.execution.instrumented import AdapterError
-from bnconform.judge.check import Check, Unsupported, Violation, conduct
-from bnconform.judge.outcome import CRASHED, Outcome
-from bnconform.judge.subject import Subject, devices_of
-from bnconform.measure import identify, porting
-from bnconform.measure.semantics_profile import as_data
-from bnconform.results.run_result import device_name, installed
-from bnconform.spec.catalogue import requirement
+import bnconform
+from bnconform.backends.runner import frames
+from bnconform.execution import bundle
+from bnconform.execution.process_tree import MARK, ProcessTree, adopt_orphans
+from bnconform.execution.settings import Settings
 
-SUBJECTS: dict[tuple[str, str, str], Subject] = {}
-"""The subjects that checks were run on, kept because they remember what explains them."""
+POLL = 0.25
+"""Seconds between two looks at a silent process."""
 
-Reply = dict[str, Any]
+WORDS, SHOWN = 10, 300
+"""The last lines of standard error that are told, and characters of each."""
 
-DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
+KEPT = 2**16
+"""Bytes of its output that are kept."""
+
+DRAINED = 0.5
+"""Seconds that a process which is gone has for what it has still written to arrive."""
 
 
-def describe(key: str) -> Reply:
-    """What the adapter says of itself, with its devices; {"refused": why} where it cannot be loaded."""
-    try:
-        backend = selection.adapter(key)
-        devices = devices_of(backend, key)
-    except BackendError as problem:
-        return {"refused": str(problem)}
-    return {
-        "name": backend.name,
-        **{word: dict(getattr(backend, word, {})) for word in DECLARED},
-        "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
-        "devices": {device: device_name(backend, device) for device in devices},
-        "packages": {**installed(), **getattr(backend, "packages", {})},
-    }
+class Died(Exception):
+    """The process is gone, or was ended because it cannot be spoken with.
+
+    Attributes:
+        cause: in a few words, the same for every death of this kind. hung: whether it gave no answer in time.
+    """
+
+    def __init__(self, text: str, cause: str, *, hung: bool = False) -> None:
+        super().__init__(text)
+        self.cause, self.hung = cause, hung
 
 
-def smoked(key: str, device: str) -> Reply:
-    """What the smoke check refuses an adapter for: {"refused": why}, or nothing."""
-    try:
-        selection.smoked(key, device)
-    except BackendError as problem:
-        return {"refused": str(problem)}
-    except KeyboardInterrupt:  # nobody interrupts this process: the implementation raised it, for the suite to tell
-        return {}
-    return {}
+class CannotStart(Exception):
+    """The process cannot be started in its environment; one line that says what to do."""
 
 
-def check(request: Mapping[str, Any], send: Callable[[Reply], None]) -> None:
-    """Run one check and send how it ended; then, where that is a violation, the outcome with what explains it."""
-    subject = _subject(request["key"], request["device"], request["dtype"])
-    rule = requirement(request["requirement"])
-    case = None
-    if request["case"] is not None:
-        case = next(case for case in cases_of(rule.id, subject.dtype) if case.name == request["case"])
-    folder = Path(request["folder"]) if request["folder"] else None
-    test = getattr(importlib.import_module(request["module"]), request["test"])
-    made = Check(subject, rule, case, folder)
-    calls, seconds = subject.clock.calls, subject.clock.seconds
-    ended, text = _ended(test, made)
-    send(
-        {
-            "ended": ended,
-            "text": text,
-            "outcomes": [outcome.as_dict() for outcome in made.outcomes],
-            "calls": subject.clock.calls - calls,
-            "seconds": subject.clock.seconds - seconds,
-        }
-    )
-    if ended != "violation" or not request["explain"]:
-        return
+class Worker:
+    """A running process; it may be asked several things ahead.
 
-    def rerun(other: Subject) -> list[Outcome]:
-        return conduct(test, Check(other, rule, case))
+    Args:
+        key: the backend that it is started for, whose file is sent along where it starts behind a command.
 
-    causes.note(made.outcomes[-1], subject, rerun)
-    send({"outcome": made.outcomes[-1].as_dict()})
+    Raises:
+        CannotStart: where the interpreter or the command does not exist.
+    """
 
-
-def _ended(test: Callable[[Check], object], made: Check) -> tuple[str, str]:
-    """How a check ended, and what it said: held, unsupported, violation, adapter or internal."""
-    try:
-        test(made)
-    except Unsupported as reason:
-        return "unsupported", str(reason)
-    except Violation as problem:
-        return "violation", str(problem)
-    except AdapterError as problem:
-        made.note_adapter_error(problem)
-        return "adapter", str(problem)
-    except KeyboardInterrupt:
-        # Nobody interrupts this process: the implementation raised it.
+    def __init__(self, settings: Settings, key: str) -> None:
+        self.settings = settings
+        self.nonce = secrets.token_hex(8)
+        self.waiting: deque[int] = deque()
+        self._number = 0
+        self._since = 0.0
+        self._output: deque[bytes] = deque()
+        self._frames: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
+        adopt_orphans()
+        environment = {**os.environ, MARK: self.nonce, "PYTHONSAFEPATH": "1"}
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
-            made.fail("raised KeyboardInterrupt", verdict=CRASHED)
-        except Violation as problem:
-            return "adapter", str(problem)
-    except Exception as error:
-        made.note_internal_error(error)
-        return "internal", traceback.format_exc()
-    return "held", ""
+            if settings.command(key):
+                self._start_behind_command(key, environment)
+            else:
+                self._start_here(key, environment)
+        except OSError as problem:
+            what = shlex.join(settings.command(key)) or settings.interpreter(key)
+            raise CannotStart(f"{what}: {problem.strerror or problem}") from None
+        self.tree = ProcessTree(self.process.pid, self.nonce)
+        for target in (self._read_frames, self._read_output):
+            threading.Thread(target=target, daemon=True).start()
 
+    def _start_here(self, key: str, environment: Mapping[str, str]) -> None:
+        requests_out, requests_in = os.pipe()
+        replies_out, replies_in = os.pipe()
+        python = self.settings.interpreter(key)
+        path = [place for place in sys.path if place] if python == sys.executable else []
+        given = json.dumps([path, list(bnconform.__path__), requests_out, replies_in])
+        try:
+            self.process = subprocess.Popen(
+                [python, "-c", bundle.LOCAL, given],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                pass_fds=(requests_out, replies_in), env=environment, start_new_session=True,
+            )  # fmt: skip
+        except OSError:
+            os.close(requests_in)
+            os.close(replies_out)
+            raise
+        finally:
+            os.close(requests_out)
+            os.close(replies_in)
+        self._requests, self._replies = os.fdopen(requests_in, "wb"), os.fdopen(replies_out, "rb")
+        self._outputs = self.process.stdout
 
-def _identified(request: Mapping[str, Any]) -> Reply:
-    """The card of a backend, in the first dtype that it has and answers in."""
-    card = identify.first_card(lambda dtype: _subject(request["key"], request["device"], dtype))
-    return as_data(card) if card else {"reason": "it has no dtype to measure"}
+    def _start_behind_command(self, key: str, environment: Mapping[str, str]) -> None:
+        command = self.settings.command(key)
+        words = [self.settings.interpreter(key), "-c", bundle.REMOTE]
+        if Path(command[0]).name in ("ssh", "slogin"):
+            words = [shlex.join(words)]  # a shell of the other machine takes them apart again
+        self.process = subprocess.Popen(
+            [*command, *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._requests, self._replies = self.process.stdin, self.process.stdout
+        self._outputs = self.process.stderr
+        file = Path(key.rpartition(":")[0])
+        files = {str(file): file.read_text(encoding="utf-8")} if file.suffix == ".py" and file.is_file() else {}
+        with suppress(OSError):
+            self._requests.write(bundle.remote_start(files))
+            self._requests.flush()
 
+    # -- the streams, each read by a thread of its own, so that nobody waits for the other --------------------------
 
-MEASUREMENTS: Mapping[str, Callable[[Mapping[str, Any]], Reply]] = {
-    "identify": _identified,
-    "trained": lambda request: porting.trained(_subject(request["key"], request["device"], porting.DTYPE)),
-    "carried": lambda request: {
-        donor: porting.carried(_subject(request["key"], request["device"], porting.DTYPE), state)
-        for donor, state in request["states"].items()
-    },
-}
-"""What else is asked of a backend, by its name in the request."""
+    def _read_frames(self) -> None:
+        try:
+            while (message := frames.read(self._replies.read)) is not None:
+                self._frames.put(message)
+        except (frames.FrameError, OSError, ValueError, MemoryError) as problem:
+            self._frames.put(problem)
+        self._frames.put(None)
 
+    def _read_output(self) -> None:
+        assert self._outputs is not None
+        held = 0
+        with suppress(OSError, ValueError):
+            while part := os.read(self._outputs.fileno(), KEPT):
+                self._output.append(part)
+                held += len(part)
+                while held - len(self._output[0]) > KEPT:
+                    held -= len(self._output.popleft())
 
-def _subject(key: str, device: str, dtype: str) -> Subject:
-    place = (key, device, dtype)
-    if place not in SUBJECTS:
-        SUBJECTS[place] = Subject(key, selection.adapter(key), device, dtype)
-    return SUBJECTS[place]
+    def last_words(self, lines: int = WORDS) -> list[str]:
+        """The last lines that it printed."""
+        text = b"".join(list(self._output))[-KEPT:].decode(errors="replace")
+        return [line.strip()[:SHOWN] for line in text.splitlines() if line.strip()][-lines:]
 
+    # -- the conversation --------------------------------------------------------------------------------------------
 
-def main() -> None:
-    """Answer requests until there are no more."""
-    with suppress(OSError, AttributeError):  # Linux only; elsewhere the end of the input is the sign
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Send a request; its reply comes after those of the ones before it."""
+        self._number += 1
+        if not self.waiting:
+            self._since = time.monotonic()
+        self.waiting.append(self._number)
+        with suppress(OSError, ValueError):  # a process that is gone is noticed by its silence
+            self._requests.write(frames.encode({"id": self._number, "nonce": self.nonce, **request}))
+            self._requests.flush()
 
-    def send(reply: Reply) -> None:
-        channel.write(json.dumps(reply) + "\n")
-        channel.flush()
+    def reply(self, seconds: float | None = None) -> dict[str, Any]:
+        """The reply to the oldest request that waits.
 
-    def lost(text: str, hung: bool) -> None:
-        """A program is lost to its adapter: so is this process, which its starter ends, with its group."""
-        send({"lost": text, "hung": hung})
+        Args:
+            seconds: in which it must be there, from the request or from the reply before it on; by default those of
+                the settings.
+
+        Raises:
+            Died: where none comes.
+        """
+        limit = self.settings.seconds if seconds is None else seconds
+        due = self.waiting[0]
+        message = self._next(self._since + limit, limit)
+        if message.get("id") != due or message.get("nonce") != self.nonce:
+            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked")
+        self.waiting.popleft()
+        self._since = time.monotonic()
+        if "lost" in message:
+            self.close()
+            raise Died(str(message["lost"]), str(message["lost"]).partition(";")[0], hung=bool(message.get("hung")))
+        return message
+
+    def _next(self, end: float, limit: float) -> dict[str, Any]:
         while True:
-            signal.pause()
+            try:
+                found = self._frames.get(timeout=max(min(POLL, end - time.monotonic()), 0.001))
+            except queue.Empty:
+                self._look(end, limit)
+                continue
+            if isinstance(found, dict):
+                return found
+            if found is not None:
+                self._end(f"what it sent is no message: {str(found)[:SHOWN]}", "sent what is no message")
+            self._ended()
 
-    line_process.keeper = lost
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["do"] == "describe":
-            send({key: describe(key) for key in request["keys"]})
-        elif request["do"] == "smoke":
-            send(smoked(request["key"], request["device"]))
-        elif request["do"] == "check":
-            check(request, send)
-        else:
-            send(MEASUREMENTS[request["do"]](request))
+    def _look(self, end: float, limit: float) -> None:
+        """Whether a silent process is still there, has time, and holds no more memory than it may."""
+        if self.process.poll() is not None:
+            with suppress(queue.Empty):  # a child of it may hold the stream open, which then never ends
+                found = self._frames.get(timeout=DRAINED)
+                self._frames.put(found)
+                if isinstance(found, dict):
+                    return
+            self._ended()
+        if time.monotonic() > end:
+            self._end(f"no answer within {limit:g} s (--time-limit)", "no answer in time", hung=True)
+        self.tree.look()
+        if self.settings.memory and (held := self.tree.resident()) > self.settings.memory:
+            allowed = f"--memory-limit {self.settings.memory / 2**30:g}"
+            self._end(f"the process held {held / 2**30:.1f} GiB of memory ({allowed})", "too much memory")
+
+    def _end(self, text: str, cause: str, *, hung: bool = False) -> None:
+        self.close()
+        raise Died(text, cause, hung=hung)
+
+    def _ended(self) -> None:
+        """Say how a process that is gone has ended."""
+        try:
+            status = self.process.wait(DRAINED)
+        except subprocess.TimeoutExpired:
+            self._end("it closed the conversation", "closed the conversation")
+            return
+        how = cause = f"the process ended with status {status}"
+        if status < 0:
+            with suppress(ValueError):
+                cause = signal.Signals(-status).name
+                how = f"the process died of {cause}"
+        words = self.last_words()
+        self._end(f"{how}; its last words: {' | '.join(words)}" if words else how, cause)
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, where it is gone."""
+        return self.process.poll()
+
+    def close(self) -> None:
+        """End the process, and what it has started; nothing is waited for that another could hold."""
+        self.tree.end()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        for stream in (self._requests, self._outputs):
+            if stream is not None:
+                _closed(stream.close)
+
+
+def _closed(close: Callable[[], object]) -> None:
+    """Close a stream; what could not be written to a process that is gone is lost."""
+    with suppress(OSError, ValueError):
+        close()

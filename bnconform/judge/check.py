@@ -14,12 +14,11 @@ from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
 from bnconform.diagnosis.failure_conditions import sightings
-from bnconform.execution.instrumented import AdapterError, Guarded, Misfit, Raised
-from bnconform.execution.trace import Trace
+from bnconform.execution.trace import Raised, Trace
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import AdapterError, Ended, Subject
 from bnconform.render import messages
 from bnconform.results.observations import observed
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -78,15 +77,10 @@ class Check:
         A lack of what the requirement is about is never worked around, nor one of a rank that the check compares.
         """
         __tracebackhide__ = True
-        lacking = self.missing(program)
-        if not lacking:
-            return program
-        lacks = set(self.subject.unsupported)
-        fitted = program.without({name for name in lacks if not name.startswith("rank_")} if keep_rank else lacks)
-        wanted = set(self.requirement.features) & set(lacking)
-        if wanted or self.missing(fitted) or (program.observes and not fitted.observes) or not fitted.steps:
+        fitted = self._prepared(program, keep_rank=keep_rank)
+        if fitted is None:
             self.unsupported(program, self.executed(program))
-        self.reduced = True
+        self.reduced = self.reduced or bool(self.missing(program))
         return fitted
 
     def unjudged(self) -> Trace:
@@ -107,11 +101,17 @@ class Check:
         return trace
 
     def executed(self, program: Program) -> Trace:
-        """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once."""
+        """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once.
+
+        A program that does not come to its end is a crash, and the check ends with it.
+        """
         __tracebackhide__ = True
-        trace = self.subject.run(program)
+        try:
+            trace = self.subject.run(program)
+        except Ended as how:
+            self._crash(str(how), program)
         for line in trace.mutated[:1]:
-            self._record_other("BN-STATE-INPUT", line, program)
+            self._note_mutation(line, program)
         return trace
 
     def require(
@@ -195,25 +195,83 @@ class Check:
         """Record what was measured where the requirement leaves it open."""
         self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
 
+    def noted(self) -> Outcome | None:
+        """What was recorded of another requirement and is a violation, where the check itself holds; None for none."""
+        others = [outcome for outcome in self.outcomes if outcome.requirement != self.requirement.id]
+        return next((outcome for outcome in others if outcome.verdict == VIOLATES), None)
+
     def config(self, **changes: Any) -> Config:
         """A configuration in the subject's dtype."""
         return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})
 
-    def layer(self, config: Config) -> Guarded:
-        """A new layer; the check fails where there is none."""
-        __tracebackhide__ = True
-        made: Guarded = self.call(lambda: self.subject.build(config))
-        return made
+    def seen_through(self, program: Program) -> Trace | None:
+        """What a program shows, whatever that is; None where only the programs are collected. Raises Ended."""
+        trace = self.subject.run(program)
+        for line in trace.mutated[:1]:
+            self._note_mutation(line, program)
+        return trace
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Call the implementation where it must answer; raising is a crash, a wrong kind a violation."""
-        __tracebackhide__ = True
+    def shows_counter(self) -> bool:
+        """Whether the implementation's layers show how many batches they have seen, as far as can be asked."""
+        lacking = self.subject.unsupported
+        ranks = [rank for rank in (4, 2, 3, 5) if f"rank_{rank}" not in lacking]
+        if "track_running_stats" in lacking or not ranks:
+            return False
         try:
-            return function()
-        except Raised as error:
-            self.fail(str(error), verdict=CRASHED)
-        except (Misfit, AdapterError) as problem:
-            self.fail(str(problem))
+            return self.subject.shows_counter(self.config(ndim=ranks[0], affine="affine" not in lacking))
+        except Ended:
+            return False
+
+    def asked(self, program: Program) -> Trace:
+        """Run a program whose layer must be built and read, and whose last call must answer; no number is judged."""
+        __tracebackhide__ = True
+        trace = self.readable(program)
+        last = trace.seen[-1] if trace.seen else None
+        if last is not None and last.raised:
+            self.fail(str(last.raised), verdict=CRASHED)
+        if last is not None and last.misfit:
+            self.fail(last.misfit)
+        return trace
+
+    def readable(self, program: Program) -> Trace:
+        """Run a program whose layer must be built and read, whatever its calls do."""
+        __tracebackhide__ = True
+        trace = self.executed(program)
+        if trace.broken is not None:
+            self.fail(str(trace.broken), verdict=CRASHED if isinstance(trace.broken, Raised) else VIOLATES)
+        return trace
+
+    def ahead(self) -> list[Program]:
+        """The programs that `run` will ask for, as far as that is known beforehand; they are kept for it."""
+        if self.case is None:
+            return []
+        place = self.requirement.id, self.case.name
+        subject = self.subject
+        if place not in subject.prepared:
+            if isinstance(self.case, Relation):
+                pair = self.case.at(subject.dtype, subject.param_dtype)
+                keep = len({program.config.ndim for program in pair}) > 1
+                found = [self._cut_down(program, keep_rank=keep) for program in pair]
+            else:
+                found = [self._cut_down(self.case.at(subject.dtype, subject.param_dtype))]
+            subject.prepared[place] = [program for program in found if program is not None]
+        return subject.prepared[place]
+
+    def _prepared(self, program: Program, *, keep_rank: bool = False) -> Program | None:
+        """The program without what the implementation lacks; None where that leaves nothing to ask."""
+        waiting = self.subject.prepared.get((self.requirement.id, self.case.name), []) if self.case else []
+        return waiting.pop(0) if waiting else self._cut_down(program, keep_rank=keep_rank)
+
+    def _cut_down(self, program: Program, *, keep_rank: bool = False) -> Program | None:
+        lacking = self.missing(program)
+        if not lacking:
+            return program
+        lacks = set(self.subject.unsupported)
+        fitted = program.without({name for name in lacks if not name.startswith("rank_")} if keep_rank else lacks)
+        wanted = set(self.requirement.features) & set(lacking)
+        if wanted or self.missing(fitted) or (program.observes and not fitted.observes) or not fitted.steps:
+            return None
+        return fitted
 
     # -- verdicts ------------------------------------------------------------------------------------------------
 
@@ -365,14 +423,30 @@ class Check:
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def _record_other(self, identifier: str, line: str, program: Program) -> NoReturn:
-        __tracebackhide__ = True
-        mine, self.requirement = self.requirement, requirement(identifier)
-        if mine.id != identifier:
-            line = f"{line} (seen while checking {mine.id})"
-        self.fail(line, program)
+    def _note_mutation(self, line: str, program: Program) -> None:
+        """Record, once for a subject and a change, that a call changed its input; the numbers are judged still."""
+        subject, mine = self.subject, self.requirement
+        if subject.assumed is not None or (line in subject.mutations and mine.id != INPUT):
+            return
+        subject.mutations.append(line)
+        self.requirement = requirement(INPUT)
+        try:
+            self.fail(line if mine.id == INPUT else f"{line} (seen while checking {mine.id})", program)
+        except Violation:
+            if mine.id == INPUT:
+                raise
+        finally:
+            self.requirement = mine
 
-    def _raise(self, outcome: Outcome, lines: Iterable[str], call: str, case: Path | None) -> NoReturn:
+    def _crash(self, how: str, program: Program) -> NoReturn:
+        """Record that a program did not come to its end."""
+        __tracebackhide__ = True
+        outcome = self._outcome(CRASHED, checks=1)
+        self._raise(outcome, [f"  what       {how}"], program.describe(), None, headline=how)
+
+    def _raise(
+        self, outcome: Outcome, lines: Iterable[str], call: str, case: Path | None, headline: str = ""
+    ) -> NoReturn:
         __tracebackhide__ = True
         subject = self.subject
         replay = messages.replay_law(subject.key, subject.device, subject.dtype, self.requirement.id)
@@ -382,7 +456,7 @@ class Check:
         outcome.message = messages.message(
             self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay
         )
-        outcome.headline = self.requirement.title
+        outcome.headline = headline or self.requirement.title
         self._add(outcome)
         raise Violation(outcome.message)
 
@@ -416,6 +490,9 @@ def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
         check.note_internal_error(error)
     return check.outcomes
 
+
+INPUT = "BN-STATE-INPUT"
+"""The requirement that what is given is left as it was."""
 
 LARGEST_CASE = 200_000
 """Elements up to which a failing case is written to a file."""

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.program import Array, Program, Step
-from bnconform.execution.instrumented import Misfit
-from bnconform.execution.trace import Seen, State, Trace
+from bnconform.execution.trace import Misfit, Seen, State, Trace
 from bnconform.judge.error_ratio import shares
 from bnconform.judge.truth import Truth, numbers, truth
 from bnconform.spec import oracle

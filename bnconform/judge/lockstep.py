@@ -1,92 +1,66 @@
-"""An implementation and the oracle in lockstep: after each call on a layer, the oracle takes the same step."""
+"""A trace beside the oracle, call by call, at the points where an implementation may be: specified and declared."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bnconform.cases.program import Program, Step
-from bnconform.execution.trace import Seen, Session, State, Trace
+from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, judge_step
 from bnconform.judge.subject import Subject
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import allowance
 from bnconform.spec.exact import arithmetic
 
 
-class Follower:
-    """The oracle at one point of the space, going along with a layer.
-
-    Attributes:
-        found: the judgement of every call so far.
-        holds: whether everything observed so far lies within its bound at this point.
-    """
-
-    def __init__(self, config: Config, point: Behaviour) -> None:
-        self.found = Judgement(point)
-        self.holds = True
-        self._program = Program(config, ())
-        with arithmetic():
-            self._allow = allowance(config, point)
-            self._carried = oracle.initial_state(config, point)
-
-    def follow(self, number: int, seen: Seen) -> None:
-        """Take the step that the layer has taken, and compare."""
-        known = len(self.found.comparisons)
-        with arithmetic(), np.errstate(all="ignore"):
-            self._carried = judge_step(self.found, number, seen, self._program, self._carried, self._allow)
-        new = self.found.comparisons[known:]
-        self.holds = self.holds and not self.found.problems and all(comparison.worst <= 1 for comparison in new)
-
-
+@dataclass(frozen=True)
 class Lockstep:
-    """One new layer of a subject, beside the oracle at the points where it may be: the specified and the declared one.
+    """What became of a program.
 
     Attributes:
-        steps: the calls so far, in the subject's dtypes.
+        found: the judgement of every call at the first point that explains them all; at the specified one where none
+            does.
+        failing: the number of the first call, from 0, after which no point explains everything; None where one does.
     """
 
-    def __init__(self, subject: Subject, config: Config) -> None:
-        self.config = replace(config, dtype=subject.dtype, param_dtype=subject.param_dtype)
-        self.steps: list[Step] = []
-        self._session = Session(lambda: subject.build(self.config))
-        self._followers = [Follower(self.config, point) for point in dict.fromkeys((SPECIFIED, subject.declared))]
-
-    def call(self, step: Step) -> None:
-        """Make a call, its values rounded to the subject's dtypes."""
-        cast = Program(self.config, (step,)).cast(self.config.dtype, self.config.param_dtype).steps[0]
-        number = len(self.steps)
-        self.steps.append(cast)
-        seen = self._session.call(cast)
-        if seen is not None:
-            for follower in self._followers:
-                follower.follow(number, seen)
+    found: Judgement
+    failing: int | None
 
     @property
     def holds(self) -> bool:
-        """Whether one of the points explains every call, and no call has changed what it was given."""
-        intact = self._session.broken is None and not self._session.mutated
-        return intact and any(follower.holds for follower in self._followers)
+        """Whether one of the points explains every call."""
+        return self.failing is None
 
-    @property
-    def state(self) -> State:
-        """The layer's state as it shows it."""
-        return self._session.state
 
-    @property
-    def program(self) -> Program:
-        """The calls so far as a program."""
-        return Program(self.config, tuple(self.steps))
+def follow(trace: Trace, subject: Subject) -> Lockstep:
+    """Judge a trace at the specified and at the declared point, each for itself, call by call."""
+    followed = [_followed(trace, point) for point in dict.fromkeys((SPECIFIED, subject.declared))]
+    calls = max(len(trace.seen) - (trace.broken is not None and bool(trace.seen)), 0)
+    lasting = [calls if failing is None else failing for _, failing in followed]
+    found = next((found for found, failing in followed if failing is None), followed[0][0])
+    if trace.broken is not None or all(failing is not None for _, failing in followed):
+        return Lockstep(found, min(max(lasting), max(len(trace.program.steps) - 1, 0)))
+    return Lockstep(found, None)
 
-    @property
-    def trace(self) -> Trace:
-        """Everything that was seen."""
-        return Trace(self.program, self._session.seen, self._session.mutated, self._session.broken)
 
-    @property
-    def found(self) -> Judgement:
-        """The judgement at the first point that explains every call; at the specified one where none does."""
-        return next((f.found for f in self._followers if f.holds), self._followers[0].found)
+def _followed(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
+    """The judgement at a point, up to the first call that it does not explain, with the number of that call."""
+    found = Judgement(point)
+    config = trace.program.config
+    with arithmetic(), np.errstate(all="ignore"):
+        allow = allowance(config, point)
+        carried = oracle.initial_state(config, point)
+        for number, seen in enumerate(trace.seen):
+            known = len(found.comparisons)
+            carried = judge_step(found, number, seen, trace.program, carried, allow)
+            if found.problems or any(comparison.worst > 1 for comparison in found.comparisons[known:]):
+                return found, number
+    return found, None
+
+
+def cut(trace: Trace, last: int) -> Trace:
+    """The trace of the program that ends with call `last`, from 0, as if no more had been asked."""
+    program = replace(trace.program, steps=trace.program.steps[: last + 1])
+    return replace(trace, program=program, seen=trace.seen[: last + 1])

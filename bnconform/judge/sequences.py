@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, reject, seed, settings, target
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings, target
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
@@ -17,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from bnconform.cases.program import PASSES, Array, Program, Step, backward, build, forward
 from bnconform.cases.strategies import GRADIENTS, STATISTICS, arrays, batches, configs, loads, parts
+from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
-from bnconform.judge.lockstep import Lockstep
+from bnconform.judge.lockstep import Lockstep, follow
 from bnconform.judge.outcome import CONFORMS, DEVIATES, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import Ended
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 
@@ -89,7 +91,7 @@ def _whole(given: Mapping[str, str], name: str, least: int) -> int | None:
 
 
 class Departure(Exception):
-    """A program after whose last call no point at which the layer may be explains what was seen."""
+    """A program after one of whose calls no point at which the layer may be explains what was seen."""
 
 
 class Enough(BaseException):
@@ -101,6 +103,7 @@ class Exploration:
     """What the random programs of one check have come to.
 
     Attributes:
+        counter: whether the implementation's layers show how many batches they have seen.
         passed: the outcomes of the programs that hold.
         shortest: the last program that failed; Hypothesis makes each simpler than the one before.
         tries: programs since the first that failed.
@@ -108,6 +111,7 @@ class Exploration:
 
     check: Check
     effort: Effort
+    counter: bool = True
     passed: list[Outcome] = field(default_factory=list)
     shortest: Program | None = None
     tries: int = 0
@@ -119,22 +123,33 @@ class Exploration:
             if self.tries > self.effort.shrinks:
                 raise Enough
 
-    def go_on(self, layer: Lockstep) -> None:
-        """Let a program go on after a call, unless it has failed, or a shorter one has."""
-        if not layer.holds:
-            self.shortest = layer.program
+    def conclude(self, program: Program) -> None:
+        """Run a program that has been drawn, and go on unless it fails.
+
+        How near to its bound each quantity came is told to Hypothesis, for it to come nearer.
+        """
+        failing = failing_part(self.check, program)
+        if isinstance(failing, Program):
+            self.shortest = failing
             if not self.effort.shrinks:
                 raise Enough
-            raise Departure(self.shortest.describe())
-        if self.shortest is not None and len(layer.steps) >= len(self.shortest.steps):
-            reject()
+            raise Departure(failing.describe())
+        if failing is None:
+            return
+        trace, layer = failing
+        nearest: dict[str, float] = {}
+        for comparison in layer.found.comparisons:
+            nearest[comparison.name] = max(comparison.worst, nearest.get(comparison.name, 0.0))
+        for name, share in nearest.items():
+            target(share, label=name)
+        self.passed += _outcomes(self.check, trace, layer)
 
 
 class Machine(RuleBasedStateMachine):
     """Programs of training and evaluation passes, gradients, loads, switches of the mode and new layers.
 
     The mode is a part of the machine's state: a pass sets it, and `switch` asks again, in the other mode, what the last
-    pass was asked.
+    pass was asked. What is drawn does not depend on what the layer answers.
     """
 
     def __init__(self, exploration: Exploration) -> None:
@@ -142,7 +157,8 @@ class Machine(RuleBasedStateMachine):
         exploration.begin()
         self.exploration = exploration
         self.subject = exploration.check.subject
-        self.layer: Lockstep | None = None
+        self.config = Config()
+        self.steps: list[Step] = []
         self.training = True
         self.last: Step | None = None
         self.age = 0
@@ -150,9 +166,8 @@ class Machine(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         """A layer, new or with some training behind it."""
-        self.layer = Lockstep(self.subject, data.draw(configs(frozenset(self.subject.unsupported))))
-        if not self.layer.holds:
-            self.make(build(*parts(self.config)))
+        drawn = data.draw(configs(frozenset(self.subject.unsupported)))
+        self.config = replace(drawn, dtype=self.subject.dtype, param_dtype=self.subject.param_dtype)
         passes, x = data.draw(st.sampled_from(AGES)), self.batch(data)
         if self.can(training=True):
             for number in range(passes):
@@ -192,9 +207,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def load(self, data: st.DataObject) -> None:
         """Some of the state; the rest stays as it is."""
-        assert self.layer is not None
-        counter = self.layer.state.get("num_batches_tracked") is not None
-        self.make(data.draw(loads(self.config, counter)))
+        self.make(data.draw(loads(self.config, self.exploration.counter and self.config.track_running_stats)))
 
     @precondition(lambda self: self.age > 3)
     @rule()
@@ -204,22 +217,9 @@ class Machine(RuleBasedStateMachine):
         self.age = 0
 
     def teardown(self) -> None:
-        """Record a program that holds, and how near to its bound each quantity came, for Hypothesis to come nearer."""
-        layer = self.layer
-        if layer is None or not layer.steps or not layer.holds:
-            return
-        nearest: dict[str, float] = {}
-        for comparison in layer.found.comparisons:
-            nearest[comparison.name] = max(comparison.worst, nearest.get(comparison.name, 0.0))
-        for name, share in nearest.items():
-            target(share, label=name)
-        self.exploration.passed += _outcomes(self.exploration.check, layer)
-
-    @property
-    def config(self) -> Config:
-        """The layer's configuration."""
-        assert self.layer is not None
-        return self.layer.config
+        """Run the program, unless Hypothesis gave it up."""
+        if self.steps and sys.exc_info()[0] is None:
+            self.exploration.conclude(Program(self.config, tuple(self.steps)))
 
     def can(self, *, training: bool) -> bool:
         """Whether the implementation has a mode."""
@@ -230,27 +230,42 @@ class Machine(RuleBasedStateMachine):
         return data.draw(batches(self.config.ndim, self.exploration.effort.shapes))
 
     def make(self, step: Step) -> None:
-        """Make a call; the program ends here where nothing explains what was seen."""
-        assert self.layer is not None
+        """Add a call; none that makes the program longer than one which fails already."""
         self.age += 1
         if step.op in PASSES:
             self.last, self.training = step, step.training
-        self.layer.call(step)
-        self.exploration.go_on(self.layer)
+        shortest = self.exploration.shortest
+        if shortest is None or len(self.steps) < len(shortest.steps):
+            cast = Program(self.config, (step,)).cast(self.config.dtype, self.config.param_dtype)
+            self.steps += cast.steps
 
 
-def _outcomes(check: Check, layer: Lockstep) -> list[Outcome]:
+def _outcomes(check: Check, trace: Trace, layer: Lockstep) -> list[Outcome]:
     """The outcome of a program that holds."""
     found = layer.found
+    before = list(check.outcomes)
+    check.outcomes.clear()
     if check.subject.deviations and not check.subject.brief:
         # This also says which declarations were needed, and which are contradicted.
-        check.judged(layer.trace, "", "sequence")
+        check.judged(trace, "", "sequence")
     elif found.worst is not None:
         check.measured(found.share, found.checks, deviates=found.behaviour != SPECIFIED)
         check.outcomes[-1].ulp = found.worst.ulps()
     made = list(check.outcomes)
-    check.outcomes.clear()
+    check.outcomes[:] = before
     return made
+
+
+def failing_part(check: Check, program: Program) -> Program | tuple[Trace, Lockstep] | None:
+    """The program up to the call after which nothing explains what was seen; its trace where all is explained."""
+    try:
+        trace = check.seen_through(program)
+    except Ended:
+        return program
+    if trace is None:
+        return None
+    layer = follow(trace, check.subject)
+    return (trace, layer) if layer.failing is None else replace(program, steps=program.steps[: layer.failing + 1])
 
 
 def explore(check: Check, work: Effort | None = None) -> None:
@@ -274,7 +289,7 @@ def explore(check: Check, work: Effort | None = None) -> None:
         check.fitted(
             Program(check.config(), (forward(np.ones((2, 3, 2, 2)), "y"),)).cast(subject.dtype, subject.param_dtype)
         )
-    exploration = Exploration(check, work)
+    exploration = Exploration(check, work, check.shows_counter())
     unsteady = False
     try:
         _run(partial(Machine, exploration), work)
@@ -282,37 +297,28 @@ def explore(check: Check, work: Effort | None = None) -> None:
         pass
     except Flaky:
         unsteady = True
-    check.outcomes.clear()
+    noted = [outcome for outcome in check.outcomes if outcome.requirement != check.requirement.id]
+    check.outcomes[:] = noted
     found = exploration.shortest
     if found is not None:
         # Once more and on its own: its message, diagnosis and case file are those of any other case.
-        found = shortened(subject, found) if work.shrinks else found
+        found = shortened(check, found) if work.shrinks else found
         check.program(found, name="sequence")
         unsteady = True
     if unsteady:
-        check.outcomes.clear()
+        check.outcomes[:] = noted
         what = "a program that failed, run again"
         check.require(False, what, "other answers", "the same answers", found)
     if exploration.passed:
-        check.outcomes[:] = [_summed(exploration.passed)]
+        check.outcomes[:] = [*noted, _summed(exploration.passed)]
 
 
-def shortened(subject: Subject, program: Program) -> Program:
+def shortened(check: Check, program: Program) -> Program:
     """A failing program without the calls that its failure does not need, each left out in turn, the last first."""
     for number in reversed(range(len(program.steps) - 1)):
-        fewer = failing(subject, replace(program, steps=program.steps[:number] + program.steps[number + 1 :]))
-        program = fewer or program
+        fewer = failing_part(check, replace(program, steps=program.steps[:number] + program.steps[number + 1 :]))
+        program = fewer if isinstance(fewer, Program) else program
     return program
-
-
-def failing(subject: Subject, program: Program) -> Program | None:
-    """The program up to the call after which nothing explains what was seen; None where there is none."""
-    layer = Lockstep(subject, program.config)
-    for step in program.steps:
-        layer.call(step)
-        if not layer.holds:
-            return layer.program
-    return None
 
 
 class Provider(HypothesisProvider):

@@ -10,25 +10,30 @@ from importlib import import_module
 
 import bnconform.tests.conformance
 from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import cases_of
+from bnconform.cases.probes import all_relations, cases_of, probes
 from bnconform.cases.program import Probe
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
-from bnconform.spec.catalogue import Requirement, requirement
+from bnconform.spec.catalogue import Requirement, requirement, requirements
 
 
 @dataclass(frozen=True)
 class Test:
-    """One conformance test: its function, the requirement that it checks, whether it runs over that one's cases."""
+    """One conformance test: its function, the requirement that it checks, whether it runs over that one's cases.
+
+    Attributes:
+        once: whether it does not depend on the dtype, and runs in the first one only.
+    """
 
     __test__ = False  # pytest would take the name for a class of tests
     rule: Requirement
-    function: Callable[[Check], None]
+    function: Callable[[Check], object]
     over_cases: bool
+    once: bool = False
 
     def cases(self, dtype: str) -> tuple[Probe | Relation | None, ...]:
-        """What the test runs over in a dtype; (None,) for a law."""
+        """What the test runs over in a dtype; (None,) for a property."""
         return cases_of(self.rule.id, dtype) if self.over_cases else (None,)
 
     def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
@@ -42,8 +47,17 @@ class Test:
 
 @cache
 def conformance_tests() -> tuple[Test, ...]:
-    """Every conformance test, in the order of the files."""
-    return tuple(_found())
+    """Every conformance test: those of the catalogue's cases by requirement, then the others by file."""
+    own = tuple(_found())
+    catalogued = (Test(requirement(name), Check.run, over_cases=True) for name in catalogued_requirements())
+    return (*catalogued, *own)
+
+
+@cache
+def catalogued_requirements() -> tuple[str, ...]:
+    """The requirements whose cases are judged by `Check.run`, as no test of their own takes them."""
+    taken = {test.rule.id for test in _found() if test.over_cases}
+    return tuple(name for name in requirements() if name in {*probes(), *all_relations()} and name not in taken)
 
 
 def _found() -> Iterator[Test]:
@@ -51,4 +65,4 @@ def _found() -> Iterator[Test]:
         for name, function in vars(import_module(f"bnconform.tests.conformance.{module.name}")).items():
             marks = {mark.name: mark for mark in getattr(function, "pytestmark", ())}
             if name.startswith("test_") and "requirement" in marks:
-                yield Test(requirement(marks["requirement"].args[0]), function, "cases" in marks)
+                yield Test(requirement(marks["requirement"].args[0]), function, "cases" in marks, "once" in marks)

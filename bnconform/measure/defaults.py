@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from bnconform.cases.program import Array
-from bnconform.execution.instrumented import Guarded
+from bnconform.cases.program import Program, forward
+from bnconform.execution.trace import Seen, Trace
+from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, Averaging, Behaviour, EpsilonForm, InitialRunningMean, TrainingUpdate
+from bnconform.spec.config import Config
 
 SHAPE = (2, 3, 2, 2)
 SIZE = np.float32(1e-3)
@@ -44,23 +45,40 @@ class Defaults:
         return f"{words}, default momentum {self.momentum:.3g} (the weight of the new batch)"
 
 
-def measured(build: Callable[[], Guarded], point: Behaviour = SPECIFIED) -> Defaults:
-    """The default eps and momentum, from what the layer does and not from what it says; Raised or Misfit.
+class NotAnswered(Exception):
+    """A layer with the implementation's own defaults cannot be built, or does not answer; one line."""
+
+
+def programs() -> tuple[Program, Program]:
+    """What `measured` runs: for eps, and for the momentum."""
+    config = Config(SHAPE[1])
+    signs = np.where(np.arange(np.prod(SHAPE)).reshape(SHAPE) % 2, 1.0, -1.0)
+    given = [(signs * SIZE).astype(np.float32), (signs + 1).astype(np.float32), (signs + 2).astype(np.float32)]
+    return (
+        Program(config, (forward(given[0]),), default=True),
+        Program(config, (forward(given[1]), forward(given[2])), default=True),
+    )
+
+
+def measured(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
+    """The default eps and momentum, from what the layer does and not from what it says.
 
     eps: running statistics of 0 and 1 would give y = x / sqrt(1 + eps), too little to measure, so the batch decides:
     x = +-s has the variance s**2 and gives |y| = s / sqrt(s**2 + eps), from which eps follows. Momentum: a batch whose
     mean is 1 moves the running mean from 0 to the weight of the new batch, and a second, whose mean is 2, tells whether
     that weight stays. `point` says how epsilon enters, how batches are averaged and where the running mean starts.
+
+    Raises:
+        NotAnswered: where a layer with defaults cannot be built, or does not answer.
     """
-    signs = np.where(np.arange(np.prod(SHAPE)).reshape(SHAPE) % 2, 1.0, -1.0)
-    y = build().forward((signs * SIZE).astype(np.float32), training=True).astype(np.float64)
-    eps = _epsilon(float(SIZE), float(np.abs(y).mean()), point.epsilon_form)
-    layer = build()
-    first = _moved(layer, signs + 1)
-    if first is None:
+    for_epsilon, for_momentum = programs()
+    y = _answered(subject.run(for_epsilon))[0].values["y"]
+    assert y is not None
+    eps = _epsilon(float(SIZE), float(np.abs(y.astype(np.float64)).mean()), point.epsilon_form)
+    means = [seen.after["running_mean"] for seen in _answered(subject.run(for_momentum))]
+    if means[0] is None or means[1] is None:
         return Defaults(eps, None)
-    second = _moved(layer, signs + 2)
-    assert second is not None
+    first, second = float(means[0][0]), float(means[1][0])
     if point.initial_running_mean is InitialRunningMean.ONE or point.training_update is not TrainingUpdate.ONCE:
         return Defaults(eps, math.nan)
     if (first == 1 and abs(second - 1.5) < CLOSE) or (first == 0.5 and abs(second - 1) < CLOSE):
@@ -71,6 +89,14 @@ def measured(build: Callable[[], Guarded], point: Behaviour = SPECIFIED) -> Defa
     if point.averaging is Averaging.FIRST_BATCH_COPIED and first == 1:
         return Defaults(eps, second - 1)
     return Defaults(eps, first)
+
+
+def _answered(trace: Trace) -> list[Seen]:
+    """What the calls showed; NotAnswered where one did something else."""
+    problems = [trace.broken, *(seen.raised or seen.misfit for seen in trace.seen)]
+    if any(problems):
+        raise NotAnswered(str(next(filter(None, problems))))
+    return trace.seen
 
 
 CLOSE = 1e-5
@@ -87,9 +113,3 @@ def _epsilon(size: float, scale: float, form: EpsilonForm) -> float:
     if form is EpsilonForm.MAXIMUM:
         return denominator**2
     return math.sqrt(max(denominator**2 - size**2, 0.0)) if form is EpsilonForm.SQUARED else denominator**2 - size**2
-
-
-def _moved(layer: Guarded, x: Array) -> float | None:
-    layer.forward(x.astype(np.float32), training=True)
-    mean = layer.state()["running_mean"]
-    return None if mean is None else float(mean[0])

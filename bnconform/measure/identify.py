@@ -16,10 +16,9 @@ from bnconform.cases.distinguishing import survey
 from bnconform.cases.program import Program, forward
 from bnconform.diagnosis import search
 from bnconform.diagnosis.search import Evidence, Refutation
-from bnconform.execution.instrumented import AdapterError, Misfit, Raised
 from bnconform.judge.judgement import judge
-from bnconform.judge.subject import Subject
-from bnconform.measure.defaults import measured
+from bnconform.judge.subject import Ended, Subject
+from bnconform.measure.defaults import NotAnswered, measured
 from bnconform.measure.semantics_profile import Card, Finding
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate, coordinates
 from bnconform.spec.config import Config
@@ -74,8 +73,8 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
         card.no_defaults = "they would be measured in training, in float32"
         return _with_algorithm(card, subject, evidence)
     try:
-        card.defaults = measured(lambda: subject.build_default(3), point)
-    except (Raised, Misfit, AdapterError) as reason:
+        card.defaults = measured(subject, point)
+    except (NotAnswered, Ended) as reason:
         card.no_defaults = str(reason)
     return _with_algorithm(card, subject, evidence)
 
@@ -222,7 +221,10 @@ def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
             return
         x = inputs.ill_conditioned((4, 3, 2, VALUES // 8), ratio)
         program = Program(Config(num_features=3), (forward(x, "y"),)).without(set(subject.unsupported))
-        trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
+        try:
+            trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
+        except Ended:
+            return
         seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]
         if not seen or trace.broken is not None or not np.isfinite(seen[0].observed.astype(np.float64)).all():
             return

@@ -9,7 +9,7 @@ import numpy as np
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, Step, forward, load
 from bnconform.judge.judgement import judge
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import Ended, Subject
 from bnconform.spec.config import Config
 
 DTYPE = "float32"
@@ -42,7 +42,10 @@ def trained(subject: Subject) -> dict[str, Any]:
     passes: tuple[Step, ...] = tuple(
         forward(inputs.values(_shape(config.ndim), seed) * (seed + 1) + seed) for seed in range(STEPS)
     )
-    trace = subject.run(Program(config, (load(**parameters), *passes)).cast(DTYPE, DTYPE))
+    try:
+        trace = subject.run(Program(config, (load(**parameters), *passes)).cast(DTYPE, DTYPE))
+    except Ended as how:
+        return {"reason": str(how)}
     problems = [trace.broken, *(seen.raised or seen.misfit for seen in trace.seen)]
     if any(problems):
         return {"reason": str(next(filter(None, problems)))}
@@ -68,9 +71,11 @@ def carried(subject: Subject, state: dict[str, list[float]]) -> dict[str, Any]:
     config = _config(subject)
     x = inputs.values(_shape(config.ndim), 9) * 3 + 1
     given = {name: np.array(numbers) for name, numbers in state.items()}
-    trace = subject.run(
-        Program(config, (load(CARRIED, **given), forward(x, "y", *STATISTICS, training=False))).cast(DTYPE, DTYPE)
-    )
+    program = Program(config, (load(CARRIED, **given), forward(x, "y", *STATISTICS, training=False)))
+    try:
+        trace = subject.run(program.cast(DTYPE, DTYPE))
+    except Ended as how:
+        return {"reason": str(how)}
     found = judge(trace, subject.declared)
     if found.problems or not found.checks:
         return {"reason": found.problems[0][1] if found.problems else "nothing was compared"}

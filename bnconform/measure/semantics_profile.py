@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnconform.measure.defaults import Defaults
-from bnconform.results.run_result import version
+from bnconform.backends.runner.loading import version
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
+from bnconform.backends.runner.loading import installed
 from bnconform.judge.outcome import VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.results.result import (
@@ -22,26 +22,6 @@ from bnconform.results.result import (
     merge,
 )
 from bnconform.spec.catalogue import fixing
-
-PACKAGES = (
-    "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
-    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime", "mlx", "tinygrad",
-    "paddlepaddle", "mindspore",
-)  # fmt: skip
-"""The packages whose versions a result names, where they are installed."""
-
-
-def version(package: str) -> str | None:
-    """The installed version of a package, or None."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def installed() -> dict[str, str]:
-    """The versions of PACKAGES, of those that are installed."""
-    return {package: found for package in PACKAGES if (found := version(package)) is not None}
 
 
 def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
@@ -109,7 +89,9 @@ def result(
     for outcome in outcomes:
         before = used.get(outcome.backend, Usage(0, 0.0))
         used[outcome.backend] = Usage(before.calls + outcome.calls, before.seconds + outcome.seconds)
-    devices: Mapping[str, str] = {subject.device: device_name(subject.backend, subject.device) for subject in subjects}
+    devices = {}
+    for subject in subjects:
+        devices[subject.device] = getattr(subject.backend, "offered", {}).get(subject.device, subject.device)
     versions = installed()
     for subject in subjects:
         # A framework in an environment of its own is not among this process's packages.
@@ -143,17 +125,6 @@ def declarations(subjects: Iterable[Subject]) -> tuple[Declaration, ...]:
         for subject in subjects
     }
     return tuple(found.values())
-
-
-def device_name(backend: Any, device: str) -> str:
-    """What a device is, as far as it can be said without the framework: its processor, or what the adapter says."""
-    describe = getattr(backend, "describe_device", None)
-    if callable(describe):
-        try:
-            return str(describe(device))
-        except Exception:
-            return device
-    return platform.processor() or platform.machine() if device == "cpu" else device
 
 
 def from_properties(properties: Iterable[tuple[str, Any]]) -> list[Outcome]:

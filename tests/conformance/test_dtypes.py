@@ -96,24 +96,3 @@ def test_gradient_dtypes(check: Check) -> None:
                     due,
                     program,
                 )
-
-
-@pytest.mark.requirement("BN-DTYPE-PRECISION")
-@pytest.mark.cases
-def test_precision(check: Check) -> None:
-    """Single- and double-precision input is computed in its own precision throughout."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-DTYPE-HALF-RANGE")
-@pytest.mark.cases
-def test_half_precision_range(check: Check) -> None:
-    """Half-precision input is judged right where squares, count or statistics are out of float16's range."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-DTYPE-HALF-SINGLE")
-@pytest.mark.cases
-def test_half_precision_is_accumulated_in_single(check: Check) -> None:
-    """Half-precision input is accumulated in single precision and rounded once."""
-    check.run()

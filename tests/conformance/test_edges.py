@@ -122,13 +122,6 @@ def test_one_value_policy(check: Check) -> None:
         check.policy("single_value", [str(value) for value in SingleValue], lambda point: judge(found[1], point).holds)
 
 
-@pytest.mark.requirement("BN-EDGE-ONE-VALUE-EVAL")
-@pytest.mark.cases
-def test_one_value_in_evaluation(check: Check) -> None:
-    """Evaluation takes one value per channel like any other input."""
-    check.run()
-
-
 @pytest.mark.requirement("BN-EDGE-EMPTY")
 def test_empty_batch(check: Check) -> None:
     """An empty batch is refused, or gives an empty output, finite statistics and gradients, in either mode."""
@@ -145,52 +138,3 @@ def test_empty_batch_policy(check: Check) -> None:
     found = _trace(check, (0, 3, 2, 4))
     if found is not None:
         check.policy("empty_batch", [str(value) for value in EmptyBatch], lambda point: judge(found[1], point).holds)
-
-
-@pytest.mark.requirement("BN-EDGE-CONSTANT")
-@pytest.mark.cases
-def test_constant_channel(check: Check) -> None:
-    """A constant channel gives the bias, finite statistics and finite gradients."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-NAN")
-@pytest.mark.cases
-def test_nan_and_infinity(check: Check) -> None:
-    """NaN and infinity stay in their channel, and show there, in the output, the statistics and the gradients."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-HUGE")
-@pytest.mark.cases
-def test_huge_values(check: Check) -> None:
-    """Huge values whose result is representable give that result."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-TINY")
-@pytest.mark.cases
-def test_tiny_values(check: Check) -> None:
-    """Values far below the square root of epsilon give a small output, not noise and not zero."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-WEIGHT-ZERO")
-@pytest.mark.cases
-def test_zero_weight(check: Check) -> None:
-    """A weight of 0 gives the bias, a zero gradient for x and the usual one for the weight."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-SIZE")
-@pytest.mark.cases
-def test_sizes(check: Check) -> None:
-    """Batches past the sizes of blocks and grids run and agree."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-EDGE-DEFAULT")
-@pytest.mark.cases
-def test_exactly_default_parameters(check: Check) -> None:
-    """With parameters and statistics of exactly 1, 0, 0 and 1 everything holds as with any others."""
-    check.run()

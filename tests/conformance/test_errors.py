@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 from bnconform.cases import inputs
-from bnconform.cases.program import STATE, Array, Program, forward
+from bnconform.cases.program import STATE, Program, Step, backward, build, forward, load
 from bnconform.spec.behaviour import EvaluationBroadcast
 from bnconform.spec.config import Config
 from bnconform.spec.formats import numpy_dtype
 
-from bnconform.execution.instrumented import Guarded, Misfit, Raised
+from bnconform.execution.trace import Seen
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import PARAMETERS, STATISTICS
+from bnconform.judge.outcome import CRASHED
 
 
-def _layer(check: Check) -> Guarded:
+def _config(check: Check) -> Config:
+    """A configuration that the implementation has."""
     __tracebackhide__ = True
     lacking = {"affine", "track_running_stats"} & set(check.subject.unsupported)
     rank = 4 if "rank_4" not in check.subject.unsupported else 2
@@ -27,7 +28,7 @@ def _layer(check: Check) -> Guarded:
         ndim=rank, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
     )
     _offered(check, config)
-    return check.layer(config)
+    return config
 
 
 def _offered(check: Check, config: Config) -> None:
@@ -38,19 +39,19 @@ def _offered(check: Check, config: Config) -> None:
         check.fitted(Program(config, (forward(x, "y", training="training" not in check.subject.unsupported),)))
 
 
-def _refuses(layer: Guarded, shape: tuple[int, ...], training: bool, *, backward: bool = False) -> bool:
-    dtype = numpy_dtype(layer.config.dtype)
+def _wrong(config: Config, shape: tuple[int, ...], training: bool, *, differentiated: bool = False) -> Step:
+    """A pass over x of a shape that the layer does not take."""
+    dtype = numpy_dtype(config.dtype)
     x = (inputs.values(shape, 1) if len(shape) > 1 else np.arange(shape[0]) * 0.5).astype(dtype)
-    try:
-        if backward:
-            layer.backward(x, np.ones(shape, dtype), training=training)
-        else:
-            layer.forward(x, training=training)
-    except Raised:
-        return True
-    except Misfit:
-        return False
-    return False
+    return backward(x, np.ones(shape, dtype), training=training) if differentiated else forward(x, training=training)
+
+
+def _is_refused(check: Check, config: Config, step: Step) -> bool:
+    __tracebackhide__ = True
+    trace = check.executed(Program(config, (step,)))
+    if not trace.seen:
+        check.asked(Program(config, (build(),)))
+    return bool(trace.seen[-1].raised)
 
 
 @pytest.mark.requirement("BN-ERR-CHANNELS")
@@ -60,10 +61,10 @@ def test_wrong_number_of_channels(check: Check) -> None:
     for channels in (4, 2, 1, 6):
         for training in (True, False):
             mode = "training" if training else "evaluation"
-            layer = _layer(check)
-            refused = _refuses(layer, (2, channels, 4, 5)[: layer.config.ndim], training)
+            config = _config(check)
+            step = _wrong(config, (2, channels, 4, 5)[: config.ndim], training)
             check.require(
-                refused,
+                _is_refused(check, config, step),
                 f"x with {channels} channels in {mode}, for a layer of 3",
                 "an answer",
                 "an error",
@@ -75,7 +76,8 @@ def test_wrong_number_of_channels(check: Check) -> None:
 def test_rank_one(check: Check) -> None:
     """Input without a batch and a channel axis is refused."""
     for training in (True, False):
-        refused = _refuses(_layer(check), (3,), training)
+        config = _config(check)
+        refused = _is_refused(check, config, _wrong(config, (3,), training))
         check.require(refused, "x of shape (3,)", "an answer", "an error")
 
 
@@ -83,63 +85,64 @@ def test_rank_one(check: Check) -> None:
 @pytest.mark.once
 def test_refusal_leaves_the_state(check: Check) -> None:
     """A call that is refused changes nothing of the state, nor of what evaluation answers afterwards."""
-    for full, training, backward in product(((2, 4, 4, 5), (1, 3, 1, 1), (3,)), (True, False), (False, True)):
-        layer = _layer(check)
-        shape = full[: layer.config.ndim]
-        state = _loadable(check, layer)
-        if state:
-            check.call(partial(layer.load, state))
-        answer = _evaluated(check, layer)
-        before = check.call(layer.state)
-        if not _refuses(layer, shape, training, backward=backward):
+    for full, training, differentiated in product(((2, 4, 4, 5), (1, 3, 1, 1), (3,)), (True, False), (False, True)):
+        config = _config(check)
+        shape = full[: config.ndim]
+        bad = _wrong(config, shape, training, differentiated=differentiated)
+        first, evaluated = _loaded(config), _evaluated(check, config)
+        number = len(first) + len(evaluated)
+        trace = check.readable(Program(config, (*first, *evaluated, bad, *evaluated)))
+        if not trace.seen[number].raised:
             continue
-        after = check.call(layer.state)
-        call = f"a {'backward' if backward else 'forward'} pass in {'training' if training else 'evaluation'}"
-        again = _evaluated(check, layer)
-        if answer is not None and again is not None:
-            check.require(
-                answer.tobytes() == again.tobytes(),
-                f"y in evaluation after {call} on x of shape {shape} was refused",
-                again,
-                f"{answer}, as before",
-            )
+        call = f"a {'backward' if differentiated else 'forward'} pass in {'training' if training else 'evaluation'}"
+        when = f"after {call} on x of shape {shape} was refused"
+        if evaluated:
+            for seen in (trace.seen[number - 1], trace.seen[-1]):
+                _answered(check, seen)
+            answer, again = trace.seen[number - 1].values["y"], trace.seen[-1].values["y"]
+            assert answer is not None and again is not None
+            same = answer.tobytes() == again.tobytes()
+            check.require(same, f"y in evaluation {when}", again, f"{answer}, as before")
+        before, after = trace.seen[number].before, trace.seen[number].after
         for name in STATE:
             one, other = before[name], after[name]
             same = (one is None and other is None) or (
                 one is not None and other is not None and one.tobytes() == other.tobytes()
             )
-            check.require(
-                same,
-                f"{name} after {call} on x of shape {shape} was refused",
-                other,
-                f"{one}, as before",
-            )
+            check.require(same, f"{name} {when}", other, f"{one}, as before")
     if not check.outcomes:
         check.note("nothing was refused")
 
 
-def _evaluated(check: Check, layer: Guarded) -> Array | None:
-    """Y, (2, 3, ...), of one x in evaluation; None where that does not exist, or is by the statistics of the batch.
+def _answered(check: Check, seen: Seen) -> None:
+    __tracebackhide__ = True
+    if seen.raised:
+        check.fail(str(seen.raised), verdict=CRASHED)
+    if seen.misfit:
+        check.fail(seen.misfit)
+
+
+def _evaluated(check: Check, config: Config) -> tuple[Step, ...]:
+    """An evaluation of one x; () where that does not exist, or is by the statistics of the batch.
 
     With running statistics every value is a function of its own x, so that nothing may differ in the second call; the
     sums of a batch may be added up in another order each time.
     """
-    __tracebackhide__ = True
-    if "evaluation" in check.subject.unsupported or not layer.config.track_running_stats:
-        return None
-    x = inputs.values(inputs.SHAPES[layer.config.ndim], 2).astype(numpy_dtype(layer.config.dtype))
+    if "evaluation" in check.subject.unsupported or not config.track_running_stats:
+        return ()
     if check.subject.declared.evaluation_broadcast is EvaluationBroadcast.LAST_AXIS:
-        return None  # whose evaluation refuses this x
-    y: Array = check.call(partial(layer.forward, x, training=False))
-    return y
+        return ()  # whose evaluation refuses this x
+    x = inputs.values(inputs.SHAPES[config.ndim], 2).astype(numpy_dtype(config.dtype))
+    return (forward(x, training=False),)
 
 
-def _loadable(check: Check, layer: Guarded) -> dict[str, Array]:
-    """Values for everything that the layer shows but the counter, none of them those of a new layer."""
-    __tracebackhide__ = True
-    shown = check.call(layer.state)
-    dtype = numpy_dtype(layer.config.param_dtype)
-    return {name: value.astype(dtype) for name, value in inputs.everything(3).items() if shown[name] is not None}
+def _loaded(config: Config) -> tuple[Step, ...]:
+    """Values for everything that the layer has but the counter, none of them those of a new layer."""
+    dtype = numpy_dtype(config.param_dtype)
+    state = (inputs.parameters(3) if config.affine else {}) | (
+        inputs.statistics(3) if config.track_running_stats else {}
+    )
+    return (load(**{name: value.astype(dtype) for name, value in state.items()}),) if state else ()
 
 
 @pytest.mark.requirement("BN-ERR-LOAD")
@@ -159,22 +162,14 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     if "track_running_stats_off" not in lacking:
         cases += [(replace(config, track_running_stats=False), name, (3,)) for name in STATISTICS]
     for made, name, shape in cases:
-        layer = check.layer(made)
-        fits = check.call(layer.state)[name]
+        trace = check.executed(Program(made, (load(**{name: np.full(shape, 0.5, dtype)}),)))
+        if not trace.seen:
+            check.asked(Program(made, (build(),)))
+        fits = trace.seen[-1].before[name]
         room = "none" if fits is None else f"one of shape {fits.shape}"
         check.require(
-            _refuses_to_load(layer, {name: np.full(shape, 0.5, dtype)}),
+            bool(trace.seen[-1].raised),
             f"loading {name} of shape {shape} into a layer that has {room}",
             "no error",
             "an error",
         )
-
-
-def _refuses_to_load(layer: Guarded, state: dict[str, Array]) -> bool:
-    try:
-        layer.load(state)
-    except Raised:
-        return True
-    except Misfit:
-        return False
-    return False

@@ -29,24 +29,3 @@ def test_finite(check: Check) -> None:
             if name == "running_var":
                 least = float(numbers.min())
                 check.require(least >= 0, "running_var", least, "not negative", trace.program)
-
-
-@pytest.mark.requirement("BN-NUM-STABLE")
-@pytest.mark.cases
-def test_stable_variance(check: Check) -> None:
-    """The error grows with the first power of the condition number, as with two-pass and updating algorithms."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-NUM-STABLE-GRAD")
-@pytest.mark.cases
-def test_stable_gradients(check: Check) -> None:
-    """The error of the gradients grows with the first power of the condition number."""
-    check.run()
-
-
-@pytest.mark.requirement("BN-NUM-LARGE-N")
-@pytest.mark.cases
-def test_large_batches(check: Check) -> None:
-    """The error does not grow in proportion to the number of values."""
-    check.run()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 from bnconform.cases import inputs
-from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
+from bnconform.cases.program import LAYOUTS, STATE, Program, Step, backward, build, forward, load
 from bnconform.spec.behaviour import EvaluationBroadcast
-from bnconform.spec.config import Config
-from bnconform.spec.formats import numpy_dtype
 
-from bnconform.execution.instrumented import Guarded, Misfit, Raised
 from bnconform.judge.check import Check
 
 
@@ -80,37 +77,33 @@ def test_results_are_their_own(check: Check) -> None:
         config = check.config(ndim=_rank(check), eps=0.25, affine=affine, track_running_stats=tracked)
         for mode in ("training", "evaluation"):
             if mode not in lacking:
-                _own_results(check, config, call, mode)
+                program = Program(config, tuple(_passes(check, tracked, call, mode)), watch="results")
+                _own_results(check, program.cast(config.dtype, config.param_dtype), f"a {call} pass in {mode}")
 
 
-def _own_results(check: Check, config: Config, call: str, mode: str) -> None:
+def _passes(check: Check, tracked: bool, call: str, mode: str) -> Iterator[Step]:
     """Three passes on a layer which, in evaluation, changes no number: eps and the running variance add up to 1."""
-    __tracebackhide__ = True
-    layer = check.layer(config)
-    if config.track_running_stats:
-        one = np.ones(3, numpy_dtype(config.param_dtype))
-        check.call(lambda: layer.load({"running_mean": one * 0, "running_var": one * 0.75}))
-    results: list[tuple[str, Array, bytes]] = []
+    if tracked:
+        yield load(running_mean=np.zeros(3), running_var=np.full(3, 0.75))
     for number in range(3):
-        x = inputs.values(inputs.SHAPES[config.ndim], number + 2).astype(numpy_dtype(config.dtype))
+        x = inputs.values(inputs.SHAPES[_rank(check)], number + 2)
         step = forward(x, training=mode == "training")
         if call == "backward":
-            step = backward(x, inputs.upstream(x.shape, number).astype(x.dtype), training=mode == "training")
-        _made(check, layer, step)
-        names = ("y",) if call == "forward" else ("grad_x", "grad_weight", "grad_bias")
-        new = dict(zip(names, layer.returned, strict=False))
-        memory = {"what was given": layer.given, "an earlier result": tuple(array for _, array, _ in results)}
-        for (name, array), (owner, others) in product(new.items(), memory.items()):
-            shared = any(np.shares_memory(array, other) for other in others)
-            check.require(not shared, f"the memory of {name} of a {call} pass in {mode}", f"that of {owner}", "its own")
-        results += [(name, array, array.tobytes()) for name, array in new.items()]
-        for array in layer.given:
-            check.require(array.flags.writeable, f"an input of a {call} pass in {mode}", "read-only", "as it was given")
-            array[...] = 0
-        for name, array, kept in results:
-            changed = array.tobytes() != kept
-            what = f"{name} of a {call} pass in {mode}, after its inputs were overwritten and other calls made"
-            check.require(not changed, what, "other numbers", "as it was")
+            step = backward(x, inputs.upstream(x.shape, number), training=mode == "training")
+        yield replace(step, may_refuse=_may_refuse(check, step))
+
+
+def _own_results(check: Check, program: Program, call: str) -> None:
+    __tracebackhide__ = True
+    for fact in check.asked(program).facts:
+        if fact["what"] == "shared":
+            what = f"the memory of {fact['name']} of {call}"
+            check.require(bool(fact["holds"]), what, f"that of {fact['owner']}", "its own")
+        elif fact["what"] == "writeable":
+            check.require(bool(fact["holds"]), f"an input of {call}", "read-only", "as it was given")
+        else:
+            what = f"{fact['name']} of {call}, after its inputs were overwritten and other calls made"
+            check.require(bool(fact["holds"]), what, "other numbers", "as it was")
 
 
 @pytest.mark.requirement("BN-STATE-ALIAS")
@@ -118,69 +111,49 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
     """Arrays that shared storage when loaded stay independent of one another and of what becomes of that storage."""
     program = check.fitted(_program(check, _rank(check)))
     config = program.config
-    layer = check.layer(config)
-    # At a boundary, where an implementation that takes arrays over without a copy always does, and not now and then.
-    numbers = LAYOUTS["contiguous"](np.array([1.5, 0.5, 2.0], numpy_dtype(config.param_dtype)))
-    names = [name for name in STATE if check.call(layer.state)[name] is not None and name != "num_batches_tracked"]
-    if not names:
-        check.note("the layer has nothing that could be loaded")
-        return
-    check.call(lambda: layer.load_uncopied(dict.fromkeys(names, numbers)))
-    for step in program.steps:
-        if step.op != "load":
-            _made(check, layer, step)
-    after = check.call(layer.state)
-    for name in set(names) & {"weight", "bias"}:
-        check.require(
-            np.array_equal(after[name], [1.5, 0.5, 2.0]),
-            f"{name}, loaded from the array that the running statistics were loaded from",
-            after[name],
-            "[1.5, 0.5, 2.0]",
-        )
-    same = bool((numbers == [1.5, 0.5, 2.0]).all())
-    check.require(same, "the array that was loaded, after other calls", numbers, "[1.5, 0.5, 2.0]")
-    fresh = check.layer(config)
-    check.call(lambda: fresh.load_uncopied(dict.fromkeys(names, numbers)))
-    # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
-    before = check.call(fresh.state)
-    numbers[...] = 9
-    after = check.call(fresh.state)
-    for name in names:
-        check.require(
-            np.array_equal(after[name], before[name]),
-            f"{name}, after the array that it was loaded from was overwritten",
-            after[name],
-            before[name],
-        )
+    numbers = np.array([1.5, 0.5, 2.0])
+    names = [name for name in STATE if name != "num_batches_tracked"]
+    calls = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps if step.op != "load")
+    steps = (load(**dict.fromkeys(names, numbers)), *calls)
+    watched = Program(config, steps, watch="loaded").cast(config.dtype, config.param_dtype)
+    for fact in check.asked(watched).facts:
+        if fact["what"] == "none":
+            check.note("the layer has nothing that could be loaded")
+        elif fact["what"] == "after calls":
+            for name in ("weight", "bias"):
+                if name in fact["state"]:
+                    shown = fact["state"][name]
+                    what = f"{name}, loaded from the array that the running statistics were loaded from"
+                    check.require(np.array_equal(shown, numbers), what, shown, "[1.5, 0.5, 2.0]")
+            array = fact["array"]
+            what = "the array that was loaded, after other calls"
+            check.require(bool((array == numbers).all()), what, array, "[1.5, 0.5, 2.0]")
+        else:
+            # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
+            _unchanged(check, fact, "after the array that it was loaded from was overwritten")
 
 
 @pytest.mark.requirement("BN-STATE-ALIAS")
 def test_shown_state_is_a_copy(check: Check) -> None:
     """A state once seen stays as it was, and writing to it does not change the layer."""
     program = check.fitted(_program(check, _rank(check)))
-    layer = check.layer(program.config)
-    for step in program.steps[:1]:
-        _made(check, layer, step)
-    before = check.call(layer.state)
-    shown = {name: value for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
-    for array in shown.values():
-        if array.flags.writeable:
-            array[...] = 7
-    after = check.call(layer.state)
-    for name in shown:
-        check.require(
-            np.array_equal(before[name], after[name]),
-            f"{name}, after what state() returned was overwritten",
-            after[name],
-            before[name],
-        )
-    seen = {name: (value, value.tobytes()) for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
-    for step in program.steps:
-        _made(check, layer, step)
-    for name, (array, kept) in seen.items():
-        check.require(array.tobytes() == kept, f"{name} that state() returned, after more calls", array, "as it was")
-    if not shown:
-        check.note("the layer shows no state")
+    steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
+    for fact in check.asked(replace(program, steps=steps, watch="shown")).facts:
+        if fact["what"] == "none":
+            check.note("the layer shows no state")
+        elif fact["what"] == "overwritten":
+            _unchanged(check, fact, "after what state() returned was overwritten")
+        else:
+            what = f"{fact['name']} that state() returned, after more calls"
+            check.require(bool(fact["holds"]), what, fact["array"], "as it was")
+
+
+def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
+    """The entries of a state are before and after the same numbers."""
+    __tracebackhide__ = True
+    for name, before in fact["before"].items():
+        after = fact["after"][name]
+        check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
 
 
 @pytest.mark.requirement("BN-STATE-COUNTER")
@@ -189,31 +162,20 @@ def test_counter_is_a_whole_number(check: Check) -> None:
     """The counter is a scalar of an integer dtype, when new and after a training pass."""
     config = check.config(ndim=_rank(check))
     x = inputs.values(inputs.SHAPES[config.ndim], 1)
-    program = check.fitted(
-        Program(config, (build("num_batches_tracked"), forward(x))).cast(config.dtype, config.param_dtype)
-    )
-    layer = check.layer(program.config)
-    for step in program.steps:
-        _made(check, layer, step)
-        check.call(layer.state)
-        shown = layer.shown.get("num_batches_tracked")
-        if shown is None:
+    whole = Program(config, (build("num_batches_tracked"), forward(x))).cast(config.dtype, config.param_dtype)
+    program = check.fitted(whole)
+    for count in range(1, len(program.steps) + 1):
+        trace = check.asked(replace(program, steps=program.steps[:count]))
+        if trace.counter is None:
             check.note("num_batches_tracked: the layer shows no counter")
             continue
-        counter = np.asarray(shown)
+        dtype, shape = trace.counter
         check.require(
-            counter.dtype.kind in "iu" and counter.shape == (),
-            f"num_batches_tracked after {step.describe()}",
-            f"an array of dtype {counter.dtype} and shape {counter.shape}",
+            dtype.startswith(("int", "uint")) and shape == (),
+            f"num_batches_tracked after {program.steps[count - 1].describe()}",
+            f"an array of dtype {dtype} and shape {shape}",
             "a whole number: an integer dtype, and shape ()",
         )
-
-
-@pytest.mark.requirement("BN-STATE-REPEAT")
-@pytest.mark.cases
-def test_calls_repeat(check: Check) -> None:
-    """A call that is repeated gives the same answer, and a layer may be called twice before a backward pass."""
-    check.run()
 
 
 @pytest.mark.requirement("BN-STATE-INSTANCES")
@@ -221,41 +183,15 @@ def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
     # Values that no other check loads: what two layers share may have been set long before.
     program = check.fitted(_program(check, _rank(check), seed=97))
-    one, other = check.layer(program.config), check.layer(program.config)
-    before = check.call(other.state)
-    for step in program.steps:
-        with suppress(Raised, Misfit):  # whether it answers is for other checks to judge
-            _call(one, step)
-    after = check.call(other.state)
-    for name in STATE:
-        left, right = before[name], after[name]
-        same = (left is None and right is None) or (
-            left is not None and right is not None and left.tobytes() == right.tobytes()
-        )
-        check.require(
-            same,
-            f"{name} of a second layer, after the first was used",
-            right,
-            left,
-            program,
-        )
+    for fact in check.asked(replace(program, watch="instances")).facts:
+        for name in STATE:
+            left, right = fact["before"][name], fact["after"][name]
+            same = (left is None and right is None) or (
+                left is not None and right is not None and left.tobytes() == right.tobytes()
+            )
+            check.require(same, f"{name} of a second layer, after the first was used", right, left, program)
 
 
-def _made(check: Check, layer: Guarded, step: Step) -> None:
-    """Make a call that must answer, unless evaluation is declared to refuse what does not broadcast along its axis."""
-    __tracebackhide__ = True
-    declared = check.subject.declared.evaluation_broadcast is EvaluationBroadcast.LAST_AXIS
-    if not declared or step.training:
-        check.call(partial(_call, layer, step))
-        return
-    with suppress(Raised):
-        _call(layer, step)
-
-
-def _call(layer: Guarded, step: Step) -> None:
-    if step.op == "load":
-        layer.load(step.state)
-    elif step.grad_output is not None and step.x is not None:
-        layer.backward(step.x, step.grad_output, training=step.training)
-    elif step.x is not None:
-        layer.forward(step.x, training=step.training)
+def _may_refuse(check: Check, step: Step) -> bool:
+    """Whether a call may be refused: evaluation that is declared to refuse what does not broadcast along its axis."""
+    return check.subject.declared.evaluation_broadcast is EvaluationBroadcast.LAST_AXIS and not step.training

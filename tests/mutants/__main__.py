@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
-from bnconform.results.run_result import version
+from bnconform.backends.runner.loading import version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

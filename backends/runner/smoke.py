@@ -23,12 +23,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from bnconform.backends.registry import BackendError
-from bnconform.cases.program import STATE, Array
-from bnconform.execution.instrumented import LAYER_METHODS, AdapterError, kind
-from bnconform.spec.config import Config
-from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
+from bnconform.backends.runner.frames import NUMPY
+from bnconform.backends.runner.instrumented import DTYPES, LAYER_METHODS, STATE, AdapterError, Array, kind
+from bnconform.backends.runner.programs import LayerConfig
 
 SHAPES = {4: (2, 3, 4, 5), 2: (6, 3), 3: (2, 3, 4), 5: (2, 3, 2, 1, 4)}
 """The input at each rank, the preferred rank first: no two axes of the first are of one size, so that it shows where
@@ -63,13 +61,13 @@ def smoke(backend: Any, given: str, device: str, *, unsupported: Mapping[str, st
     dtypes = [dtype for dtype in DTYPES if dtype not in unsupported]
     if not ranks or not dtypes:
         return
-    config = Config(
-        CHANNELS,
+    config = LayerConfig(
+        num_features=CHANNELS,
         affine="affine" not in unsupported,
         track_running_stats="track_running_stats" not in unsupported,
         ndim=ranks[0],
         dtype=dtypes[0],
-        param_dtype=parameter_dtype(dtypes[0]),
+        param_dtype=dtypes[0] if dtypes[0] in ("float64", "float32") else "float32",
     )
     try:
         with suppress(_Left):
@@ -87,9 +85,9 @@ def smoke(backend: Any, given: str, device: str, *, unsupported: Mapping[str, st
         raise BackendError(f"the backend {given}: {problem}") from None
 
 
-def _check_passes(layer: Any, config: Config, unsupported: set[str], *, slow: bool) -> None:
+def _check_passes(layer: Any, config: LayerConfig, unsupported: set[str], *, slow: bool) -> None:
     """The passes that the implementation has, each by itself: one that it refuses says nothing about the next."""
-    dtype = numpy_dtype(config.dtype)
+    dtype = NUMPY[config.dtype]
     x = (np.arange(np.prod(SHAPES[config.ndim])) % 7 - 2).reshape(SHAPES[config.ndim]).astype(dtype)
     passes: list[tuple[str, tuple[Array, ...], bool]] = [
         ("forward", (x,), True),
@@ -117,12 +115,12 @@ def _check_gradients(result: Any, shape: tuple[int, ...]) -> None:
             _check_array(value, "backward()", name, (CHANNELS,))
 
 
-def _check_load(layer: Any, config: Config) -> None:
+def _check_load(layer: Any, config: LayerConfig) -> None:
     """The state under its names, as arrays; and what is loaded must arrive, or be refused."""
     before = _state(layer)
     _call(layer, "load", {name: value.copy() for name, value in before.items() if isinstance(value, np.ndarray)})
     new = {
-        name: np.array([0.5, 1.5, 2.5]).astype(numpy_dtype(config.param_dtype))
+        name: np.array([0.5, 1.5, 2.5]).astype(NUMPY[config.param_dtype])
         for name in ("running_mean", "running_var", "weight", "bias")
         if before.get(name) is not None
     }
@@ -189,8 +187,6 @@ def _call(owner: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return getattr(owner, method)(*arguments, **keywords)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         fault = _own_fault(owner, error, arguments)
         if fault:

@@ -1,7 +1,7 @@
-"""A layer behind a guard: every call is timed, its inputs are checked for mutation, its results for kind and shape.
+"""A layer whose calls are watched: timed, their inputs checked for mutation, their results for kind and shape.
 
-Nothing that an adapter does can reach our side as a traceback: it raises (`Raised`), or what it returns does not fit
-(`Misfit`), and both are findings about the adapter or its framework.
+Nothing that an adapter does reaches the other side as a traceback: it raises (`Raised`), or what it returns does not
+fit (`Misfit`), or it is no layer at all (`AdapterError`); each is an observation.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from bnconform.backends.runner.layouts import LAYOUTS
+from numpy.typing import NDArray
 
-from bnconform.cases.program import LAYOUTS, STATE, Array
-from bnconform.spec.config import Config
-from bnconform.spec.formats import DTYPES
+Array = NDArray[Any]
 
 LAYER_METHODS = ("forward", "backward", "state", "load")
+STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""The dtypes that a result may have."""
+
+LONGEST = 300
+"""Characters of an error's text that are told."""
 
 
 @dataclass
@@ -38,29 +44,62 @@ class Clock:
             self.seconds += time.perf_counter() - begin
 
 
-class Raised(Exception):
-    """The implementation raised; `error` is what it raised."""
+class Observation(Exception):
+    """Something else than an answer, as the other side hears of it.
 
-    def __init__(self, call: str, error: BaseException) -> None:
-        super().__init__(call, error)
-        self.call = call
-        self.error = error
+    Attributes:
+        kind: "raised", "misfit", "interrupt" or "adapter". text: what happened, in one line.
+    """
 
-    def __str__(self) -> str:
-        text = " ".join(str(self.error).split())
-        return f"{self.call} raised {type(self.error).__name__}" + (f": {text[:300]}" if text else "")
+    kind = ""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def as_data(self) -> dict[str, str]:
+        """What is sent of it."""
+        return {"kind": self.kind, "text": self.text}
 
 
-class Misfit(Exception):
+class Raised(Observation):
+    """The implementation raised."""
+
+    kind = "raised"
+
+
+class Misfit(Observation):
     """What the implementation returned is of the wrong kind or shape; the text says what it should have been."""
 
+    kind = "misfit"
 
-class AdapterError(Exception):
+
+class AdapterError(Observation):
     """The adapter does not meet its contract, so that nothing can be judged; one line that says what to change."""
+
+    kind = "adapter"
+
+
+class Interrupt(Observation):
+    """The implementation raised KeyboardInterrupt, which is never an answer; the program ends there."""
+
+    kind = "interrupt"
+
+
+def observed(call: str, error: BaseException) -> Observation:
+    """What an error that came out of an implementation's call is.
+
+    An error whose `is_refusal` is false says that the implementation should have answered.
+    """
+    text = " ".join(str(error).split())
+    text = f"{call} raised {type(error).__name__}" + (f": {text[:LONGEST]}" if text else "")
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupt(text)
+    return Raised(text) if getattr(error, "is_refusal", True) else Misfit(text)
 
 
 @dataclass
-class Guarded:
+class InstrumentedLayer:
     """One layer of an implementation.
 
     Attributes:
@@ -71,7 +110,7 @@ class Guarded:
     """
 
     layer: Any
-    config: Config
+    num_features: int
     clock: Clock
     mutated: list[str] = field(default_factory=list)
     given: tuple[Array, ...] = ()
@@ -92,12 +131,8 @@ class Guarded:
                 # What an implementation warns of is its own affair; only what it returns is judged.
                 warnings.simplefilter("ignore")
                 return self.clock.run(function)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # a panic of a compiled extension is no Exception
-            if not getattr(error, "is_refusal", True):
-                raise Misfit(str(Raised(name, error))) from error
-            raise Raised(name, error) from error
+            raise observed(name, error) from error
         finally:
             for key, value in inputs.items():
                 if before[key] != _fingerprint(value):
@@ -130,7 +165,7 @@ class Guarded:
         )
         if not isinstance(result, tuple) or len(result) != 3:
             raise Misfit(f"backward returned {kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
-        shape = (self.config.num_features,)
+        shape = (self.num_features,)
         grad_x = _array(result[0], "backward", "grad_x", x.shape)
         grad_weight, grad_bias = (
             None if value is None else _array(value, "backward", name, shape)
@@ -154,8 +189,14 @@ class Guarded:
             elif name == "num_batches_tracked":
                 result[name] = _counter(value)
             else:
-                result[name] = np.array(_array(value, "state", name, (self.config.num_features,)))
+                result[name] = np.array(_array(value, "state", name, (self.num_features,)))
         return result
+
+    @property
+    def counter_kind(self) -> list[Any] | None:
+        """The dtype and the shape of the counter as the last `state` returned it; None where there was none."""
+        counter = self.shown.get("num_batches_tracked")
+        return None if counter is None else [str(np.asarray(counter).dtype), list(np.asarray(counter).shape)]
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some of the state; Raised where the implementation refuses."""

@@ -1,0 +1,135 @@
+"""Whose memory is whose: what only the side that holds the arrays can see.
+
+Each watch runs a program's calls in its own way and notes facts, each a dict whose `what` says what kind it is; the
+other side says what they should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import product
+
+import numpy as np
+from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised
+from bnconform.backends.runner.layouts import LAYOUTS
+from bnconform.backends.runner.programs import Data, Execution, values
+
+
+def results(execution: Execution) -> None:
+    """Whether results share memory with inputs or earlier results, or change when their inputs are overwritten.
+
+    Facts: {"what": "shared", "step", "name", "owner", "holds"}, {"what": "writeable", "step", "holds"} and
+    {"what": "kept", "step", "name", "holds"}, in the order in which they were seen.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    kept: list[tuple[str, Array, bytes]] = []
+    for number, step in enumerate(execution.program["steps"]):
+        _must(execution, layer, number)
+        if step["op"] == "load":
+            continue
+        names = ("y",) if step["op"] == "forward" else ("grad_x", "grad_weight", "grad_bias")
+        new = dict(zip(names, layer.returned, strict=False))
+        memory = {"what was given": layer.given, "an earlier result": tuple(array for _, array, _ in kept)}
+        for (name, array), (owner, others) in product(new.items(), memory.items()):
+            shared = any(np.shares_memory(array, other) for other in others)
+            _note(execution, "shared", step=number, name=name, owner=owner, holds=not shared)
+        kept += [(name, array, array.tobytes()) for name, array in new.items()]
+        for array in layer.given:
+            _note(execution, "writeable", step=number, holds=bool(array.flags.writeable))
+            if array.flags.writeable:
+                array[...] = 0
+        for name, array, before in kept:
+            _note(execution, "kept", step=number, name=name, holds=array.tobytes() == before)
+
+
+def loaded(execution: Execution) -> None:
+    """Whether entries that are loaded from one array, the first step's, stay independent of it and of one another.
+
+    Facts: {"what": "none"} where the layer has nothing to load; {"what": "after calls", "state", "array"};
+    {"what": "overwritten", "before", "after"}, two states of another layer around the array's being overwritten.
+    """
+    first, *steps = execution.program["steps"]
+    layer = execution.build()
+    shown = execution.read(layer)
+    names = [name for name in STATE if shown[name] is not None and name in first["state"]]
+    if not names:
+        _note(execution, "none")
+        return
+    # At a boundary, where an implementation that takes arrays over without a copy always does, and not now and then.
+    numbers = LAYOUTS["contiguous"](first["state"][names[0]])
+    layer.load_uncopied(dict.fromkeys(names, numbers))
+    for number in range(1, len(steps) + 1):
+        _must(execution, layer, number)
+    _note(execution, "after calls", state=_only(layer.state(), names), array=np.array(numbers))
+    fresh = execution.build()
+    numbers[...] = first["state"][names[0]]
+    fresh.load_uncopied(dict.fromkeys(names, numbers))
+    before = fresh.state()
+    numbers[...] = 9
+    _note(execution, "overwritten", before=_only(before, names), after=_only(fresh.state(), names))
+
+
+def shown(execution: Execution) -> None:
+    """Whether what `state` returns is a copy: written to after the first step, and looked at after all steps.
+
+    Facts: {"what": "none"} where the layer shows nothing; {"what": "overwritten", "before", "after"};
+    {"what": "kept", "name", "array", "holds"} after more calls.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    _must(execution, layer, 0)
+    before = layer.state()
+    arrays = {name: value for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    for array in arrays.values():
+        if array.flags.writeable:
+            array[...] = 7
+    after = layer.state()
+    if not arrays:
+        _note(execution, "none")
+        return
+    _note(execution, "overwritten", before=_only(before, arrays), after=_only(after, arrays))
+    kept = {name: (value, value.tobytes()) for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    for number in range(len(execution.program["steps"])):
+        _must(execution, layer, number)
+    for name, (array, bytes_before) in kept.items():
+        _note(execution, "kept", name=name, array=np.array(array), holds=array.tobytes() == bytes_before)
+
+
+def instances(execution: Execution) -> None:
+    """Whether two layers that were built alike share anything: {"what": "other", "before", "after"}, its states."""
+    one, other = execution.build(), execution.build()
+    state = execution.read(one)
+    before = other.state()
+    for step in execution.program["steps"]:
+        with suppress(Raised, Misfit):  # whether it answers is for other checks to judge
+            values(one, step, state)
+    _note(execution, "other", before=before, after=other.state())
+
+
+WATCHES: Mapping[str, Callable[[Execution], None]] = {
+    "results": results,
+    "loaded": loaded,
+    "shown": shown,
+    "instances": instances,
+}
+"""By the word in a program's "watch"."""
+
+
+def _must(execution: Execution, layer: InstrumentedLayer, number: int) -> None:
+    """Make call `number`, which must answer unless its step says that it may refuse."""
+    step = execution.program["steps"][number]
+    try:
+        values(layer, step, execution.state)
+    except Raised:
+        if not step.get("may_refuse"):
+            raise
+
+
+def _only(state: Data, names: object) -> Data:
+    return {name: state[name] for name in state if name in names}  # type: ignore[operator]
+
+
+def _note(execution: Execution, what: str, **fact: object) -> None:
+    execution.trace["facts"].append({"what": what, **fact})

@@ -1,0 +1,96 @@
+"""Sessions: what runs programs on one backend's layers on one device, and gives traces.
+
+`InProcess` runs them here, for a debugger and for implementations that are the suite's own; the others speak with a
+process (`bnconform.execution.worker_pool`) or look into a recording (`bnconform.execution.recording`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bnconform.backends.runner import loading, programs
+from bnconform.cases.program import Program
+from bnconform.execution.trace import Trace, from_data, lost
+
+
+class InternalError(Exception):
+    """The suite is at fault; the text is a traceback, of the other process where there is one."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an adapter says of itself.
+
+    Attributes:
+        name: the implementation's. deviations, unsupported, unsupported_on, documented: as the contract has them.
+        slow_to_start: whether each new configuration or shape costs time.
+        offered: what each device is, by its name, the CPU first.
+        packages: version by distribution, in the environment where it runs.
+    """
+
+    name: str
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    unsupported_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    documented: Mapping[str, str] = field(default_factory=dict)
+    slow_to_start: bool = False
+    offered: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Description:
+        """From what the other side says (`bnconform.backends.runner.loading.description`)."""
+        words = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**words, offered=data["devices"])
+
+    def devices(self) -> list[str]:
+        """The devices, the CPU first."""
+        return list(self.offered)
+
+
+class Session(Protocol):
+    """One backend on one device."""
+
+    def run(self, program: Program) -> Trace:
+        """What a program shows on a new layer."""
+        ...
+
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Let these be under way, as they will be asked for, in this order; nothing where that cannot be."""
+        ...
+
+
+@dataclass
+class InProcess:
+    """An adapter's layers in this very process."""
+
+    backend: Any
+    device: str = "cpu"
+
+    def run(self, program: Program) -> Trace:
+        """What a program shows; arrays may be the implementation's own copies."""
+        return from_data(program, programs.execute(self.backend, self.device, program.message()))
+
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Nothing: here one thing is done after the other."""
+
+
+@dataclass
+class Gone:
+    """A backend that cannot be asked any more, whatever the reason."""
+
+    how: str
+
+    def run(self, program: Program) -> Trace:
+        """Nothing, and why."""
+        return lost(program, self.how)
+
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Nothing."""
+
+
+def describe_here(key: str) -> Description:
+    """What an adapter says of itself, loaded into this process; BackendError where it cannot be."""
+    return Description.of(loading.description(loading.adapter(key), key))
