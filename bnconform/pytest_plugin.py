@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnconform.backends.registry import BackendError
 from bnconform.cases import golden, regression
-from bnconform.cases.golden import GoldenError
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import cases_of, few_of
 from bnconform.cases.program import Probe
 from bnconform.cli import options
 from bnconform.diagnosis import causes
+from bnconform.errors import USER_ERRORS
 from bnconform.execution import scheduling, selection, worker_pool
 from bnconform.execution.instrumented import AdapterError
 from bnconform.judge import sequences
@@ -28,9 +27,8 @@ from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
-from bnconform.results.files import FileError
 from bnconform.results.result import LEVELS
-from bnconform.spec.catalogue import CatalogueError, Requirement, requirement, requirements
+from bnconform.spec.catalogue import Requirement, requirement, requirements
 
 STARTED = pytest.StashKey[tuple[datetime, float]]()
 GATE = pytest.StashKey[known_failures.Gate]()
@@ -74,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if option.baseline is not None:
             config.stash[GATE] = known_failures.load(Path(option.baseline), subjects, option.bnconform_json)
         run_summary.check(option)
-    except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
+    except USER_ERRORS as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bnconform.backends import registry
-from bnconform.backends.registry import BackendError
 from bnconform.cases.golden import errata
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, interpreters
 from bnconform.execution import selection, worker_pool
 from bnconform.execution.selection import adapter
 from bnconform.spec.catalogue import requirements
 
 
-def listing(arguments: Sequence[str]) -> int:
-    """Print what there is; 0, or 2 for an option that does not exist."""
-    parser = argparse.ArgumentParser(prog="bnconform list", add_help=False, exit_on_error=False)
-    parser.add_argument("--requirements", action="store_true")
-    parser.add_argument("--errata", action="store_true")
-    parser.add_argument("--python", action="append", default=[])
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise BackendError(
-                f"list does not take {unknown[0]!r}; it takes --requirements, --errata and --python B=PATH"
-            )
-        worker_pool.SETTINGS = worker_pool.settings(worker_pool.LOADING, 0, known.python)
-    except (argparse.ArgumentError, BackendError) as problem:
-        return refuse(problem)
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "list", summary, example="bnconform list --requirements", run=run, parents=[interpreters()]
+    )
+    parser.add_argument("--requirements", action="store_true", help="the requirements alone")
+    parser.add_argument("--errata", action="store_true", help="the errata of the source documents")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Print what there is: 0."""
+    worker_pool.SETTINGS = worker_pool.settings(worker_pool.LOADING, 0, known.python)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if not known.requirements and not known.errata:
         _backends(console)

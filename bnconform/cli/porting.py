@@ -15,38 +15,44 @@ from typing import Any
 from rich.progress import Progress
 
 from bnconform.backends.parameter_names import spelling
-from bnconform.backends.registry import BackendError
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, interpreters
+from bnconform.errors import UserError
 from bnconform.execution import selection, worker_pool
 from bnconform.render.porting_table import page
-from bnconform.results.files import FileError, write
+from bnconform.results.files import write
 from bnconform.results.run_result import installed
 
-USAGE = "give bnconform porting [--backend B]... [--device D] [--python B=PATH]... [--into DIR]"
 FILES = ("porting.json", "porting.md")
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Write the table; 0, or 2 where it cannot be made."""
-    parser = argparse.ArgumentParser(prog="bnconform porting", add_help=False, exit_on_error=False)
-    parser.add_argument("--backend", action="append", default=[])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--python", action="append", default=[])
-    parser.add_argument("--into", type=Path, default=Path())
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "porting",
+        summary,
+        example="bnconform porting --backend torch.nn --backend flax.nnx --into tables",
+        run=run,
+        parents=[interpreters()],
+    )
+    parser.add_argument(
+        "--backend", action="append", default=[], metavar="B", help="one of them (default: all); may be repeated"
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="on which all are measured (default: cpu)")
+    parser.add_argument("--into", type=Path, default=Path(), metavar="DIR", help="where the table is written")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Write the table: 0. Raises UserError or BackendError where it cannot be made."""
+    worker_pool.SETTINGS = worker_pool.settings(300, 0, known.python)
+    keys, left_out = selection.isolated(known.backend or ["all"])
+    data = measured(keys, known.device)
     try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise BackendError(f"porting does not take {unknown[0]!r}; {USAGE}")
-        worker_pool.SETTINGS = worker_pool.settings(300, 0, known.python)
-        keys, left_out = selection.isolated(known.backend or ["all"])
-        data = measured(keys, known.device)
         known.into.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
-            write(known.into / name, text, "the table")
-    except (argparse.ArgumentError, BackendError, FileError) as problem:
-        return refuse(problem)
     except OSError as problem:
-        return refuse(f"cannot write into {known.into}: {problem.strerror or problem}")
+        raise UserError(f"cannot write into {known.into}: {problem.strerror or problem}") from None
+    for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
+        write(known.into / name, text, "the table")
     for name, reason in left_out.items():
         print(f"{name} was left out: {reason}")
     print(f"{len(data['cards'])} implementations are in {known.into / FILES[1]} and {known.into / FILES[0]}")

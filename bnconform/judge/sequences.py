@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from bnconform.cases.program import PASSES, Array, Program, Step, backward, build, forward
 from bnconform.cases.strategies import GRADIENTS, STATISTICS, arrays, batches, configs, loads, parts
+from bnconform.errors import UserError
 from bnconform.judge.check import Check
 from bnconform.judge.lockstep import Lockstep
 from bnconform.judge.outcome import CONFORMS, DEVIATES, Outcome
@@ -35,7 +36,7 @@ BRIEF = 15
 """Programs where only the verdict matters."""
 
 
-class EffortError(ValueError):
+class EffortError(UserError):
     """BNCONFORM_EXAMPLES or BNCONFORM_SEED cannot be used; the message says what to give, in one line."""
 
 

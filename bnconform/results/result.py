@@ -9,14 +9,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jsonschema
-
+from bnconform.cases.json_files import JsonForm
 from bnconform.results import files
-from bnconform.results.files import FileError, refuse_constant
+from bnconform.results.files import FileError
 
 SCHEMA = "bnconform/result/1"
 
@@ -38,6 +36,9 @@ Key = tuple[str, str, str, str]
 
 class ResultError(FileError):
     """A result file that cannot be read; the message says why, in one line."""
+
+
+FORM = JsonForm("result", Path(__file__).parent / "result.schema.json", ResultError, "--json of a run writes one")
 
 
 class Difference(NamedTuple):
@@ -241,11 +242,7 @@ def to_json(result: Result) -> dict[str, Any]:
 
 def from_json(data: Any) -> Result:
     """The result from JSON data; ResultError, naming the place, where it does not fit the schema."""
-    try:
-        jsonschema.validate(data, _schema(), cls=jsonschema.Draft202012Validator)
-    except jsonschema.ValidationError as problem:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
-        raise ResultError(f"at {place}: {problem.message[:160]}") from None
+    FORM.check(data)
     rows = []
     seen: set[Key] = set()
     for index, entry in enumerate(data["results"]):
@@ -276,16 +273,11 @@ def write(path: Path, result: Result) -> None:
 
 def read(path: Path) -> Result:
     """Read a result; ResultError, naming the file, where it is missing, not JSON, or not a result."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
-    except OSError as problem:
-        raise ResultError(f"cannot read the result {path}: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise ResultError(f"{path} is not JSON ({problem}); give a file that --json wrote") from None
+    data = FORM.load(path)
     try:
         return from_json(data)
     except ResultError as problem:
-        raise ResultError(f"{path} is not a result: {problem}") from None
+        raise FORM.refusal(path, problem) from None
 
 
 def _limited(value: float | None) -> float | None:
@@ -313,9 +305,3 @@ def _severity(row: Row) -> tuple[Any, ...]:
 
 def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
-    return loaded

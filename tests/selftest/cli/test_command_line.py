@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 from bnconform.backends import registry
 from bnconform.cases.golden import errata
 from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.command import ADAPTERS, CLONE, PACKAGE, Answer, bnconform
+from bnconform.tests.selftest.command import ADAPTERS, CLONE, PACKAGE, Answer, bnconform, environment
 
 from bnconform.cli import options
-from bnconform.cli.main import USAGE, main
+from bnconform.cli.main import VERBS, main, tree
 from bnconform.render.matrix import LETTERS
 from bnconform.results import result as results
 from bnconform.results.result import Row, dtype_order, read
@@ -28,13 +29,47 @@ DECLARATIONS = ADAPTERS / "declarations.py"
 BIASED = ("--backend", f"{SUBJECTS}:RemembersBiased")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["list", "--help"], ["replay", "-h"]], ids=" ".join)
-def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Every way to ask for help shows the usage, which fits 100 columns and names the exit statuses."""
-    assert main(words) == 0
-    assert capsys.readouterr().out == USAGE
-    assert max(map(len, USAGE.splitlines())) <= 100
-    assert "exit status: 0" in USAGE
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every way to ask for help shows every verb and the exit statuses, in 100 columns."""
+    assert main([word]) == 0
+    out = capsys.readouterr().out
+    assert [verb for verb in VERBS if not re.search(rf"^    {verb}\b", out, re.MULTILINE)] == []
+    assert max(map(len, out.splitlines())) <= 100
+    assert "exit status: 0" in out
+
+
+LEAVES = [verb for verb in VERBS if verb != "baseline"] + ["baseline update", "baseline check"]
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("verb", [*LEAVES, "baseline"])
+def test_help_of_a_verb(verb: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each verb has a help of its own, which ends with an example and changes nothing."""
+    assert main([*verb.split(), option]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: bnconform {verb} ")
+    assert f"\nexample:\n  bnconform {verb} " in out
+
+
+@pytest.mark.parametrize("verb", LEAVES)
+def test_example_is_one(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of a verb's help is what the verb takes."""
+    main([*verb.split(), "--help"])
+    example = capsys.readouterr().out.partition("\nexample:\n  bnconform ")[2].splitlines()[0]
+    known, unknown = tree(verb.split()[0]).parse_known_args(shlex.split(example))
+    assert unknown == []
+    assert known.run.__module__.startswith("bnconform.cli.")
+
+
+def test_a_verb_loads_no_other() -> None:
+    """The module of a verb is imported where that verb is used, and no framework ever."""
+    code = "import sys; from bnconform.cli.main import main; main(['explain', 'BN-RUN-VAR']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "bnconform.cli.explain" in loaded
+    assert {f"bnconform.cli.{module}" for module, _ in VERBS.values()} & set(loaded) == {"bnconform.cli.explain"}
+    assert not {"torch", "jax", "tensorflow", "bnconform.execution.worker_pool"} & set(loaded)
 
 
 class _Recorder:
@@ -50,12 +85,24 @@ class _Recorder:
         self.names.append(name)
 
 
-def test_help_names_every_option_of_ours() -> None:
+def test_help_of_a_run_names_every_option_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
     """An option that pytest would list and we would not is an option that nobody finds."""
     recorder = _Recorder()
     options.pytest_addoption(recorder)  # type: ignore[arg-type]
     assert recorder.names
-    assert [name for name in recorder.names if f"\n  {name} " not in USAGE] == []
+    assert main(["run", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in recorder.names if f"\n  {name} " not in f"{out} "] == []
+    assert "Every option of pytest is accepted too" in out
+
+
+@pytest.mark.parametrize("words", [(), ("run",)], ids=["without a verb", "run"])
+def test_run_is_what_happens_without_a_verb(words: tuple[str, ...], tmp_path: Path) -> None:
+    """With the verb and without it the same is judged, with pytest's own options."""
+    part = ("--dtype", "float32", "-k", "BN-RUN-VAR-2-values", "-x", "--durations=1", "--json", "result.json")
+    answer = bnconform(tmp_path, *words, *part)
+    assert answer.status == 0
+    assert [row.verdict for row in read(tmp_path / "result.json").rows] == ["conforms"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

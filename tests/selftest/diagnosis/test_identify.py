@@ -266,7 +266,7 @@ def test_untrue_declaration_is_an_error_of_the_adapter(tmp_path: Path) -> None:
     [
         (("--backend", "no.such"), ("no.such",)),
         (("--backend", "numpy", "--dtype", "float8"), ("float8",)),
-        (("--backend", "numpy", "--fast"), ("--fast", "bnconform identify --backend B")),
+        (("--backend", "numpy", "--fast"), ("does not take '--fast'", "usage: bnconform identify [--backend B]")),
         (("--backend", "numpy", "--json", "no/such/card.json"), ("no/such",)),
         (("--backend", "numpy", "--device", "cuda:9"), ("cuda:9",)),
     ],
