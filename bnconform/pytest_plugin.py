@@ -21,6 +21,7 @@ from bnconform.diagnosis import causes
 from bnconform.errors import USER_ERRORS
 from bnconform.execution import scheduling, selection, worker_pool
 from bnconform.execution.instrumented import AdapterError
+from bnconform.execution.progress import Progress
 from bnconform.judge import sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
@@ -49,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STARTED] = datetime.now(UTC), time.perf_counter()
     config.stash[COLLECTED] = []
     config.stash[NODES] = []
+    Progress.register(config)
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     option = config.option
@@ -111,7 +113,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     once = metafunc.definition.get_closest_marker("once") is not None
     values: list[tuple[Subject, Requirement, Probe | Relation | None]] = []
     ids: list[str] = []
-    for subject in _once(chosen_subjects(metafunc.config)) if once else chosen_subjects(metafunc.config):
+    for subject in selection.once_each(chosen_subjects(metafunc.config)) if once else chosen_subjects(metafunc.config):
         label = f"{subject.label}-{rule.id}"
         if not over_cases:
             values.append((subject, rule, None))
@@ -137,17 +139,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.option.dist not in ("no", "load"):
         return None
     return scheduling.scheduler(config, log, chosen_subjects(config))
-
-
-def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
-    """One subject for each backend and device, in the first dtype that the backend has."""
-    found: dict[tuple[str, str], Subject] = {}
-    for subject in subjects:
-        place = (subject.name, subject.device)
-        before = found.get(place)
-        if before is None or (before.dtype in before.unsupported and subject.dtype not in subject.unsupported):
-            found[place] = subject
-    return list(found.values())
 
 
 @pytest.fixture
@@ -293,15 +284,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workerinput") or not outcomes:
         return
     option = config.option
-    whole = (
-        not option.keyword
-        and not getattr(option, "markexpr", "")
-        and not _narrowed(config)
-        and not session.shouldfail
-        and not session.shouldstop
-    )
     subjects = chosen_subjects(config)
-    declarations = run_result.stale(outcomes, subjects, whole)
+    asked, completion = Progress.of(config).summary(subjects)
+    declarations = run_result.stale(outcomes, subjects, completion.complete and not option.dtype)
     outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
     _tell(config, outcomes)
     known = config.stash[GATE]
@@ -310,7 +295,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         for outcome in declarations
     )
     started, begin = config.stash[STARTED]
-    found = run_result.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin)
+    found = run_result.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin, asked, completion)
     config.stash[CLOSING] = closed = run_summary.Closing.of(option, found, known, subjects)
     if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -332,13 +317,6 @@ def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
 
 
 CLOSING = pytest.StashKey[run_summary.Closing]()
-
-
-def _narrowed(config: pytest.Config) -> bool:
-    """Whether only a part of the conformance tests was asked for."""
-    return any("::" in str(argument) or str(argument).endswith(".py") for argument in config.args) or bool(
-        config.option.dtype
-    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

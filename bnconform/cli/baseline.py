@@ -16,6 +16,7 @@ from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
 from bnconform.results.baseline import UNEXPLAINED, BaselineError, When
 from bnconform.results.baseline_update import Update, updated
+from bnconform.results.completeness import partial, reason
 from bnconform.results.files import check_writable
 from bnconform.results.known_failures import suite
 from bnconform.results.result import read
@@ -99,6 +100,9 @@ def _update(known: argparse.Namespace) -> int:
         raise BaselineError(f"nothing was written: the new baseline would not be one: {problem}") from None
     baseline.write(known.baseline, update.entries)
     _show(_told(update, known.baseline))
+    for path, result in zip(known.results, results, strict=True):
+        if part := partial(result):
+            print(f"{path} is only a part of a run ({part}; {reason(result)}): what it did not judge is as it was")
     if left:
         print(f"{len(left)} rows are internal errors of bnconform, which no baseline can know: please report them")
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bnconform.results.completeness import partial, reason
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 
 FAILURES = ("crashed", "violates", "untrusted")
@@ -119,13 +120,15 @@ def headline(result: Result) -> str:
     failed = failures(musts, by_explanation=False)
     backends = len({row.backend for row in result.rows})
     among = f"{backends} implementation{'s' if backends > 1 else ''}"
+    part = partial(result)
     if not musts:
         return f"No requirement of level must was judged ({among})"
     if not failed:
-        return f"No must is violated ({among})"
+        return f"Only a part: {part}, none of them violated ({among})" if part else f"No must is violated ({among})"
     who = sorted({finding.row.backend for finding in failed})
     rules = len({finding.row.requirement for finding in failed})
-    return f"{rules} must requirement{'s' if rules > 1 else ''} failed by {len(who)} of {among}"
+    failing = f"{rules} must requirement{'s' if rules > 1 else ''} failed by {len(who)} of {among}"
+    return f"{failing}; only a part: {part}" if part else failing
 
 
 def environment(result: Result) -> list[tuple[str, str]]:
@@ -133,6 +136,7 @@ def environment(result: Result) -> list[tuple[str, str]]:
     one = result.environment
     packages = ", ".join(f"{name} {version}" for name, version in one.packages.items() if name != "bnconform")
     found = [
+        ("only a part", "; ".join(filter(None, (partial(result), reason(result))))),
         ("started", one.started),
         ("bnconform", one.bnconform),
         ("Python", one.python),

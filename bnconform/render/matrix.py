@@ -15,6 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from bnconform.results.completeness import partial, reason
 from bnconform.results.result import LEVELS, VERDICTS, Key, Result, Row, dtype_order
 
 LETTERS = {
@@ -355,9 +356,11 @@ def _summary(result: Result) -> Iterator[Text]:
     checks = sum(row.checks for row in result.rows)
     counted = "; ".join(parts) or "nothing was judged"
     failed = not result.rows or any(row.level == "must" and row.verdict in _FAILURES for row in result.rows)
-    yield Text(
-        f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", "bold red" if failed else "bold green"
-    )
+    part = partial(result)
+    style = "bold red" if failed else "bold yellow" if part else "bold green"
+    yield Text(f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", style)
     used = [f"{name} {usage.seconds:.1f} s" for name, usage in result.environment.backends.items()]
     if used:
         yield Text(f"inside the backend's own calls, all processes together: {', '.join(used)}")
+    if part:
+        yield Text(f"Only a part: {part}; {reason(result)}", "bold yellow")

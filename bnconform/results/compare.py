@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bnconform.results.comparison import FIRST, KINDS, SECOND, Comparison, Convention, Number, Pair, Verdict, severity
+from bnconform.results.completeness import partial, reason
 from bnconform.results.difference import compared
 from bnconform.results.matching import Pairs, Subject, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
@@ -56,6 +57,11 @@ def compare(
     made = tuple(_pair(left_sides[one], right_sides[other]) for one, other in dict.fromkeys(pairs))
     if not warnings and not any(pair.compared for pair in made):
         warnings.append(f"{left_path} and {right_path} have no observation in common that this version can place")
+    warnings += [
+        f"{path} is only a part of a run: {part}; {reason(result)}"
+        for path, result in (first, second)
+        if (part := partial(result))
+    ]
     return Comparison(left_path, right_path, _environment(left, right), made, tuple(alone), tuple(warnings))
 
 

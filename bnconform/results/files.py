@@ -22,6 +22,8 @@ def check_writable(path: Path, what: str = "the result") -> None:
         what: the words for the file in the message.
     """
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # OSError for a symbolic link that leads to itself
         if path.is_dir():
             raise FileError(f"cannot write {what} {path}: it is a folder; give the path of a file")
         if path.exists() and not path.is_file():

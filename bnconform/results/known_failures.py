@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> 
     Args:
         result: where the run's result will be written.
     """
-    if result and Path(result).resolve() == path.resolve():
+    if result and os.path.realpath(result) == os.path.realpath(path):
         raise BaselineError(f"--json {result} would overwrite the baseline; give another file")
     entries = baseline.read(path, requirements())
     environment = run_result.result((), (), subjects, datetime.now(UTC), 0.0).environment

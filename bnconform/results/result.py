@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
-from bnconform.results import files
+from bnconform.results import completeness, files
+from bnconform.results.completeness import Completion, Selection
 from bnconform.results.files import FileError
 
 SCHEMA = "bnconform/result/1"
@@ -189,7 +190,8 @@ class Declaration:
 class Result:
     """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
 
-    `observations` and `declarations` are what `bnconform compare` needs; a file of an earlier version has none.
+    `observations` and `declarations` are what `bnconform compare` needs, `selection` and `completion` say what of the
+    suite it is of; a file of an earlier version has none.
     """
 
     environment: Environment
@@ -197,6 +199,8 @@ class Result:
     diagnoses: tuple[Diagnosis, ...] = ()
     observations: tuple[Observation, ...] = ()
     declarations: tuple[Declaration, ...] = ()
+    selection: Selection | None = None
+    completion: Completion | None = None
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -237,6 +241,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "diagnoses": diagnoses,
         "declarations": [asdict(one) for one in result.declarations],
         "observations": [asdict(one) for one in result.observations],
+        **completeness.to_json(result),
     }
 
 
@@ -263,6 +268,7 @@ def from_json(data: Any) -> Result:
         diagnoses,
         tuple(Observation(**entry) for entry in data.get("observations", [])),
         tuple(Declaration(**entry) for entry in data.get("declarations", [])),
+        *completeness.from_json(data),
     )
 
 

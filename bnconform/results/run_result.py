@@ -10,6 +10,7 @@ from typing import Any
 
 from bnconform.judge.outcome import VIOLATES, Outcome
 from bnconform.judge.subject import Subject
+from bnconform.results.completeness import Completion, Selection
 from bnconform.results.result import (
     Declaration,
     Diagnosis,
@@ -103,8 +104,10 @@ def result(
     subjects: Sequence[Subject],
     started: datetime,
     seconds: float,
+    selection: Selection | None = None,
+    completion: Completion | None = None,
 ) -> Result:
-    """The result of a run."""
+    """The result of a run; of what was asked for and how far it came, where that is given."""
     used: dict[str, Usage] = {}
     for outcome in outcomes:
         before = used.get(outcome.backend, Usage(0, 0.0))
@@ -125,6 +128,8 @@ def result(
         tuple(diagnoses),
         tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
         declarations(subjects),
+        selection,
+        completion,
     )
 
 
