@@ -28,6 +28,7 @@ from typing import Any
 import bnconform
 from bnconform.backends.registry import BackendError
 from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.failure import VIOLATION, Failure
 from bnconform.judge.outcome import CRASHED, Outcome
 from bnconform.render import messages
 
@@ -369,12 +370,15 @@ def _crashed(made: Check, how: str) -> None:
     __tracebackhide__ = True
     subject, rule = made.subject, made.requirement
     case = f" ({made.case.name})" if made.case else ""
-    replay = messages.replay_law(subject.key, subject.device, subject.dtype, rule.id)
-    text = messages.message(rule, subject.label, "not answered", [f"  what       {how}{case}"], "", replay)
+    failure = Failure(
+        VIOLATION, CRASHED, rule.id, rule.level, rule.title, messages.sources(rule),
+        subject.name, subject.device, subject.dtype, subject.key, problems=(f"{how}{case}",),
+    )  # fmt: skip
+    text = messages.message(failure)
     made.outcomes = [
         Outcome(
             subject.name, subject.device, subject.dtype, rule.id, rule.level, CRASHED,
-            checks=1, headline=how, message=text,
+            checks=1, headline=how, message=text, failure=failure,
         )
     ]  # fmt: skip
     raise Violation(text)

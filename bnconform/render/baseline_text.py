@@ -77,9 +77,7 @@ def _count(things: Sequence[object], one: str, many: str = "") -> str:
 
 
 def _row(row: Row) -> str:
-    # The first line of a message repeats the row; the second says what was seen.
-    told = row.message.strip().splitlines()[:2]
-    why = explanation(row) or (" ".join(told[-1].split()).removeprefix("what ") if told else "")
+    why = explanation(row) or " ".join(row.summary.split())
     return f"{row.requirement} {row.backend} {row.verdict}: {why}"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bnconform.judge.failure import VIOLATION
 from bnconform.results.completeness import partial, reason
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 
@@ -16,9 +16,6 @@ FAILURES = ("crashed", "violates", "untrusted")
 
 MESSAGE = 8000
 """Characters of a message that are shown; the result file has all of it."""
-
-_SEEN = re.compile(r"\s+what\s+\S")
-"""The line of a failure's message that says what was looked at, or what happened."""
 
 MISSING = "\N{REPLACEMENT CHARACTER}"
 
@@ -64,11 +61,8 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What was found, in one line: the explanation, or what was seen, or the first line of the message."""
-        lines = self.row.message.strip().splitlines()
-        # The first line of a failure is the requirement's title, which stands above already.
-        seen = lines[1].strip().removeprefix("what ").strip() if _SEEN.match("".join(lines[1:2])) else ""
-        return explanation(self.row.diagnosis) or first_line(seen or self.row.message)
+        """What was found, in one line: the explanation, or what was seen."""
+        return explanation(self.row.diagnosis) or first_line(self.row.summary)
 
     @property
     def message(self) -> str:
@@ -90,11 +84,20 @@ def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Findin
     for row in rows:
         key: tuple[object, ...] = (row.backend, row.requirement)
         if by_explanation:
-            same = row.diagnosis or first_line(row.message).replace(row.device, "").replace(row.dtype, "")
-            key = (*key, row.verdict, same)
+            key = (*key, row.verdict, sameness(row))
         entries.setdefault(key, []).append(row)
     found = [Finding(min(entry, key=_severity), tuple(entry)) for entry in entries.values()]
     return sorted(found, key=lambda finding: _severity(finding.row)[:2])
+
+
+def sameness(row: Row) -> object:
+    """What rows of one requirement have in common that one entry can speak for: the explanation, or what is said.
+
+    A failure that nothing explains shows something else in every dtype. A reason may name its own device and dtype.
+    """
+    if row.failure is not None and row.failure.kind == VIOLATION:
+        return row.diagnosis
+    return row.diagnosis or row.summary.replace(row.device, "").replace(row.dtype, "")
 
 
 def failures(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Finding]:

@@ -20,12 +20,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bnconform.judge.failure import INTERNAL
 from bnconform.results.baseline import ANY, FAILURES, Entry, explanation, in_order
 from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
 from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
 
 INTERNAL_ERROR = "internal error of bnconform"
-"""How the message of an untrusted row begins where the suite itself is at fault."""
+"""How a message begins where the suite itself is at fault, in files of versions that kept no more than the message."""
 
 MUCH = 10.0
 """The factor by which an error must differ to be another one."""
@@ -173,6 +174,8 @@ def _part(result: Result) -> str:
 
 def internal(row: Row) -> bool:
     """Whether the suite itself is at fault, which no entry can know."""
+    if row.failure is not None:
+        return row.failure.kind == INTERNAL
     return row.verdict == "untrusted" and row.message.startswith(INTERNAL_ERROR)
 
 
@@ -255,7 +258,7 @@ def _unmatched(entry: Entry, unsupported: Sequence[Row], runs: Sequence[_Run], s
     if not asked or not asked >= suite.dtypes(entry):
         return "apart", why
     if unsupported:
-        return "unmatched", f"it is unsupported now: {(unsupported[0].message.splitlines() or [''])[0]}"
+        return "unmatched", f"it is unsupported now: {unsupported[0].summary}"
     where = f"; {entry.backend} has it in {', '.join(sorted(others, key=dtype_order))}" if others else ""
     return "unmatched", f"there is no such row{where}"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
+from bnconform.judge.failure import Failure
 from bnconform.results import completeness, files
 from bnconform.results.completeness import Completion, Selection
 from bnconform.results.files import FileError
@@ -64,6 +65,7 @@ class Row:
         diagnosis: what explains the observations, where the verdict is not `conforms`.
         message: what was found, its first line a summary; on a conforming row empty, or what was measured.
         case: the path of a case that replays it, or None.
+        failure: why it failed, of which `message` is the text; None where it did not, or where nobody kept it.
 
     Raises:
         ValueError: for an unknown level or verdict.
@@ -81,6 +83,7 @@ class Row:
     diagnosis: tuple[Difference, ...] = ()
     message: str = ""
     case: str | None = None
+    failure: Failure | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -94,6 +97,13 @@ class Row:
     def key(self) -> Key:
         """What the row is about."""
         return self.backend, self.device, self.dtype, self.requirement
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one line; "" where nothing is said."""
+        if self.failure is not None:
+            return self.failure.summary
+        return next((line.strip() for line in self.message.splitlines() if line.strip()), "")
 
 
 class Usage(NamedTuple):
@@ -229,7 +239,7 @@ def to_json(result: Result) -> dict[str, Any]:
     """The result as JSON-ready data that fits the schema."""
     environment = asdict(result.environment)
     environment["backends"] = {name: usage._asdict() for name, usage in result.environment.backends.items()}
-    rows = [asdict(row) | {"diagnosis": [part._asdict() for part in row.diagnosis]} for row in result.rows]
+    rows = [_row(row) for row in result.rows]
     diagnoses = [
         asdict(one) | {"points": [[part._asdict() for part in point] for point in one.points]}
         for one in result.diagnoses
@@ -251,7 +261,9 @@ def from_json(data: Any) -> Result:
     rows = []
     seen: set[Key] = set()
     for index, entry in enumerate(data["results"]):
-        row = Row(**entry | {"diagnosis": tuple(Difference(**part) for part in entry["diagnosis"])})
+        failure = Failure.from_json(entry["failure"]) if "failure" in entry else None
+        diagnosis = tuple(Difference(**part) for part in entry["diagnosis"])
+        row = Row(**entry | {"diagnosis": diagnosis, "failure": failure})
         if row.key in seen:
             raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
         seen.add(row.key)
@@ -284,6 +296,15 @@ def read(path: Path) -> Result:
         return from_json(data)
     except ResultError as problem:
         raise FORM.refusal(path, problem) from None
+
+
+def _row(row: Row) -> dict[str, Any]:
+    data = {name: getattr(row, name) for name in _KEYS}
+    data["diagnosis"] = [part._asdict() for part in row.diagnosis]
+    return data | ({"failure": row.failure.to_json()} if row.failure else {})
+
+
+_KEYS = tuple(each.name for each in fields(Row) if each.name != "failure")
 
 
 def _limited(value: float | None) -> float | None:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from bnconform.judge.failure import DECLARATION, Failure
 from bnconform.judge.outcome import VIOLATES, Outcome
 from bnconform.judge.subject import Subject
+from bnconform.render import messages
 from bnconform.results.completeness import Completion, Selection
 from bnconform.results.result import (
     Declaration,
@@ -72,6 +74,10 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             else:
                 text += "but nothing that was measured needs it: remove the declaration"
             at = contradicted or mine[0]
+            failure = Failure(
+                DECLARATION, VIOLATES, rule.id, rule.level, rule.title, messages.sources(rule),
+                subject.name, at.device, at.dtype, subject.key, remark=text,
+            )  # fmt: skip
             found.append(
                 Outcome(
                     subject.name,
@@ -81,7 +87,8 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
                     rule.level,
                     VIOLATES,
                     headline=text,
-                    message=f"{rule.id} {subject.name} {text}",
+                    message=messages.message(failure),
+                    failure=failure,
                     about_declaration=True,
                 )
             )
@@ -94,7 +101,7 @@ def row(outcome: Outcome) -> Row:
         outcome.backend, outcome.device, outcome.dtype, outcome.requirement, outcome.level, outcome.verdict,
         checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
         diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
-        message=outcome.message, case=outcome.case,
+        message=outcome.message, case=outcome.case, failure=outcome.failure,
     )  # fmt: skip
 
 
