@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnconform.backends.registry import BackendError
 from bnconform.cases import golden, regression
-from bnconform.cases.golden import GoldenError
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import cases_of, few_of
 from bnconform.cases.program import Probe
 from bnconform.cli import options
 from bnconform.diagnosis import causes
+from bnconform.errors import USER_ERRORS
 from bnconform.execution import scheduling
-from bnconform.execution.selection import Selection
+from bnconform.execution.progress import Progress
+from bnconform.execution.selection import Selection, once_each
 from bnconform.execution.sessions import InternalError
 from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
@@ -32,9 +32,8 @@ from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
-from bnconform.results.files import FileError
 from bnconform.results.result import LEVELS
-from bnconform.spec.catalogue import CatalogueError, Requirement, requirement, requirements
+from bnconform.spec.catalogue import Requirement, requirement, requirements
 
 AHEAD = 6
 """Checks whose programs may be under way while one is judged."""
@@ -60,9 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     elif config.option.help or getattr(config.option, "version", False):
         return
+    Progress.register(config)
     try:
         config.pluginmanager.register(Run(config), "bnconform-run")
-    except (BackendError, CatalogueError, GoldenError, FileError, sequences.EffortError) as problem:
+    except USER_ERRORS as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
 
 
@@ -90,8 +90,9 @@ class Run:
         self.selection = Selection(pool, in_process=bool(option.in_process or option.usepdb or option.trace))
         self.is_worker = hasattr(config, "workerinput")
         if self.is_worker:
-            pool.described.update(config.workerinput["bnconform"])
-            self.known = known_failures.Gate(config.workerinput["bnconform_baseline"])
+            given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
+            pool.described.update(given["bnconform"])
+            self.known = known_failures.Gate(given["bnconform_baseline"])
             return
         requirements()
         golden.documents()
@@ -131,7 +132,7 @@ class Run:
             raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
         values: list[tuple[Subject, Requirement, Case]] = []
         ids: list[str] = []
-        for subject in _once(self.subjects) if "once" in marks else self.subjects:
+        for subject in once_each(self.subjects) if "once" in marks else self.subjects:
             for rule in rules:
                 label = f"{subject.label}-{rule.id}"
                 if "cases" not in marks and "catalogue" not in marks:
@@ -185,7 +186,9 @@ class Run:
         here = self.order.get(item.nodeid, len(self.items))
         for other in self.items[here + 1 : here + 1 + AHEAD]:
             callspec = getattr(other, "callspec", None)
-            subject, rule, case = callspec.params["check"] if callspec and "check" in callspec.params else (None,) * 3
+            if callspec is None or "check" not in callspec.params:
+                break
+            subject, rule, case = callspec.params["check"]
             if subject is not made.subject or case is None:
                 break
             programs = [*programs, *Check(subject, rule, case).ahead()]
@@ -300,26 +303,21 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        declarations = run_result.stale(outcomes, subjects, self._is_whole(session))
+        asked, completion = Progress.of(self.config).summary(subjects)
+        declarations = run_result.stale(outcomes, subjects, completion.complete and not self.option.dtype)
         outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
         self._tell(outcomes)
         wrong = any(
             LEVELS.index(outcome.level) <= LEVELS.index(self.option.level) and self.known.reason(outcome) is None
             for outcome in declarations
         )
-        found = run_result.result(outcomes, diagnoses, subjects, self.started, time.perf_counter() - self.begin)
+        seconds = time.perf_counter() - self.begin
+        found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion)
         self.summary = closed = run_summary.Closing.of(self.option, found, self.known, subjects)
         if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if closed.unwritten:
             session.exitstatus = 2
-
-    def _is_whole(self, session: pytest.Session) -> bool:
-        """Whether every check ran."""
-        option = self.option
-        places = any("::" in str(argument) or str(argument).endswith(".py") for argument in self.config.args)
-        narrowed = option.keyword or getattr(option, "markexpr", "") or places or option.dtype
-        return not (narrowed or session.shouldfail or session.shouldstop)
 
     def _tell(self, outcomes: list[Outcome]) -> None:
         """Let pytest's own report of a failure say what explains it, which is known only now that all have run."""
@@ -351,14 +349,3 @@ class Run:
     def pytest_unconfigure(self) -> None:
         """End what is still running, however the run ended."""
         self.selection.close()
-
-
-def _once(subjects: tuple[Subject, ...]) -> list[Subject]:
-    """One subject for each backend and device, in the first dtype that the backend has."""
-    found: dict[tuple[str, str], Subject] = {}
-    for subject in subjects:
-        place = (subject.name, subject.device)
-        before = found.get(place)
-        if before is None or (before.dtype in before.unsupported and subject.dtype not in subject.unsupported):
-            found[place] = subject
-    return list(found.values())

@@ -10,14 +10,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
+from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Array, Program, Step
 from bnconform.spec.config import Config
+from bnconform.spec.errors import UserError
 from bnconform.spec.formats import numpy_dtype
 
 SCHEMA = "bnconform/case/1"
@@ -36,13 +36,14 @@ _NUMBER = re.compile(r"[+-]?(0x[0-9a-f]*\.?[0-9a-f]*(p[+-]?[0-9]+)?|inf|nan)", r
 """What `float.hex` writes; `float.fromhex` would read the decimal 0.1 as 1/16."""
 
 
-class CaseError(ValueError):
+class CaseError(UserError):
     """A case file that cannot be used; the message says what to do, in one line."""
 
 
-@cache
-def _schema() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads((Path(__file__).parent / "case.schema.json").read_text()))
+FORM = JsonForm(
+    "case", Path(__file__).parent / "case.schema.json", CaseError, "a failing run writes case files", constants=True
+)
+"""What `from_json` refuses of NaN and the infinities says where they stand."""
 
 
 def _encode(values: Array) -> dict[str, Any]:
@@ -127,11 +128,7 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
 
 def from_json(data: Any) -> tuple[str, str, Program, str]:
     """(requirement, name, program, quality) from JSON data; CaseError where it does not fit the schema."""
-    fault = jsonschema.exceptions.best_match(_schema().iter_errors(data))
-    if fault is not None:
-        parts = (str(part) for part in fault.absolute_path)
-        place = "/".join(part if part.isprintable() else repr(part) for part in parts) or "the top"
-        raise CaseError(f"at {place}: {fault.message[:160]}")
+    FORM.check(data)
     try:
         if not data["name"].isprintable():
             raise ValueError(f"name is {data['name'][:80]!r}; a name has no control characters")
@@ -187,16 +184,6 @@ def _fits(program: Program) -> None:
                 raise ValueError(f"{name} of step {number} is {value}; it must not be negative")
 
 
-def load(path: Path) -> Any:
-    """The data of a case file; CaseError, naming the file, where it is missing or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise CaseError(f"cannot read the case {path}: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise CaseError(f"{path} is not JSON ({problem}); give a case file that a failing run wrote") from None
-
-
 def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:
     """Write a case; OSError where the place cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,8 +192,8 @@ def write(path: Path, requirement: str, name: str, program: Program, quality: st
 
 def read(path: Path) -> tuple[str, str, Program, str]:
     """Read a case; CaseError, naming the file, where it is missing, not JSON, or not a case."""
-    data = load(path)
+    data = FORM.load(path)
     try:
         return from_json(data)
     except CaseError as problem:
-        raise CaseError(f"{path} is not a case: {problem}") from None
+        raise FORM.refusal(path, problem) from None

@@ -8,30 +8,32 @@ the oracle's record.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 from bnconform.cases.intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
+from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Program, Step
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
+from bnconform.spec.errors import UserError
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 from bnconform.spec.oracle import forward, initial_state
 from bnconform.spec.oracle.record import Forward, State
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "golden"
-SCHEMA = Path(__file__).parent / "golden.schema.json"
 
 
-class GoldenError(ValueError):
+class GoldenError(UserError):
     """A golden file that cannot be used; the message names the file and the place in it, in one line."""
+
+
+FORM = JsonForm("golden file", Path(__file__).parent / "golden.schema.json", GoldenError)
 
 
 @dataclass(frozen=True)
@@ -250,12 +252,6 @@ class Document:
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(SCHEMA.read_text())
-    return loaded
-
-
-@cache
 def documents() -> tuple[Document, ...]:
     """Every document, in the order of the file names; GoldenError for a file that cannot be used."""
     return tuple(read(path) for path in sorted(FOLDER.glob("*.json")))
@@ -275,40 +271,28 @@ def errata() -> Iterator[Erratum]:
 
 def read(path: Path) -> Document:
     """One golden file; GoldenError where it is missing, not JSON, against the schema, or inconsistent."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise GoldenError(f"{path.name}: cannot be read: {problem.strerror or problem}") from None
-    except ValueError as problem:
-        raise GoldenError(f"{path.name}: is not JSON: {problem}") from None
-    fault = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema()).iter_errors(data))
-    if fault is not None:
-        raise GoldenError(f"{path.name}: at {_place(fault.absolute_path)}: {fault.message[:200]}")
-    reader = _Reader(path.name)
+    data = FORM.read(path)
+    reader = _Reader(path)
     document = data["document"]
     found = tuple(reader.case(entry, document, f"cases/{i}") for i, entry in enumerate(data["cases"]))
     by_id = {case.id: case for case in found}
     if len(by_id) < len(found):
-        raise GoldenError(f"{path.name}: at cases: two cases have the same id")
+        raise FORM.refusal(path, "at cases: two cases have the same id")
     errors = tuple(reader.erratum(entry, document, by_id, f"errata/{i}") for i, entry in enumerate(data["errata"]))
     if len({erratum.id for erratum in errors}) < len(errors):
-        raise GoldenError(f"{path.name}: at errata: two errata have the same id")
+        raise FORM.refusal(path, "at errata: two errata have the same id")
     defaults = tuple(reader.default(entry, f"defaults/{i}") for i, entry in enumerate(data["defaults"]))
     return Document(document, data["title"], defaults, found, errors)
-
-
-def _place(parts: Any) -> str:
-    return "/".join(str(part) for part in parts) or "the top"
 
 
 @dataclass(frozen=True)
 class _Reader:
     """Turns data that fits the schema into objects, and refuses what the schema cannot see."""
 
-    file: str
+    path: Path
 
-    def refuse(self, place: str, problem: object) -> GoldenError:
-        return GoldenError(f"{self.file}: at {place}: {problem}")
+    def refuse(self, place: str, problem: object) -> UserError:
+        return FORM.refusal(self.path, f"at {place}: {problem}")
 
     def default(self, entry: Mapping[str, str], place: str) -> Default:
         words: dict[str, float | bool] = {"True": True, "False": False}

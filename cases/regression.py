@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from bnconform.cases import casefile
 from bnconform.cases.casefile import CaseError
-from bnconform.cases.golden import GoldenError
 from bnconform.cases.program import Program, Step
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
+from bnconform.spec.errors import UserError
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import DTYPES, parameter_dtype
 
@@ -38,8 +38,11 @@ Results = tuple[Mapping[str, Exact | None], ...]
 """For each step, what it observes by name; None where there is nothing to show."""
 
 
-class FrozenError(GoldenError):
+class FrozenError(UserError):
     """A frozen case that cannot be used or made; the message says what is wrong, in one line."""
+
+
+FORM = replace(casefile.FORM, error=FrozenError)
 
 
 @dataclass(frozen=True)
@@ -240,14 +243,14 @@ def write(case: Frozen, folder: Path = FOLDER) -> Path:
 
 def read(path: Path) -> Frozen:
     """One frozen case; FrozenError, naming the file, where it is missing, no case, not frozen, or inconsistent."""
+    data = FORM.load(path)
     try:
-        data = casefile.load(path)
         identifier, name, program, quality = casefile.from_json(data)
-        requirement(identifier)
     except CaseError as problem:
-        text = str(problem)
-        raise FrozenError(text if str(path) in text else f"{path} is not a case: {text}") from None
-    except ValueError as problem:
+        raise FORM.refusal(path, problem) from None
+    try:
+        requirement(identifier)
+    except UserError as problem:
         raise FrozenError(f"{path}: {problem}") from None
     if "frozen" not in data:
         raise FrozenError(f"{path} is not frozen; use bnconform freeze {path}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from bnconform.spec.behaviour import coordinates
 from bnconform.spec.config import FEATURES
+from bnconform.spec.errors import UserError
 
 LEVELS = ("must", "should", "may")
 """`must`: fixed by the documents and the frameworks' documentation; `should`: quality; `may`: a policy left open."""
@@ -46,7 +47,7 @@ _TEXTS = ("id", "level", "title", "statement", "formula", "breaks")
 _LISTS = ("coordinates", "features", "sources")
 
 
-class CatalogueError(ValueError):
+class CatalogueError(UserError):
     """A catalogue that cannot be used; the message names the file, the requirement and the key."""
 
 
@@ -139,12 +140,12 @@ def requirements() -> Mapping[str, Requirement]:
 
 
 def requirement(identifier: str) -> Requirement:
-    """The requirement called `identifier`; ValueError, with the nearest ids, where there is none."""
+    """The requirement called `identifier`; UserError, with the nearest ids, where there is none."""
     known = requirements()
     if identifier not in known:
         near = difflib.get_close_matches(identifier.upper(), known, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else f"ids read like {next(iter(known))}"
-        raise ValueError(f"unknown requirement {identifier!r}; {hint}")
+        raise UserError(f"unknown requirement {identifier!r}; {hint}")
     return known[identifier]
 
 

@@ -11,57 +11,69 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from rich.console import Console
 
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Parser, Verbs, add_verb, levels
 from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
 from bnconform.results.baseline import UNEXPLAINED, BaselineError, When
 from bnconform.results.baseline_update import Update, updated
-from bnconform.results.files import FileError, check_writable
+from bnconform.results.completeness import partial, reason
+from bnconform.results.files import check_writable
 from bnconform.results.known_failures import suite
-from bnconform.results.result import LEVELS, read
+from bnconform.results.result import read
 from bnconform.spec.catalogue import requirements
 
-FORMS = {
-    "update": "bnconform baseline update BASELINE RESULT.json... [--reason TEXT] [--link URL] [--when CONDITION]... "
-    "[--keep-fixed | --drop-fixed] [--level must|should|may]",
-    "check": "bnconform baseline check BASELINE RESULT.json... [--level must|should|may]",
-}
+EXAMPLE = """\
+bnconform baseline update known.json result.json --reason "rounds twice" --link https://example.org/1
+  bnconform baseline check known.json result.json"""
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Update a baseline, or judge result files beside it: 0, 1 where the gate fails, 2 where it cannot be done."""
-    action, *rest = arguments or [""]
-    try:
-        if action not in FORMS:
-            raise BaselineError(f"baseline cannot {action!r}; give {' or '.join(FORMS.values())}")
-        known = _parsed(action, rest)
-        return (_update if action == "update" else _check)(known)
-    except (argparse.ArgumentError, FileError) as problem:
-        return refuse(problem)
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb, which has two of its own."""
+    parser = add_verb(verbs, "baseline", summary, example=EXAMPLE, run=run, mixed=False)
+    actions = parser.add_subparsers(metavar="update|check", dest="action", required=True, parser_class=Parser)
+    update = add_verb(
+        actions,
+        "update",
+        "write what fails in result files into a baseline",
+        example=EXAMPLE.splitlines()[0],
+        run=_update,
+        parents=[levels()],
+    )
+    update.add_argument("--reason", default=UNEXPLAINED, metavar="TEXT", help="why new entries are accepted")
+    update.add_argument("--link", default="", metavar="URL", help="where that is discussed")
+    update.add_argument(
+        "--when",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="where new entries hold: torch>=2.11, platform=PATTERN or device_name=PATTERN; may be repeated",
+    )
+    fixed = update.add_mutually_exclusive_group()
+    for action in (
+        fixed.add_argument("--keep-fixed", action="store_true", help="keep entries of what no longer fails"),
+        fixed.add_argument("--drop-fixed", action="store_true", help="drop them even where only a part was judged"),
+    ):
+        update.words += action.option_strings
+    check = add_verb(
+        actions,
+        "check",
+        "judge result files as their run would have been judged",
+        example=EXAMPLE.splitlines()[1].strip(),
+        run=_check,
+        parents=[levels()],
+    )
+    for parser in (update, check):
+        parser.add_argument("baseline", type=Path, metavar="BASELINE", help="the file of what is known to fail")
+        parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json", help="files that --json wrote")
 
 
-def _parsed(action: str, arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bnconform baseline", add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("paths", nargs="*", type=Path)
-    parser.add_argument("--level", choices=LEVELS, default="must")
-    if action == "update":
-        parser.add_argument("--reason", default=UNEXPLAINED)
-        parser.add_argument("--link", default="")
-        parser.add_argument("--when", action="append", default=[])
-        fixed = parser.add_mutually_exclusive_group()
-        fixed.add_argument("--keep-fixed", action="store_true")
-        fixed.add_argument("--drop-fixed", action="store_true")
-    known, unknown = parser.parse_known_intermixed_args(list(arguments))
-    if unknown:
-        raise BaselineError(f"baseline {action} does not take {unknown[0]!r}; give {FORMS[action]}")
-    if len(known.paths) < 2:
-        raise BaselineError(f"baseline {action} needs a baseline and a result file; give {FORMS[action]}")
-    known.baseline, *known.results = known.paths
-    return known
+def run(known: argparse.Namespace) -> int:
+    """Never called: one of the two actions is required."""
+    raise AssertionError(known)
 
 
 def _check(known: argparse.Namespace) -> int:
-    """Judge result files as their run would have been judged."""
+    """Judge result files as their run would have been judged: 0, or 1 where that fails."""
     entries = baseline.read(known.baseline, requirements())
     found = baseline_check.judge(entries, [read(path) for path in known.results], known.level, suite())
     _show(baseline_text.lines(found, str(known.baseline), known.level, list(map(str, known.results))))
@@ -69,7 +81,7 @@ def _check(known: argparse.Namespace) -> int:
 
 
 def _update(known: argparse.Namespace) -> int:
-    """Write what fails in the result files into the baseline."""
+    """Write what fails in the result files into the baseline: 0."""
     check_writable(known.baseline, "the baseline")
     entries = baseline.read(known.baseline, requirements()) if known.baseline.exists() else ()
     results = [read(path) for path in known.results]
@@ -88,6 +100,9 @@ def _update(known: argparse.Namespace) -> int:
         raise BaselineError(f"nothing was written: the new baseline would not be one: {problem}") from None
     baseline.write(known.baseline, update.entries)
     _show(_told(update, known.baseline))
+    for path, result in zip(known.results, results, strict=True):
+        if part := partial(result):
+            print(f"{path} is only a part of a run ({part}; {reason(result)}): what it did not judge is as it was")
     if left:
         print(f"{len(left)} rows are internal errors of bnconform, which no baseline can know: please report them")
     return 0

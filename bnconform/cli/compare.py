@@ -9,50 +9,59 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, dtypes
 from bnconform.render import comparison_text
 from bnconform.results import comparison as comparisons
 from bnconform.results import files, result
 from bnconform.results.compare import compare
 from bnconform.results.comparison import Comparison
 from bnconform.results.matching import PairingError, asked, check_choice, subjects
-from bnconform.results.operands import Incomparable
-
-USAGE = (
-    "give bnconform compare A.json B.json... [--backend B]... [--dtype T]... [--pair A=B]... [--all] "
-    "[--json PATH] [--markdown PATH]"
-)
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Print the comparison; 0 where only rounding differs, 1 where more does, 2 where it cannot be made."""
-    parser = argparse.ArgumentParser(prog="bnconform compare", add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--backend", action="append", default=[])
-    parser.add_argument("--dtype", action="append", default=[])
-    parser.add_argument("--pair", action="append", default=[])
-    parser.add_argument("--all", action="store_true")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise Incomparable(f"compare does not take {unknown[0]!r}; {USAGE}")
-        if len(known.files) < 2:
-            raise Incomparable(f"compare needs two files; {USAGE}")
-        for path, what in ((known.json, "the comparison"), (known.markdown, "the page")):
-            if path is not None:
-                files.check_writable(path, what)
-        made = compared(known.files, known.backend, known.dtype, known.pair)
-        console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-        comparison_text.render(made, console, everything=known.all)
-        if known.json is not None:
-            comparisons.write(known.json, made)
-        if known.markdown is not None:
-            page = comparison_text.markdown(made, everything=known.all)
-            files.write(known.markdown, page, "the page")
-    except (argparse.ArgumentError, files.FileError, Incomparable, PairingError) as problem:
-        return refuse(problem)
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "compare",
+        summary,
+        example="bnconform compare cpu.json gpu.json --pair torch.nn:cpu=torch.nn:cuda:0 --markdown difference.md",
+        run=run,
+        parents=[dtypes("only this one")],
+    )
+    parser.add_argument("first", type=Path, metavar="A.json", help="the result that the others are compared with")
+    parser.add_argument("others", type=Path, nargs="+", metavar="B.json", help="each is compared with the first")
+    parser.add_argument(
+        "--backend", action="append", default=[], metavar="B", help="only this one (default: all); may be repeated"
+    )
+    parser.add_argument(
+        "--pair",
+        action="append",
+        default=[],
+        metavar="A=B",
+        help="compare a backend, or BACKEND:DEVICE, of the first with one of the others; may be repeated",
+    )
+    parser.add_argument("--all", action="store_true", help="list what only rounds differently, too")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the comparison to a file")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write it as text for a pull request")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Print the comparison; 0 where only rounding differs, 1 where more does, 2 where no number could be compared.
+
+    Raises:
+        UserError: where a file cannot be read, compared or written, or a choice chooses nothing.
+    """
+    for path, what in ((known.json, "the comparison"), (known.markdown, "the page")):
+        if path is not None:
+            files.check_writable(path, what)
+    made = compared([known.first, *known.others], known.backend, known.dtype, known.pair)
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    comparison_text.render(made, console, everything=known.all)
+    if known.json is not None:
+        comparisons.write(known.json, made)
+    if known.markdown is not None:
+        page = comparison_text.markdown(made, everything=known.all)
+        files.write(known.markdown, page, "the page")
     statuses = {one.status for one in made}
     return 1 if 1 in statuses else max(statuses)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import io
-from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb
 from bnconform.spec.behaviour import coordinate
 from bnconform.spec.catalogue import Requirement, requirement
 
@@ -27,17 +27,20 @@ NOTATION = (
 """The letters that the meanings of `bnconform.spec.behaviour` use."""
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Print one requirement; 0, or 2 where there is none of that name."""
-    if len(arguments) != 1:
-        return refuse(
-            "explain takes one requirement, such as BN-RUN-VAR; `bnconform list --requirements` shows them all"
-        )
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(verbs, "explain", summary, example="bnconform explain BN-RUN-VAR", run=run)
+    parser.add_argument(
+        "requirement",
+        metavar="REQUIREMENT",
+        help="an id such as BN-RUN-VAR; `bnconform list --requirements` shows them all",
+    )
+
+
+def run(known: argparse.Namespace) -> int:
+    """Print one requirement: 0. Raises UserError where there is none of that name."""
     console = Console()
-    try:
-        print(explain(arguments[0], width=min(console.width, 100), colour=console.is_terminal), end="")
-    except ValueError as problem:
-        return refuse(problem)
+    print(explain(known.requirement, width=min(console.width, 100), colour=console.is_terminal), end="")
     return 0
 
 
@@ -45,7 +48,7 @@ def explain(identifier: str, *, width: int = 100, colour: bool = False) -> str:
     """The requirement called `identifier` as text for a terminal of `width` columns, with ANSI colours if asked for.
 
     Raises:
-        ValueError: where there is no such requirement; it lists the nearest ids.
+        UserError: where there is no such requirement; it lists the nearest ids.
     """
     one = requirement(identifier)
     buffer = io.StringIO()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,28 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from rich.console import Console
 from rich.progress import Progress
 
+from bnconform.backends.runner.loading import version
 from bnconform.cases import vectors
+from bnconform.cases.json_files import JsonForm
 from bnconform.cases.probes import all_relations, probes
 from bnconform.cli.main import ROOT
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, dtypes
+from bnconform.errors import UserError
 from bnconform.judge.suite import conformance_tests
-from bnconform.backends.runner.loading import version
 from bnconform.spec.catalogue import Requirement, requirement, requirements
 from bnconform.spec.formats import DTYPES
 
-FORM = "bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]"
 MANIFEST = "manifest.json"
 SCHEMA = "bnconform/vectors-manifest/1"
+FORM = JsonForm("manifest", ROOT / "cases" / "vectors.schema.json")
 DOCUMENTS = ("VECTORS.md", "vectors.schema.json", "examples/consume.mjs")
 """What comes with the vectors, in cases/; put at the top of the folder."""
-
-
-class ExportError(ValueError):
-    """An export that cannot be made; the message says what to do, in one line."""
 
 
 @dataclass
@@ -67,33 +63,43 @@ class Content:
         }
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Write the vectors; 0, or 2 where they cannot be written."""
-    parser = argparse.ArgumentParser(prog="bnconform export", add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("folder", nargs="?")
-    parser.add_argument("--dtype", action="append", default=[])
-    parser.add_argument("--requirement", action="append", default=[])
-    parser.add_argument("--large", action="store_true")
-    parser.add_argument("--force", action="store_true")
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "export",
+        summary,
+        example="bnconform export vectors --dtype float32 --requirement BN-RUN-VAR",
+        run=run,
+        parents=[dtypes("the vectors of this one")],
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that is empty or not there yet")
+    parser.add_argument(
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="the vectors of this one (default: all); may be repeated",
+    )
+    parser.add_argument("--large", action="store_true", help="the large vectors, too")
+    parser.add_argument("--force", action="store_true", help="replace an earlier export")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Write the vectors: 0. Raises UserError where they cannot be written."""
+    for dtype in known.dtype:
+        if dtype not in DTYPES:
+            raise UserError(f"unknown dtype {dtype!r}; the suite judges {', '.join(DTYPES)}")
+    chosen = [dtype for dtype in DTYPES if dtype in known.dtype or not known.dtype]
+    wanted = {requirement(identifier).id for identifier in known.requirement}
+    rules = [rule for rule in requirements().values() if rule.id in wanted or not wanted]
+    folder: Path = known.folder
     try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown or not known.folder:
-            what = f"does not take {unknown[0]!r}" if unknown else "needs a folder"
-            raise ExportError(f"export {what}; give {FORM}")
-        for dtype in known.dtype:
-            if dtype not in DTYPES:
-                raise ExportError(f"unknown dtype {dtype!r}; the suite judges {', '.join(DTYPES)}")
-        dtypes = [dtype for dtype in DTYPES if dtype in known.dtype or not known.dtype]
-        asked = {requirement(identifier).id for identifier in known.requirement}
-        rules = [rule for rule in requirements().values() if rule.id in asked or not asked]
-        folder = Path(known.folder)
         with _prepared(folder, force=known.force) as (place, replaced):
-            content = _written(place, rules, dtypes, large=known.large)
+            content = _written(place, rules, chosen, large=known.large)
             _settle(place, folder, replaced)
-    except (argparse.ArgumentError, ValueError) as problem:
-        return refuse(problem)
     except OSError as problem:
-        return refuse(f"cannot write into {known.folder}: {problem.strerror or problem}")
+        raise UserError(f"cannot write into {folder}: {problem.strerror or problem}") from None
     counts = content.counts()
     print(f"{counts['vectors']} vectors with {counts['expected']} expected arrays are in {counts['files']} files "
           f"({counts['bytes'] / 1e6:.1f} MB) under {folder}")  # fmt: skip
@@ -107,13 +113,13 @@ def _prepared(folder: Path, *, force: bool) -> Iterator[tuple[Path, list[str]]]:
     """A temporary folder beside the files to be, and the files of an earlier export; removed again in any case."""
     replaced: list[str] = []
     if folder.exists() and not folder.is_dir():
-        raise ExportError(f"cannot write into {folder}: it is not a folder")
+        raise UserError(f"cannot write into {folder}: it is not a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            raise ExportError(f"{folder} is not empty; give another folder, or --force to replace an earlier export")
+            raise UserError(f"{folder} is not empty; give another folder, or --force to replace an earlier export")
         replaced = _earlier(folder)
     elif not folder.parent.is_dir():
-        raise ExportError(f"cannot write into {folder}: {folder.parent} is not a folder")
+        raise UserError(f"cannot write into {folder}: {folder.parent} is not a folder")
     place = Path(tempfile.mkdtemp(prefix=".bnconform-export-", dir=folder if folder.is_dir() else folder.parent))
     try:
         yield place, replaced
@@ -125,14 +131,11 @@ def _earlier(folder: Path) -> list[str]:
     """The files that the manifest in a folder lists."""
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        jsonschema.validate(data, json.loads((ROOT / "cases" / "vectors.schema.json").read_text()))
+        data = FORM.read(path)
         if data["schema"] != SCHEMA:
-            raise ValueError
-    except (OSError, ValueError, RecursionError, jsonschema.ValidationError):
-        raise ExportError(
-            f"{folder} is not empty and {path} is no manifest of an export; give another folder"
-        ) from None
+            raise UserError(f"its schema is not {SCHEMA}")
+    except UserError:
+        raise UserError(f"{folder} is not empty and {path} is no manifest of an export; give another folder") from None
     return [MANIFEST, *(entry["path"] for entry in (*data["files"], *data["documents"]))]
 
 
@@ -162,7 +165,7 @@ def _written(place: Path, rules: Sequence[Requirement], dtypes: Sequence[str], *
                 content.left_out += [entry | {"reason": reason} for reason in _beside(rule)]
     if not content.files:
         first = content.without_vectors[0]
-        raise ExportError(f"there is nothing to export: {first['requirement']}: {first['reason']}")
+        raise UserError(f"there is nothing to export: {first['requirement']}: {first['reason']}")
     for name in DOCUMENTS:
         source = ROOT / "cases" / name
         content.documents.append(_put(place, source.name, source.read_bytes()))
@@ -213,7 +216,7 @@ def _settle(place: Path, folder: Path, replaced: Sequence[str]) -> None:
     new = [path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()]
     taken = [path for path in new if os.path.lexists(folder / path) and str(path.as_posix()) not in replaced]
     if taken:
-        raise ExportError(f"{folder / taken[0]} is there and belongs to no earlier export; give another folder")
+        raise UserError(f"{folder / taken[0]} is there and belongs to no earlier export; give another folder")
     # Without its manifest, which comes last, a folder is seen to be unfinished.
     for path in (MANIFEST, *replaced):
         (folder / path).unlink(missing_ok=True)

@@ -5,63 +5,72 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnconform.backends.registry import BackendError
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, one_backend, places, selection
+from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
-from bnconform.judge.subject import AdapterError
+from bnconform.judge.subject import AdapterError, Ended
 from bnconform.measure.identify import PREFERRED, first_card
 from bnconform.measure.semantics_profile import Card, as_data
-from bnconform.results.files import FileError, check_writable, write
-
-USAGE = "give bnconform identify --backend B [--device D] [--dtype T] [--json PATH]"
+from bnconform.results.files import check_writable, write
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Print the card; 0, 1 where the adapter declares what the measurement refutes, 2 where nothing can be measured."""
-    parser = argparse.ArgumentParser(prog="bnconform identify", add_help=False, exit_on_error=False)
-    parser.add_argument("--backend", default="numpy")
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    parser.add_argument("--json", type=Path)
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise BackendError(f"identify does not take {unknown[0]!r}; {USAGE}")
-        if known.backend == "all":
-            raise BackendError(f"identify measures one backend; {USAGE}")
-        if known.json is not None:
-            check_writable(known.json, "the card")
-        devices = (known.device,) if known.device else ()
-        offered = selection.subjects([known.backend], devices, [known.dtype] if known.dtype else [])
-        first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
-        lacking = offered[0].unsupported
-        wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]
-        if not wanted:
-            raise BackendError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
-    except (argparse.ArgumentError, BackendError, FileError) as problem:
-        return refuse(problem)
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "identify",
+        summary,
+        example="bnconform identify --backend torch.nn --dtype float32",
+        run=run,
+        parents=[one_backend(), places()],
+    )
+    parser.add_argument("--dtype", metavar="T", help="in which to measure (default: the first that it has)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured to a file")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Print the card: 0, or 1 where the adapter declares what the measurement refutes.
+
+    Raises:
+        UserError, BackendError: where nothing can be measured or written.
+    """
+    if known.backend == "all":
+        raise UserError("identify measures one backend; give its name")
+    if known.json is not None:
+        check_writable(known.json, "the card")
+    with selection(known) as chosen:
+        card = _measured(known, chosen)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    show(card, console)
+    if known.json is not None:
+        write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
+        console.print(f"The card is in {known.json}", markup=False)
+    return 1 if card.contradictions or not card.seen else 0
+
+
+def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
+    """The card of the backend that was asked for."""
+    offered = chosen.subjects(
+        [known.backend], [known.device] if known.device else [], [known.dtype] if known.dtype else []
+    )
+    first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
+    lacking = offered[0].unsupported
+    wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]
+    if not wanted:
+        raise UserError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
     try:
         with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
             card = first_card(first.__getitem__, wanted, lambda what: status.update(f"{offered[0].name}: {what}"))
             assert card is not None
-    except AdapterError as problem:
-        return refuse(problem)
-    show(card, console)
-    if known.json is not None:
-        try:
-            write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
-        except FileError as problem:
-            return refuse(problem)
-        console.print(f"The card is in {known.json}", markup=False)
-    return 1 if card.contradictions or not card.seen else 0
+    except (AdapterError, Ended) as problem:
+        raise UserError(f"{offered[0].name} cannot be measured: {problem}") from None
+    return card
 
 
 SHOWN = 8

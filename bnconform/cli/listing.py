@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bnconform.backends import registry
-from bnconform.backends.registry import BackendError
 from bnconform.cases.golden import errata
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.execution.selection import Selection
-from bnconform.execution.settings import settings
-from bnconform.execution.worker_pool import LOADING, WorkerPool
 from bnconform.spec.catalogue import requirements
 
 
-def listing(arguments: Sequence[str]) -> int:
-    """Print what there is; 0, or 2 for an option that does not exist."""
-    parser = argparse.ArgumentParser(prog="bnconform list", add_help=False, exit_on_error=False)
-    parser.add_argument("--requirements", action="store_true")
-    parser.add_argument("--errata", action="store_true")
-    parser.add_argument("--python", action="append", default=[])
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise BackendError(
-                f"list does not take {unknown[0]!r}; it takes --requirements, --errata and --python B=PATH"
-            )
-        selection = Selection(WorkerPool(settings(LOADING, 0, known.python)))
-    except (argparse.ArgumentError, BackendError) as problem:
-        return refuse(problem)
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(verbs, "list", summary, example="bnconform list --requirements", run=run, parents=[places()])
+    parser.add_argument("--requirements", action="store_true", help="the requirements alone")
+    parser.add_argument("--errata", action="store_true", help="the errata of the source documents")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Print what there is: 0."""
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if not known.requirements and not known.errata:
-        _backends(console, selection)
+        with selection(known) as chosen:
+            _backends(console, chosen)
     if known.requirements or not known.errata:
         _requirements(console)
     if known.errata:
@@ -45,18 +36,18 @@ def listing(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _backends(console: Console, selection: Selection) -> None:
+def _backends(console: Console, chosen: Selection) -> None:
     table = Table(title="Backends", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "here", "declared deviations"):
         table.add_column(column)
     with Console(stderr=True).status("asking each framework for its devices"):
-        _, left_out = selection.keys(["all"])
+        _, left_out = chosen.keys(["all"])
     for name in [*registry.BUILTIN, *registry.offered()]:
         reason = left_out.get(name)
         if reason:
             table.add_row(name, Text(f"no: {reason}"), "")
             continue
-        backend = selection.description(name)
+        backend = chosen.description(name)
         deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
         table.add_row(name, ", ".join(backend.devices()), deviations)
     console.print(table)

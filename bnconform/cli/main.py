@@ -1,156 +1,140 @@
-"""The command `bnconform`: without a verb it runs the suite, which is pytest; the verbs are beside it."""
+"""The command `bnconform`: a tree of verbs, and the one place where an error becomes one line and exit status 2."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from bnconform.cli import output
+from bnconform.cli.parser import Parser, suggestion, take_help
+from bnconform.errors import USER_ERRORS, UserError
 from bnconform.tests import conformance
 
 ROOT = Path(conformance.__file__).resolve().parents[2]
 """The folder that holds spec, cases, backends and tests, in a clone and installed alike."""
 
-USAGE = """\
-usage: bnconform [--backend B]... [--device D]... [--dtype T]... [--level must|should|may]
-                 [--json PATH] [--baseline PATH] [--html PATH] [--markdown PATH] [--badge PATH]
-                 [--annotations] [--cases DIR] [-n N] [PYTEST OPTIONS]
-       bnconform list [--requirements] [--errata] [--python B=PATH]...
-       bnconform explain REQUIREMENT
-       bnconform identify --backend B [--device D] [--dtype T] [--json PATH]
-       bnconform replay CASE.json --backend B [--device D]
-       bnconform porting [--backend B]... [--python B=PATH]... [--into DIR]
-       bnconform freeze CASE.json [--name WORDS] [--reason TEXT] [--into DIR]
-       bnconform baseline update BASELINE RESULT.json... [--reason TEXT] [--link URL]
-                 [--when CONDITION]... [--keep-fixed | --drop-fixed] [--level L]
-       bnconform baseline check BASELINE RESULT.json... [--level L]
-       bnconform compare A.json B.json... [--backend B]... [--dtype T]... [--pair A=B]...
-                 [--all] [--json PATH] [--markdown PATH]
-       bnconform report RESULT.json... [--html PATH] [--kill-matrix PATH] [--markdown PATH]
-                 [--badge PATH.svg|.json] [--annotations]
-       bnconform export DIR [--dtype T]... [--requirement ID]... [--large] [--force]
-       bnconform new-adapter PATH.py [--name NAME] [--class CLASS]
+VERBS = {
+    "run": ("run", "judge implementations and print a matrix of verdicts"),
+    "list": ("listing", "the backends, whether each can run here, and the requirements"),
+    "explain": ("explain", "one requirement: its formula, its sources, what usually breaks it"),
+    "identify": ("identify", "measure what an implementation does, whatever it declares"),
+    "porting": ("porting", "a table of what all implementations do, and trained layers carried between them"),
+    "replay": ("replay", "run a failing case again, alone"),
+    "freeze": ("freeze", "keep a failing case, so that every later run has it"),
+    "baseline": ("baseline", "write what is known to fail from result files, or judge result files beside it"),
+    "compare": ("compare", "what differs between results: verdicts, conventions, and which side moved"),
+    "report": ("report", "a result as a page, a summary, annotations or a badge"),
+    "export": ("export", "the cases as test vectors with expected intervals, for readers in any language"),
+    "new-adapter": ("new_adapter", "a commented adapter that runs, to put your own implementation into"),
+}
+"""By verb the module of this folder that has it, imported only when it is used, and what it does in a few words."""
 
+DESCRIPTION = """\
 Does an implementation of Batch Normalization do what it must do, and if not, what does it do
-instead?
+instead? Without a verb, with or without options, the suite runs: `bnconform --backend torch.nn`
+is `bnconform run --backend torch.nn`."""
 
-Without a verb the suite runs and prints a matrix of verdicts.
-  --backend B   what to judge; may be repeated (default: numpy)
-                  a name that `bnconform list` shows, such as torch.nn
-                  all            every backend of this package that can run here
-                  FILE.py:CLASS  an adapter in a file
-                  MODULE:CLASS   an adapter in an installed module
-  --device D    a device such as cpu or cuda:0; may be repeated (default: all that the backend has)
-  --dtype T     float64, float32, float16 or bfloat16; may be repeated (default: all)
-  --level L     must (default), should or may: a violation up to this level fails the run
-  --backend-command C  a program that speaks JSON lines (backends/PROTOCOL.md); may be repeated
-  --baseline PATH  known failures, which do not fail the run; what is new or worse does
-  --json PATH   write the result to a file
-  --html PATH   write it as a page that needs no network
-  --kill-matrix PATH  the kill matrix that the page shows (default: the package's)
-  --markdown PATH  write it as text for a pull request or a job summary
-  --badge PATH  write it as a badge, .svg or .json
-  --annotations  print failures as GitHub annotations
-  --cases DIR   where failing cases are written for `bnconform replay` (default: bnconform-cases)
-  -n N          judge N columns of the matrix at a time
-  --time-limit SECONDS  in which a check must be done (default: 300); what takes longer has hung
-  --memory-limit GIB    that an implementation's process may hold (Linux; default: no limit)
-  --python B=PATH       the interpreter, of another environment, that runs B and its variants
-  --in-process          run implementations in the command's own process, for a debugger
-  --version     print the version
-Every option of pytest is accepted too, for instance -k BN-RUN-VAR or -x.
-
-  list          the backends, whether each can run here, and the requirements
-  explain       one requirement: its formula, its sources, what usually breaks it
-  identify      measure what an implementation does, whatever it declares
-  porting       a table of what all implementations do, and trained layers carried between them
-  replay        run a failing case again, alone
-  freeze        keep a failing case, so that every later run has it
-  baseline      write what is known to fail from result files, or judge result files beside it
-  compare       what differs between results: verdicts, conventions, and which side moved
-  report        a result as a page, a summary, annotations or a badge
-  export        the cases as test vectors with expected intervals, for readers in any language
-  new-adapter   a commented adapter that runs, to put your own implementation into
-
-BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K
-others than the usual ones.
+EPILOG = """\
+examples:
+  bnconform --backend torch.nn
+  bnconform --backend my_adapter.py:MyBackend --dtype float32 --json result.json
+  bnconform run --help
 
 exit status: 0 no violation at the level asked for; 1 a violation or a crash of a backend;
-             2 the request could not be carried out
-             compare: 0 nothing but rounding; 1 something differs; 2 they cannot be compared
-"""
+             2 the request could not be carried out, or not to its end
+             compare: 0 nothing but rounding; 1 something differs; 2 they cannot be compared"""
 
-
-VERBS = {
-    "list": ("listing", "listing"),
-    "explain": ("explain", "face"),
-    "identify": ("identify", "face"),
-    "porting": ("porting", "face"),
-    "replay": ("replay", "replay"),
-    "freeze": ("freeze", "freeze"),
-    "baseline": ("baseline", "face"),
-    "compare": ("compare", "face"),
-    "report": ("report", "face"),
-    "export": ("export", "face"),
-    "new-adapter": ("new_adapter", "face"),
-}
-"""Where each command is, a module of this folder and a function of it; imported only when it is used."""
+HELP = ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1 or 2)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+    stdout = output.guard()
+    try:
+        status = carry_out(given)
+    except USER_ERRORS as problem:
+        output.say(problem)
+        status = 2
+    except KeyboardInterrupt:
+        output.say("interrupted")
+        status = 2
+    finally:
+        output.release(stdout)
+    if stdout.problem:
+        output.say(f"cannot write to standard output: {stdout.problem}")
+        return 2
+    return status
+
+
+def carry_out(given: Sequence[str]) -> int:
+    """Do what the words after the command ask for; the exit status.
+
+    Raises:
+        UserError, BackendError: for what cannot be carried out.
+    """
+    words = list(given)
+    if words[:1] == ["help"]:
+        words[0] = "--help"
+    if not words or (words[0].startswith("-") and words[0] not in (*HELP, "--version")):
+        words.insert(0, "run")
+    verb = words[0]
+    if not verb.startswith("-") and verb not in VERBS:
+        raise UserError(
+            f"unknown command {verb!r}{suggestion(verb, VERBS)}; give {', '.join(VERBS)}, "
+            "or none to run the suite (--help)"
+        )
+    try:
+        known, unknown = tree(verb).parse_known_args(words)
+    except SystemExit:  # the help or the version was printed
         return 0
-    if given and given[0] == "--version":
+    check_folder()
+    if verb == "run":
+        known.given = words[1:]
+    elif unknown:
+        known.parser.refuse(unknown)
+    status: int = known.run(known)
+    return status
+
+
+def tree(wanted: str = "") -> Parser:
+    """The parser of the command; only the verb that is wanted has all of its own options."""
+    parser = Parser(prog="bnconform", mixed=False, description=DESCRIPTION, epilog=EPILOG)
+    take_help(parser)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    verbs = parser.add_subparsers(
+        title="verbs (each has its own --help)", metavar="VERB", dest="verb", parser_class=Parser
+    )
+    for name, (module, summary) in VERBS.items():
+        if name == wanted:
+            importlib.import_module(f"bnconform.cli.{module}").add_parser(verbs, summary)
+        else:
+            verbs.add_parser(name, help=summary)
+    return parser
+
+
+def check_folder() -> None:
+    """UserError where the folder in which the command runs is no longer there."""
+    try:
+        Path.cwd()
+    except OSError as problem:
+        raise UserError(
+            f"the folder in which the command runs cannot be used: {problem.strerror}; go to one that is there"
+        ) from None
+
+
+class _Version(argparse.Action):
+    """Print the version and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
         from bnconform.backends.runner.loading import version
 
         print(f"bnconform {version('bnconform') or '(a clone)'}")
-        return 0
-    if not given or given[0].startswith("-"):
-        return run(given)
-    verb, *rest = given
-    if any(word in ("-h", "--help") for word in rest):
-        print(USAGE, end="")
-        return 0
-    from bnconform.cases.golden import GoldenError
-    from bnconform.cli.refusal import refuse
-    from bnconform.spec.catalogue import CatalogueError
-
-    if verb not in VERBS:
-        return refuse(f"unknown command {verb!r}; give {', '.join(VERBS)}, or none to run the suite (--help)")
-    module, function = VERBS[verb]
-    face: Callable[[Sequence[str]], int] = getattr(importlib.import_module(f"bnconform.cli.{module}"), function)
-    try:
-        return face(rest)
-    except (CatalogueError, GoldenError) as problem:
-        return refuse(str(problem))
-
-
-def run(given: list[str]) -> int:
-    """Run the suite through pytest, with no configuration of the user's repository."""
-    import pytest
-
-    from bnconform.cli.refusal import refuse
-
-    # The worker processes of pytest-xdist import nothing of the folder where the command runs.
-    os.environ["PYTHONSAFEPATH"] = "1"
-    # Hypothesis would leave a folder of its own in the user's.
-    place = Path(tempfile.gettempdir()) / f"bnconform-hypothesis-{getattr(os, 'getuid', int)()}"
-    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(place))
-    own = [
-        "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "bnconform.pytest_plugin",
-        "-p", "no:cacheprovider", "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers",
-        str(ROOT / "tests" / "conformance"),
-    ]  # fmt: skip
-    status = int(pytest.main([*own, *given]))
-    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        return refuse(f"nothing was selected by {' '.join(given)}")
-    return status if status in (0, 1) else 2
+        parser.exit()
 
 
 if __name__ == "__main__":

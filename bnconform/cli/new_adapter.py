@@ -6,12 +6,12 @@ import argparse
 import keyword
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from bnconform.backends import registry
-from bnconform.cli.refusal import refuse
-from bnconform.results.files import FileError, check_writable, write
+from bnconform.cli.parser import Verbs, add_verb
+from bnconform.errors import UserError
+from bnconform.results.files import check_writable, write
 
 TEMPLATE = Path(registry.__file__).with_name("skeleton.py.txt")
 """A working adapter; what is filled in is written in it as FILE, MyBackend and "mine"."""
@@ -23,27 +23,20 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 """Names that can stand in a test's id and be typed after -k."""
 
 
-class AdapterRequestError(ValueError):
-    """A skeleton that cannot be written as asked for; one line."""
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(verbs, "new-adapter", summary, example="bnconform new-adapter my_adapter.py --name mine", run=run)
+    parser.add_argument("path", metavar="PATH.py", help="the file to write")
+    parser.add_argument("--name", help="what the backend is called (default: as the file)")
+    parser.add_argument("--class", dest="kind", default="MyBackend", metavar="CLASS", help="the name of its class")
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Write the skeleton and print the command that judges it; 2, nothing written, where it cannot be."""
-    parser = argparse.ArgumentParser(prog="bnconform new-adapter", add_help=False, exit_on_error=False)
-    parser.add_argument("path", nargs="?")
-    parser.add_argument("--name")
-    parser.add_argument("--class", dest="kind", default="MyBackend")
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown or not known.path:
-            what = f"does not take {unknown[0]!r}" if unknown else "needs a path"
-            raise AdapterRequestError(f"new-adapter {what}; give bnconform new-adapter PATH.py [--name N] [--class C]")
-        path = Path(known.path)
-        name = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.stem).lstrip(".+-") if known.name is None else known.name
-        _check(path, name, known.kind)
-        write(path, skeleton(known.path, name, known.kind), "the adapter")
-    except (argparse.ArgumentError, AdapterRequestError, FileError) as problem:
-        return refuse(problem)
+def run(known: argparse.Namespace) -> int:
+    """Write the skeleton and print the command that judges it: 0. Raises UserError, nothing written, for any fault."""
+    path = Path(known.path)
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.stem).lstrip(".+-") if known.name is None else known.name
+    _check(path, name, known.kind)
+    write(path, skeleton(known.path, name, known.kind), "the adapter")
     print(f"{path} is written. It judges a placeholder as it is:\n")
     print(f"  bnconform --backend {shlex.quote(f'{known.path}:{known.kind}')} --dtype float32\n")
     print("Then put your own implementation in the place of Placeholder; the file says how.")
@@ -59,13 +52,13 @@ def skeleton(path: str, name: str, kind: str) -> str:
 
 def _check(path: Path, name: str, kind: str) -> None:
     if path.suffix != ".py":
-        raise AdapterRequestError(f"cannot write the adapter {path}: it is a Python file; let its name end in .py")
+        raise UserError(f"cannot write the adapter {path}: it is a Python file; let its name end in .py")
     if path.exists() or path.is_symlink():
-        raise AdapterRequestError(f"cannot write the adapter {path}: it exists; give another path, or remove it")
+        raise UserError(f"cannot write the adapter {path}: it exists; give another path, or remove it")
     check_writable(path, "the adapter")
     if not NAME.fullmatch(name):
-        raise AdapterRequestError(f"the name {name!r} cannot be typed in a test's id; give letters, digits and _ . + -")
+        raise UserError(f"the name {name!r} cannot be typed in a test's id; give letters, digits and _ . + -")
     if name in registry.BUILTIN or name == "all":
-        raise AdapterRequestError(f"the name {name} is taken by a backend of this package; give another with --name")
+        raise UserError(f"the name {name} is taken by a backend of this package; give another with --name")
     if not kind.isidentifier() or keyword.iskeyword(kind) or kind in TAKEN:
-        raise AdapterRequestError(f"--class {kind!r} cannot name the class; give a Python name such as MyBackend")
+        raise UserError(f"--class {kind!r} cannot name the class; give a Python name such as MyBackend")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,73 +22,71 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     The command gives this module to pytest as a plugin. Options that only a conftest knew would be unknown when pytest
     looks for conftests, and it would take `--baseline known.json` for a place of tests, with conftests of its own.
     """
-    group = parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization")
-    group.addoption(
+    declare(parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization").addoption)
+
+
+def declare(add: Callable[..., object]) -> None:
+    """Declare every option by `add`, which takes what argparse's `add_argument` takes."""
+    add(
         "--backend",
         action="append",
         default=[],
         metavar="B",
         help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
     )
-    group.addoption(
+    add(
         "--backend-command",
         action="append",
         default=[],
         metavar="C",
         help="a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
     )
-    group.addoption(
+    add(
         "--device",
         action="append",
         default=[],
         metavar="D",
         help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
     )
-    group.addoption(
+    add(
         "--dtype",
         action="append",
         default=[],
         metavar="T",
         help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
     )
-    group.addoption(
+    add(
         "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
     )
-    group.addoption(
-        "--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it"
-    )
-    group.addoption("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
-    group.addoption("--html", metavar="PATH", help="write the result as a page (needs the extra `report`)")
-    group.addoption(
-        "--kill-matrix", metavar="PATH", help="the kill matrix that the page shows (default: the package's)"
-    )
-    group.addoption(
-        "--markdown", metavar="PATH", help="write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log"
-    )
-    group.addoption("--badge", metavar="PATH", help="write it as a badge: an .svg, or a .json for shields.io")
-    group.addoption("--annotations", action="store_true", help="print failures as GitHub annotations")
-    group.addoption(
+    add("--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it")
+    add("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
+    add("--html", metavar="PATH", help="write the result as a page (needs the extra `report`)")
+    add("--kill-matrix", metavar="PATH", help="the kill matrix that the page shows (default: the package's)")
+    add("--markdown", metavar="PATH", help="write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log")
+    add("--badge", metavar="PATH", help="write it as a badge: an .svg, or a .json for shields.io")
+    add("--annotations", action="store_true", help="print failures as GitHub annotations")
+    add(
         "--time-limit",
         type=float,
         default=300.0,
         metavar="SECONDS",
         help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
     )
-    group.addoption(
+    add(
         "--memory-limit",
         type=float,
         default=0.0,
         metavar="GIB",
         help="that an implementation's process may hold (Linux; default: no limit)",
     )
-    group.addoption(
+    add(
         "--python",
         action="append",
         default=[],
         metavar="B=PATH",
         help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
     )
-    group.addoption(
+    add(
         "--run-in",
         action="append",
         default=[],
@@ -95,12 +94,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help='start the process of backend B behind a command: "ssh gpu-box", "docker run -i --rm IMAGE"; '
         "the runner is sent over standard input, and --python names the interpreter there (default: python3)",
     )
-    group.addoption(
+    add(
         "--in-process",
         action="store_true",
         help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
     )
-    group.addoption(
+    add(
         "--cases",
         default="bnconform-cases",
         metavar="DIR",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +15,72 @@ from rich.progress import Progress
 
 from bnconform.backends.parameter_names import spelling
 from bnconform.backends.registry import BackendError
-from bnconform.cli.refusal import refuse
-from bnconform.execution import selection, worker_pool
-from bnconform.render.porting_table import page
-from bnconform.results.files import FileError, write
 from bnconform.backends.runner.loading import installed
+from bnconform.cli.parser import Verbs, add_verb, places, selection
+from bnconform.errors import UserError
+from bnconform.execution.selection import Selection
+from bnconform.execution.sessions import Description, Session
+from bnconform.judge.subject import AdapterError, Ended, Subject
+from bnconform.measure import identify, porting
+from bnconform.measure.semantics_profile import as_data
+from bnconform.render.porting_table import page
+from bnconform.results.files import write
 
-USAGE = "give bnconform porting [--backend B]... [--device D] [--python B=PATH]... [--into DIR]"
+SubjectOf = Callable[[str], Subject]
+"""The subject of a backend, by its dtype."""
+
 FILES = ("porting.json", "porting.md")
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Write the table; 0, or 2 where it cannot be made."""
-    parser = argparse.ArgumentParser(prog="bnconform porting", add_help=False, exit_on_error=False)
-    parser.add_argument("--backend", action="append", default=[])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--python", action="append", default=[])
-    parser.add_argument("--into", type=Path, default=Path())
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "porting",
+        summary,
+        example="bnconform porting --backend torch.nn --backend flax.nnx --into tables",
+        run=run,
+        parents=[places()],
+    )
+    parser.add_argument(
+        "--backend", action="append", default=[], metavar="B", help="one of them (default: all); may be repeated"
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="on which all are measured (default: cpu)")
+    parser.add_argument("--into", type=Path, default=Path(), metavar="DIR", help="where the table is written")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Write the table: 0. Raises UserError or BackendError where it cannot be made."""
+    with selection(known) as chosen:
+        keys, left_out = chosen.keys(known.backend or ["all"])
+        data = measured(chosen, keys, known.device)
     try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise BackendError(f"porting does not take {unknown[0]!r}; {USAGE}")
-        worker_pool.SETTINGS = worker_pool.settings(300, 0, known.python)
-        keys, left_out = selection.isolated(known.backend or ["all"])
-        data = measured(keys, known.device)
         known.into.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
-            write(known.into / name, text, "the table")
-    except (argparse.ArgumentError, BackendError, FileError) as problem:
-        return refuse(problem)
     except OSError as problem:
-        return refuse(f"cannot write into {known.into}: {problem.strerror or problem}")
+        raise UserError(f"cannot write into {known.into}: {problem.strerror or problem}") from None
+    for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
+        write(known.into / name, text, "the table")
     for name, reason in left_out.items():
         print(f"{name} was left out: {reason}")
     print(f"{len(data['cards'])} implementations are in {known.into / FILES[1]} and {known.into / FILES[0]}")
     return 0
 
 
-def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
+def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:
     """The cards of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
-    worker_pool.describe(keys, lambda key: key)
+    described = chosen.pool.described
     with Progress(transient=True) as progress:
-        cards = _each(keys, progress, "measuring", lambda key: {"do": "identify", "device": device})
-        trained = _each(keys, progress, "training", lambda key: {"do": "trained", "device": device})
-        states = {key: told["state"] for key, told in trained.items() if "state" in told}
-        carried = _each(keys, progress, "carrying", lambda key: {"do": "carried", "device": device, "states": states})
+        cards = _each(chosen, keys, progress, "measuring", device, _card)
+        trained = _each(chosen, keys, progress, "training", device, lambda of: porting.trained(of(porting.DTYPE)))
+        states = {key: found["state"] for key, found in trained.items() if "state" in found}
+
+        def carried_into(of: SubjectOf) -> dict[str, Any]:
+            return {donor: porting.carried(of(porting.DTYPE), state) for donor, state in states.items()}
+
+        carried = _each(chosen, keys, progress, "carrying", device, carried_into)
     packages = installed()
     for key in keys:
-        packages = {**worker_pool.DESCRIBED[key].get("packages", {}), **packages}
+        packages = {**described[key].get("packages", {}), **packages}
     return {
         "schema": "bnconform/porting/1",
         "date": datetime.now(UTC).date().isoformat(),
@@ -72,11 +89,11 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
         "packages": dict(sorted(packages.items())),
         "cards": cards,
         "spelling": {key: spelling(key) for key in keys},
-        "documented": {key: worker_pool.DESCRIBED[key].get("documented", {}) for key in keys},
+        "documented": {key: described[key].get("documented", {}) for key in keys},
         "unsupported": {
             key: {
-                **worker_pool.DESCRIBED[key].get("unsupported", {}),
-                **worker_pool.DESCRIBED[key].get("unsupported_on", {}).get(device.partition(":")[0], {}),
+                **described[key].get("unsupported", {}),
+                **described[key].get("unsupported_on", {}).get(device.partition(":")[0], {}),
             }
             for key in keys
         },
@@ -88,16 +105,33 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
     }
 
 
+def _card(of: SubjectOf) -> dict[str, Any]:
+    """The card of a backend, in the first dtype that it has and answers in."""
+    card = identify.first_card(of)
+    return as_data(card) if card else {"reason": "it has no dtype to measure"}
+
+
+def _subject(key: str, backend: Description, device: str, session: Session, dtype: str) -> Subject:
+    return Subject(key, backend, device, dtype, session)
+
+
 def _each(
-    keys: Sequence[str], progress: Progress, what: str, request: Callable[[str], Mapping[str, Any]]
+    chosen: Selection,
+    keys: Sequence[str],
+    progress: Progress,
+    what: str,
+    device: str,
+    ask: Callable[[SubjectOf], dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """One question to every backend, two at a time where there are two cores."""
+    """One measurement of every backend, each in a process that ends with it; {"reason": why not} where it cannot be."""
     task = progress.add_task(what, total=len(keys))
-
-    def one(key: str) -> dict[str, Any]:
-        told = worker_pool.ask(key, request(key), 3 * worker_pool.LOADING)
+    found = {}
+    for key in keys:
+        try:
+            backend = chosen.description(key)
+            session = chosen.session(key, device)
+            found[key] = ask(partial(_subject, key, backend, device, session))
+        except (AdapterError, Ended, BackendError) as problem:
+            found[key] = {"reason": str(problem)}
         progress.advance(task)
-        return told
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return dict(zip(keys, pool.map(one, keys), strict=True))
+    return found

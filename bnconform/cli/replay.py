@@ -3,49 +3,60 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from bnconform.backends.registry import BackendError
 from bnconform.cases import casefile
 from bnconform.cases.program import Probe
 from bnconform.cli.freeze import runs_over_cases
-from bnconform.cli.refusal import refuse
+from bnconform.cli.output import say
+from bnconform.cli.parser import Verbs, add_verb, one_backend, places, selection
 from bnconform.diagnosis.causes import diagnosed, note
-from bnconform.execution.selection import Selection
+from bnconform.errors import UserError
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.spec.catalogue import requirement
 
 
-def replay(arguments: Sequence[str]) -> int:
-    """Run the case; 0 where it conforms or deviates as declared, 1 where it does not, 2 where it cannot be run."""
-    parser = argparse.ArgumentParser(prog="bnconform replay", add_help=False, exit_on_error=False)
-    parser.add_argument("case", nargs="?")
-    parser.add_argument("--backend", default="numpy")
-    parser.add_argument("--device")
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown or not known.case:
-            what = f"does not take {unknown[0]!r}" if unknown else "needs a case file"
-            raise casefile.CaseError(f"replay {what}; give bnconform replay CASE.json --backend B [--device D]")
-        identifier, name, program, quality = casefile.read(Path(known.case))
-        rule = requirement(identifier)
-        runs_over_cases(rule)
-        if not program.observes:
-            raise casefile.CaseError(f"{known.case}: no step observes a result; there is nothing to compare")
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "replay",
+        summary,
+        example="bnconform replay bnconform-cases/CASE.json --backend my_adapter.py:MyBackend",
+        run=run,
+        parents=[one_backend(), places()],
+    )
+    parser.add_argument("case", type=Path, metavar="CASE.json", help="a case file that a failing run wrote")
+
+
+def run(known: argparse.Namespace) -> int:
+    """Run the case; 0 where it conforms or deviates as declared, 1 where it does not.
+
+    Raises:
+        UserError, BackendError: where it cannot be run, or compares nothing.
+    """
+    identifier, name, program, quality = casefile.read(known.case)
+    rule = requirement(identifier)
+    runs_over_cases(rule)
+    if not program.observes:
+        raise UserError(f"{known.case}: no step observes a result; there is nothing to compare")
+    with selection(known) as chosen:
         devices = [known.device] if known.device else []
-        subject = selection.subjects([known.backend], devices, [program.config.dtype])[0]
-    except (argparse.ArgumentError, BackendError, ValueError) as problem:
-        return refuse(problem)
-    probe = Probe(identifier, name, program, quality)
+        subject = chosen.subjects([known.backend], devices, [program.config.dtype])[0]
+        return _replayed(known.case, subject, Probe(identifier, name, program, quality))
+
+
+def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
+    """Judge the case and say what became of it; the exit status."""
+    program, quality, name = probe.program, probe.quality, probe.name
+    rule = requirement(probe.requirement)
 
     def rerun(supposed: Subject) -> list[Outcome]:
         return conduct(Check.run, Check(supposed, rule, probe))
 
-    check = Check(subject, rule, probe, source=Path(known.case))
+    check = Check(subject, rule, probe, source=path)
     try:
         check.program(program, quality, name)
     except Violation:
@@ -53,14 +64,14 @@ def replay(arguments: Sequence[str]) -> int:
         print(diagnosed(check.outcomes)[0][-1].message)
         return 1
     except AdapterError as problem:
-        print(f"bnconform: {problem}", file=sys.stderr)
+        say(problem)
         return 1
     except Unsupported as reason:
         print(f"unsupported by {subject.label}: {reason}")
         return 0
     outcome = check.outcomes[-1]
     if outcome.verdict == UNTRUSTED:
-        return refuse(f"{known.case}: {outcome.headline}")
+        raise UserError(f"{path}: {outcome.headline}")
     share = "" if outcome.bound_share is None else f", {outcome.bound_share:.3g} of the bound"
     print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
     if outcome.message:

@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from bnconform.cli.refusal import refuse
+from bnconform.cli.parser import Verbs, add_verb
 from bnconform.render import report_files
 from bnconform.render.matrix import render
 from bnconform.results import result as results
-from bnconform.results.files import FileError
 from bnconform.results.joining import joined
 from bnconform.spec.catalogue import requirements
 
-USAGE = (
-    "give bnconform report RESULT.json... [--html PATH] [--kill-matrix PATH] [--markdown PATH] [--badge PATH] "
-    "[--annotations]"
-)
+
+def add_parser(verbs: Verbs, summary: str) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "report", summary, example="bnconform report cpu.json gpu.json --html report.html", run=run
+    )
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json", help="files that --json wrote")
+    parser.add_argument("--html", type=Path, metavar="PATH", help="a page that needs no network")
+    parser.add_argument("--kill-matrix", type=Path, metavar="PATH", help="the one that the page shows")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="text for a pull request or a job summary")
+    parser.add_argument("--badge", type=Path, metavar="PATH", help="a badge, .svg or .json")
+    parser.add_argument("--annotations", action="store_true", help="print failures as GitHub annotations")
 
 
-def face(arguments: Sequence[str]) -> int:
-    """Write what is asked for, or print the matrix; 0 whatever it says, or 2 where that cannot be done."""
-    parser = argparse.ArgumentParser(prog="bnconform report", add_help=False, exit_on_error=False)
-    parser.add_argument("results", nargs="*", type=Path)
-    for option in ("--html", "--markdown", "--badge", "--kill-matrix"):
-        parser.add_argument(option, type=Path)
-    parser.add_argument("--annotations", action="store_true")
-    try:
-        known, unknown = parser.parse_known_args(list(arguments))
-        if unknown:
-            raise FileError(f"report does not take {unknown[0]!r}; {USAGE}")
-        if not known.results:
-            raise FileError(f"report needs the result of a run, which --json writes; {USAGE}")
-        wanted = report_files.Wanted(known.html, known.markdown, known.badge, known.annotations, known.kill_matrix)
-        report_files.check(wanted, *known.results)
-        found = joined([(str(path), results.read(path)) for path in known.results])
-        lines = report_files.produce(found, wanted)
-    except (argparse.ArgumentError, FileError) as problem:
-        return refuse(problem)
+def run(known: argparse.Namespace) -> int:
+    """Write what is asked for, or print the matrix: 0 whatever it says. Raises UserError where that cannot be done."""
+    wanted = report_files.Wanted(known.html, known.markdown, known.badge, known.annotations, known.kill_matrix)
+    report_files.check(wanted, *known.results)
+    found = joined([(str(path), results.read(path)) for path in known.results])
+    lines = report_files.produce(found, wanted)
     for line in lines:
         print(line)
     if not wanted:

@@ -193,4 +193,7 @@ def _words(points: Sequence[Point], explains: int, failing: int, where: str) -> 
 
 def _told(outcome: Outcome, points: tuple[Point, ...], text: str) -> Outcome:
     diagnosis = [{"coordinate": coordinate, "value": value} for coordinate, value in (points[0] if points else ())]
-    return replace(outcome, diagnosis=diagnosis, message=messages.with_diagnosis(outcome.message, text))
+    if outcome.failure is None:
+        return replace(outcome, diagnosis=diagnosis)
+    failure = replace(outcome.failure, cause=text)
+    return replace(outcome, diagnosis=diagnosis, failure=failure, message=messages.message(failure))

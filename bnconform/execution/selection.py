@@ -119,3 +119,14 @@ class Selection:
     def close(self) -> None:
         """End every process that was started."""
         self.pool.close()
+
+
+def once_each(subjects: Sequence[Subject]) -> list[Subject]:
+    """One subject for each backend and device, in the first dtype that the backend has."""
+    found: dict[tuple[str, str], Subject] = {}
+    for subject in subjects:
+        place = (subject.name, subject.device)
+        before = found.get(place)
+        if before is None or (before.dtype in before.unsupported and subject.dtype not in subject.unsupported):
+            found[place] = subject
+    return list(found.values())

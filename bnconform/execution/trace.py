@@ -112,7 +112,7 @@ def from_data(program: Program, data: Mapping[str, Any]) -> Trace:
         counter = data.get("counter")
         return Trace(
             program, seen, [str(line) for line in data["mutated"]],
-            broken={"raised": Raised, "misfit": Misfit}[kind](text) if kind in ("raised", "misfit") else None,
+            broken=Raised(text) if kind == "raised" else Misfit(text) if kind == "misfit" else None,
             fault=text if kind == "adapter" else "", ended=text if kind == "interrupt" else "",
             facts=list(data["facts"]), counter=counter and (str(counter[0]), tuple(counter[1])),
             calls=int(data["calls"]), seconds=float(data["seconds"]),

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import bnconform
 from bnconform.backends.runner import frames
@@ -69,6 +69,8 @@ class Worker:
 
     def __init__(self, settings: Settings, key: str) -> None:
         self.settings = settings
+        self._requests: IO[bytes]
+        self._replies: IO[bytes]
         self.nonce = secrets.token_hex(8)
         self.waiting: deque[int] = deque()
         self._number = 0

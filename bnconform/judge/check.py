@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
 from bnconform.diagnosis.failure_conditions import sightings
 from bnconform.execution.trace import Raised, Trace
+from bnconform.judge.failure import ADAPTER, INTERNAL, VIOLATION, Failure, Quantity
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
@@ -96,8 +97,7 @@ class Check:
         trace = self.executed(program)
         found = judge(trace, SPECIFIED)
         if found.problems and judge(trace, self.subject.declared).problems:
-            lines = "\n".join(f"what       {what} (call {step + 1})" for step, what in found.problems[:3])
-            self.fail(lines, program, CRASHED if found.crashed else VIOLATES)
+            self.fail("", program, CRASHED if found.crashed else VIOLATES, problems=_problems(found))
         return trace
 
     def executed(self, program: Program) -> Trace:
@@ -122,29 +122,29 @@ class Check:
         if holds:
             self._add(self._outcome(CONFORMS, checks=1))
         else:
-            self.fail(f"what       {what}\ngot        {got}\nshould be  {due}", program)
+            self.fail("", program, quantity=Quantity(what, str(got), str(due)))
 
     def fail(
-        self, lines: str, program: Program | None = None, verdict: str = VIOLATES, share: float | None = None
+        self,
+        remark: str,
+        program: Program | None = None,
+        verdict: str = VIOLATES,
+        share: float | None = None,
+        **facts: Any,
     ) -> NoReturn:
-        """Record a violation; `share` is the distance over its bound, where there is one."""
+        """Record a violation: a remark, or `facts` of a Failure; `share` is the distance over its bound, if any."""
         __tracebackhide__ = True
         call = program.describe() if program else ""
-        self._raise(
-            self._outcome(verdict, checks=1, bound_share=share),
-            [f"  {line}" for line in lines.splitlines()],
-            call,
-            None,
-        )
+        self._raise(self._outcome(verdict, checks=1, bound_share=share), None, remark=remark, call=call, **facts)
 
     def note_adapter_error(self, problem: AdapterError) -> None:
         """Record that the adapter does not meet its contract."""
-        self._add(self._outcome(VIOLATES, checks=1, headline=str(problem), message=str(problem)))
+        self._note(ADAPTER, self._outcome(VIOLATES, checks=1), str(problem))
 
     def note_internal_error(self, error: Exception) -> None:
         """Record that the suite itself is at fault, so that nothing can be trusted."""
         text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
-        self._add(self._outcome(UNTRUSTED, headline=text, message=text))
+        self._note(INTERNAL, self._outcome(UNTRUSTED), text)
 
     def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
         """Record that something lay within its bound."""
@@ -176,8 +176,8 @@ class Check:
             self._add(outcome)
             return
         outcome.verdict = VIOLATES
-        lines = [f"  what       {what}", f"  got        {got}", f"  should be  {due(SPECIFIED)}"]
-        self._raise(outcome, lines, program.describe(), None)
+        quantity = Quantity(what, str(got), str(due(SPECIFIED)))
+        self._raise(outcome, None, quantity=quantity, call=program.describe())
 
     def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
         """Record which value of a coordinate that is left open explains what was seen; it never fails."""
@@ -376,11 +376,14 @@ class Check:
 
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
-        lines = [f"  what       {what} (call {step + 1})" for step, what in found.problems[:3]]
-        worst = found.worst
-        if worst is not None and worst.worst > 1:
-            lines += messages.comparison_lines(trace.program, worst)
-        self._raise(outcome, lines, trace.program.describe(), self._save(trace.program, quality, name))
+        worst = found.worst if found.worst is not None and found.worst.worst > 1 else None
+        self._raise(
+            outcome,
+            self._save(trace.program, quality, name),
+            problems=_problems(found),
+            quantity=messages.compared(trace.program, worst) if worst else None,
+            call=trace.program.describe(),
+        )
 
     def relation(self, relation: Relation) -> None:
         """Run the two programs of a relation and compare their results with each other."""
@@ -405,12 +408,15 @@ class Check:
             self._add(outcome)
             return
         outcome.verdict = CRASHED if found.crashed else VIOLATES
-        lines = [f"  what       {what}" for _, what in found.problems[:3]]
-        if found.worst is not None and found.worst.worst > 1:
-            lines += messages.comparison_lines(programs[1], found.worst)
-        lines.append(f"  relation   {relation.statement}")
-        call = f"(1) {programs[0].describe()} (2) {programs[1].describe()}"
-        self._raise(outcome, lines, call, None)
+        worst = found.worst if found.worst is not None and found.worst.worst > 1 else None
+        self._raise(
+            outcome,
+            None,
+            problems=tuple(what for _, what in found.problems[:SHOWN_PROBLEMS]),
+            quantity=messages.compared(programs[1], worst) if worst else None,
+            relation=relation.statement,
+            call=f"(1) {programs[0].describe()} (2) {programs[1].describe()}",
+        )
 
     # -- recording -----------------------------------------------------------------------------------------------
 
@@ -441,24 +447,28 @@ class Check:
     def _crash(self, how: str, program: Program) -> NoReturn:
         """Record that a program did not come to its end."""
         __tracebackhide__ = True
-        outcome = self._outcome(CRASHED, checks=1)
-        self._raise(outcome, [f"  what       {how}"], program.describe(), None, headline=how)
+        self._raise(self._outcome(CRASHED, checks=1), None, headline=how, problems=(how,), call=program.describe())
 
-    def _raise(
-        self, outcome: Outcome, lines: Iterable[str], call: str, case: Path | None, headline: str = ""
-    ) -> NoReturn:
+    def _raise(self, outcome: Outcome, case: Path | None, headline: str = "", **facts: Any) -> NoReturn:
         __tracebackhide__ = True
-        subject = self.subject
-        replay = messages.replay_law(subject.key, subject.device, subject.dtype, self.requirement.id)
-        if case is not None:
-            outcome.case = str(case)
-            replay = messages.replay_case(str(case), subject.key, subject.device)
-        outcome.message = messages.message(
-            self.requirement, subject.label, _verb(outcome.verdict), list(lines), call, replay
-        )
+        outcome.case = str(case) if case is not None else outcome.case
+        outcome.failure = self._failure(VIOLATION, outcome, **facts)
+        outcome.message = messages.message(outcome.failure)
         outcome.headline = headline or self.requirement.title
         self._add(outcome)
         raise Violation(outcome.message)
+
+    def _note(self, kind: str, outcome: Outcome, text: str) -> None:
+        outcome.failure = self._failure(kind, outcome, remark=text)
+        outcome.headline = outcome.message = messages.message(outcome.failure)
+        self._add(outcome)
+
+    def _failure(self, kind: str, outcome: Outcome, **facts: Any) -> Failure:
+        subject, rule = self.subject, self.requirement
+        return Failure(
+            kind, outcome.verdict, rule.id, rule.level, rule.title, messages.sources(rule),
+            subject.name, subject.device, subject.dtype, subject.key, case=outcome.case, **facts,
+        )  # fmt: skip
 
     def _save(self, program: Program, quality: str, name: str) -> Path | None:
         """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
@@ -498,5 +508,9 @@ LARGEST_CASE = 200_000
 """Elements up to which a failing case is written to a file."""
 
 
-def _verb(verdict: str) -> str:
-    return {VIOLATES: "violated", CRASHED: "not answered"}.get(verdict, verdict)
+SHOWN_PROBLEMS = 3
+"""How many problems of one trace a failure names."""
+
+
+def _problems(found: Judgement) -> tuple[str, ...]:
+    return tuple(f"{what} (call {step + 1})" for step, what in found.problems[:SHOWN_PROBLEMS])

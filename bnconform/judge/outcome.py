@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from bnconform.judge.failure import Failure
 
 CONFORMS, DEVIATES, VIOLATES = "conforms", "deviates", "violates"
 UNSUPPORTED, CRASHED, UNTRUSTED = "unsupported", "crashed", "untrusted"
@@ -21,6 +24,7 @@ class Outcome:
         diagnosis: coordinates that explain a verdict other than conforms.
         headline: one line; message: all of it.
         case: the path of the case file, or None.
+        failure: why it failed, of which `message` is the text; None where it did not. Data of one is taken, too.
         explained: the points at which the check holds, each as [coordinate, value] pairs; see `diagnosis`.
         conditional: whether those points hold for this check and not for the implementation as a whole.
         sightings: what was seen under which circumstances; see `narrowing`.
@@ -54,7 +58,12 @@ class Outcome:
     calls: int = 0
     seconds: float = 0.0
     observed: list[dict[str, Any]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.failure, Mapping):
+            self.failure = Failure.from_json(self.failure)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready data, which shares its lists with this."""
-        return dict(vars(self))
+        return {**vars(self), "failure": self.failure.to_json() if self.failure else None}

@@ -6,6 +6,7 @@ import numpy as np
 
 from bnconform.cases.program import Probe
 from bnconform.judge.check import Check
+from bnconform.judge.failure import Quantity
 from bnconform.judge.judgement import judge
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.exact import arithmetic, exact, floats
@@ -24,7 +25,7 @@ def channel_sums(check: Check) -> None:
     for point in dict.fromkeys((SPECIFIED, subject.declared)):
         found = judge(trace, point)
         if found.problems:
-            check.fail("\n".join(f"what       {what}" for _, what in found.problems[:3]), program)
+            check.fail("", program, problems=tuple(what for _, what in found.problems[:3]))
         comparison = next(c for c in found.comparisons if c.name == "grad_x")
         axes = (0, *range(2, comparison.observed.ndim))
         with arithmetic():
@@ -34,11 +35,11 @@ def channel_sums(check: Check) -> None:
             check.measured(float(share.max()), share.size, deviates=point != SPECIFIED)
             return
     worst = int(share.argmax())
-    check.fail(
-        f"what       the sum of grad_x over channel {worst}\n"
-        f"got        {float(np.sum(comparison.observed.astype(np.float64), axis=axes)[worst])!r}\n"
-        f"should be  0.0, to within {comparison.bound.sum(axis=axes)[worst]:.3g}\n"
-        f"off by     {share[worst]:.3g} times the bound",
-        program,
-        share=float(share[worst]),
+    quantity = Quantity(
+        f"the sum of grad_x over channel {worst}",
+        float(np.sum(comparison.observed.astype(np.float64), axis=axes)[worst]),
+        0.0,
+        bound=float(comparison.bound.sum(axis=axes)[worst]),
+        ratio=float(share[worst]),
     )
+    check.fail("", program, share=float(share[worst]), quantity=quantity)

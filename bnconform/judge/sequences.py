@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from bnconform.cases.program import PASSES, Array, Program, Step, backward, build, forward
 from bnconform.cases.strategies import GRADIENTS, STATISTICS, arrays, batches, configs, loads, parts
+from bnconform.errors import UserError
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.lockstep import Lockstep, follow
@@ -37,7 +38,7 @@ BRIEF = 15
 """Programs where only the verdict matters."""
 
 
-class EffortError(ValueError):
+class EffortError(UserError):
     """BNCONFORM_EXAMPLES or BNCONFORM_SEED cannot be used; the message says what to give, in one line."""
 
 

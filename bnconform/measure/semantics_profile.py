@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnconform.measure.defaults import Defaults
 from bnconform.backends.runner.loading import version
+from bnconform.measure.defaults import Defaults
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate
 
 

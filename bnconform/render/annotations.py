@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from bnconform.render.evidence import Finding, clean, failures, first_line
+from bnconform.results.completeness import partial, reason
 from bnconform.results.result import Result
 
 MOST = 10
@@ -26,7 +27,7 @@ class Place(NamedTuple):
 
 
 def workflow_commands(result: Result, adapters: Mapping[str, Place] | None = None) -> list[str]:
-    """One line for each backend and requirement that failed, whatever the dtypes; the last counts what is left out.
+    """One line for each backend and requirement that failed, whatever the dtypes; the last says what is left out.
 
     Args:
         adapters: where the adapter of a backend is, for those that are files of the repository.
@@ -39,6 +40,8 @@ def workflow_commands(result: Result, adapters: Mapping[str, Place] | None = Non
         if len(found) > len(shown):
             rest = f"{len(found) - len(shown)} more requirements of level {level} fail; the result file has them all"
             lines.append(f"::{command} title=bnconform::{_data(rest)}")
+    if part := partial(result):
+        lines.append(f"::warning title=bnconform::{_data(f'this is only a part: {part}; {reason(result)}')}")
     return lines
 
 

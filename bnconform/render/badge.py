@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from bnconform.render.evidence import clean, failures
+from bnconform.results.completeness import partial
 from bnconform.results.files import FileError
 from bnconform.results.result import Result
 
@@ -25,7 +26,10 @@ def check(path: Path) -> None:
 
 
 def words(result: Result) -> tuple[str, str]:
-    """What the badge says, and in which colour: green only where no must is violated, crashed or untrusted."""
+    """What the badge says, and in which colour.
+
+    Green is only a complete result, or one that does not say, in which no must is violated, crashed or untrusted.
+    """
     musts = [row for row in result.rows if row.level == "must"]
     judged = [row for row in musts if row.verdict != "unsupported"]
     failed = failures(musts, by_explanation=False)
@@ -36,6 +40,8 @@ def words(result: Result) -> tuple[str, str]:
         return f"{rules} requirement{'s' if rules > 1 else ''} {word}", "red"
     if not judged:
         return "nothing judged", "lightgrey"
+    if part := partial(result):
+        return part, "lightgrey"
     if any(row.verdict == "deviates" for row in judged):
         return "conforms as declared", "brightgreen"
     return "conforms", "brightgreen"

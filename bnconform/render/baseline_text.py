@@ -23,7 +23,10 @@ def lines(found: Judgement, path: str, level: str, results: Sequence[str] = ()) 
     asked = [] if level == "must" else ["--level", level]
     update = f"bnconform baseline update {shlex.join([path, *(results or ['RESULT.json']), *asked])}"
     written = "" if results else "  (RESULT.json is what --json writes)"
-    yield f"Baseline {path}: {'it fails' if found.fails else 'nothing is newly wrong'}"
+    judged = " in what was judged, which is only a part" if found.parts else ""
+    yield f"Baseline {path}: {'it fails' if found.fails else f'nothing is newly wrong{judged}'}"
+    yield from (f"  UNFINISHED: {words}" for words in found.unfinished)
+    yield from (f"  ONLY A PART: {words} (the run does not fail)" for words in found.parts)
     unexplained = sum(known.entry.reason == UNEXPLAINED for known in found.known)
     lacking = f", {unexplained} of them {UNEXPLAINED}" if unexplained else ""
     yield f"  {_count(found.known, 'failing row')} known{lacking}"
@@ -74,9 +77,7 @@ def _count(things: Sequence[object], one: str, many: str = "") -> str:
 
 
 def _row(row: Row) -> str:
-    # The first line of a message repeats the row; the second says what was seen.
-    told = row.message.strip().splitlines()[:2]
-    why = explanation(row) or (" ".join(told[-1].split()).removeprefix("what ") if told else "")
+    why = explanation(row) or " ".join(row.summary.split())
     return f"{row.requirement} {row.backend} {row.verdict}: {why}"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bnconform.judge.failure import VIOLATION
+from bnconform.results.completeness import partial, reason
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 
 FAILURES = ("crashed", "violates", "untrusted")
@@ -15,9 +16,6 @@ FAILURES = ("crashed", "violates", "untrusted")
 
 MESSAGE = 8000
 """Characters of a message that are shown; the result file has all of it."""
-
-_SEEN = re.compile(r"\s+what\s+\S")
-"""The line of a failure's message that says what was looked at, or what happened."""
 
 MISSING = "\N{REPLACEMENT CHARACTER}"
 
@@ -63,11 +61,8 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What was found, in one line: the explanation, or what was seen, or the first line of the message."""
-        lines = self.row.message.strip().splitlines()
-        # The first line of a failure is the requirement's title, which stands above already.
-        seen = lines[1].strip().removeprefix("what ").strip() if _SEEN.match("".join(lines[1:2])) else ""
-        return explanation(self.row.diagnosis) or first_line(seen or self.row.message)
+        """What was found, in one line: the explanation, or what was seen."""
+        return explanation(self.row.diagnosis) or first_line(self.row.summary)
 
     @property
     def message(self) -> str:
@@ -89,11 +84,20 @@ def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Findin
     for row in rows:
         key: tuple[object, ...] = (row.backend, row.requirement)
         if by_explanation:
-            same = row.diagnosis or first_line(row.message).replace(row.device, "").replace(row.dtype, "")
-            key = (*key, row.verdict, same)
+            key = (*key, row.verdict, sameness(row))
         entries.setdefault(key, []).append(row)
     found = [Finding(min(entry, key=_severity), tuple(entry)) for entry in entries.values()]
     return sorted(found, key=lambda finding: _severity(finding.row)[:2])
+
+
+def sameness(row: Row) -> object:
+    """What rows of one requirement have in common that one entry can speak for: the explanation, or what is said.
+
+    A failure that nothing explains shows something else in every dtype. A reason may name its own device and dtype.
+    """
+    if row.failure is not None and row.failure.kind == VIOLATION:
+        return row.diagnosis
+    return row.diagnosis or row.summary.replace(row.device, "").replace(row.dtype, "")
 
 
 def failures(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Finding]:
@@ -119,13 +123,15 @@ def headline(result: Result) -> str:
     failed = failures(musts, by_explanation=False)
     backends = len({row.backend for row in result.rows})
     among = f"{backends} implementation{'s' if backends > 1 else ''}"
+    part = partial(result)
     if not musts:
         return f"No requirement of level must was judged ({among})"
     if not failed:
-        return f"No must is violated ({among})"
+        return f"Only a part: {part}, none of them violated ({among})" if part else f"No must is violated ({among})"
     who = sorted({finding.row.backend for finding in failed})
     rules = len({finding.row.requirement for finding in failed})
-    return f"{rules} must requirement{'s' if rules > 1 else ''} failed by {len(who)} of {among}"
+    failing = f"{rules} must requirement{'s' if rules > 1 else ''} failed by {len(who)} of {among}"
+    return f"{failing}; only a part: {part}" if part else failing
 
 
 def environment(result: Result) -> list[tuple[str, str]]:
@@ -133,6 +139,7 @@ def environment(result: Result) -> list[tuple[str, str]]:
     one = result.environment
     packages = ", ".join(f"{name} {version}" for name, version in one.packages.items() if name != "bnconform")
     found = [
+        ("only a part", "; ".join(filter(None, (partial(result), reason(result))))),
         ("started", one.started),
         ("bnconform", one.bnconform),
         ("Python", one.python),

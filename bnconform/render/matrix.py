@@ -15,6 +15,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from bnconform.judge.failure import VIOLATION
+from bnconform.render import messages
+from bnconform.render.evidence import sameness
+from bnconform.results.completeness import partial, reason
 from bnconform.results.result import LEVELS, VERDICTS, Key, Result, Row, dtype_order
 
 LETTERS = {
@@ -300,13 +304,9 @@ def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str
                 Text.assemble((row.requirement, "bold"), f"{_level(row)}  {row.backend}  {_places(alike)}")
             )
         printer.wrapped(head)
-        lines = row.message.strip().splitlines() or [titles.get(row.requirement, "")]
-        if row.verdict in _FAILURES and len(lines) > 1 and number < _IN_FULL:
-            printer.wrapped(Text(titles.get(row.requirement, ""), "bold"), indent=4)
-            for line in lines[1:]:
-                printer.wrapped(Text(line.strip()), indent=4, whole=line.lstrip().startswith("replay"))
+        if row.verdict in _FAILURES and number < _IN_FULL and _whole(printer, row, titles.get(row.requirement, "")):
             continue
-        printer.wrapped(Text(lines[0]), indent=4)
+        printer.wrapped(Text(_head(row) or titles.get(row.requirement, "")), indent=4)
         if row.diagnosis:
             words = " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
             printer.wrapped(Text(f"explained by {words}", "cyan"), indent=4)
@@ -322,7 +322,7 @@ def _gathered(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
     """
     entries: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        same = row.diagnosis or (_first_line(row).replace(row.device, "").replace(row.dtype, ""),)
+        same = sameness(row)
         requirement = "" if row.verdict in ("unsupported", "deviates") else row.requirement
         entries.setdefault((row.verdict, row.backend, requirement, same), []).append(row)
     return [
@@ -331,7 +331,24 @@ def _gathered(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
     ]
 
 
-def _first_line(row: Row) -> str:
+def _whole(printer: _Printer, row: Row, title: str) -> bool:
+    """Print all that is known of a failure, if that is more than a line; whether it was."""
+    if row.failure is not None and row.failure.kind == VIOLATION:
+        printer.wrapped(Text(title, "bold"), indent=4)
+        for label, text in messages.lines(row.failure):
+            printer.wrapped(Text(f"{label:<11}{text}" if label else text.strip()), indent=4, whole=label == "replay")
+        return True
+    lines = row.message.strip().splitlines()
+    if len(lines) < 2:
+        return False
+    printer.wrapped(Text(title, "bold"), indent=4)
+    for line in lines:
+        printer.wrapped(Text(line.strip()), indent=4)
+    return True
+
+
+def _head(row: Row) -> str:
+    """The first line of what is said of a row."""
     return next(iter(row.message.strip().splitlines()), "")
 
 
@@ -355,9 +372,11 @@ def _summary(result: Result) -> Iterator[Text]:
     checks = sum(row.checks for row in result.rows)
     counted = "; ".join(parts) or "nothing was judged"
     failed = not result.rows or any(row.level == "must" and row.verdict in _FAILURES for row in result.rows)
-    yield Text(
-        f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", "bold red" if failed else "bold green"
-    )
+    part = partial(result)
+    style = "bold red" if failed else "bold yellow" if part else "bold green"
+    yield Text(f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", style)
     used = [f"{name} {usage.seconds:.1f} s" for name, usage in result.environment.backends.items()]
     if used:
         yield Text(f"inside the backend's own calls, all processes together: {', '.join(used)}")
+    if part:
+        yield Text(f"Only a part: {part}; {reason(result)}", "bold yellow")

@@ -1,15 +1,27 @@
-"""The text of a failure: what, got, should be, how far, the call, the requirement, its source, how to replay it."""
+"""The text of a failure: what, got, should be, how far, the call, the requirement, its source, how to replay it.
+
+The text is made here, from the record, and nothing reads it but people.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 import numpy as np
 
 from bnconform.cases.program import Program
+from bnconform.judge.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.judge.judgement import Comparison
+from bnconform.judge.outcome import CRASHED, VIOLATES
 from bnconform.spec.catalogue import Requirement
 from bnconform.spec.exact import floats
+
+VERBS = {VIOLATES: "violated", CRASHED: "not answered"}
+"""What is said of a requirement by verdict."""
+
+Line = tuple[str, str]
+"""A label, "" for a line without one, and what it says."""
 
 
 def number(value: float) -> str:
@@ -17,35 +29,19 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def quantity(program: Program, comparison: Comparison) -> str:
-    """Which number of which call, in words."""
-    call = "build" if comparison.step < 0 else program.steps[comparison.step].describe()
-    return f"{comparison.name}{list(comparison.index)} after call {comparison.step + 1}, {call}"
-
-
-def comparison_lines(program: Program, comparison: Comparison) -> list[str]:
-    """What, got, should be and off by, for the worst element of a comparison."""
+def compared(program: Program, comparison: Comparison) -> Quantity:
+    """The worst element of a comparison."""
     at = comparison.index
-    due = comparison.exact[at]
-    ulps = comparison.ulps()
-    off = "finite and not" if not np.isfinite(comparison.worst) and not np.isfinite(ulps) else f"{number(ulps)} ulp"
-    bound = float(comparison.bound[at])
-    exactly = bound == 0
-    limit = "exactly" if exactly else f"to within {number(bound)}"
-    share = "where nothing is computed" if exactly else f"{number(comparison.worst)} times the bound"
-    return [
-        f"  what       {quantity(program, comparison)}",
-        f"  got        {float(comparison.observed[at])!r} ({comparison.observed.dtype})",
-        f"  should be  {float(floats(due))!r}, {limit}",
-        f"  off by     {off}, {share}",
-    ]
-
-
-def with_diagnosis(message: str, text: str) -> str:
-    """The message with a line that says what explains it, before the call or what else tells how to go on."""
-    lines = message.split("\n")
-    place = next((i for i, line in enumerate(lines) if line.startswith(("  the call", "  source"))), len(lines))
-    return "\n".join([*lines[:place], f"  diagnosis  {text}", *lines[place:]])
+    call = "build" if comparison.step < 0 else program.steps[comparison.step].describe()
+    return Quantity(
+        f"{comparison.name}{list(at)} after call {comparison.step + 1}, {call}",
+        float(comparison.observed[at]),
+        float(floats(comparison.exact[at])),
+        str(comparison.observed.dtype),
+        float(comparison.bound[at]),
+        float(comparison.ulps()),
+        comparison.worst,
+    )
 
 
 def sources(requirement: Requirement) -> str:
@@ -53,21 +49,68 @@ def sources(requirement: Requirement) -> str:
     return "; ".join(f"{source.document}, {source.place}" for source in requirement.sources)
 
 
-def message(requirement: Requirement, label: str, verdict: str, lines: list[str], call: str, replay: str) -> str:
-    """The whole text of an outcome."""
-    head = f"{requirement.id} ({requirement.level}) {verdict} by {label}: {requirement.title}"
-    tail = [f"  the call   {call}"] if call else []
-    tail += [f"  source     {sources(requirement)}", f"  replay     {replay}"]
-    return "\n".join([head, *lines, *tail])
+def message(failure: Failure) -> str:
+    """The whole text of a failure."""
+    cause = [f"  {'diagnosis':<11}{failure.cause}"] if failure.cause else []
+    if failure.kind == DECLARATION:
+        return "\n".join([f"{failure.requirement} {failure.backend} {failure.remark}", *cause])
+    if failure.kind != VIOLATION:
+        return "\n".join([failure.remark, *cause])
+    verb = VERBS.get(failure.verdict, failure.verdict)
+    head = f"{failure.requirement} ({failure.level}) {verb} by {failure.label}: {failure.title}"
+    return "\n".join([head, *(f"  {label:<11}{text}" if label else f"  {text}" for label, text in lines(failure))])
 
 
-def replay_case(path: str, key: str, device: str) -> str:
-    """The command that runs one case file again."""
-    device_option = "" if device == "cpu" else f" --device {shlex.quote(device)}"
-    return f"bnconform replay {shlex.quote(path)} --backend {shlex.quote(key)}{device_option}"
+def lines(failure: Failure) -> Iterator[Line]:
+    """What a failure's text says after its first line; what goes over several lines has labels only in its first."""
+    for label, text in _entries(failure):
+        first, *rest = text.splitlines() or [""]
+        yield label, first
+        yield from (("", line) for line in rest)
 
 
-def replay_law(key: str, device: str, dtype: str, requirement: str) -> str:
-    """The command that runs the checks of one requirement again."""
-    device_option = "" if device == "cpu" else f" --device {shlex.quote(device)}"
-    return f"bnconform --backend {shlex.quote(key)}{device_option} --dtype {dtype} --level may -k {requirement}-"
+def _entries(failure: Failure) -> Iterator[Line]:
+    yield from (("", line) for line in failure.remark.splitlines())
+    yield from (("what", problem) for problem in failure.problems)
+    if failure.quantity is not None:
+        yield from _quantity(failure.quantity)
+    if failure.relation:
+        yield "relation", failure.relation
+    if failure.cause:
+        yield "diagnosis", failure.cause
+    if failure.call:
+        yield "the call", failure.call
+    yield "source", failure.source
+    yield "replay", shlex.join(replay(failure))
+
+
+def _quantity(found: Quantity) -> Iterator[Line]:
+    yield "what", found.what
+    yield "got", found.got if isinstance(found.got, str) else repr(found.got) + _of(found.dtype)
+    exactly = found.bound == 0
+    if found.bound is None:
+        yield "should be", str(found.expected)
+    else:
+        yield "should be", f"{found.expected!r}, {'exactly' if exactly else f'to within {number(found.bound)}'}"
+    if found.ratio is not None:
+        share = "where nothing is computed" if exactly else f"{number(found.ratio)} times the bound"
+        off = ""
+        if found.ulps is not None:
+            lost = not np.isfinite(found.ratio) and not np.isfinite(found.ulps)
+            off = "finite and not, " if lost else f"{number(found.ulps)} ulp, "
+        yield "off by", f"{off}{share}"
+
+
+def _of(dtype: str) -> str:
+    return f" ({dtype})" if dtype else ""
+
+
+def replay(failure: Failure) -> list[str]:
+    """The command that runs the case again, or else the checks of the requirement, as words."""
+    device = [] if failure.device == "cpu" else ["--device", failure.device]
+    if failure.case is not None:
+        return ["bnconform", "replay", failure.case, "--backend", failure.key, *device]
+    return [
+        "bnconform", "--backend", failure.key, *device, "--dtype", failure.dtype, "--level", "may",
+        "-k", f"{failure.requirement}-",
+    ]  # fmt: skip

@@ -86,13 +86,13 @@ def check(wanted: Wanted, *others: Path) -> None:
             raise FileError(f'--html needs {" and ".join(missing)}; install them with pip install "bnconform[report]"')
     if wanted.badge:
         badge.check(wanted.badge)
-    taken = {path.resolve(): path for path in others}
+    taken = {os.path.realpath(path): path for path in others}
     for path, what in ((wanted.html, "the page"), (wanted.markdown, "the Markdown"), (wanted.badge, "the badge")):
         if path is None:
             continue
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise FileError(f"cannot write {what} {path}: it is another of the files given; give each its own path")
-        taken[path.resolve()] = path
+        taken[os.path.realpath(path)] = path
         check_writable(path, what)
     if wanted.kill_matrix:
         kill_matrix.read(wanted.kill_matrix)
@@ -132,10 +132,15 @@ def properties(outcomes: Iterable[Outcome]) -> list[tuple[str, object]]:
     return [*told, ("bound_share", f"{max(shares):.3g}")] if shares else told
 
 
+def is_job_summary(path: Path) -> bool:
+    """Whether a file is the summary of a step of GitHub Actions."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    return bool(summary) and os.path.realpath(path) == os.path.realpath(str(summary))
+
+
 def _before(path: Path) -> bytes:
     """What a step has said in its job summary already, which is added to; any other file is replaced."""
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not summary or path.resolve() != Path(summary).resolve():
+    if not is_job_summary(path):
         return b""
     try:
         said = path.read_bytes() if path.exists() else b""

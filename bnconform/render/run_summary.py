@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ from bnconform.judge.subject import Subject
 from bnconform.render import baseline_text, matrix, report_files
 from bnconform.results import result as results
 from bnconform.results.baseline_check import Judgement
+from bnconform.results.completeness import is_partial, is_unfinished
 from bnconform.results.files import FileError, check_writable
 from bnconform.results.known_failures import Gate
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
 from bnconform.spec.config import FEATURES
+
+PAGES = {"html": "page", "markdown": "summary", "badge": "badge"}
+"""What a run writes beside its result, by the name of the option."""
 
 
 def wanted(option: Any) -> report_files.Wanted:
@@ -42,6 +46,7 @@ class Closing:
 
     Attributes:
         judged: by the baseline, where there is one. annotations: lines to print. unwritten: why a file is missing.
+        files: what was written, by what it is. notes: what is to be said of files that were there before.
     """
 
     option: Any
@@ -49,6 +54,8 @@ class Closing:
     judged: Judgement | None = None
     annotations: list[str] = field(default_factory=list)
     unwritten: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, option: Any, result: Result, known: Gate, subjects: Sequence[Subject]) -> Closing:
@@ -58,11 +65,28 @@ class Closing:
             made.judged = known.judge(result, option.level)
         try:
             if option.bnconform_json:
-                results.write(Path(option.bnconform_json), result)
-            made.annotations = report_files.produce(result, wanted(option), report_files.places(subjects))
+                results.write(made.place("result", Path(option.bnconform_json)), result)
+            pages = wanted(option)
+            places: dict[str, Any] = {
+                name: made.place(what, path) for name, what in PAGES.items() if (path := getattr(pages, name))
+            }
+            made.annotations = report_files.produce(result, replace(pages, **places), report_files.places(subjects))
         except FileError as problem:
             made.unwritten = str(problem)
         return made
+
+    def place(self, what: str, path: Path) -> Path:
+        """Where a file is written: beside the one that is there, where that is whole and the run broke off."""
+        self.files[what] = path
+        if not is_partial(self.result) or report_files.is_job_summary(path):
+            return path
+        if is_unfinished(self.result):
+            if path.exists() and not (what == "result" and _is_partial_file(path)):
+                self.files[what] = path.with_name(f"{path.stem}.partial{path.suffix}")
+                self.notes.append(f"{path} is left as it was, since the run did not come to its end")
+        elif what == "result" and _is_complete_file(path):
+            self.notes.append(f"{path} held a complete result, which this part of a run has replaced")
+        return self.files[what]
 
     def show(self, console: Console, subjects: Sequence[Subject], left_out: Mapping[str, str]) -> None:
         """Print the matrix, what the baseline says, and what else the user should know."""
@@ -86,12 +110,23 @@ class Closing:
         if self.unwritten:
             console.print(f"bnconform: {self.unwritten}", markup=False)
             return
-        files = {
-            "result": option.bnconform_json,
-            "page": option.html,
-            "summary": option.markdown,
-            "badge": option.badge,
-        }
-        for what, path in files.items():
-            if path:
-                console.print(f"The {what} is in {path}", markup=False)
+        for what, path in self.files.items():
+            console.print(f"The {what} is in {path}", markup=False)
+        for note in self.notes:
+            console.print(note, markup=False)
+
+
+def _is_partial_file(path: Path) -> bool:
+    """Whether a file is a result that is known to be partial."""
+    try:
+        return is_partial(results.read(path))
+    except FileError:
+        return False
+
+
+def _is_complete_file(path: Path) -> bool:
+    """Whether a file is a result that is not known to be partial."""
+    try:
+        return not is_partial(results.read(path))
+    except FileError:
+        return False

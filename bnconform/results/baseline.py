@@ -9,17 +9,16 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
+from bnconform.cases.json_files import JsonForm
 from bnconform.results import files
-from bnconform.results.files import FileError, refuse_constant
+from bnconform.results.files import FileError
 from bnconform.results.result import Environment, Row, dtype_order
 
 SCHEMA = "bnconform/baseline/1"
@@ -36,6 +35,11 @@ UNEXPLAINED = "not yet explained"
 
 class BaselineError(FileError):
     """A baseline that cannot be used; the message says why, in one line."""
+
+
+FORM = JsonForm(
+    "baseline", Path(__file__).parent / "baseline.schema.json", BaselineError, "`bnconform baseline update` writes one"
+)
 
 
 @dataclass(frozen=True)
@@ -187,17 +191,7 @@ def read(path: Path, requirements: Collection[str]) -> tuple[Entry, ...]:
     Args:
         requirements: the ids that exist.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
-    except OSError as problem:
-        raise BaselineError(
-            f"cannot read the baseline {path}: {problem.strerror or problem}; "
-            "`bnconform baseline update` makes one from result files"
-        ) from None
-    except (ValueError, RecursionError) as problem:
-        raise BaselineError(
-            f"{path} is not JSON ({problem}); give a file that `bnconform baseline update` wrote"
-        ) from None
+    data = FORM.load(path)
     if isinstance(data, dict) and str(data.get("schema")).startswith("bnconform/result/"):
         raise BaselineError(
             f"{path} is a result, not a baseline; make one of it: bnconform baseline update BASELINE {path}"
@@ -205,16 +199,12 @@ def read(path: Path, requirements: Collection[str]) -> tuple[Entry, ...]:
     try:
         return from_json(data, requirements)
     except BaselineError as problem:
-        raise BaselineError(f"{path} is not a baseline: {problem}") from None
+        raise FORM.refusal(path, problem) from None
 
 
 def from_json(data: Any, requirements: Collection[str]) -> tuple[Entry, ...]:
     """The entries from JSON data; BaselineError, naming the place, where they cannot be."""
-    try:
-        jsonschema.validate(data, _schema(), cls=jsonschema.Draft202012Validator)
-    except jsonschema.ValidationError as problem:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
-        raise BaselineError(f"at {place}: {problem.message[:160]}") from None
+    FORM.check(data)
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
@@ -258,9 +248,3 @@ def _fits(version: str, specifiers: str) -> bool:
         return SpecifierSet(specifiers).contains(version, prereleases=True)
     except InvalidVersion:
         return False
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "baseline.schema.json").read_text(encoding="utf-8"))
-    return loaded

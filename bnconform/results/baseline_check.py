@@ -20,11 +20,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bnconform.judge.failure import INTERNAL
 from bnconform.results.baseline import ANY, FAILURES, Entry, explanation, in_order
+from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
 from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
 
 INTERNAL_ERROR = "internal error of bnconform"
-"""How the message of an untrusted row begins where the suite itself is at fault."""
+"""How a message begins where the suite itself is at fault, in files of versions that kept no more than the message."""
 
 MUCH = 10.0
 """The factor by which an error must differ to be another one."""
@@ -49,7 +51,12 @@ class Suite:
         return frozenset(dtype for dtype, names in self.requirements.items() if entry.requirement in names)
 
     def whole(self, result: Result) -> frozenset[tuple[str, str, str]]:
-        """Backend, device and dtype of the columns for which all checks were run, as far as rows can tell."""
+        """Backend, device and dtype of the columns for which all checks were run.
+
+        A result of an earlier version does not say, and is taken for whole as far as its rows can tell.
+        """
+        if result.selection is not None:
+            return whole_columns(result, self.once)
         columns: dict[tuple[str, str, str], set[str]] = {}
         devices: dict[tuple[str, str], set[str]] = {}
         for row in result.rows:
@@ -95,6 +102,7 @@ class Judgement:
         unmatched: entries whose row should be there and is not, or is unsupported.
         narrower: entries that some of their rows need and others do not.
         apart: entries that the run says nothing of.
+        parts: how much of the suite each partial result is of, in words. unfinished: those of runs that broke off.
     """
 
     known: tuple[Known, ...] = ()
@@ -106,11 +114,13 @@ class Judgement:
     unmatched: tuple[Told, ...] = ()
     narrower: tuple[Told, ...] = ()
     apart: tuple[Told, ...] = ()
+    parts: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def fails(self) -> bool:
-        """Whether the gate is shut."""
-        return bool(self.new or self.worse or self.unmatched)
+        """Whether something is wrong that the baseline does not know, or cannot be seen."""
+        return bool(self.new or self.worse or self.unmatched or self.unfinished)
 
 
 def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite: Suite) -> Judgement:
@@ -151,11 +161,21 @@ def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite
         places[place].append(Told(entry, why))
     places.pop("")
     lists = {name: tuple(told) for name, told in places.items()}
-    return Judgement(tuple(known), tuple(new), tuple(worse), tuple(changed), **lists)
+    return Judgement(
+        tuple(known), tuple(new), tuple(worse), tuple(changed), **lists,
+        parts=tuple(_part(result) for result in results if is_partial(result) and not is_unfinished(result)),
+        unfinished=tuple(_part(result) for result in results if is_unfinished(result)),
+    )  # fmt: skip
+
+
+def _part(result: Result) -> str:
+    return "; ".join(filter(None, (partial(result), reason(result))))
 
 
 def internal(row: Row) -> bool:
     """Whether the suite itself is at fault, which no entry can know."""
+    if row.failure is not None:
+        return row.failure.kind == INTERNAL
     return row.verdict == "untrusted" and row.message.startswith(INTERNAL_ERROR)
 
 
@@ -238,7 +258,7 @@ def _unmatched(entry: Entry, unsupported: Sequence[Row], runs: Sequence[_Run], s
     if not asked or not asked >= suite.dtypes(entry):
         return "apart", why
     if unsupported:
-        return "unmatched", f"it is unsupported now: {(unsupported[0].message.splitlines() or [''])[0]}"
+        return "unmatched", f"it is unsupported now: {unsupported[0].summary}"
     where = f"; {entry.backend} has it in {', '.join(sorted(others, key=dtype_order))}" if others else ""
     return "unmatched", f"there is no such row{where}"
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from bnconform.judge.failure import VIOLATION
 from bnconform.results.comparison import FIRST, KINDS, SECOND, Comparison, Convention, Number, Pair, Verdict, severity
+from bnconform.results.completeness import partial, reason
 from bnconform.results.difference import compared
 from bnconform.results.matching import Pairs, Subject, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
@@ -56,6 +58,11 @@ def compare(
     made = tuple(_pair(left_sides[one], right_sides[other]) for one, other in dict.fromkeys(pairs))
     if not warnings and not any(pair.compared for pair in made):
         warnings.append(f"{left_path} and {right_path} have no observation in common that this version can place")
+    warnings += [
+        f"{path} is only a part of a run: {part}; {reason(result)}"
+        for path, result in (first, second)
+        if (part := partial(result))
+    ]
     return Comparison(left_path, right_path, _environment(left, right), made, tuple(alone), tuple(warnings))
 
 
@@ -113,10 +120,9 @@ def _says(row: Row) -> str:
     """The explanation of a verdict in a few words."""
     if row.diagnosis:
         return " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
-    head = next(iter(row.message.strip().splitlines()), "") if row.verdict != "conforms" else ""
-    # "BN-X violated by B:cpu-float32: what the requirement asks": the row says the rest.
-    lead, colon, rest = head.partition(f"{row.device}-{row.dtype}: ")
-    return f"not met: {rest}" if colon and lead.startswith(row.requirement) else head
+    if row.failure is not None and row.failure.kind == VIOLATION:
+        return f"not met: {row.failure.title}"
+    return row.summary if row.verdict != "conforms" else ""
 
 
 def _numbers(first: Side, second: Side) -> Iterator[Number]:

@@ -6,8 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from bnconform.errors import UserError
 
-class FileError(ValueError):
+
+class FileError(UserError):
     """A file that cannot be written or read; the message says why, in one line."""
 
 
@@ -20,6 +22,8 @@ def check_writable(path: Path, what: str = "the result") -> None:
         what: the words for the file in the message.
     """
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # OSError for a symbolic link that leads to itself
         if path.is_dir():
             raise FileError(f"cannot write {what} {path}: it is a folder; give the path of a file")
         if path.exists() and not path.is_file():
@@ -52,11 +56,6 @@ def write(path: Path, content: str | bytes, what: str = "the result") -> None:
                 temporary.unlink()
     except OSError as problem:
         raise FileError(f"cannot write {what} {path}: {problem.strerror or problem}") from None
-
-
-def refuse_constant(text: str) -> float:
-    """ValueError for what Python's json reads and JSON has not: NaN and the infinities; a `parse_constant`."""
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _temporary(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bnconform.results import completeness
 from bnconform.results.files import FileError
 from bnconform.results.result import Environment, Key, Result, Usage, merge
 
@@ -40,6 +41,7 @@ def joined(results: Sequence[tuple[str, Result]]) -> Result:
         tuple(one for result in whole for one in result.diagnoses),
         tuple(one for result in whole for one in result.observations),
         tuple(one for result in whole for one in result.declarations),
+        *completeness.joined(whole),
     )
 
 

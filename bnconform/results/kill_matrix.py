@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
+from bnconform.cases.json_files import JsonForm
 from bnconform.results.files import FileError
 
 SCHEMA = "bnconform/kill-matrix/1"
 
-_FORM = {
+_SCHEMA = {
     "type": "object",
     "required": ["schema", "date", "bnconform", "summary", "verdicts"],
     "properties": {
@@ -44,6 +42,9 @@ _FORM = {
 
 class KillsError(FileError):
     """A kill matrix that cannot be read; the message says why, in one line."""
+
+
+FORM = JsonForm("kill matrix", _SCHEMA, KillsError, "python -m bnconform.tests.mutants --json PATH writes one")
 
 
 @dataclass(frozen=True)
@@ -88,22 +89,7 @@ class KillMatrix:
 
 def read(path: Path) -> KillMatrix:
     """Read a kill matrix; KillsError, naming the file, where it is missing or is none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        jsonschema.validate(data, _FORM, cls=jsonschema.Draft202012Validator)
-    except OSError as problem:
-        raise KillsError(f"cannot read the kill matrix {path}: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise KillsError(
-            f"{path} is not JSON ({problem}); python -m bnconform.tests.mutants --json PATH writes one"
-        ) from None
-    except jsonschema.ValidationError as problem:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
-        raise KillsError(
-            f"{path} is no kill matrix: at {place}: {problem.message[:160]}; "
-            "python -m bnconform.tests.mutants --json PATH writes one"
-        ) from None
-    return _matrix(data)
+    return _matrix(FORM.read(path))
 
 
 def _matrix(data: Mapping[str, Any]) -> KillMatrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> 
     Args:
         result: where the run's result will be written.
     """
-    if result and Path(result).resolve() == path.resolve():
+    if result and os.path.realpath(result) == os.path.realpath(path):
         raise BaselineError(f"--json {result} would overwrite the baseline; give another file")
     entries = baseline.read(path, requirements())
     environment = run_result.result((), (), subjects, datetime.now(UTC), 0.0).environment
@@ -78,10 +79,7 @@ def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> 
 @cache
 def suite() -> Suite:
     """What a run of all checks shows."""
-    tests = [
-        (test, any(mark.name == "once" for mark in getattr(test.function, "pytestmark", ())))
-        for test in conformance_tests()
-    ]
+    tests = [(test, test.once) for test in conformance_tests()]
     return Suite(
         {dtype: {test.rule.id for test, once in tests if not once and test.cases(dtype)} for dtype in DTYPES},
         {test.rule.id for test, once in tests if once},

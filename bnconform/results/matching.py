@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bnconform.errors import UserError
 from bnconform.results.result import DTYPES, Result, dtype_order
 
 Subject = tuple[str, str, str]
@@ -12,7 +13,7 @@ Subject = tuple[str, str, str]
 Pairs = list[tuple[Subject, Subject]]
 
 
-class PairingError(ValueError):
+class PairingError(UserError):
     """A choice that chooses nothing; the message says what there is, in one line."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bnconform.errors import UserError
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.matching import Subject, subjects
 from bnconform.results.observations import Unreadable, placed
@@ -13,7 +14,7 @@ from bnconform.results.result import Declaration, Observation, Result, Row
 from bnconform.spec.behaviour import SPECIFIED, coordinates
 
 
-class Incomparable(ValueError):
+class Incomparable(UserError):
     """A result that cannot be compared; the message says why in one line."""
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jsonschema
-
-from bnconform.results import files
-from bnconform.results.files import FileError, refuse_constant
+from bnconform.cases.json_files import JsonForm
+from bnconform.judge.failure import Failure
+from bnconform.results import completeness, files
+from bnconform.results.completeness import Completion, Selection
+from bnconform.results.files import FileError
 
 SCHEMA = "bnconform/result/1"
 
@@ -38,6 +38,9 @@ Key = tuple[str, str, str, str]
 
 class ResultError(FileError):
     """A result file that cannot be read; the message says why, in one line."""
+
+
+FORM = JsonForm("result", Path(__file__).parent / "result.schema.json", ResultError, "--json of a run writes one")
 
 
 class Difference(NamedTuple):
@@ -62,6 +65,7 @@ class Row:
         diagnosis: what explains the observations, where the verdict is not `conforms`.
         message: what was found, its first line a summary; on a conforming row empty, or what was measured.
         case: the path of a case that replays it, or None.
+        failure: why it failed, of which `message` is the text; None where it did not, or where nobody kept it.
 
     Raises:
         ValueError: for an unknown level or verdict.
@@ -79,6 +83,7 @@ class Row:
     diagnosis: tuple[Difference, ...] = ()
     message: str = ""
     case: str | None = None
+    failure: Failure | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -92,6 +97,13 @@ class Row:
     def key(self) -> Key:
         """What the row is about."""
         return self.backend, self.device, self.dtype, self.requirement
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one line; "" where nothing is said."""
+        if self.failure is not None:
+            return self.failure.summary
+        return next((line.strip() for line in self.message.splitlines() if line.strip()), "")
 
 
 class Usage(NamedTuple):
@@ -188,7 +200,8 @@ class Declaration:
 class Result:
     """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
 
-    `observations` and `declarations` are what `bnconform compare` needs; a file of an earlier version has none.
+    `observations` and `declarations` are what `bnconform compare` needs, `selection` and `completion` say what of the
+    suite it is of; a file of an earlier version has none.
     """
 
     environment: Environment
@@ -196,6 +209,8 @@ class Result:
     diagnoses: tuple[Diagnosis, ...] = ()
     observations: tuple[Observation, ...] = ()
     declarations: tuple[Declaration, ...] = ()
+    selection: Selection | None = None
+    completion: Completion | None = None
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -224,7 +239,7 @@ def to_json(result: Result) -> dict[str, Any]:
     """The result as JSON-ready data that fits the schema."""
     environment = asdict(result.environment)
     environment["backends"] = {name: usage._asdict() for name, usage in result.environment.backends.items()}
-    rows = [asdict(row) | {"diagnosis": [part._asdict() for part in row.diagnosis]} for row in result.rows]
+    rows = [_row(row) for row in result.rows]
     diagnoses = [
         asdict(one) | {"points": [[part._asdict() for part in point] for point in one.points]}
         for one in result.diagnoses
@@ -236,20 +251,19 @@ def to_json(result: Result) -> dict[str, Any]:
         "diagnoses": diagnoses,
         "declarations": [asdict(one) for one in result.declarations],
         "observations": [asdict(one) for one in result.observations],
+        **completeness.to_json(result),
     }
 
 
 def from_json(data: Any) -> Result:
     """The result from JSON data; ResultError, naming the place, where it does not fit the schema."""
-    try:
-        jsonschema.validate(data, _schema(), cls=jsonschema.Draft202012Validator)
-    except jsonschema.ValidationError as problem:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top"
-        raise ResultError(f"at {place}: {problem.message[:160]}") from None
+    FORM.check(data)
     rows = []
     seen: set[Key] = set()
     for index, entry in enumerate(data["results"]):
-        row = Row(**entry | {"diagnosis": tuple(Difference(**part) for part in entry["diagnosis"])})
+        failure = Failure.from_json(entry["failure"]) if "failure" in entry else None
+        diagnosis = tuple(Difference(**part) for part in entry["diagnosis"])
+        row = Row(**entry | {"diagnosis": diagnosis, "failure": failure})
         if row.key in seen:
             raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
         seen.add(row.key)
@@ -266,6 +280,7 @@ def from_json(data: Any) -> Result:
         diagnoses,
         tuple(Observation(**entry) for entry in data.get("observations", [])),
         tuple(Declaration(**entry) for entry in data.get("declarations", [])),
+        *completeness.from_json(data),
     )
 
 
@@ -276,16 +291,20 @@ def write(path: Path, result: Result) -> None:
 
 def read(path: Path) -> Result:
     """Read a result; ResultError, naming the file, where it is missing, not JSON, or not a result."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
-    except OSError as problem:
-        raise ResultError(f"cannot read the result {path}: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise ResultError(f"{path} is not JSON ({problem}); give a file that --json wrote") from None
+    data = FORM.load(path)
     try:
         return from_json(data)
     except ResultError as problem:
-        raise ResultError(f"{path} is not a result: {problem}") from None
+        raise FORM.refusal(path, problem) from None
+
+
+def _row(row: Row) -> dict[str, Any]:
+    data = {name: getattr(row, name) for name in _KEYS}
+    data["diagnosis"] = [part._asdict() for part in row.diagnosis]
+    return data | ({"failure": row.failure.to_json()} if row.failure else {})
+
+
+_KEYS = tuple(each.name for each in fields(Row) if each.name != "failure")
 
 
 def _limited(value: float | None) -> float | None:
@@ -313,9 +332,3 @@ def _severity(row: Row) -> tuple[Any, ...]:
 
 def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
-    return loaded

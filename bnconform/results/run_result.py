@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from bnconform.backends.runner.loading import installed
+from bnconform.judge.failure import DECLARATION, Failure
 from bnconform.judge.outcome import VIOLATES, Outcome
 from bnconform.judge.subject import Subject
+from bnconform.render import messages
+from bnconform.results.completeness import Completion, Selection
 from bnconform.results.result import (
     Declaration,
     Diagnosis,
@@ -51,6 +54,10 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             else:
                 text += "but nothing that was measured needs it: remove the declaration"
             at = contradicted or mine[0]
+            failure = Failure(
+                DECLARATION, VIOLATES, rule.id, rule.level, rule.title, messages.sources(rule),
+                subject.name, at.device, at.dtype, subject.key, remark=text,
+            )  # fmt: skip
             found.append(
                 Outcome(
                     subject.name,
@@ -60,7 +67,8 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
                     rule.level,
                     VIOLATES,
                     headline=text,
-                    message=f"{rule.id} {subject.name} {text}",
+                    message=messages.message(failure),
+                    failure=failure,
                     about_declaration=True,
                 )
             )
@@ -73,7 +81,7 @@ def row(outcome: Outcome) -> Row:
         outcome.backend, outcome.device, outcome.dtype, outcome.requirement, outcome.level, outcome.verdict,
         checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
         diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
-        message=outcome.message, case=outcome.case,
+        message=outcome.message, case=outcome.case, failure=outcome.failure,
     )  # fmt: skip
 
 
@@ -83,8 +91,10 @@ def result(
     subjects: Sequence[Subject],
     started: datetime,
     seconds: float,
+    selection: Selection | None = None,
+    completion: Completion | None = None,
 ) -> Result:
-    """The result of a run."""
+    """The result of a run; of what was asked for and how far it came, where that is given."""
     used: dict[str, Usage] = {}
     for outcome in outcomes:
         before = used.get(outcome.backend, Usage(0, 0.0))
@@ -107,6 +117,8 @@ def result(
         tuple(diagnoses),
         tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
         declarations(subjects),
+        selection,
+        completion,
     )
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bnconform.backends.runner.loading import version
 from bnconform.spec.behaviour import Behaviour
 from bnconform.tests.mutants import matrix, pairs, tables
 from bnconform.tests.mutants.catalogue import every
@@ -21,7 +22,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
-from bnconform.backends.runner.loading import version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

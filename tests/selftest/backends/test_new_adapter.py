@@ -84,7 +84,7 @@ def test_options(arguments: tuple[str, ...], key: str, name: str, capsys: pytest
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nothing": ((), ("needs a path", "PATH.py")),
+    "nothing": ((), ("new-adapter: the following arguments are required: PATH.py",)),
     "unknown option": (("a.py", "--force"), ("does not take '--force'",)),
     "two paths": (("a.py", "b.py"), ("does not take 'b.py'",)),
     "half an option": (("a.py", "--name"), ("--name",)),

@@ -296,18 +296,18 @@ def test_malformed_file_is_refused_in_one_line(name: str, tmp_path: Path) -> Non
     with pytest.raises(GoldenError) as caught:
         golden.read(path)
     text = str(caught.value)
-    assert text.startswith("changed.json: at ") and message in text and "\n" not in text
+    assert text.startswith(f"{path} is not a golden file: at ") and message in text and "\n" not in text
 
 
 def test_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
     """A truncated file is named."""
     path = tmp_path / "half.json"
     path.write_text('{"schema": ')
-    with pytest.raises(GoldenError, match=r"^half\.json: is not JSON: "):
+    with pytest.raises(GoldenError, match=r"/half\.json is not JSON \("):
         golden.read(path)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     """A missing file is named."""
-    with pytest.raises(GoldenError, match=r"^none\.json: cannot be read: No such file"):
+    with pytest.raises(GoldenError, match=r"^cannot read the golden file .*none\.json: No such file"):
         golden.read(tmp_path / "none.json")

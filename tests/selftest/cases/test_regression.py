@@ -278,7 +278,7 @@ def test_parameters_that_no_subject_has(place: Path, tmp_path: Path, capsys: pyt
 
 
 ARGUMENTS = {
-    "nothing": ((), ("freeze needs a case file",)),
+    "nothing": ((), ("freeze: the following arguments are required: CASE.json",)),
     "an unknown option": (("case.json", "--backend", "numpy"), ("freeze does not take '--backend'",)),
     "half an option": (("case.json", "--name"), ("--name",)),
     "a missing file": (("missing.json",), ("cannot read the case missing.json",)),

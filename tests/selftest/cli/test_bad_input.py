@@ -15,7 +15,7 @@ from bnconform.cases import casefile
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
 from bnconform.spec.config import Config
-from bnconform.tests.selftest.command import Answer, bnconform
+from bnconform.tests.selftest.command import PACKAGE, Answer, bnconform
 
 from bnconform.cli.main import ROOT, main
 
@@ -226,38 +226,49 @@ def test_nothing_selected(tmp_path: Path) -> None:
 
 
 OPTIONS = {
-    "unknown": ("--backnd=numpy", "--backnd"),
-    "unknown level": ("--level=never", "never"),
-    "no number of processes": ("-n=many", "many"),
-    "expression that cannot be read": ("-k=BN-RUN and (", "BN-RUN and ("),
+    "unknown": ("--backnd=numpy", ("--backnd=numpy", "did you mean --backend?")),
+    "unknown to all": ("--no-such-thing", ("--no-such-thing",)),
+    "unknown level": ("--level=never", ("--level", "'never'", "must")),
+    "no number of processes": ("-n=many", ("-n/--numprocesses", "many")),
+    "option without its value": ("--json", ("--json", "expected one argument")),
 }
 
 
-@pytest.mark.parametrize(("option", "word"), OPTIONS.values(), ids=list(OPTIONS))
-def test_option_that_pytest_refuses(option: str, word: str, tmp_path: Path) -> None:
-    """The refusal of pytest itself is passed on, with the exit status of ours."""
-    answer = bnconform(tmp_path, option)
+@pytest.mark.parametrize("verb", [(), ("run",)], ids=["without a verb", "run"])
+@pytest.mark.parametrize(("option", "words"), OPTIONS.values(), ids=list(OPTIONS))
+def test_option_that_is_none(option: str, words: tuple[str, ...], verb: tuple[str, ...], tmp_path: Path) -> None:
+    """What neither we nor pytest take is refused in one line, with what was meant."""
+    bnconform(tmp_path, *verb, option).assert_refused(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_expression_that_pytest_refuses(tmp_path: Path) -> None:
+    """What pytest itself refuses when it has begun is passed on, with the exit status of ours."""
+    answer = bnconform(tmp_path, "-k=BN-RUN and (")
     answer.assert_no_traceback()
     assert answer.status == 2
-    assert [line for line in answer.lines if "error" in line.lower() and word in line]
+    assert [line for line in answer.lines if "error" in line.lower() and "BN-RUN and (" in line]
     assert list(tmp_path.iterdir()) == []
 
 
 VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "unknown verb": (("identfy",), ("unknown command 'identfy'", "list", "explain", "replay")),
+    "unknown verb": (
+        ("identfy",),
+        ("unknown command 'identfy'", "did you mean identify?", "list", "explain", "replay"),
+    ),
     "list with an unknown option": (
         ("list", "--requirement-ids"),
-        ("list does not take '--requirement-ids'", "--errata"),
+        ("list does not take '--requirement-ids'", "did you mean --requirements?", "--errata"),
     ),
     "list with a word": (("list", "numpy"), ("list does not take 'numpy'",)),
-    "explain of nothing": (("explain",), ("explain takes one requirement",)),
-    "explain of two": (("explain", "BN-RUN-VAR", "BN-RUN-MEAN"), ("explain takes one requirement",)),
+    "explain of nothing": (("explain",), ("explain: the following arguments are required: REQUIREMENT",)),
+    "explain of two": (("explain", "BN-RUN-VAR", "BN-RUN-MEAN"), ("explain does not take 'BN-RUN-MEAN'",)),
     "explain of an unknown requirement": (
         ("explain", "BN-RUN-VARR"),
         ("unknown requirement", "did you mean BN-RUN-VAR"),
     ),
     "explain of nonsense": (("explain", "%%%"), ("unknown requirement '%%%'", "BN-TRAIN-NORM")),
-    "replay of nothing": (("replay",), ("replay needs a case file",)),
+    "replay of nothing": (("replay",), ("replay: the following arguments are required: CASE.json",)),
     "replay with an unknown option": (
         ("replay", "case.json", "--dtype", "float32"),
         ("replay does not take '--dtype'",),
@@ -471,11 +482,12 @@ def test_refusal_leaves_an_older_result(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the suite, whose data can be spoilt."""
+    """The folder of a copy of the suite, as it is installed, whose data can be spoilt."""
     folder = tmp_path_factory.mktemp("copy")
-    for room in ("backends", "cases", "report", "spec", "tests"):
-        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "bnconform/pytest_plugin.py", folder)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "bnconform", ignore=ignored)
+    for room in ("backends", "cases", "spec", "tests"):
+        shutil.copytree(ROOT / room, folder / "bnconform" / room, ignore=ignored, dirs_exist_ok=True)
     return folder
 
 
@@ -494,12 +506,12 @@ def test_malformed_data_of_the_suite(
     """A malformed golden case or requirement ends every command that needs it, with the file and the fault."""
     listing = ("list", "--errata") if "golden" in file else ("list", "--requirements")
     arguments = listing if verb == "list" else ("--dtype", "float32", "-k", "BN-RUN-VAR")
-    path = installed / file
+    path = installed / "bnconform" / file
     whole = path.read_text(encoding="utf-8")
     assert old in whole
     path.write_text(whole.replace(old, new, 1), encoding="utf-8")
     try:
-        answer = bnconform(tmp_path, *arguments, main=installed / "tests" / "faces" / "main.py")
+        answer = bnconform(tmp_path, *arguments, package=installed)
     finally:
         path.write_text(whole, encoding="utf-8")
     answer.assert_refused(path.name, *words)

@@ -198,8 +198,8 @@ def test_bad_file(spoil: Any, words: tuple[str, ...], files: Path, capsys: pytes
 
 
 ASKED = {
-    "one file": (("a.json",), ("needs two files", "give bnconform compare")),
-    "unknown option": (("a.json", "b.json", "--html"), ("does not take '--html'", "give bnconform compare")),
+    "one file": (("a.json",), ("compare: the following arguments are required: B.json", "usage: bnconform compare")),
+    "unknown option": (("a.json", "b.json", "--html"), ("compare does not take '--html'", "usage: bnconform compare")),
     "unknown backend": (("a.json", "b.json", "--backend", "nump"), ("'nump'", "numpy:cpu, Declared:cpu")),
     "unknown dtype": (("a.json", "b.json", "--dtype", "float8"), ("float8", "float64")),
     "no pair": (("a.json", "b.json", "--pair", "numpy=x"), ("names no pair", "Declared:cpu")),

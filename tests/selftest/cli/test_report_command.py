@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import bnconform
+from bnconform.tests.selftest.command import CLONE, bnconform
 from bnconform.tests.selftest.render.test_page import hostile
 from bnconform.tests.selftest.rows import FULL, grid, row, run
 
-from bnconform.cli.main import ROOT
-from bnconform.cli.report import face
+from bnconform.cli.main import main
 from bnconform.render import report_files
 from bnconform.results import result as results
 from bnconform.results.joining import JoinError, joined
@@ -50,7 +49,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What the command says when it refuses, having written nothing."""
     before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-    assert face(arguments) == 2
+    assert main(["report", *arguments]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("bnconform: ") and said.err.count("\n") == 1
     assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
@@ -61,7 +60,7 @@ def test_writes_all_that_is_asked_for(file: Path, capsys: pytest.CaptureFixture[
     """Each file is written, the annotations are printed and the matrix is not; the status is 0."""
     assert file
     given = ["r.json", "--html", "p.html", "--markdown", "s.md", "--badge", "b.svg", "--annotations"]
-    assert face(given) == 0
+    assert main(["report", *given]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("::error title=BN-RUN-VAR violates")
     assert Path("p.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert Path("s.md").read_text(encoding="utf-8").startswith("## BatchNorm")
@@ -70,7 +69,7 @@ def test_writes_all_that_is_asked_for(file: Path, capsys: pytest.CaptureFixture[
 
 def test_prints_the_matrix_as_a_run_does(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With no option the result is shown again."""
-    assert face([str(file)]) == 0
+    assert main(["report", str(file)]) == 0
     said = capsys.readouterr().out
     assert "BN-RUN-VAR" in said and "What does not conform (2 of 3 rows)" in said
 
@@ -80,11 +79,11 @@ def test_hostile_result_makes_every_report(tmp_path: Path, capsys: pytest.Captur
     results.write(tmp_path / "r.json", hostile())
     names = [("--html", "p.html"), ("--markdown", "s.md"), ("--badge", "b.json")]
     given = [word for option, name in names for word in (option, str(tmp_path / name))]
-    assert face([str(tmp_path / "r.json"), *given, "--annotations"]) == 0
+    assert main(["report", str(tmp_path / "r.json"), *given, "--annotations"]) == 0
     for _, name in names:
         assert (tmp_path / name).read_text(encoding="utf-8")
     assert all(line.startswith("::") for line in capsys.readouterr().out.splitlines())
-    assert face([str(tmp_path / "r.json")]) == 0
+    assert main(["report", str(tmp_path / "r.json")]) == 0
 
 
 def test_empty_result_makes_every_report(tmp_path: Path) -> None:
@@ -92,15 +91,15 @@ def test_empty_result_makes_every_report(tmp_path: Path) -> None:
     results.write(tmp_path / "r.json", run())
     given = ["--html", "p.html", "--markdown", "s.md", "--badge", "b.json"]
     places = [str(tmp_path / word) if "." in word else word for word in given]
-    assert face([str(tmp_path / "r.json"), *places, "--annotations"]) == 0
+    assert main(["report", str(tmp_path / "r.json"), *places, "--annotations"]) == 0
     assert "Nothing was judged" in (tmp_path / "p.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "report needs the result of a run"),
-        (["--html", "p.html"], "report needs the result of a run"),
+        ([], "report: the following arguments are required: RESULT.json"),
+        (["--html", "p.html"], "report: the following arguments are required: RESULT.json"),
         (["gone.json"], "cannot read the result gone.json"),
         (["bad.json"], "bad.json is not JSON"),
         (["list.json"], "list.json is not a result"),
@@ -115,7 +114,7 @@ def test_empty_result_makes_every_report(tmp_path: Path) -> None:
         (["r.json", "--html", "p.md", "--markdown", "./p.md"], "another of the files given"),
         (["r.json", "--kill-matrix", "k.json"], "give --html PATH, too"),
         (["r.json", "--html", "p.html", "--kill-matrix", "k.json"], "cannot read the kill matrix k.json"),
-        (["r.json", "--html", "p.html", "--kill-matrix", "r.json"], "r.json is no kill matrix"),
+        (["r.json", "--html", "p.html", "--kill-matrix", "r.json"], "r.json is not a kill matrix"),
         (["r.json", "again.json"], "r.json and again.json both judge"),
         (["r.json", "bad.json", "--html", "p.html"], "bad.json is not JSON"),
     ],
@@ -139,7 +138,7 @@ def test_missing_extra_is_said_before_anything_is_done(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))
     said = refusal(capsys, str(file), "--html", "p.html")
     assert f"--html needs {missing}; install them" in said and 'pip install "bnconform[report]"' in said
-    assert face([str(file), "--markdown", "s.md", "--badge", "b.svg"]) == 0
+    assert main(["report", str(file), "--markdown", "s.md", "--badge", "b.svg"]) == 0
 
 
 def test_texts_need_no_extra(file: Path) -> None:
@@ -149,7 +148,8 @@ def test_texts_need_no_extra(file: Path) -> None:
         "from bnconform.cli.main import main\n"
         f"sys.exit(main(['report', {str(file)!r}, '--markdown', 's.md', '--badge', 'b.svg', '--annotations']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+    place = {"PYTHONPATH": str(CLONE or "")}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=place, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"") and Path("s.md").exists()
 
 
@@ -159,10 +159,10 @@ def test_job_summary_is_added_to(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         Path(name).write_text("# said before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file.parent / "summary.md"))
     for _ in range(2):
-        assert face([str(file), "--markdown", "summary.md"]) == 0
+        assert main(["report", str(file), "--markdown", "summary.md"]) == 0
     said = Path("summary.md").read_text(encoding="utf-8")
     assert said.startswith("# said before\n\n## BatchNorm") and said.count("## BatchNorm conformance") == 2
-    assert face([str(file), "--markdown", "other.md"]) == 0
+    assert main(["report", str(file), "--markdown", "other.md"]) == 0
     assert Path("other.md").read_text(encoding="utf-8").startswith("## BatchNorm")
 
 

@@ -227,8 +227,8 @@ def test_without_a_kill_matrix_the_page_says_how_to_make_it() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot read the kill matrix"), ("{", "is not JSON"), ("[]", "is no kill matrix: at the top"),
-     ('{"schema": "bnconform/result/1"}', "is no kill matrix"),
+    [(None, "cannot read the kill matrix"), ("{", "is not JSON"), ("[]", "is not a kill matrix: at the top"),
+     ('{"schema": "bnconform/result/1"}', "is not a kill matrix"),
      (json.dumps({**KILLS, "verdicts": [{**KILLS["verdicts"][0], "killed": {"a": "b"}}]}), "verdicts/0/killed/a")],  # type: ignore[dict-item]
 )  # fmt: skip
 def test_bad_kill_matrix_is_refused(content: str | None, words: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bnconform.spec.catalogue import requirements
 from bnconform.tests.selftest.render.test_page import EVIL, hostile
 from bnconform.tests.selftest.rows import row, run
 
-from bnconform.cli.report import face
+from bnconform.cli.main import main
 from bnconform.render.evidence import clean
 from bnconform.results import result as results
 
@@ -113,7 +113,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page, as the command writes it."""
     folder = tmp_path_factory.mktemp("page")
     results.write(folder / "r.json", _result())
-    assert face([str(folder / "r.json"), "--html", str(folder / "page.html")]) == 0
+    assert main(["report", str(folder / "r.json"), "--html", str(folder / "page.html")]) == 0
     return folder / "page.html"
 
 
@@ -232,7 +232,7 @@ def test_page_is_read_without_script(chromium: Any, file: Path) -> None:
 def test_hostile_page_does_nothing(chromium: Any, tmp_path: Path) -> None:
     """A result of which every text is hostile opens no dialog, makes no request and still filters."""
     results.write(tmp_path / "r.json", hostile())
-    assert face([str(tmp_path / "r.json"), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["report", str(tmp_path / "r.json"), "--html", str(tmp_path / "page.html")]) == 0
     found = opened(chromium, tmp_path / "page.html")
     found.choose(verdict="violates")
     found.page.wait_for_timeout(300)
