@@ -32,7 +32,7 @@ from bnconform.results.result import LEVELS
 from bnconform.spec.catalogue import Requirement, requirement, requirements
 
 STARTED = pytest.StashKey[tuple[datetime, float]]()
-GATE = pytest.StashKey[known_failures.Gate]()
+GATE = pytest.StashKey[known_failures.KnownFailures]()
 COLLECTED = pytest.StashKey[list[Outcome]]()
 NODES = pytest.StashKey[list[str]]()
 
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         worker_pool.SETTINGS = worker_pool.settings(option.time_limit, option.memory_limit, option.python)
         worker_pool.DESCRIBED.update(config.workerinput["bnconform"])
-        config.stash[GATE] = known_failures.Gate(config.workerinput["bnconform_baseline"])
+        config.stash[GATE] = known_failures.KnownFailures(config.workerinput["bnconform_baseline"])
         # Several processes share the cores: without this each starts as many threads as there are, and they spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return
@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         regression.cases()
         sequences.effort()
         subjects = chosen_subjects(config)
-        config.stash[GATE] = known_failures.Gate([])
+        config.stash[GATE] = known_failures.KnownFailures([])
         if option.baseline is not None:
             config.stash[GATE] = known_failures.load(Path(option.baseline), subjects, option.bnconform_json)
         run_summary.check(option)
@@ -296,7 +296,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     )
     started, begin = config.stash[STARTED]
     found = run_result.result(outcomes, diagnoses, subjects, started, time.perf_counter() - begin, asked, completion)
-    config.stash[CLOSING] = closed = run_summary.Closing.of(option, found, known, subjects)
+    config.stash[CLOSING] = closed = run_summary.RunSummary.of(option, found, known, subjects)
     if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if closed.unwritten:
@@ -316,7 +316,7 @@ def _tell(config: pytest.Config, outcomes: list[Outcome]) -> None:
             report.longrepr = outcome.message
 
 
-CLOSING = pytest.StashKey[run_summary.Closing]()
+CLOSING = pytest.StashKey[run_summary.RunSummary]()
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
