@@ -84,7 +84,7 @@ class Run:
         self.nodes: list[str] = []
         self.order: dict[str, int] = {}
         self.items: list[pytest.Item] = []
-        self.summary: run_summary.Closing | None = None
+        self.summary: run_summary.RunSummary | None = None
         option = self.option
         pool = WorkerPool(settings(option.time_limit, option.memory_limit, option.python, option.run_in))
         self.selection = Selection(pool, in_process=bool(option.in_process or option.usepdb or option.trace))
@@ -92,13 +92,13 @@ class Run:
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
             pool.described.update(given["bnconform"])
-            self.known = known_failures.Gate(given["bnconform_baseline"])
+            self.known = known_failures.KnownFailures(given["bnconform_baseline"])
             return
         requirements()
         golden.documents()
         regression.cases()
         sequences.effort()
-        self.known = known_failures.Gate([])
+        self.known = known_failures.KnownFailures([])
         if option.baseline is not None:
             self.known = known_failures.load(Path(option.baseline), self.subjects, option.bnconform_json)
         else:
@@ -313,7 +313,7 @@ class Run:
         )
         seconds = time.perf_counter() - self.begin
         found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion)
-        self.summary = closed = run_summary.Closing.of(self.option, found, self.known, subjects)
+        self.summary = closed = run_summary.RunSummary.of(self.option, found, self.known, subjects)
         if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if closed.unwritten:

@@ -14,7 +14,7 @@ from bnconform.render import comparison_text
 from bnconform.results import comparison as comparisons
 from bnconform.results import files, result
 from bnconform.results.compare import compare
-from bnconform.results.comparison import Comparison
+from bnconform.results.comparison import ResultComparison
 from bnconform.results.matching import PairingError, asked, check_choice, subjects
 
 
@@ -68,7 +68,7 @@ def run(known: argparse.Namespace) -> int:
 
 def compared(
     paths: Sequence[Path], backends: Sequence[str], dtypes: Sequence[str], chosen: Sequence[str]
-) -> list[Comparison]:
+) -> list[ResultComparison]:
     """Each of the files against the first.
 
     Raises:

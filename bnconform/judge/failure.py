@@ -112,7 +112,7 @@ class Failure:
 
 
 def _written(value: Any) -> Any:
-    """A number as JSON has it; words, which are told from it by being in a list, as they are."""
+    """A number as JSON has it, or an object that names one that JSON has not; anything else as it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"number": next(name for name, number in NUMBERS.items() if repr(number) == repr(value))}
     return value

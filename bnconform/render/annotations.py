@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from bnconform.render.evidence import Finding, clean, failures, first_line
+from bnconform.render.evidence import RowGroup, clean, failures, first_line
 from bnconform.results.completeness import partial, reason
 from bnconform.results.result import Result
 
@@ -45,7 +45,7 @@ def workflow_commands(result: Result, adapters: Mapping[str, Place] | None = Non
     return lines
 
 
-def _line(command: str, finding: Finding, place: Place | None) -> str:
+def _line(command: str, finding: RowGroup, place: Place | None) -> str:
     row = finding.row
     title = first_line(f"{row.requirement} {row.verdict}: {row.backend} {finding.places}")
     at = {"file": place.file, "line": str(place.line)} if place else {}
@@ -54,7 +54,7 @@ def _line(command: str, finding: Finding, place: Place | None) -> str:
     return f"::{command} {properties}::{_data(message)}"
 
 
-def _message(finding: Finding) -> Iterator[str]:
+def _message(finding: RowGroup) -> Iterator[str]:
     if finding.row.diagnosis:
         yield f"explained by {finding.headline}"
     text = finding.row.message.strip() or f"{finding.row.verdict}, and nothing more is known"

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 
 from bnconform.results.baseline import UNEXPLAINED, explanation
-from bnconform.results.baseline_check import Judgement, Known, Told
+from bnconform.results.baseline_check import BaselineVerdict, EntryNote, KnownRow
 from bnconform.results.result import Row
 
 
-def lines(found: Judgement, path: str, level: str, results: Sequence[str] = ()) -> Iterator[str]:
+def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] = ()) -> Iterator[str]:
     """The section, each line as long as it comes.
 
     Args:
@@ -81,7 +81,7 @@ def _row(row: Row) -> str:
     return f"{row.requirement} {row.backend} {row.verdict}: {why}"
 
 
-def _known(known: Known) -> str:
+def _known(known: KnownRow) -> str:
     link = f" <{known.entry.link}>" if known.entry.link else ""
     return f"{known.row.requirement} {known.row.backend} {known.row.verdict}: {known.entry.reason}{link}"
 
@@ -96,7 +96,7 @@ def _gathered(told: Iterable[tuple[str, Row]]) -> Iterator[str]:
         yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
 
 
-def _apart(told: Sequence[Told]) -> Iterator[str]:
+def _apart(told: Sequence[EntryNote]) -> Iterator[str]:
     """How many for which reason, and of which backends, since a misspelt name is in no run."""
     counts = Counter((one.entry.backend, one.why) for one in told)
     for (backend, why), count in sorted(counts.items()):

@@ -15,7 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnconform.results.comparison import KINDS, QUIET, Comparison, Measure, Number, Pair, Verdict, severity
+from bnconform.results.comparison import (
+    KINDS,
+    QUIET,
+    Measure,
+    Number,
+    Pair,
+    ResultComparison,
+    VerdictDifference,
+    severity,
+)
 from bnconform.results.result import UNLIMITED, dtype_order
 
 DIGITS = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
@@ -55,7 +64,7 @@ class Grid:
 Part = Heading | Line | Grid
 
 
-def parts(comparisons: Sequence[Comparison], *, everything: bool = False) -> Iterator[Part]:
+def parts(comparisons: Sequence[ResultComparison], *, everything: bool = False) -> Iterator[Part]:
     """All there is to say, in order.
 
     Args:
@@ -86,7 +95,7 @@ def letter(number: int) -> str:
     return string.ascii_uppercase[number] if number < len(string.ascii_uppercase) else f"file {number + 1}"
 
 
-def summary(one: Comparison, sides: Sequence[str]) -> str:
+def summary(one: ResultComparison, sides: Sequence[str]) -> str:
     """A comparison in one line."""
     counts = [
         (sum(len(pair.verdicts) for pair in one.pairs), "verdict"),
@@ -129,7 +138,7 @@ def _group(
 
 
 def _verdicts(pairs: Sequence[Pair], sides: Sequence[str], everything: bool) -> Iterator[Part]:
-    found: dict[Verdict, list[str]] = {}
+    found: dict[VerdictDifference, list[str]] = {}
     for pair in pairs:
         for verdict in pair.verdicts:
             found.setdefault(verdict, []).append(pair.dtype)
@@ -243,7 +252,7 @@ def _size(value: float) -> str:
 # -- terminal ------------------------------------------------------------------------------------------------------
 
 
-def render(comparisons: Sequence[Comparison], console: Console, *, everything: bool = False) -> None:
+def render(comparisons: Sequence[ResultComparison], console: Console, *, everything: bool = False) -> None:
     """Print the comparisons, within the width of the console."""
 
     def safe(text: str, style: str = "") -> Text:
@@ -268,7 +277,7 @@ def render(comparisons: Sequence[Comparison], console: Console, *, everything: b
 # -- Markdown ------------------------------------------------------------------------------------------------------
 
 
-def markdown(comparisons: Sequence[Comparison], *, everything: bool = False) -> str:
+def markdown(comparisons: Sequence[ResultComparison], *, everything: bool = False) -> str:
     """The comparisons as a Markdown page, for a pull request or a job's summary."""
     blocks = ["# Comparison"]
     for part in parts(comparisons, everything=everything):

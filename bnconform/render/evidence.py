@@ -42,7 +42,7 @@ def explanation(differences: Iterable[Difference]) -> str:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RowGroup:
     """Rows of one backend and requirement that one of them, `row`, speaks for.
 
     Attributes:
@@ -73,7 +73,7 @@ class Finding:
         return f"{text[:MESSAGE]}\n... ({len(text) - MESSAGE} characters more in the result file)"
 
 
-def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Finding]:
+def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[RowGroup]:
     """The rows gathered by backend, requirement and verdict, what concerns a must first and the worst first in that.
 
     Args:
@@ -86,7 +86,7 @@ def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Findin
         if by_explanation:
             key = (*key, row.verdict, sameness(row))
         entries.setdefault(key, []).append(row)
-    found = [Finding(min(entry, key=_severity), tuple(entry)) for entry in entries.values()]
+    found = [RowGroup(min(entry, key=_severity), tuple(entry)) for entry in entries.values()]
     return sorted(found, key=lambda finding: _severity(finding.row)[:2])
 
 
@@ -100,7 +100,7 @@ def sameness(row: Row) -> object:
     return row.diagnosis or row.summary.replace(row.device, "").replace(row.dtype, "")
 
 
-def failures(rows: Iterable[Row], *, by_explanation: bool = True) -> list[Finding]:
+def failures(rows: Iterable[Row], *, by_explanation: bool = True) -> list[RowGroup]:
     """The findings of the rows that fail."""
     return findings((row for row in rows if row.verdict in FAILURES), by_explanation=by_explanation)
 

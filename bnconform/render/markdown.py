@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 
-from bnconform.render.evidence import Finding, by_level, clean, counts, environment, failures, first_line, headline
+from bnconform.render.evidence import RowGroup, by_level, clean, counts, environment, failures, first_line, headline
 from bnconform.results.result import VERDICTS, Result, Row
 
 LIMIT = 65_000
@@ -98,7 +98,7 @@ def _table(level: str, rows: Iterable[Row]) -> Iterator[str]:
         yield f"| {_code(name)} | {cells} |"
 
 
-def _failure(finding: Finding, titles: Mapping[str, str]) -> str:
+def _failure(finding: RowGroup, titles: Mapping[str, str]) -> str:
     row = finding.row
     name, backend, places = (_html(text, 300) for text in (row.requirement, row.backend, finding.places))
     summary = f"<b>{name}</b> ({row.level}) {row.verdict}: {backend} {places}"

@@ -47,7 +47,7 @@ Rule = Mapping[str, Any]
 value with its meaning, the specified one first; `sources` as mappings."""
 
 
-class Shown(NamedTuple):
+class PageData(NamedTuple):
     """What a page shows besides the result.
 
     Attributes:
@@ -62,7 +62,7 @@ class Shown(NamedTuple):
     porting: str = ""
 
 
-def page(result: Result, shown: Shown) -> str:
+def page(result: Result, shown: PageData) -> str:
     """The page."""
     rules = _rules(result, shown.rules)
     columns = _columns(result.rows)

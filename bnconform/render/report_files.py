@@ -168,12 +168,12 @@ def html(result: Result, kills: Path | None = None) -> str:
     """The page about a result, with the kill matrix in that file, or the one that the package has, if it has one."""
     # Where it keeps its caches is nothing that whoever asks for a page needs to hear.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from bnconform.render.page import Shown, page
+    from bnconform.render.page import PageData, page
 
     chosen = kills or (KILL_MATRIX if KILL_MATRIX.is_file() else None)
     points, problems = conditions(result)
     porting = json.loads(PORTING.read_text(encoding="utf-8"))
-    shown = Shown(
+    shown = PageData(
         rules=[_rule(rule) for rule in requirements().values()],
         conditioning=points,
         problems=problems,

@@ -12,10 +12,10 @@ from rich.console import Console
 from bnconform.judge.subject import Subject
 from bnconform.render import baseline_text, matrix, report_files
 from bnconform.results import result as results
-from bnconform.results.baseline_check import Judgement
+from bnconform.results.baseline_check import BaselineVerdict
 from bnconform.results.completeness import is_partial, is_unfinished
 from bnconform.results.files import FileError, check_writable
-from bnconform.results.known_failures import Gate
+from bnconform.results.known_failures import KnownFailures
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
 from bnconform.spec.config import FEATURES
@@ -41,7 +41,7 @@ def check(option: Any) -> None:
 
 
 @dataclass
-class Closing:
+class RunSummary:
     """What became of a run.
 
     Attributes:
@@ -51,14 +51,14 @@ class Closing:
 
     option: Any
     result: Result
-    judged: Judgement | None = None
+    judged: BaselineVerdict | None = None
     annotations: list[str] = field(default_factory=list)
     unwritten: str = ""
     files: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, option: Any, result: Result, known: Gate, subjects: Sequence[Subject]) -> Closing:
+    def of(cls, option: Any, result: Result, known: KnownFailures, subjects: Sequence[Subject]) -> RunSummary:
         """Judge the result and write the files."""
         made = cls(option, result)
         if option.baseline is not None:

@@ -69,7 +69,7 @@ class Suite:
         )
 
 
-class Known(NamedTuple):
+class KnownRow(NamedTuple):
     """A failing row and the entry that knows it; `why` says what differs, where something does."""
 
     row: Row
@@ -77,7 +77,7 @@ class Known(NamedTuple):
     why: str = ""
 
 
-class Told(NamedTuple):
+class EntryNote(NamedTuple):
     """An entry and what is to be said of it."""
 
     entry: Entry
@@ -89,7 +89,7 @@ _Run = tuple[Result, frozenset[tuple[str, str, str]]]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class BaselineVerdict:
     """A run beside a baseline.
 
     Attributes:
@@ -105,15 +105,15 @@ class Judgement:
         parts: how much of the suite each partial result is of, in words. unfinished: those of runs that broke off.
     """
 
-    known: tuple[Known, ...] = ()
+    known: tuple[KnownRow, ...] = ()
     new: tuple[Row, ...] = ()
-    worse: tuple[Known, ...] = ()
-    changed: tuple[Known, ...] = ()
-    fixed: tuple[Told, ...] = ()
-    partly: tuple[Told, ...] = ()
-    unmatched: tuple[Told, ...] = ()
-    narrower: tuple[Told, ...] = ()
-    apart: tuple[Told, ...] = ()
+    worse: tuple[KnownRow, ...] = ()
+    changed: tuple[KnownRow, ...] = ()
+    fixed: tuple[EntryNote, ...] = ()
+    partly: tuple[EntryNote, ...] = ()
+    unmatched: tuple[EntryNote, ...] = ()
+    narrower: tuple[EntryNote, ...] = ()
+    apart: tuple[EntryNote, ...] = ()
     parts: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
 
@@ -123,12 +123,12 @@ class Judgement:
         return bool(self.new or self.worse or self.unmatched or self.unfinished)
 
 
-def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite: Suite) -> Judgement:
+def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite: Suite) -> BaselineVerdict:
     """Every failing row and every entry, in its place; `level` is the one up to which a failure counts."""
     entries = in_order(entries)
-    known: list[Known] = []
-    worse: list[Known] = []
-    changed: list[Known] = []
+    known: list[KnownRow] = []
+    worse: list[KnownRow] = []
+    changed: list[KnownRow] = []
     new: list[Row] = []
     spoken: dict[int, list[tuple[Row, bool]]] = {}
     by_name: dict[tuple[str, str], list[int]] = {}
@@ -155,13 +155,20 @@ def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite
                 changed += [found] if found.why else []
             else:
                 (worse if counts else changed).append(found)
-    places: dict[str, list[Told]] = {"": [], "fixed": [], "partly": [], "unmatched": [], "narrower": [], "apart": []}
+    places: dict[str, list[EntryNote]] = {
+        "": [],
+        "fixed": [],
+        "partly": [],
+        "unmatched": [],
+        "narrower": [],
+        "apart": [],
+    }
     for index, entry in enumerate(entries):
         place, why = _place(entry, spoken.get(index, []), runs, suite)
-        places[place].append(Told(entry, why))
+        places[place].append(EntryNote(entry, why))
     places.pop("")
     lists = {name: tuple(told) for name, told in places.items()}
-    return Judgement(
+    return BaselineVerdict(
         tuple(known), tuple(new), tuple(worse), tuple(changed), **lists,
         parts=tuple(_part(result) for result in results if is_partial(result) and not is_unfinished(result)),
         unfinished=tuple(_part(result) for result in results if is_unfinished(result)),
@@ -179,7 +186,7 @@ def internal(row: Row) -> bool:
     return row.verdict == "untrusted" and row.message.startswith(INTERNAL_ERROR)
 
 
-def _nearest(row: Row, entries: Iterable[Entry]) -> Known | None:
+def _nearest(row: Row, entries: Iterable[Entry]) -> KnownRow | None:
     """The entry that speaks of a failing row and knows most of it, and what it does not know."""
 
     def distance(entry: Entry) -> tuple[bool, bool, bool, int]:
@@ -192,7 +199,7 @@ def _nearest(row: Row, entries: Iterable[Entry]) -> Known | None:
         )
 
     entry = min(entries, key=distance, default=None)
-    return None if entry is None else Known(row, entry, _difference(row, entry))
+    return None if entry is None else KnownRow(row, entry, _difference(row, entry))
 
 
 def _difference(row: Row, entry: Entry) -> str:
@@ -217,7 +224,7 @@ def _times(share: float) -> str:
 
 
 def _place(entry: Entry, rows: Sequence[tuple[Row, bool]], runs: Sequence[_Run], suite: Suite) -> tuple[str, str]:
-    """The list of a Judgement that an entry belongs to ("" for none), and why."""
+    """The list of a BaselineVerdict that an entry belongs to ("" for none), and why."""
     failing = [row for row, _ in rows if row.verdict in FAILURES]
     fine = [row for row, _ in rows if row.verdict in ("conforms", "deviates")]
     if failing and fine:

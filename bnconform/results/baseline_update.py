@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bnconform.results.baseline import ANY, FAILURES, UNEXPLAINED, Entry, When, explanation, in_order
-from bnconform.results.baseline_check import MUCH, Known, Suite, Told, internal, judge
+from bnconform.results.baseline_check import MUCH, EntryNote, KnownRow, Suite, internal, judge
 from bnconform.results.result import Key, Result, Row
 
 
@@ -16,9 +16,9 @@ class Update(NamedTuple):
 
     entries: tuple[Entry, ...]
     added: tuple[Entry, ...]
-    refreshed: tuple[Known, ...]
-    dropped: tuple[Told, ...]
-    kept: tuple[Told, ...]
+    refreshed: tuple[KnownRow, ...]
+    dropped: tuple[EntryNote, ...]
+    kept: tuple[EntryNote, ...]
 
 
 def updated(
@@ -36,7 +36,7 @@ def updated(
 
     Args:
         reason, link, when: of new entries; known ones keep theirs.
-        drop: the lists of a Judgement whose entries go.
+        drop: the lists of a BaselineVerdict whose entries go.
     """
     entries = in_order(entries)
     found = judge(entries, results, level, suite)

@@ -10,10 +10,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bnconform.judge.failure import VIOLATION
-from bnconform.results.comparison import FIRST, KINDS, SECOND, Comparison, Convention, Number, Pair, Verdict, severity
-from bnconform.results.completeness import partial, reason
+from bnconform.results.comparison import (
+    FIRST,
+    KINDS,
+    SECOND,
+    Convention,
+    Number,
+    Pair,
+    ResultComparison,
+    VerdictDifference,
+    severity,
+)
+from bnconform.results.completeness import Column, partial, reason
 from bnconform.results.difference import compared
-from bnconform.results.matching import Pairs, Subject, asked, narrowed, paired
+from bnconform.results.matching import Pairs, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
 from bnconform.results.result import Result, Row
 from bnconform.spec.behaviour import SPECIFIED, coordinates
@@ -26,7 +36,7 @@ def compare(
     backends: Sequence[str] = (),
     dtypes: Sequence[str] = (),
     chosen: Sequence[str] = (),
-) -> Comparison:
+) -> ResultComparison:
     """One file against another, each given as its path and what it holds.
 
     Args:
@@ -63,14 +73,14 @@ def compare(
         for path, result in (first, second)
         if (part := partial(result))
     ]
-    return Comparison(left_path, right_path, _environment(left, right), made, tuple(alone), tuple(warnings))
+    return ResultComparison(left_path, right_path, _environment(left, right), made, tuple(alone), tuple(warnings))
 
 
-def _words(subject: Subject) -> str:
+def _words(subject: Column) -> str:
     return f"{subject[0]}:{subject[1]} {subject[2]}"
 
 
-def _all_words(found: Sequence[Subject]) -> str:
+def _all_words(found: Sequence[Column]) -> str:
     shown = ", ".join(map(_words, found[:4])) or "nothing"
     return f"{shown} and {len(found) - 4} more" if len(found) > 4 else shown
 
@@ -93,7 +103,7 @@ def _environment(first: Result, second: Result) -> tuple[tuple[str, str, str], .
 def _pair(first: Side, second: Side) -> Pair:
     both = [name for name in first.rows if name in second.rows]
     verdicts = [
-        Verdict(name, one.level, one.verdict, other.verdict, _says(one), _says(other))
+        VerdictDifference(name, one.level, one.verdict, other.verdict, _says(one), _says(other))
         for name in both
         if _differ(one := first.rows[name], other := second.rows[name])
     ]

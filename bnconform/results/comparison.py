@@ -110,7 +110,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictDifference:
     """A requirement of which the two have not the same verdict, or not the same explanation of it."""
 
     requirement: str
@@ -146,7 +146,7 @@ class Pair:
     second: tuple[str, str]
     dtype: str
     judged: int
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[VerdictDifference, ...]
     first_only: tuple[str, ...]
     second_only: tuple[str, ...]
     conventions: tuple[Convention, ...]
@@ -169,7 +169,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ResultComparison:
     """One file against the first.
 
     Attributes:
@@ -194,18 +194,18 @@ class Comparison:
         return 0 if any(pair.compared for pair in self.pairs) else 2
 
 
-def severity(verdict: Verdict) -> tuple[int, bool, str]:
+def severity(verdict: VerdictDifference) -> tuple[int, bool, str]:
     """The sorting key of verdicts that differ: the worst of either side first."""
     worst = min(VERDICTS.index(verdict.first), VERDICTS.index(verdict.second))
     return worst, verdict.level != "must", verdict.requirement
 
 
-def to_json(comparisons: Iterable[Comparison]) -> dict[str, Any]:
+def to_json(comparisons: Iterable[ResultComparison]) -> dict[str, Any]:
     """The comparisons as JSON-ready data that fits the schema."""
     return {"schema": SCHEMA, "comparisons": [_plain(asdict(one) | {"status": one.status}) for one in comparisons]}
 
 
-def write(path: Path, comparisons: Sequence[Comparison]) -> None:
+def write(path: Path, comparisons: Sequence[ResultComparison]) -> None:
     """Write the comparisons whole, or leave what was there and raise FileError."""
     files.write(path, json.dumps(to_json(comparisons), indent=1, allow_nan=False) + "\n", "the comparison")
 

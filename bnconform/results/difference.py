@@ -24,7 +24,7 @@ AGREE = 2.0**-64
 
 
 @dataclass(frozen=True)
-class Apart:
+class Separation:
     """How far two arrays are apart: where most, and there in ulp and in share of both bounds together."""
 
     index: tuple[int, ...]
@@ -114,10 +114,10 @@ def _both(left: Placed, right: Placed) -> Floats:
     return np.asarray(np.broadcast_to(left.bound + right.bound, left.observed.shape), np.float64)
 
 
-def between(left: Placed, right: Placed) -> Apart:
+def between(left: Placed, right: Placed) -> Separation:
     """How far two arrays are apart; infinity where it is right stands for the largest number of its dtype."""
     if not left.observed.size:
-        return Apart((), 0.0, 0.0)
+        return Separation((), 0.0, 0.0)
     one, other = _finite(left), _finite(right)
     both_lost = ~np.isfinite(one) & ~np.isfinite(other)
     known = np.isfinite(one) & np.isfinite(other)
@@ -131,7 +131,7 @@ def between(left: Placed, right: Placed) -> Apart:
         dtypes = [str(side.observed.dtype) for side in (left, right)]
         coarser = max(dtypes, key=lambda name: format_of(name).unit_roundoff)
         units = float(off[index] / ulp(np.asarray(size), coarser)) if np.isfinite(size) else float(off[index])
-    return Apart(tuple(map(int, index)), units, float(share[index]))
+    return Separation(tuple(map(int, index)), units, float(share[index]))
 
 
 def _finite(side: Placed) -> Floats:

@@ -14,7 +14,7 @@ from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.results import baseline, baseline_check, run_result
 from bnconform.results.baseline import ANY, BaselineError, Entry
-from bnconform.results.baseline_check import Judgement, Suite
+from bnconform.results.baseline_check import BaselineVerdict, Suite
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
 from bnconform.spec.formats import DTYPES
@@ -24,7 +24,7 @@ Force = list[str]
 
 
 @dataclass
-class Gate:
+class KnownFailures:
     """What is known in this run.
 
     Attributes:
@@ -51,12 +51,12 @@ class Gate:
                 return reason
         return None
 
-    def judge(self, result: Result, level: str) -> Judgement:
+    def judge(self, result: Result, level: str) -> BaselineVerdict:
         """The run beside the baseline."""
         return baseline_check.judge(self.entries, [result], level, suite())
 
 
-def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> Gate:
+def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> KnownFailures:
     """The gate of a run of these subjects; BaselineError for a file that cannot be used.
 
     Args:
@@ -73,7 +73,7 @@ def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> 
         for backend, device in places
         if entry.on(backend, device) and not entry.when.fails(environment, device)
     ]
-    return Gate(force, str(path), entries)
+    return KnownFailures(force, str(path), entries)
 
 
 @cache

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bnconform.errors import UserError
+from bnconform.results.completeness import Column
 from bnconform.results.result import DTYPES, Result, dtype_order
 
-Subject = tuple[str, str, str]
-"""(backend, device, dtype)."""
-
-Pairs = list[tuple[Subject, Subject]]
+Pairs = list[tuple[Column, Column]]
 
 
 class PairingError(UserError):
     """A choice that chooses nothing; the message says what there is, in one line."""
 
 
-def subjects(result: Result) -> list[Subject]:
+def subjects(result: Result) -> list[Column]:
     """The subjects of a result, in the order of the matrix."""
     found = {row.key[:3] for row in result.rows}
     return sorted(found, key=lambda key: (key[0], key[1], dtype_order(key[2])))
 
 
-def paired(first: Iterable[Subject], second: Iterable[Subject]) -> tuple[Pairs, list[Subject], list[Subject]]:
+def paired(first: Iterable[Column], second: Iterable[Column]) -> tuple[Pairs, list[Column], list[Column]]:
     """The pairs of two files' subjects, and those of each that find no partner.
 
     The same backend on the same device comes first, then the same backend on another device, all of one file's with
@@ -39,7 +37,7 @@ def paired(first: Iterable[Subject], second: Iterable[Subject]) -> tuple[Pairs, 
     return pairs, _without(left, (one for one, _ in pairs)), _without(right, (other for _, other in pairs))
 
 
-def asked(text: str, first: Sequence[Subject], second: Sequence[Subject]) -> Pairs:
+def asked(text: str, first: Sequence[Column], second: Sequence[Column]) -> Pairs:
     """The pairs that `A=B` asks for, each side a backend or `backend:device`, in every dtype that both have.
 
     Raises:
@@ -60,12 +58,12 @@ def asked(text: str, first: Sequence[Subject], second: Sequence[Subject]) -> Pai
     return pairs
 
 
-def narrowed(found: Sequence[Subject], backends: Sequence[str], dtypes: Sequence[str]) -> list[Subject]:
+def narrowed(found: Sequence[Column], backends: Sequence[str], dtypes: Sequence[str]) -> list[Column]:
     """The subjects of the given backends and dtypes; all where none are given."""
     return [one for one in found if (not backends or one[0] in backends) and (not dtypes or one[2] in dtypes)]
 
 
-def check_choice(backends: Iterable[str], dtypes: Iterable[str], everything: Sequence[Subject]) -> None:
+def check_choice(backends: Iterable[str], dtypes: Iterable[str], everything: Sequence[Column]) -> None:
     """Raise PairingError for a backend or dtype that is in none of the files, or that does not exist."""
     for backend in backends:
         if backend not in {one[0] for one in everything}:
@@ -76,14 +74,14 @@ def check_choice(backends: Iterable[str], dtypes: Iterable[str], everything: Seq
             raise PairingError(f"no file has anything in {dtype}{known}")
 
 
-def _named(text: str, found: Sequence[Subject]) -> list[Subject]:
+def _named(text: str, found: Sequence[Column]) -> list[Column]:
     return [one for one in found if text in (one[0], f"{one[0]}:{one[1]}")]
 
 
-def _names(found: Iterable[Subject]) -> str:
+def _names(found: Iterable[Column]) -> str:
     return ", ".join(dict.fromkeys(f"{one[0]}:{one[1]}" for one in found)) or "nothing"
 
 
-def _without(found: Iterable[Subject], taken: Iterable[Subject]) -> list[Subject]:
+def _without(found: Iterable[Column], taken: Iterable[Column]) -> list[Column]:
     gone = set(taken)
     return [one for one in found if one not in gone]

@@ -8,7 +8,8 @@ from typing import Any
 
 from bnconform.errors import UserError
 from bnconform.judge.judgement import Comparison as Placed
-from bnconform.results.matching import Subject, subjects
+from bnconform.results.completeness import Column
+from bnconform.results.matching import subjects
 from bnconform.results.observations import Unreadable, placed
 from bnconform.results.result import Declaration, Observation, Result, Row
 from bnconform.spec.behaviour import SPECIFIED, coordinates
@@ -29,7 +30,7 @@ class Side:
     """
 
     path: str
-    subject: Subject
+    subject: Column
     rows: Mapping[str, Row]
     observations: Mapping[tuple[Any, ...], Observation]
     declared: Declaration
@@ -69,7 +70,7 @@ class Side:
         return origin, point, self.placed(observation, point)
 
 
-def sides(path: str, result: Result) -> dict[Subject, Side]:
+def sides(path: str, result: Result) -> dict[Column, Side]:
     """Every subject of a file.
 
     Raises:
@@ -78,10 +79,10 @@ def sides(path: str, result: Result) -> dict[Subject, Side]:
     declared = {(one.backend, one.device): one for one in result.declarations}
     for one in result.declarations:
         _check_point(path, f"{one.backend} declares", one.deviations)
-    rows: dict[Subject, dict[str, Row]] = {subject: {} for subject in subjects(result)}
+    rows: dict[Column, dict[str, Row]] = {subject: {} for subject in subjects(result)}
     for row in result.rows:
         rows[row.key[:3]][row.requirement] = row
-    kept: dict[Subject, dict[tuple[Any, ...], Observation]] = {subject: {} for subject in rows}
+    kept: dict[Column, dict[tuple[Any, ...], Observation]] = {subject: {} for subject in rows}
     for observation in result.observations:
         mine = kept.get((observation.backend, observation.device, observation.dtype), {})
         if observation.place in mine:

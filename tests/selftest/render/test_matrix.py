@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.rows import ALL_DTYPES, CHAPTERS, FULL, STRICTNESS, TITLES, grid, row, run
 from rich.console import Console
 
@@ -131,10 +132,15 @@ class TestMatrix:
         assert table[: len(wanted)] == wanted
 
     def test_findings_say_what_and_why(self) -> None:
-        """A failure is listed with its title and its whole message but for the head, which the entry's own replaces."""
+        """A failure is listed with its title and all that its record says; one without a record with its message."""
         lines = drawn(FULL).splitlines()
         start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
-        assert lines[start + 2] == "    should be 1.25"
+        assert lines[start + 2 : start + 4] == ["    is 1.0,", "    should be 1.25"]
+        [finding] = [one for one in FULL.rows if one.verdict == "violates"]
+        lines = drawn(run(replace(finding, failure=FAILURES["number"], message="not looked at"))).splitlines()
+        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
+        record = [line[2:] for line in TEXTS["number"].splitlines()[1:]]
+        assert lines[start + 2 : start + 2 + len(record)] == [f"    {line}" for line in record]
 
     def test_short_findings_give_diagnosis_and_case(self) -> None:
         """A finding of one line is listed with it, its diagnosis and its case."""

@@ -17,7 +17,7 @@ from bnconform.tests.selftest.rows import ALL_DTYPES, FULL, grid, row, run
 
 from bnconform.render import plots, report_files
 from bnconform.render.evidence import MISSING
-from bnconform.render.page import Shown, page
+from bnconform.render.page import PageData, page
 from bnconform.results import kill_matrix
 from bnconform.results.result import Declaration, Difference, Result, Row
 
@@ -84,7 +84,7 @@ class Reader(HTMLParser):
 
 def read(result: Result, **given: Any) -> tuple[str, Reader]:
     """The page about a result, with the catalogue, and its tags."""
-    text = page(result, Shown([report_files._rule(rule) for rule in requirements().values()], **given))
+    text = page(result, PageData([report_files._rule(rule) for rule in requirements().values()], **given))
     return text, Reader(text)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bnconform.tests.selftest.command import ADAPTERS
+from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.render.test_page import EVIL
 from bnconform.tests.selftest.rows import CHAPTERS, FULL, TITLES, row, run
 from markdown_it import MarkdownIt
@@ -69,11 +70,9 @@ def test_markdown_has_headline_tables_and_failures() -> None:
 
 
 def test_what_was_seen_stands_for_a_failure() -> None:
-    """A failure's title is known; its line is that of what was looked at, or else its first."""
-    told = row(
-        "violates", message="BN-RUN-VAR (must) violated: title\n  what       running_var after x\n  got        1"
-    )
-    assert [finding.headline for finding in failures([told])] == ["running_var after x"]
+    """A failure's title is known; its line is that of what was looked at, or else the first of its message."""
+    failing = row("violates", failure=FAILURES["number"], message=TEXTS["number"])
+    assert [finding.headline for finding in failures([failing])] == ["running_var[0] after call 1, forward"]
     assert [finding.headline for finding in failures([row("violates", message="short\nmore")])] == ["short"]
 
 

@@ -16,7 +16,7 @@ from bnconform.judge.check import Check
 from bnconform.judge.suite import conformance_tests
 from bnconform.results import baseline, baseline_check, baseline_update
 from bnconform.results.baseline import BaselineError, Entry, When
-from bnconform.results.baseline_check import Judgement, Suite
+from bnconform.results.baseline_check import BaselineVerdict, Suite
 from bnconform.results.result import Difference, Environment, Result, Row
 
 SUITE = Suite({"float32": {"A", "B"}, "float16": {"A", "B", "HALF"}}, {"ONCE"})
@@ -60,12 +60,12 @@ def part(*rows: Row, **environment: Any) -> Result:
     return Result(Environment(**values | environment), rows)
 
 
-def judged(entries: Sequence[Entry], *found: Result, level: str = "must") -> Judgement:
+def judged(entries: Sequence[Entry], *found: Result, level: str = "must") -> BaselineVerdict:
     """The judgement over the small suite."""
     return baseline_check.judge(entries, found, level, SUITE)
 
 
-def names(found: Judgement) -> dict[str, int]:
+def names(found: BaselineVerdict) -> dict[str, int]:
     """How many are in each list that is not empty."""
     return {name: len(value) for name, value in vars(found).items() if value}
 

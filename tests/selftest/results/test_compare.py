@@ -22,7 +22,7 @@ from bnconform.judge.error_ratio import shares
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results import comparison as comparisons
 from bnconform.results.compare import compare
-from bnconform.results.comparison import DRIFT, FACTOR, Comparison, Number
+from bnconform.results.comparison import DRIFT, FACTOR, Number, ResultComparison
 from bnconform.results.difference import between
 from bnconform.results.observations import placed
 from bnconform.results.operands import Incomparable
@@ -38,7 +38,7 @@ COARSE = "BN-RUN-MEAN", "2-values", "running_mean"
 OUTPUT = "BN-EVAL-STATS", "rank2", "y"
 
 
-def against(first: Result, second: Result, **options: Any) -> Comparison:
+def against(first: Result, second: Result, **options: Any) -> ResultComparison:
     """The comparison of two results, which fits the schema."""
     made = compare(("a.json", first), ("b.json", second), **options)
     data = json.loads(json.dumps(comparisons.to_json([made]), allow_nan=False))
@@ -46,12 +46,12 @@ def against(first: Result, second: Result, **options: Any) -> Comparison:
     return made
 
 
-def kinds(made: Comparison) -> set[str]:
+def kinds(made: ResultComparison) -> set[str]:
     """The kinds of all numbers."""
     return {number.kind for pair in made.pairs for number in pair.numbers}
 
 
-def one(made: Comparison, place: tuple[str, str, str]) -> Number:
+def one(made: ResultComparison, place: tuple[str, str, str]) -> Number:
     """The number of one observation."""
     [found] = [
         number
