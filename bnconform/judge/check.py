@@ -278,13 +278,13 @@ class Check:
             outcome.bound_share = at_declared.share
             self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
             return found
-        if at_declared.holds and at_declared.unfixed:
-            self._unfixed()
+        if at_declared.holds and at_declared.unspecified:
+            self._unspecified()
             return found
         outcome.verdict = CRASHED if found.crashed else VIOLATES
         return self._raise_judged(outcome, trace, quality, name, found)
 
-    def _unfixed(self) -> None:
+    def _unspecified(self) -> None:
         """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
         words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
         text = f"nothing fixes what is to be compared, as declared: {words}"
@@ -334,8 +334,8 @@ class Check:
         found = related(relation, traces, SPECIFIED)
         at_declared = found if found.holds else related(relation, traces, subject.declared)
         if not found.holds and at_declared.holds:
-            if at_declared.unfixed and not at_declared.checks:
-                self._unfixed()
+            if at_declared.unspecified and not at_declared.checks:
+                self._unspecified()
                 return
             outcome = self._outcome(DEVIATES, checks=found.checks)
             self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)

@@ -35,7 +35,7 @@ class Comparison:
     Attributes:
         observed, exact, bound: arrays of one shape; `share` is |observed - exact| / bound, element by element
             (infinite where a finite value was due and another came).
-        unfixed: whether nothing fixes it: exact, bound and share are then 0, infinite and 0, whatever was observed.
+        unspecified: whether nothing fixes it: exact, bound and share are then 0, infinite and 0, whatever was observed.
     """
 
     step: int
@@ -44,7 +44,7 @@ class Comparison:
     exact: Exact
     bound: Floats
     share: Floats
-    unfixed: bool = False
+    unspecified: bool = False
 
     @property
     def worst(self) -> float:
@@ -58,7 +58,7 @@ class Comparison:
 
     def ulps(self) -> float:
         """How far the worst element is off, in units in the last place of the observed dtype."""
-        if not self.share.size or self.unfixed:
+        if not self.share.size or self.unspecified:
             return 0.0
         at = self.index
         got, due = float(self.observed[at]), float(floats(self.exact[at]))
@@ -97,9 +97,9 @@ class Judgement:
         return self.refusals + sum(int((np.isfinite(c.bound) | ~is_finite(c.exact)).sum()) for c in self.comparisons)
 
     @property
-    def unfixed(self) -> int:
+    def unspecified(self) -> int:
         """How many arrays were seen of which nothing is fixed at this point; they are neither right nor wrong."""
-        return sum(comparison.unfixed for comparison in self.comparisons)
+        return sum(comparison.unspecified for comparison in self.comparisons)
 
     @property
     def share(self) -> float:
@@ -191,12 +191,12 @@ def judge_step(
             verdict.problems.append((number, f"answered where it should have refused: {record.refused}"))
         return before
     if step.op == "backward":
-        _gradients(verdict, number, seen, due, record.unfixed)
+        _gradients(verdict, number, seen, due, record.unspecified)
         after = _after_backward(before, record.state, seen)
     else:
         after = record.state
-        if "y" in record.unfixed & step.observe:
-            _unfixed(verdict, number, "y", seen.values["y"])
+        if "y" in record.unspecified & step.observe:
+            _unspecified(verdict, number, "y", seen.values["y"])
         elif "y" in step.observe:
             _compare(verdict, number, "y", seen.values["y"], record.y, due.bound("y"), allow.output.largest)
     state_names = step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}
@@ -207,8 +207,8 @@ def judge_step(
         bounds["running_var:finite"] = bounds.get("running_var", np.zeros(config.num_features))
         for name in sorted(state_names):
             part = name.partition(":")[0]
-            if part in record.unfixed and after is record.state:
-                _unfixed(verdict, number, part, seen.after[part])
+            if part in record.unspecified and after is record.state:
+                _unspecified(verdict, number, part, seen.after[part])
                 continue
             _state(verdict, number, name, seen.after, after, bounds.get(name), allow.statistics.largest)
     return after
@@ -246,7 +246,7 @@ def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, unfixed: frozenset[str]) -> None:
+def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, unspecified: frozenset[str]) -> None:
     for name in ("grad_x", "grad_weight", "grad_bias"):
         if name not in seen.step.observe:
             continue
@@ -259,8 +259,8 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, unfixe
             else:
                 verdict.refusals += 1
             continue
-        if name in unfixed:
-            _unfixed(verdict, number, name, got)
+        if name in unspecified:
+            _unspecified(verdict, number, name, got)
             continue
         allow = truth.allow
         largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
@@ -298,13 +298,13 @@ def _state(
     _compare(verdict, number, part, got, expected, bound, largest)
 
 
-def _unfixed(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
+def _unspecified(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
     """Record an array of which nothing is fixed but that it is there: any value is at no distance from it."""
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array"))
         return
     zeros = np.zeros(got.shape)
-    verdict.comparisons.append(Comparison(number, name, got, exact(zeros), zeros + np.inf, zeros, unfixed=True))
+    verdict.comparisons.append(Comparison(number, name, got, exact(zeros), zeros + np.inf, zeros, unspecified=True))
 
 
 def _compare(

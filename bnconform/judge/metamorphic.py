@@ -35,8 +35,8 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
                 )
                 continue
             for left, right in zip(lefts, rights, strict=True):
-                if left.unfixed or right.unfixed:
-                    found.comparisons.append(right if right.unfixed else left)
+                if left.unspecified or right.unspecified:
+                    found.comparisons.append(right if right.unspecified else left)
                     continue
                 observed = mapping(exact(left.observed))
                 due = mapping(left.exact)

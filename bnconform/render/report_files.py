@@ -209,7 +209,7 @@ def _condition(one: Observation, declaration: Declaration | None) -> Condition |
     from bnconform.render.plots import Condition
 
     compared = placed(one, declaration)
-    if compared is None or compared.unfixed:
+    if compared is None or compared.unspecified:
         return None
     probe = next(probe for probe in probes()[one.requirement] if probe.name == one.case)
     program = probe.at(one.dtype, parameter_dtype(one.dtype))

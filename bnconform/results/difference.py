@@ -61,7 +61,7 @@ def compared(first: Side, second: Side, one: Observation | None, other: Observat
 
 def _classified(plain: Number, left: Placed, right: Placed, agree: bool) -> Number:
     assert plain.first and plain.second and plain.share is not None
-    if left.unfixed or right.unfixed:
+    if left.unspecified or right.unspecified:
         return replace(plain, says="nothing fixes it at the point of one side")
     if _same(left.observed, right.observed):
         return replace(plain, kind="identical")

@@ -218,7 +218,7 @@ class ForwardErrors:
     @cached_property
     def centred(self) -> Floats:
         """The deviations x - m."""
-        return floats(self.record.x - self.record.mean)
+        return floats(self.record.centred)
 
     @cached_property
     @_quiet

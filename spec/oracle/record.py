@@ -6,11 +6,14 @@ everything is broadcastable against x.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from bnconform.spec.behaviour import Behaviour, EpsilonForm, TrainingStatistics
 from bnconform.spec.config import Config
-from bnconform.spec.exact import Exact
+from bnconform.spec.exact import Exact, total
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,58 @@ class State:
 
 @dataclass(frozen=True)
 class Moments:
-    """The statistics of one batch, with length 1 along the axes that they are taken over.
+    """The statistics of one batch, with length 1 along the axes that they are taken over; each is computed once.
 
     Attributes:
-        count: n, the number of values that each statistic is taken over.
-        mean: m.
-        squares: q, the sum of (x - m)**2.
-        mean_magnitude: the mean of |x|.
-        mean_square: the mean of x**2.
+        x: the batch, which is not empty.
     """
 
+    x: Exact
     axes: tuple[int, ...]
-    count: int
-    mean: Exact
-    squares: Exact
-    mean_magnitude: Exact
-    mean_square: Exact
+
+    @cached_property
+    def count(self) -> int:
+        """n, the number of values that each statistic is taken over."""
+        return math.prod(self.x.shape[axis] for axis in self.axes)
+
+    @cached_property
+    def mean(self) -> Exact:
+        """m."""
+        return np.asarray(total(self.x, self.axes) / self.count, dtype=object)
+
+    @cached_property
+    def centred(self) -> Exact:
+        """x - m, of the shape of x."""
+        return np.asarray(self.x - self.mean, dtype=object)
+
+    @cached_property
+    def squares(self) -> Exact:
+        """q, the sum of (x - m)**2."""
+        return total(self.centred * self.centred, self.axes)
+
+    @cached_property
+    def mean_magnitude(self) -> Exact:
+        """The mean of |x|."""
+        return np.asarray(total(abs(self.x), self.axes) / self.count, dtype=object)
+
+    @cached_property
+    def mean_square(self) -> Exact:
+        """The mean of x**2."""
+        return np.asarray(total(self.x * self.x, self.axes) / self.count, dtype=object)
+
+
+class Batch:
+    """An input, (N, C, *S), possibly empty, with the statistics that were asked for of it: each is computed once."""
+
+    def __init__(self, x: Exact) -> None:
+        self.x = x
+        self._moments: dict[tuple[int, ...], Moments] = {}
+
+    def moments(self, axes: tuple[int, ...]) -> Moments:
+        """The statistics over `axes`."""
+        if axes not in self._moments:
+            self._moments[axes] = Moments(self.x, axes)
+        return self._moments[axes]
 
 
 @dataclass(frozen=True)
@@ -71,9 +110,9 @@ class Forward:
         mean, variance: what normalised, and whether each came from the batch (and so carries its rounding errors).
         epsilon, form: which epsilon entered the denominator, and how.
         inverse_std: the factor f(variance). scale, shift: the effective w and b in y = scale * z + shift.
-        y: the output.
-        unfixed: the names of what a pass computes here that nothing fixes, as it rests on 0/0: what the record has in
+        unspecified: the names of what a pass computes here that nothing fixes, as it rests on 0/0: what the record has in
             its place is none to judge by.
+        output: what stands in the place of the output, where it is not computed from the record.
     """
 
     config: Config
@@ -93,8 +132,27 @@ class Forward:
     inverse_std: Exact
     scale: Exact
     shift: Exact
-    y: Exact
-    unfixed: frozenset[str] = frozenset()
+    unspecified: frozenset[str] = frozenset()
+    output: Exact | None = None
+
+    @cached_property
+    def centred(self) -> Exact:
+        """x minus the mean that normalises, broadcastable to the shape of x; that of the batch where it is its mean."""
+        if self.moments is not None and self.mean is self.moments.mean:
+            return self.moments.centred
+        return np.asarray(self.x - self.mean, dtype=object)
+
+    @cached_property
+    def normalized(self) -> Exact:
+        """z = (x - m) f(v)."""
+        return np.asarray(self.centred * self.inverse_std, dtype=object)
+
+    @cached_property
+    def y(self) -> Exact:
+        """The output: `output` where that is given, scale * z + shift elsewhere."""
+        if self.output is not None:
+            return self.output
+        return np.asarray(self.scale * self.normalized + self.shift, dtype=object)
 
     @property
     def reads_back(self) -> bool:
@@ -109,7 +167,7 @@ class Backward:
 
     `through_mean` and `through_variance` say which statistics the gradient flows through; `grad_z` is
     w * grad_output, `slope` is f'(variance) and `variance_slope` d variance / d x of the batch's own variance, both 0
-    where they play no part.
+    where they play no part; `product` is the sum of grad_z * (x - m) over what shares a variance.
     `flowing` is the forward pass with the statistics that the gradient for x uses: those that normalised, but at
     points of the space whose evaluation gradient is that of training. grad_weight and grad_bias are None where
     there is no parameter.
@@ -123,6 +181,7 @@ class Backward:
     through_variance: bool
     slope: Exact
     variance_slope: Exact
+    product: Exact
     grad_x: Exact
     grad_weight: Exact | None
     grad_bias: Exact | None
