@@ -251,7 +251,8 @@ class Check:
         """Record the verdict on a trace."""
         __tracebackhide__ = True
         found = judge(trace, SPECIFIED, quality)
-        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
+        ratio = found.error_ratio if found.comparisons else None
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
             outcome.sightings = sightings(trace.program, found)
@@ -275,7 +276,7 @@ class Check:
             return found
         if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
-            outcome.bound_share = at_declared.share
+            outcome.bound_share = at_declared.error_ratio
             self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
             return found
         if at_declared.holds and at_declared.unspecified:
@@ -340,7 +341,7 @@ class Check:
             outcome = self._outcome(DEVIATES, checks=found.checks)
             self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)
             return
-        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.error_ratio)
         if found.holds:
             if not found.checks:
                 outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, *["nothing could be compared"] * 2

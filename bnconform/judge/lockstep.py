@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from bnconform.cases.program import Program, Step
 from bnconform.execution.trace import Seen, Session, State, Trace
-from bnconform.judge.judgement import Judgement, judge_step
+from bnconform.judge.judgement import Judgement, initial_state, judge_step
 from bnconform.judge.subject import Subject
-from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import allowance
@@ -31,12 +28,12 @@ class Follower:
         self._program = Program(config, ())
         with arithmetic():
             self._allow = allowance(config, point)
-            self._carried = oracle.initial_state(config, point)
+            self._carried = initial_state(config, point)
 
     def follow(self, number: int, seen: Seen) -> None:
         """Take the step that the layer has taken, and compare."""
         known = len(self.found.comparisons)
-        with arithmetic(), np.errstate(all="ignore"):
+        with arithmetic():
             self._carried = judge_step(self.found, number, seen, self._program, self._carried, self._allow)
         new = self.found.comparisons[known:]
         self.holds = self.holds and not self.found.problems and all(comparison.worst <= 1 for comparison in new)

@@ -9,7 +9,6 @@ import numpy as np
 from bnconform.cases.program import Program
 from bnconform.judge.judgement import Comparison
 from bnconform.spec.catalogue import Requirement
-from bnconform.spec.exact import floats
 
 
 def number(value: float) -> str:
@@ -26,18 +25,17 @@ def quantity(program: Program, comparison: Comparison) -> str:
 def comparison_lines(program: Program, comparison: Comparison) -> list[str]:
     """What, got, should be and off by, for the worst element of a comparison."""
     at = comparison.index
-    due = comparison.exact[at]
     ulps = comparison.ulps()
     off = "finite and not" if not np.isfinite(comparison.worst) and not np.isfinite(ulps) else f"{number(ulps)} ulp"
     bound = float(comparison.bound[at])
     exactly = bound == 0
     limit = "exactly" if exactly else f"to within {number(bound)}"
-    share = "where nothing is computed" if exactly else f"{number(comparison.worst)} times the bound"
+    ratio = "where nothing is computed" if exactly else f"{number(comparison.worst)} times the bound"
     return [
         f"  what       {quantity(program, comparison)}",
         f"  got        {float(comparison.observed[at])!r} ({comparison.observed.dtype})",
-        f"  should be  {float(floats(due))!r}, {limit}",
-        f"  off by     {off}, {share}",
+        f"  should be  {float(comparison.exact.nearest[at])!r}, {limit}",
+        f"  off by     {off}, {ratio}",
     ]
 
 

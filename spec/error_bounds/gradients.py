@@ -32,14 +32,11 @@ PRODUCT = 7
 MOVED = PRODUCT + 6
 """Roundings of one term that flows through a moved statistic; see `_through_read_back`."""
 
-_quiet = np.errstate(all="ignore")
-
 
 def _sum(values: Floats, axes: tuple[int, ...]) -> Floats:
     return np.asarray(values.sum(axis=axes, keepdims=True))
 
 
-@_quiet
 def input_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
     """The bound (the shape of x) on grad_x = f G - mean(f G) + f'(v) v'_i S with S = sum(G (x - m)).
 
@@ -64,14 +61,13 @@ def input_gradient(record: Backward, allow: Allowance, known: ForwardErrors | No
     factor, factor_error = np.abs(floats(forward.inverse_std)), errors.inverse_std
     grad_z = np.abs(floats(record.grad_z))
     # The same computed f stands in every term, so that its error meets the difference of the terms.
-    scaled = np.broadcast_to(record.grad_z, value.shape)
+    balanced = grad_z if record.balanced is record.grad_z else np.abs(floats(record.balanced))
     rounding = allow.gamma(PRODUCT) * grad_z
     if batch is not None and record.through_mean and not reads_back:
         n = batch.count
-        scaled = scaled - total(scaled, batch.axes) / n
         mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / n
         rounding = rounding + allow.gamma(allow.terms(n) + PRODUCT) * mean_grad
-    error = factor_error * np.abs(floats(scaled)) + (factor + factor_error) * rounding
+    error = factor_error * balanced + (factor + factor_error) * rounding
     if reads_back:
         error = error + _through_read_back(record, errors, allow)
     elif batch is not None and record.through_variance:
@@ -205,7 +201,7 @@ def _step_error(forward: Forward, allow: Allowance) -> Floats:
     """On V'_i; see `_through_read_back`."""
     batch = forward.moments
     assert batch is not None
-    n, x = batch.count, np.abs(floats(forward.x))
+    n, x = batch.count, np.abs(forward.batch.floats)
     if forward.behaviour.running_variance is b.RunningVariance.UNCENTRED:
         return np.asarray(6 / n * allow.u * x + allow.compute.underflow)
     from_mean, distance = mean_error(batch, allow), np.abs(floats(batch.centred))
@@ -239,7 +235,6 @@ def _slope_change(forward: Forward, width: Floats) -> Floats:
     return change
 
 
-@_quiet
 def weight_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
     """The bound (C,) on the sum of g z: g(n + 1) sum|g z| for the products and the sum, and sum|g| dz.
 
@@ -272,7 +267,6 @@ def weight_gradient(record: Backward, allow: Allowance, known: ForwardErrors | N
     return rounded(value, error, allow.statistics)
 
 
-@_quiet
 def bias_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
     """The bound (C,) on the sum of g: g(n) sum|g| (Higham, section 4.2), n - 1 additions and one rounding to spare.
 

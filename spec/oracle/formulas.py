@@ -82,6 +82,8 @@ def along_channels(values: Exact, ndim: int) -> Exact:
 
 def per_channel(values: Exact, like: Exact) -> Exact:
     """A statistic of any axes as one value a channel, (C,): the mean over whatever else it varies with."""
+    if values.shape[1] == like.shape[1] == values.size:
+        return values.reshape(-1)
     spread = np.broadcast_to(values, like.shape) if values.shape[1] != like.shape[1] else values
     axes = (0, *range(2, spread.ndim))
     count = int(np.prod([spread.shape[axis] for axis in axes], dtype=np.int64))

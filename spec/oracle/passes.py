@@ -110,7 +110,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch
     scale, shift = _affine(behaviour, state, ndim, training)
     return Forward(
         config=config, behaviour=behaviour, before=state, training=training, refused=refused,
-        state=state if refused else after, x=x, moments=batch, mean=mean, variance=variance,
+        state=state if refused else after, batch=given, moments=batch, mean=mean, variance=variance,
         mean_from_batch=mean_from_batch, variance_from_batch=variance_from_batch, epsilon=epsilon, form=form,
         inverse_std=factor, scale=scale, shift=shift, unspecified=unspecified,
         output=x if refused else None,
@@ -214,13 +214,19 @@ def backward(
     )
 
     grad_z = grad_output if behaviour.gradient_scale is b.GradientScale.WITHOUT_WEIGHT else record.scale * grad_output
-    grad_x = factor * grad_z
     slope = variance_slope = product = factor * 0
+    balanced = grad_z
+    if batch is not None and through_mean and not reads_back:
+        balanced = grad_z - total(grad_z, batch.axes) / batch.count
+    if batch is not None and any(factor.shape[axis] > 1 for axis in batch.axes) and balanced is not grad_z:
+        grad_x = factor * grad_z
+        grad_x = grad_x - total(grad_x, batch.axes) / batch.count
+    else:
+        # The factor is one number for all that share a mean.
+        grad_x = factor * balanced
     if reads_back:
         grad_x = grad_x + mean_path(record, grad_z) if through_mean else grad_x
         grad_x = grad_x + variance_path(record, grad_z) if through_variance else grad_x
-    elif batch is not None and through_mean:
-        grad_x = grad_x - total(grad_x, batch.axes) / batch.count
     if batch is not None and through_variance and not reads_back:
         uncentred = behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED
         unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
@@ -240,7 +246,7 @@ def backward(
     elif state.weight is not None and state.bias is not None:
         grad_weight, grad_bias = state.weight * 0, state.bias * 0
     return Backward(
-        forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z,
+        forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z, balanced=balanced,
         through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
         product=product, grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
     )  # fmt: skip
