@@ -3,7 +3,7 @@
 v = a + b + c with a the float64 nearest to v, b the one nearest to v - a, c the one nearest to v - a - b: some 159
 bits, of which a distance of the size of a bound needs far fewer. The few numbers that a sum cannot stand for (beyond
 float64's range, so small that its parts underflow, or of a bound so narrow that the rest would count) are kept in 320
-bits beside it.
+bits beside it. What is nearer to 0 than to any other float64 stands as 0: every computed number's bound is larger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import gmpy2
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
+from bnconform.spec.exact import Exact, Floats, arithmetic, exact
 
 TINY = 1e-260
 """Size of a number below which it is kept in 320 bits, as the parts of its sum would be subnormal."""
@@ -26,8 +26,7 @@ TINY = 1e-260
 FINE = 2.0**-98
 """Bound over size of a number below which it is kept in 320 bits: the rest of the sum is at most 2**-159 of it."""
 
-_ZERO = gmpy2.mpfr(0)
-_nearest = np.frompyfunc(gmpy2.context(precision=53).plus, 1, 1)
+_nearest = gmpy2.context(precision=53).plus
 """The nearest number of 53 bits: float64's, but where that is subnormal or none."""
 
 Mask = NDArray[np.bool_]
@@ -56,22 +55,26 @@ class Expansion:
         if values.dtype != object:
             parts[0] = values
             return Expansion(parts)
-        parts[0] = first = floats(values)
+        flat = values.ravel().tolist()
+        columns = parts.reshape(3, -1)
+        columns[0] = np.fromiter(map(float, flat), np.float64, len(flat))
+        first = parts[0]
         known = np.isfinite(first)
-        rest = np.asarray(values if known.all() else np.where(known, values, _ZERO), dtype=object)
+        rest = flat
         for number in (1, 2):
             # Rounded as numbers of gmpy2, as each conversion from a float costs more than the subtraction.
-            rest = np.asarray(rest - _nearest(rest), dtype=object)
-            parts[number] = floats(rest)
-            if not parts[number].any():
+            rest = [value - _nearest(value) for value in rest]
+            columns[number] = np.fromiter(map(float, rest), np.float64, len(rest))
+            if not columns[number].any():
                 break
+        if not known.all():
+            parts[1:, ~known] = 0.0
         size = np.abs(first)
         needed = (size < TINY) & (size != 0) | ~known
         if bound is not None and parts[2].any():
             needed |= (parts[2] != 0) & (bound < FINE * size)
         if not needed.any():
             return Expansion(parts)
-        flat = values.reshape(-1)
         found = {int(index): flat[index] for index in np.flatnonzero(needed)}
         return Expansion(parts, {index: value for index, value in found.items() if gmpy2.is_finite(value)})
 

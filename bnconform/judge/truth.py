@@ -33,7 +33,7 @@ from bnconform.spec.exact import Exact, Floats, exact
 Answer = tuple[dict[str, str], Truth]
 """The decisions that a truth rests on, by name, and the truth."""
 
-INPUTS = 32 * 2**20
+INPUTS = 64 * 2**20
 """Bytes of inputs in 320 bits, with their statistics, that a process keeps; some 300 bytes an element."""
 
 
@@ -83,11 +83,11 @@ class _Watched:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
-        self._read: dict[str, str] = {}
+        self._read: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._behaviour, name)
-        self._read[name] = str(value)
+        self._read[name] = value
         setattr(self, name, value)  # so that it is not looked up here again
         return value
 
@@ -146,7 +146,7 @@ class Truths:
         watched = _Watched(behaviour)
         record, gradients = self._pass(question, cast(Behaviour, watched))
         found = _truth(question, record, gradients)
-        return watched._read, found
+        return {name: str(value) for name, value in watched._read.items()}, found
 
     def _pass(self, question: Question, behaviour: Behaviour) -> tuple[oracle.Forward, oracle.Backward | None]:
         config, step, before = question.config, question.step, question.before.exact()

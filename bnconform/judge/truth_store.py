@@ -140,6 +140,15 @@ class TruthStore:
         if connection is not None:
             self._guarded(lambda: self._written(connection, pending, touched))
 
+    def close(self) -> None:
+        """Write what is waiting, and let the file go."""
+        self.flush()
+        atexit.unregister(self.flush)
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
     def _written(
         self, connection: sqlite3.Connection, pending: list[tuple[bytes, str, int, bytes, bytes]], touched: list[int]
     ) -> None:

@@ -178,6 +178,11 @@ class ForwardErrors:
         return running_errors(record.config, record.behaviour, record.before, record, self.allow, self)
 
     @cached_property
+    def factor(self) -> Floats:
+        """The size of f(variance)."""
+        return np.abs(floats(self.record.inverse_std))
+
+    @cached_property
     def mean(self) -> Floats:
         """On the mean that normalises: `mean_error`, or that of a remembered one."""
         record = self.record
@@ -209,7 +214,7 @@ class ForwardErrors:
         """On f(variance): its exact change over the variance's error, and FACTOR roundings."""
         record = self.record
         change = enclosure(lambda v: inverse_deviation(v, record.epsilon, record.form), record.variance, self.settled)
-        return np.asarray(change + FACTOR * self.allow.u * np.abs(floats(record.inverse_std)))
+        return np.asarray(change + FACTOR * self.allow.u * self.factor)
 
     @cached_property
     def size(self) -> Floats:
@@ -221,7 +226,7 @@ class ForwardErrors:
     @cached_property
     def operands(self) -> Floats:
         """The size of the operands of z: f times `size`."""
-        return np.asarray(np.abs(floats(self.record.inverse_std)) * self.size)
+        return np.asarray(self.factor * self.size)
 
     @cached_property
     def x(self) -> Floats:
@@ -236,7 +241,7 @@ class ForwardErrors:
     @cached_property
     def normalized(self) -> Floats:
         """On z = (x - m) f: f dm + |x - m| df + dm df, FOLD roundings of the operands, an underflow of each factor."""
-        factor = np.abs(floats(self.record.inverse_std))
+        factor = self.factor
         carried = factor * self.mean + np.abs(self.centred) * self.inverse_std + self.mean * self.inverse_std
         underflow = (factor + self.size + 4) * self.allow.compute.underflow
         return np.asarray(carried + self.allow.gamma(FOLD) * self.operands + underflow)

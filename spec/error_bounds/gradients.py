@@ -58,7 +58,7 @@ def input_gradient(record: Backward, allow: Allowance, known: ForwardErrors | No
     if batch is not None and constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO:
         return np.zeros(value.shape)
     errors = known if known is not None and known.record is forward else ForwardErrors(forward, allow)
-    factor, factor_error = np.abs(floats(forward.inverse_std)), errors.inverse_std
+    factor, factor_error = errors.factor, errors.inverse_std
     grad_z = np.abs(floats(record.grad_z))
     # The same computed f stands in every term, so that its error meets the difference of the terms.
     balanced = grad_z if record.balanced is record.grad_z else np.abs(floats(record.balanced))
@@ -142,7 +142,7 @@ def _through_read_back(record: Backward, errors: ForwardErrors, allow: Allowance
     if record.through_mean:
         total_grad = np.abs(floats(total(np.broadcast_to(record.grad_z, forward.x.shape), axes)))
         total_error = allow.gamma(terms + MOVED) * _sum(grad_z, axes) + underflow
-        factor = np.abs(floats(forward.inverse_std)), errors.inverse_std
+        factor = errors.factor, errors.inverse_std
         _, moved = _product(shares[0], factor, (total_grad, total_error))
         error = error + spread_back(moved, batch, forward.x) * np.abs(floats(mean_slope(forward, batch)))
     if record.through_variance:
