@@ -166,7 +166,7 @@ def _pass(
             continue
         # All corners have the last rounding of the largest of them.
         most = exact(np.max([np.abs(floats(value)) for value in values], axis=0))
-        rounded: dict[str, Any] = {name: most}
+        rounded: dict[str, Any] = {"output" if name == "y" else name: most}
         bounds = [_bound(name, replace(source, **rounded), allow) for source in sources]
         bound = np.max(bounds, axis=0) * (factor if values[0].ndim == x.ndim else factor.reshape(-1))
         entered = parts.setdefault(name, [])

@@ -21,13 +21,40 @@ Exact = NDArray[np.object_]
 Floats = NDArray[np.float64]
 
 
-def arithmetic() -> Any:
-    """A context manager in which operations on Exact arrays keep 320 bits."""
-    return gmpy2.context(precision=PRECISION)
+class PrecisionError(RuntimeError):
+    """The oracle was asked outside of `arithmetic()`; the message says so in one line."""
 
 
-_ONE = np.asarray(gmpy2.mpfr(1), dtype=object)
-_floats = np.frompyfunc(float, 1, 1)
+class _Arithmetic:
+    """The 320-bit context of gmpy2, and NumPy's silence about flags that mean nothing for object arrays."""
+
+    def __enter__(self) -> None:
+        self._context = gmpy2.context(precision=PRECISION)
+        self._context.__enter__()
+        self._quiet = np.errstate(all="ignore")
+        self._quiet.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._quiet.__exit__(*raised)
+        self._context.__exit__(*raised)
+
+
+def arithmetic() -> _Arithmetic:
+    """A context manager in which operations on Exact arrays keep 320 bits, and NumPy warns of nothing."""
+    return _Arithmetic()
+
+
+def require_precision() -> None:
+    """Raise PrecisionError unless operations keep at least 320 bits here."""
+    precision = gmpy2.get_context().precision
+    if precision < PRECISION:
+        raise PrecisionError(
+            f"the oracle computes in {PRECISION} bits and was asked to in {precision}; "
+            "call it within `bnconform.spec.exact.arithmetic()`"
+        )
+
+
+_ONE = gmpy2.mpfr(1)
 _sqrt = np.frompyfunc(gmpy2.sqrt, 1, 1)
 _is_finite = np.frompyfunc(gmpy2.is_finite, 1, 1)
 
@@ -37,10 +64,9 @@ def exact(values: Any) -> Exact:
     array = np.asarray(values)
     if array.dtype == object:
         return array
-    numbers = array.astype(np.float64).astype(object)
-    with np.errstate(all="ignore"):  # the conversion raises flags that mean nothing here
-        # A product with one is exact at any precision from 53 bits on, and made several times faster than gmpy2.mpfr().
-        return np.asarray(_ONE * numbers, dtype=object)
+    # A product with one is exact at any precision from 53 bits on, and made several times faster than gmpy2.mpfr().
+    numbers = [_ONE * number for number in array.astype(np.float64).ravel().tolist()]
+    return np.fromiter(numbers, object, len(numbers)).reshape(array.shape)
 
 
 def constant(text: str) -> Any:
@@ -48,10 +74,11 @@ def constant(text: str) -> Any:
     return gmpy2.mpfr(gmpy2.mpq(text), PRECISION)
 
 
-def floats(values: Exact) -> Floats:
+def floats(values: Any) -> Floats:
     """The nearest float64 of each number (infinite where it is beyond float64)."""
-    with np.errstate(all="ignore"):
-        return np.asarray(_floats(np.asarray(values, dtype=object)), dtype=object).astype(np.float64)
+    array = np.asarray(values, dtype=object)
+    # Through Python's own numbers, as a conversion by NumPy raises flags that mean nothing here.
+    return np.fromiter(map(float, array.ravel().tolist()), np.float64, array.size).reshape(array.shape)
 
 
 def sqrt(values: Exact) -> Exact:

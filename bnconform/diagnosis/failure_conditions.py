@@ -14,7 +14,6 @@ import numpy as np
 from bnconform.cases.program import Array, Program, Step
 from bnconform.judge.judgement import Comparison, Judgement
 from bnconform.judge.outcome import Outcome
-from bnconform.spec.exact import floats
 
 Sighting = dict[str, Any]
 """what, wrong, and circumstances: words, numbers, or None where a circumstance does not apply."""
@@ -47,9 +46,11 @@ FEW = 0.2
 def sightings(program: Program, judgement: Judgement) -> list[Sighting]:
     """One for each quantity that was compared, and for each call that did something else than answer."""
     found = []
+    numbers = {comparison.step for comparison in judgement.comparisons}
+    circumstances = {number: _circumstances(program, number) for number in numbers}
     for comparison in judgement.comparisons:
         wrong = comparison.worst > 1
-        seen = {"what": comparison.name, "wrong": wrong, **_circumstances(program, comparison.step)}
+        seen = {"what": comparison.name, "wrong": wrong, **circumstances[comparison.step]}
         if wrong:
             seen["relative"] = _relative(comparison)
             seen["channels_wrong"] = _channels(comparison)
@@ -111,18 +112,18 @@ def _ratio(x: Array) -> float | None:
 
 def _relative(comparison: Comparison) -> float | None:
     """The worst element's error relative to what is due."""
-    due, got = float(floats(comparison.exact[comparison.index])), float(comparison.observed[comparison.index])
+    due, got = float(comparison.exact.nearest[comparison.index]), float(comparison.observed[comparison.index])
     return abs(got - due) / abs(due) if due and np.isfinite(due) and np.isfinite(got) else None
 
 
 def _channels(comparison: Comparison) -> list[int] | None:
     """The first and last channel that are wrong, where others are right; None for what has no channels."""
-    share = comparison.share
+    ratio = comparison.error_ratio
     axis = 1 if comparison.name in ("y", "grad_x") else 0
-    if share.ndim <= axis:
+    if ratio.ndim <= axis:
         return None
-    wrong = np.flatnonzero((share > 1).any(axis=tuple(a for a in range(share.ndim) if a != axis)))
-    return [int(wrong[0]), int(wrong[-1])] if 0 < len(wrong) < share.shape[axis] else None
+    wrong = np.flatnonzero((ratio > 1).any(axis=tuple(a for a in range(ratio.ndim) if a != axis)))
+    return [int(wrong[0]), int(wrong[-1])] if 0 < len(wrong) < ratio.shape[axis] else None
 
 
 def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:

@@ -20,7 +20,6 @@ from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, coordinates
 from bnconform.spec.config import Config
-from bnconform.spec.exact import is_finite
 
 WIDTH = {"float64": 3, "float32": 2, "float16": 1, "bfloat16": 1}
 MOST_PAIRS = 1500
@@ -90,9 +89,9 @@ def view(trace: Trace, judgement: Judgement, point: Behaviour) -> View:
         if comparison.worst > 1:
             wrong.add(atom)
             worst.append((comparison.worst, atom))
-        elif np.isposinf(comparison.bound[is_finite(comparison.exact)]).any():
+        elif np.isposinf(comparison.bound[comparison.exact.finite]).any():
             vague.add(atom)
-        parts.append((comparison.step, comparison.name, comparison.share.tobytes()))
+        parts.append((comparison.step, comparison.name, comparison.error_ratio.tobytes()))
     for step, what in judgement.problems:
         wrong.add((step, "the call"))
         worst.append((np.inf, (step, "the call")))

@@ -309,7 +309,8 @@ class Check:
         """Record the verdict on a trace."""
         __tracebackhide__ = True
         found = judge(trace, SPECIFIED, quality)
-        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share if found.comparisons else None)
+        ratio = found.error_ratio if found.comparisons else None
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
             outcome.sightings = sightings(trace.program, found)
@@ -333,16 +334,16 @@ class Check:
             return found
         if at_declared.holds and at_declared.checks:
             outcome.verdict = DEVIATES
-            outcome.bound_share = at_declared.share
+            outcome.bound_share = at_declared.error_ratio
             self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
             return found
-        if at_declared.holds and at_declared.unfixed:
-            self._unfixed()
+        if at_declared.holds and at_declared.unspecified:
+            self._unspecified()
             return found
         outcome.verdict = CRASHED if found.crashed else VIOLATES
         return self._raise_judged(outcome, trace, quality, name, found)
 
-    def _unfixed(self) -> None:
+    def _unspecified(self) -> None:
         """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
         words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
         text = f"nothing fixes what is to be compared, as declared: {words}"
@@ -395,13 +396,13 @@ class Check:
         found = related(relation, traces, SPECIFIED)
         at_declared = found if found.holds else related(relation, traces, subject.declared)
         if not found.holds and at_declared.holds:
-            if at_declared.unfixed and not at_declared.checks:
-                self._unfixed()
+            if at_declared.unspecified and not at_declared.checks:
+                self._unspecified()
                 return
             outcome = self._outcome(DEVIATES, checks=found.checks)
             self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)
             return
-        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.share)
+        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.error_ratio)
         if found.holds:
             if not found.checks:
                 outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, *["nothing could be compared"] * 2

@@ -7,24 +7,37 @@ carried by the oracle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import Array, Program, Step
+from bnconform.cases.program import Array, Program
 from bnconform.execution.trace import Misfit, Seen, State, Trace
-from bnconform.judge.error_ratio import shares
-from bnconform.judge.truth import Truth, numbers, truth
+from bnconform.judge.error_ratio import error_ratios
+from bnconform.judge.expansion import Expansion
+from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Values
+from bnconform.judge.truth import Question, Truths, process_truths
+from bnconform.judge.truth_record import GRADIENTS, Due, Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import Allowance, allowance
 from bnconform.spec.error_bounds.forward import kept_as_inverse
-from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
+from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import ulp
 
-STATISTICS = ("running_mean", "running_var")
-PARAMETERS = ("weight", "bias")
+__all__ = [
+    "PARAMETERS",
+    "STATISTICS",
+    "Comparison",
+    "Judgement",
+    "agrees",
+    "can_act",
+    "initial_state",
+    "judge",
+    "judge_step",
+]
 
 
 @dataclass(frozen=True)
@@ -32,39 +45,39 @@ class Comparison:
     """One observed array against the exact one.
 
     Attributes:
-        observed, exact, bound: arrays of one shape; `share` is |observed - exact| / bound, element by element
+        observed, exact, bound: arrays of one shape; `error_ratio` is |observed - exact| / bound, element by element
             (infinite where a finite value was due and another came).
-        unfixed: whether nothing fixes it: exact, bound and share are then 0, infinite and 0, whatever was observed.
+        unspecified: whether nothing fixes it: exact, bound and error ratio are then 0, infinite and 0, whatever was
+            observed.
     """
 
     step: int
     name: str
     observed: Array
-    exact: Exact
+    exact: Expansion
     bound: Floats
-    share: Floats
-    unfixed: bool = False
+    error_ratio: Floats
+    unspecified: bool = False
 
-    @property
+    @cached_property
     def worst(self) -> float:
-        """The largest share of the bound; 1 is the limit."""
-        return float(self.share.max()) if self.share.size else 0.0
+        """The largest error ratio; 1 is the limit."""
+        return float(self.error_ratio.max()) if self.error_ratio.size else 0.0
 
     @property
     def index(self) -> tuple[int, ...]:
         """Where the worst element is."""
-        return tuple(int(i) for i in np.unravel_index(int(self.share.argmax()), self.share.shape))
+        return tuple(int(i) for i in np.unravel_index(int(self.error_ratio.argmax()), self.error_ratio.shape))
 
     def ulps(self) -> float:
         """How far the worst element is off, in units in the last place of the observed dtype."""
-        if not self.share.size or self.unfixed:
+        if not self.error_ratio.size or self.unspecified:
             return 0.0
         at = self.index
-        got, due = float(self.observed[at]), float(floats(self.exact[at]))
+        got, due = float(self.observed[at]), float(self.exact.nearest[at])
         if not (np.isfinite(got) and np.isfinite(due)):
             return 0.0 if got == due or (np.isnan(got) and np.isnan(due)) else float("inf")
-        with arithmetic():
-            off = float(abs(exact(got) - self.exact[at]))
+        off = self.exact.distance(at, got)
         if self.observed.dtype.kind == "i":
             return off
         return off / float(ulp(np.asarray(due), str(self.observed.dtype)))
@@ -77,6 +90,7 @@ class Judgement:
     Attributes:
         comparisons: every array compared, within its bound or not.
         problems: (step, what) where something else than a number was wrong; `crashed` if the implementation raised.
+        truths: what answers what is due.
     """
 
     behaviour: Behaviour
@@ -84,6 +98,7 @@ class Judgement:
     problems: list[tuple[int, str]] = field(default_factory=list)
     refusals: int = 0
     crashed: bool = False
+    truths: Truths = field(default_factory=process_truths, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -93,16 +108,16 @@ class Judgement:
     @property
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
-        return self.refusals + sum(int((np.isfinite(c.bound) | ~is_finite(c.exact)).sum()) for c in self.comparisons)
+        return self.refusals + sum(int((np.isfinite(c.bound) | ~c.exact.finite).sum()) for c in self.comparisons)
 
     @property
-    def unfixed(self) -> int:
+    def unspecified(self) -> int:
         """How many arrays were seen of which nothing is fixed at this point; they are neither right nor wrong."""
-        return sum(comparison.unfixed for comparison in self.comparisons)
+        return sum(comparison.unspecified for comparison in self.comparisons)
 
     @property
-    def share(self) -> float:
-        """The largest share of a bound."""
+    def error_ratio(self) -> float:
+        """The largest distance over its bound."""
         return max((comparison.worst for comparison in self.comparisons), default=0.0)
 
     @property
@@ -128,24 +143,37 @@ def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:
     return judge(trace, behaviour, quality, brief=True).holds
 
 
-def judge(trace: Trace, behaviour: Behaviour, quality: str = "", *, brief: bool = False) -> Judgement:
+def initial_state(config: Config, behaviour: Behaviour) -> LayerState:
+    """The state of a new layer, from which the first call is judged; to be called within `arithmetic()`."""
+    state = oracle.initial_state(config, behaviour)
+    arrays = (state.running_mean, state.running_var, state.weight, state.bias)
+    mean, variance, weight, bias = (None if values is None else floats(values) for values in arrays)  # zeros and ones
+    return LayerState(mean, variance, state.num_batches_tracked, weight, bias, state.updates)
+
+
+def judge(
+    trace: Trace, behaviour: Behaviour, quality: str = "", *, brief: bool = False, truths: Truths | None = None
+) -> Judgement:
     """Judge every observation that the trace's program asks for at the given point of the space.
 
     Args:
         brief: whether to stop at the first call that shows something else, which answers whether all holds.
+        truths: what answers what is due; that of the process by default.
     """
-    verdict = Judgement(behaviour)
+    verdict = Judgement(behaviour, truths=truths or process_truths())
     program = trace.program
     if trace.broken is not None and not trace.seen:
         verdict.problems.append((-1, str(trace.broken)))
         verdict.crashed = not isinstance(trace.broken, Misfit)
         return verdict
-    with arithmetic(), np.errstate(all="ignore"):
+    with arithmetic():
         allow = allowance(program.config, behaviour, quality=quality)
-        carried = oracle.initial_state(program.config, behaviour)
+        carried = initial_state(program.config, behaviour)
+        known = 0
         for number, seen in enumerate(trace.seen):
             carried = judge_step(verdict, number, seen, program, carried, allow)
-            if brief and not verdict.holds:
+            new, known = verdict.comparisons[known:], len(verdict.comparisons)
+            if brief and (verdict.problems or any(comparison.worst > 1 for comparison in new)):
                 return verdict
     if trace.broken is not None:
         verdict.problems.append((len(trace.seen) - 1, str(trace.broken)))
@@ -154,9 +182,12 @@ def judge(trace: Trace, behaviour: Behaviour, quality: str = "", *, brief: bool 
 
 
 def judge_step(
-    verdict: Judgement, number: int, seen: Seen, program: Program, carried: oracle.State, allow: Allowance
-) -> oracle.State:
-    """Compare what one call shows with what is due after the state `carried`; the state that is due afterwards."""
+    verdict: Judgement, number: int, seen: Seen, program: Program, carried: LayerState, allow: Allowance
+) -> LayerState:
+    """Compare what one call shows with what is due after the state `carried`; the state that is due afterwards.
+
+    To be called within `arithmetic()`.
+    """
     step, config, behaviour = seen.step, program.config, verdict.behaviour
     if seen.misfit:
         verdict.problems.append((number, seen.misfit))
@@ -167,149 +198,136 @@ def judge_step(
             verdict.crashed = True
             return carried
         if step.op == "build":
-            after = oracle.initial_state(config, behaviour)
+            after = initial_state(config, behaviour)
         else:
-            after = _loaded(_shown(carried, seen.before), step)
-        for name in step.observe:
-            kept = None
-            if name.startswith("running_var") and after.running_var is not None:
-                kept = kept_as_inverse(floats(after.running_var), config.eps, allow)
-            _state(verdict, number, name, seen.after, after, kept)
+            after = carried.shown(seen.before).loaded(step.state)
+        for name in sorted(step.observe):
+            variance = after.values("running_var") if name.startswith("running_var") else None
+            kept = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, allow)
+            _stored(verdict, number, name, seen.after, after, kept)
         return after
-    assert step.x is not None
-    before = _shown(carried, seen.before)
-    due = truth(config, behaviour, allow, before, step)
-    record = due.record
-    if record.refused or seen.raised:
-        if record.refused and seen.raised:
+    question = Question.of(config, allow, carried.shown(seen.before), step)
+    truth = verdict.truths.answer(question, behaviour)
+    if truth.refused or seen.raised:
+        if truth.refused and seen.raised:
             verdict.refusals += 1
         elif seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
         else:
-            verdict.problems.append((number, f"answered where it should have refused: {record.refused}"))
-        return before
+            verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
+        return question.before
     if step.op == "backward":
-        _gradients(verdict, number, seen, due, record.unfixed)
-        after = _after_backward(before, record.state, seen)
-    else:
-        after = record.state
-        if "y" in record.unfixed & step.observe:
-            _unfixed(verdict, number, "y", seen.values["y"])
-        elif "y" in step.observe:
-            _compare(verdict, number, "y", seen.values["y"], record.y, due.bound("y"), allow.output.largest)
-    state_names = step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}
-    if state_names:
-        bounds: dict[str, Floats] = {}
-        if before.running_mean is not None and after is record.state:
-            bounds = {name: due.running(name) for name in STATISTICS}
-        bounds["running_var:finite"] = bounds.get("running_var", np.zeros(config.num_features))
-        for name in sorted(state_names):
-            part = name.partition(":")[0]
-            if part in record.unfixed and after is record.state:
-                _unfixed(verdict, number, part, seen.after[part])
-                continue
-            _state(verdict, number, name, seen.after, after, bounds.get(name), allow.statistics.largest)
+        _gradients(verdict, number, seen, truth, allow)
+    elif "y" in truth.unspecified & step.observe:
+        _unspecified(verdict, number, "y", seen.values["y"])
+    elif "y" in step.observe:
+        _compare(verdict, number, "y", seen.values["y"], truth.due("y"), allow.output.largest)
+    return _state(verdict, number, seen, question, truth)
+
+
+def _nearest(values: Values) -> Floats:
+    return floats(values) if values.dtype == object else np.asarray(values, np.float64)
+
+
+def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, allow: Allowance) -> None:
+    for name in GRADIENTS:
+        if name not in seen.step.observe:
+            continue
+        got = seen.values[name]
+        if name not in truth.quantities:
+            _unspecified(verdict, number, name, got)
+            continue
+        due = truth.due(name)
+        if due is None:
+            _absent(verdict, number, name, got, "as there is no such parameter")
+            continue
+        largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
+        _compare(verdict, number, name, got, due, largest)
+
+
+def _state(verdict: Judgement, number: int, seen: Seen, question: Question, truth: Truth) -> LayerState:
+    """Compare what a pass leaves of the state; the state that is due."""
+    before, observed = question.before, seen.step.observe
+    # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
+    moved = seen.step.op == "forward" or any(
+        _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
+    )
+    after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before
+    for name in sorted(observed & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}):
+        part = name.partition(":")[0]
+        if part in truth.unspecified and moved:
+            _unspecified(verdict, number, part, seen.after[part])
+        elif part in STATISTICS and moved and truth.moves:
+            _part(verdict, number, name, seen.after[part], truth.due(part), question.allow.statistics.largest)
+        else:
+            _stored(verdict, number, name, seen.after, after, None, question.allow.statistics.largest)
     return after
 
 
-def _shown(carried: oracle.State, state: State) -> oracle.State:
-    """The state to judge from: what the layer shows, and what it does not show as the oracle carries it."""
-    shown: dict[str, Any] = {}
-    for name in (*STATISTICS, *PARAMETERS):
-        value = state[name]
-        if value is not None and getattr(carried, name) is not None:
-            shown[name] = numbers(value)
-    if state["num_batches_tracked"] is None:
-        shown["num_batches_tracked"] = None
-    return replace(carried, **shown)
+def _stored(
+    verdict: Judgement,
+    number: int,
+    name: str,
+    shown: State,
+    due: LayerState,
+    bound: Floats | None,
+    largest: float = np.inf,
+) -> None:
+    """Compare one part of the state that was stored, not computed: without a bound it must be exactly that."""
+    part = name.partition(":")[0]
+    got = shown[part]
+    if name == "num_batches_tracked":
+        if got is None:
+            return
+        count = due.num_batches_tracked
+        values: Values | None = None if count is None else np.asarray(count, np.float64)
+    else:
+        values = due.values(part)
+    if values is None:
+        _absent(verdict, number, name, got, "as this layer has none")
+        return
+    limit = np.zeros(values.shape) if bound is None else bound
+    _part(verdict, number, name, got, Due(Expansion.of(values), limit), largest)
 
 
-def _loaded(carried: oracle.State, step: Step) -> oracle.State:
-    changes: dict[str, Any] = {}
-    for name, value in step.state.items():
-        if getattr(carried, name) is not None:
-            changes[name] = int(value) if name == "num_batches_tracked" else numbers(value)
-    return replace(carried, **changes)
-
-
-def _after_backward(before: oracle.State, moved: oracle.State, seen: Seen) -> oracle.State:
-    """Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did."""
-    changed = any(
-        _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
-    )
-    return moved if changed else before
+def _part(verdict: Judgement, number: int, name: str, got: Array | None, due: Due | None, largest: float) -> None:
+    """Compare one part of the state, or only where it is finite."""
+    part, _, only = name.partition(":")
+    if only and got is not None and due is not None:
+        agree = np.isfinite(got.astype(np.float64)) == due.value.finite
+        ratio = np.where(agree, 0.0, np.inf)
+        verdict.comparisons.append(Comparison(number, name, got, due.value, due.bound, ratio))
+        return
+    _compare(verdict, number, part, got, due, largest)
 
 
 def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, unfixed: frozenset[str]) -> None:
-    for name in ("grad_x", "grad_weight", "grad_bias"):
-        if name not in seen.step.observe:
-            continue
-        got, due = seen.values[name], truth.due(name)
-        if due is None:
-            if got is not None:
-                verdict.problems.append(
-                    (number, f"{name} is an array; it should be None, as there is no such parameter")
-                )
-            else:
-                verdict.refusals += 1
-            continue
-        if name in unfixed:
-            _unfixed(verdict, number, name, got)
-            continue
-        allow = truth.allow
-        largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
-        _compare(verdict, number, name, got, due, truth.bound(name), largest)
+def _absent(verdict: Judgement, number: int, name: str, got: Array | None, why: str) -> None:
+    if got is not None:
+        verdict.problems.append((number, f"{name} is an array; it should be None, {why}"))
+    else:
+        verdict.refusals += 1
 
 
-def _state(
-    verdict: Judgement,
-    number: int,
-    name: str,
-    shown: State,
-    due: oracle.State,
-    bound: Floats | None,
-    largest: float = np.inf,
-) -> None:
-    """Compare one part of the state; `bound` None means that it was stored, not computed, and must be exactly that."""
-    part, _, only = name.partition(":")
-    expected, got = getattr(due, part), shown[part]
-    if name == "num_batches_tracked":
-        if got is None:
-            return
-        expected = None if expected is None else exact(expected)
-    if expected is None:
-        if got is not None:
-            verdict.problems.append((number, f"{name} is an array; it should be None, as this layer has none"))
-        else:
-            verdict.refusals += 1
-        return
-    bound = np.zeros(expected.shape) if bound is None else bound
-    if only and got is not None:
-        agree = np.isfinite(got.astype(np.float64)) == is_finite(expected)
-        share = np.where(agree, 0.0, np.inf)
-        verdict.comparisons.append(Comparison(number, name, got, expected, bound, share))
-        return
-    _compare(verdict, number, part, got, expected, bound, largest)
-
-
-def _unfixed(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
+def _unspecified(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
     """Record an array of which nothing is fixed but that it is there: any value is at no distance from it."""
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array"))
         return
     zeros = np.zeros(got.shape)
-    verdict.comparisons.append(Comparison(number, name, got, exact(zeros), zeros + np.inf, zeros, unfixed=True))
+    verdict.comparisons.append(
+        Comparison(number, name, got, Expansion.of(zeros), zeros + np.inf, zeros, unspecified=True)
+    )
 
 
-def _compare(
-    verdict: Judgement, number: int, name: str, got: Array | None, due: Exact, bound: Floats, largest: float
-) -> None:
+def _compare(verdict: Judgement, number: int, name: str, got: Array | None, due: Due | None, largest: float) -> None:
+    assert due is not None
     if got is None:
-        verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.shape}"))
+        verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.value.shape}"))
         return
-    verdict.comparisons.append(Comparison(number, name, got, due, bound, shares(got, due, bound, largest)))
+    ratio = error_ratios(got, due.value, due.bound, largest)
+    verdict.comparisons.append(Comparison(number, name, got, due.value, due.bound, ratio))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from bnconform.execution.trace import Trace
-from bnconform.judge.judgement import Judgement, judge_step
+from bnconform.judge.judgement import Judgement, initial_state, judge_step
 from bnconform.judge.subject import Subject
-from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.error_bounds.error_model import allowance
 from bnconform.spec.exact import arithmetic
@@ -49,9 +46,9 @@ def _followed(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
     """The judgement at a point, up to the first call that it does not explain, with the number of that call."""
     found = Judgement(point)
     config = trace.program.config
-    with arithmetic(), np.errstate(all="ignore"):
+    with arithmetic():
         allow = allowance(config, point)
-        carried = oracle.initial_state(config, point)
+        carried = initial_state(config, point)
         for number, seen in enumerate(trace.seen):
             known = len(found.comparisons)
             carried = judge_step(found, number, seen, trace.program, carried, allow)

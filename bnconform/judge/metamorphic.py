@@ -6,14 +6,21 @@ point they may not, and their exact difference is what is due.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from bnconform.cases.metamorphic import Relation
 from bnconform.execution.trace import Trace
-from bnconform.judge.error_ratio import shares
+from bnconform.judge.error_ratio import error_ratios
+from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison, Judgement, judge
 from bnconform.spec.behaviour import Behaviour
-from bnconform.spec.exact import arithmetic, exact, floats
+from bnconform.spec.exact import Floats, arithmetic, exact, floats
+
+NOTHING = 2.0**-60
+"""The part of a bound that decides nothing: ratios are float64."""
 
 
 def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgement:
@@ -23,7 +30,7 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
     if found.problems:
         return found
     found.refusals = min(first.refusals, second.refusals)
-    with arithmetic(), np.errstate(all="ignore"):
+    with arithmetic():
         for name, mapping in relation.maps:
             lefts = [comparison for comparison in first.comparisons if comparison.name == name]
             rights = [comparison for comparison in second.comparisons if comparison.name == name]
@@ -34,17 +41,40 @@ def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgem
                     (-1, f"{name} was seen {len(lefts)} times in the one run and {len(rights)} in the other")
                 )
                 continue
-            for left, right in zip(lefts, rights, strict=True):
-                if left.unfixed or right.unfixed:
-                    found.comparisons.append(right if right.unfixed else left)
-                    continue
-                observed = mapping(exact(left.observed))
-                due = mapping(left.exact)
-                # At the specified point due equals right.exact, and the first run's image is itself what is due.
-                expected = observed + (right.exact - due)
-                bound = np.abs(mapping(left.bound) - mapping(left.bound * 0)) + right.bound
-                share = shares(right.observed, expected, bound)
-                both = ~np.isfinite(floats(due)) & ~np.isfinite(floats(right.exact))
-                share = np.where(both & ~np.isfinite(right.observed.astype(np.float64)), 0.0, share)
-                found.comparisons.append(Comparison(right.step, name, right.observed, expected, bound, share))
+            found.comparisons += [_related(left, right, mapping) for left, right in zip(lefts, rights, strict=True)]
     return found
+
+
+def _related(left: Comparison, right: Comparison, mapping: Callable[[Any], Any]) -> Comparison:
+    """The second observation against the image of the first, within both bounds together."""
+    if left.unspecified or right.unspecified:
+        return right if right.unspecified else left
+    bound = np.abs(mapping(left.bound) - mapping(left.bound * 0)) + right.bound
+    expected = _cancelled(left, right, mapping, bound)
+    lost = np.zeros(right.exact.shape, bool)
+    if expected is None:
+        due = np.asarray(mapping(left.exact.exact()), dtype=object)
+        # The first run's image, and what is due beside it where the exact results do not cancel.
+        values = mapping(exact(left.observed)) + (right.exact.exact() - due)
+        expected = Expansion.of(np.asarray(values, dtype=object), bound)
+        lost = ~np.isfinite(floats(due)) & ~np.isfinite(right.exact.nearest)
+    ratio = error_ratios(right.observed, expected, bound)
+    if lost.any():
+        ratio = np.where(lost & ~np.isfinite(right.observed.astype(np.float64)), 0.0, ratio)
+    return Comparison(right.step, right.name, right.observed, expected, bound, ratio)
+
+
+def _cancelled(left: Comparison, right: Comparison, mapping: Callable[[Any], Any], bound: Floats) -> Expansion | None:
+    """The first run's image as what is due, where the two exact results differ by nothing that the bound could show.
+
+    None where they differ, where one is not finite, or where the map adds something and so may round.
+    """
+    observed = left.observed.astype(np.float64)
+    if not (left.exact.is_plain and right.exact.is_plain and np.isfinite(observed).all()):
+        return None
+    if mapping(np.zeros(observed.shape)).any():
+        return None
+    first, second, third = (right.exact.parts[k] - mapping(left.exact.parts[k]) for k in range(3))
+    if (np.abs(first + second + third) > NOTHING * bound).any():
+        return None
+    return Expansion.of(np.asarray(mapping(observed), np.float64))

@@ -250,7 +250,7 @@ def _outcomes(check: Check, trace: Trace, layer: Lockstep) -> list[Outcome]:
         # This also says which declarations were needed, and which are contradicted.
         check.judged(trace, "", "sequence")
     elif found.worst is not None:
-        check.measured(found.share, found.checks, deviates=found.behaviour != SPECIFIED)
+        check.measured(found.error_ratio, found.checks, deviates=found.behaviour != SPECIFIED)
         check.outcomes[-1].ulp = found.worst.ulps()
     made = list(check.outcomes)
     check.outcomes[:] = before

@@ -1,135 +1,229 @@
-"""What is due at one call: the oracle's record with its bounds, kept so that the same question is answered once.
+"""What is due at one call, as plain float64 arrays, and where it comes from: memory, the disk, or the oracle.
 
 Many implementations, and many points of the behaviour space, are asked the same: the suite's programs are fixed, and a
-right layer shows the same state before a call as every other.
+right layer shows the same state before a call as every other. A truth is computed once for a question; it then answers
+the same question at every point that does not differ in a decision that was read while it was computed.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
 
 from bnconform.cases.program import Array, Step
+from bnconform.judge.expansion import Expansion
+from bnconform.judge.layer_state import STATISTICS, LayerState
+from bnconform.judge.lru_cache import LruCache
+from bnconform.judge.settings import Settings
+from bnconform.judge.truth_record import GRADIENTS, Due, Truth
+from bnconform.judge.truth_store import TruthStore
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import Allowance
-from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
+from bnconform.spec.error_bounds.forward import ForwardErrors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, Floats, exact
 
-LARGEST = 150_000
-"""Elements of input up to which truths are kept, some 400 bytes each."""
+Answer = tuple[dict[str, str], Truth]
+"""The decisions that a truth rests on, by name, and the truth."""
+
+INPUTS = 64 * 2**20
+"""Bytes of inputs in 320 bits, with their statistics, that a process keeps; some 300 bytes an element."""
 
 
-@dataclass
-class Truth:
-    """One forward or backward pass at one point of the space.
+@dataclass(frozen=True)
+class Question:
+    """A forward or backward step of a layer in a state, within an error model; the point of the space is apart.
 
     Attributes:
-        record: the oracle's record of the forward pass. gradients: that of the backward pass, or None.
+        wanted: the names of what must be answered.
     """
 
-    record: oracle.Forward
-    gradients: oracle.Backward | None
+    config: Config
     allow: Allowance
-    _bounds: dict[str, Floats] = field(default_factory=dict)
+    before: LayerState
+    step: Step
+    wanted: frozenset[str]
 
-    def due(self, name: str) -> Exact | None:
-        """What y, grad_x, grad_weight or grad_bias must be; None where there is no such parameter."""
-        if name == "y":
-            return self.record.y
-        found: Exact | None = getattr(self.gradients, name)
+    @staticmethod
+    def of(config: Config, allow: Allowance, before: LayerState, step: Step) -> Question:
+        """What must be answered to judge everything that a step observes."""
+        wanted = step.observe & ({"y"} if step.op == "forward" else set(GRADIENTS))
+        if before.running_mean is not None and step.observe & {*STATISTICS, "running_var:finite"}:
+            wanted = wanted | set(STATISTICS)
+        return Question(config, allow, before, step, wanted)
+
+    @property
+    def key(self) -> bytes:
+        """A digest of all that decides the answer, but for the oracle and the point of the space."""
+        step = self.step
+        assert step.x is not None
+        digest = hashlib.sha256(_head(self.config, self.allow, step.op, step.training, self.wanted))
+        digest.update(self.before.key())
+        for values in (step.x, step.grad_output):
+            if values is not None:
+                digest.update(b"|%s %s|" % (values.dtype.char.encode(), str(values.shape).encode()))
+                digest.update(values.tobytes())
+        return digest.digest()
+
+
+@cache
+def _head(config: Config, allow: Allowance, op: str, training: bool, wanted: frozenset[str]) -> bytes:
+    return repr((config, allow, op, training, sorted(wanted))).encode()
+
+
+class _Watched:
+    """A point of the space that notes which of its decisions are read."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self._read: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._behaviour, name)
+        self._read[name] = value
+        setattr(self, name, value)  # so that it is not looked up here again
+        return value
+
+
+class Truths:
+    """Answers questions, each of them computed once.
+
+    Attributes:
+        memory: the answers that this process keeps, by question; its `budget` may be changed.
+        store: the answers of earlier processes; None where none are kept.
+        computed: how many answers came from the oracle.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.memory: LruCache[bytes, list[Answer]] = LruCache(settings.memory)
+        self.store = None if settings.folder is None else TruthStore(settings.folder, settings.disk)
+        self.computed = 0
+        self._batches: LruCache[bytes, oracle.Batch] = LruCache(INPUTS)
+
+    def answer(self, question: Question, behaviour: Behaviour) -> Truth:
+        """The truth at a point of the space; to be called within `exact.arithmetic()`."""
+        key = question.key
+        known = self.memory.get(key)
+        found = _fitting(known or [], behaviour)
+        if found is not None:
+            return found
+        if known is None:
+            known = self.store.read(key) if self.store is not None else []
+            found = _fitting(known, behaviour)
+        if found is None:
+            self.computed += 1
+            read, found = self._compute(question, behaviour)
+            known.append((read, found))
+            if self.store is not None:
+                self.store.write(key, read, found)
+        self.memory.put(key, known, sum(truth.nbytes for _, truth in known))
         return found
 
-    def bound(self, name: str) -> Floats:
-        """How far it may lie from that, element by element."""
-        if name not in self._bounds:
-            self._bounds[name] = self._bound(name)
-        return self._bounds[name]
+    def after(self, question: Question, behaviour: Behaviour, truth: Truth) -> LayerState:
+        """The state after a pass; the running statistics are computed again only where the layer does not show them."""
 
-    def _bound(self, name: str) -> Floats:
-        due = self.due(name)
-        assert due is not None
-        if not self.record.x.size:
-            return np.zeros(due.shape)
-        if name == "y":
-            return ForwardErrors(self.record, self.allow).output
-        assert self.gradients is not None
-        of = {"grad_x": input_gradient, "grad_weight": weight_gradient, "grad_bias": bias_gradient}[name]
-        return of(self.gradients, self.allow)
+        def moved() -> tuple[Exact, Exact]:
+            if truth.statistics is not None:
+                return truth.statistics
+            state = self._pass(question, behaviour)[0].state
+            assert state.running_mean is not None and state.running_var is not None
+            return state.running_mean, state.running_var
 
-    def running(self, name: str) -> Floats:
-        """The bound on running_mean or running_var after the pass."""
-        if name not in self._bounds:
-            record = self.record
-            both = running_errors(record.config, record.behaviour, record.before, record, self.allow)
-            self._bounds |= dict(zip(("running_mean", "running_var"), both, strict=True))
-        return self._bounds[name]
+        return replace(
+            question.before, num_batches_tracked=truth.batches, updates=truth.updates,
+            moved=moved if truth.moves else question.before.moved,
+        )  # fmt: skip
 
+    def _compute(self, question: Question, behaviour: Behaviour) -> Answer:
+        """A truth, with the decisions that were read on the way."""
+        watched = _Watched(behaviour)
+        record, gradients = self._pass(question, cast(Behaviour, watched))
+        found = _truth(question, record, gradients)
+        return {name: str(value) for name, value in watched._read.items()}, found
 
-_KEPT: OrderedDict[tuple[object, ...], Truth] = OrderedDict()
-_size = 0
-
-
-def truth(config: Config, behaviour: Behaviour, allow: Allowance, before: oracle.State, step: Step) -> Truth:
-    """The truth of a forward or backward step from the state `before`; to be called within `exact.arithmetic()`."""
-    global _size
-    assert step.x is not None
-    key = (
-        config, behaviour, allow, step.op, step.training, _state_key(before), _key(step.x),
-        None if step.grad_output is None else _key(step.grad_output),
-    )  # fmt: skip
-    found = _KEPT.get(key)
-    if found is not None:
-        _KEPT.move_to_end(key)
-        return found
-    x = numbers(step.x)
-    if step.op == "forward":
-        made = Truth(oracle.forward(config, behaviour, before, x, training=step.training), None, allow)
-    else:
+    def _pass(self, question: Question, behaviour: Behaviour) -> tuple[oracle.Forward, oracle.Backward | None]:
+        config, step, before = question.config, question.step, question.before.exact()
+        assert step.x is not None
+        x = self._batch(step.x)
+        if step.op == "forward":
+            return oracle.forward(config, behaviour, before, x, training=step.training), None
         assert step.grad_output is not None
-        gradients = oracle.backward(config, behaviour, before, x, numbers(step.grad_output), training=step.training)
-        made = Truth(gradients.forward, gradients, allow)
-    if x.size <= LARGEST // 2:
-        _KEPT[key] = made
-        _size += x.size
-        while _size > LARGEST:
-            _, oldest = _KEPT.popitem(last=False)
-            _size -= oldest.record.x.size
-    return made
+        upstream = self._batch(step.grad_output).x
+        gradients = oracle.backward(config, behaviour, before, x, upstream, training=step.training)
+        return gradients.forward, gradients
+
+    def _batch(self, values: Array) -> oracle.Batch:
+        """An input in 320 bits, with the statistics of it that were asked for before."""
+        key = b"%s %s " % (values.dtype.char.encode(), str(values.shape).encode()) + values.tobytes()
+        found = self._batches.get(key)
+        if found is None:
+            found = oracle.Batch(exact(values))
+            self._batches.put(key, found, 300 * values.size + 1000)
+        return found
 
 
-_NUMBERS: OrderedDict[tuple[object, ...], Exact] = OrderedDict()
+def _fitting(answers: list[Answer], behaviour: Behaviour) -> Truth | None:
+    """The answer that was computed at a point with the same decisions, as far as they were read."""
+    for read, truth in answers:
+        if all(getattr(behaviour, name) == value for name, value in read.items()):
+            return truth
+    return None
 
 
-def numbers(values: Array) -> Exact:
-    """`exact`, kept for small arrays: many points are asked about what one layer showed."""
-    if values.size > SMALL:
-        return exact(values)
-    key = _key(values)
-    made = _NUMBERS.get(key)
-    if made is None:
-        _NUMBERS[key] = made = exact(values)
-        if len(_NUMBERS) > MOST:
-            _NUMBERS.popitem(last=False)
-    return made
-
-
-SMALL, MOST = 512, 2048
-"""Elements up to which, and arrays of which, the exact numbers are kept."""
-
-
-def _key(values: Array) -> tuple[object, ...]:
-    return values.shape, str(values.dtype), values.tobytes()
-
-
-def _state_key(state: oracle.State) -> tuple[object, ...]:
-    arrays = (state.running_mean, state.running_var, state.weight, state.bias)
-    return (
-        *(None if value is None else tuple(value.reshape(-1)) for value in arrays),
-        state.num_batches_tracked,
-        state.updates,
+def _truth(question: Question, record: oracle.Forward, gradients: oracle.Backward | None) -> Truth:
+    before, after = record.before, record.state
+    moves = (
+        after.updates != before.updates
+        or after.running_mean is not before.running_mean
+        or after.running_var is not before.running_var
     )
+    statistics = None
+    if moves and after.running_mean is not None and after.running_var is not None:
+        statistics = after.running_mean, after.running_var
+    quantities = {} if record.refused else _quantities(question, record, gradients, moves)
+    return Truth(
+        record.refused, record.unspecified, quantities, moves, after.num_batches_tracked, after.updates, statistics
+    )
+
+
+def _quantities(
+    question: Question, record: oracle.Forward, gradients: oracle.Backward | None, moves: bool
+) -> dict[str, Due | None]:
+    allow, wanted, unspecified = question.allow, question.wanted, record.unspecified
+    errors = ForwardErrors(record, allow)
+    found: dict[str, Due | None] = {}
+    if "y" in wanted - unspecified:
+        found["y"] = _due(record, record.y, lambda: errors.output)
+    for name, bound in zip(GRADIENTS, (input_gradient, weight_gradient, bias_gradient), strict=True):
+        if name in wanted:
+            assert gradients is not None
+            value: Exact | None = getattr(gradients, name)
+            if value is None:
+                found[name] = None
+            elif name not in unspecified:
+                found[name] = _due(record, value, partial(bound, gradients, allow, errors))
+    if moves and (wanted - unspecified) & set(STATISTICS):
+        after = record.state
+        bounds = errors.running
+        for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
+            assert moved is not None
+            found[name] = Due(Expansion.of(moved, limit), limit)
+    return found
+
+
+def _due(record: oracle.Forward, value: Exact, bound: Callable[[], Floats]) -> Due:
+    limit = bound() if record.x.size else np.zeros(value.shape)
+    return Due(Expansion.of(value, limit), limit)
+
+
+@cache
+def process_truths() -> Truths:
+    """The truths that this process keeps, as its environment says."""
+    return Truths(Settings.of_environment())

@@ -22,7 +22,6 @@ from bnconform.measure.defaults import NotAnswered, measured
 from bnconform.measure.semantics_profile import Card, Finding
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate, coordinates
 from bnconform.spec.config import Config
-from bnconform.spec.exact import floats
 from bnconform.spec.formats import DTYPES, format_of
 
 RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
@@ -66,7 +65,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
         subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
         len(evidence.traces), evidence.refused, evidence.steady,
     )  # fmt: skip
-    card.share = max((judge(trace, point).share for trace in evidence.traces.values()), default=0.0)
+    card.share = max((judge(trace, point).error_ratio for trace in evidence.traces.values()), default=0.0)
     progress("measuring dtypes, defaults and the variance algorithm")
     _dtypes(card, subject)
     if {"training", "float32"} & set(subject.unsupported):
@@ -228,7 +227,7 @@ def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
         seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]
         if not seen or trace.broken is not None or not np.isfinite(seen[0].observed.astype(np.float64)).all():
             return
-        y, due = seen[0].observed.astype(np.float64), floats(seen[0].exact)
+        y, due = seen[0].observed.astype(np.float64), seen[0].exact.nearest
         axes = (0, *range(2, y.ndim))
         if not (due.var(axis=axes) > 0).all():
             return

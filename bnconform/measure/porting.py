@@ -79,7 +79,7 @@ def carried(subject: Subject, state: dict[str, list[float]]) -> dict[str, Any]:
     found = judge(trace, subject.declared)
     if found.problems or not found.checks:
         return {"reason": found.problems[0][1] if found.problems else "nothing was compared"}
-    return {"share": float(found.share)}
+    return {"share": float(found.error_ratio)}
 
 
 STATISTICS = ("running_mean", "running_var")

@@ -15,7 +15,6 @@ from bnconform.judge.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.judge.judgement import Comparison
 from bnconform.judge.outcome import CRASHED, VIOLATES
 from bnconform.spec.catalogue import Requirement
-from bnconform.spec.exact import floats
 
 VERBS = {VIOLATES: "violated", CRASHED: "not answered"}
 """What is said of a requirement by verdict."""
@@ -36,7 +35,7 @@ def compared(program: Program, comparison: Comparison) -> Quantity:
     return Quantity(
         f"{comparison.name}{list(at)} after call {comparison.step + 1}, {call}",
         float(comparison.observed[at]),
-        float(floats(comparison.exact[at])),
+        float(comparison.exact.nearest[at]),
         str(comparison.observed.dtype),
         float(comparison.bound[at]),
         float(comparison.ulps()),

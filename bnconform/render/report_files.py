@@ -214,14 +214,14 @@ def _condition(one: Observation, declaration: Declaration | None) -> Condition |
     from bnconform.render.plots import Condition
 
     compared = placed(one, declaration)
-    if compared is None or compared.unfixed:
+    if compared is None or compared.unspecified:
         return None
     probe = next(probe for probe in probes()[one.requirement] if probe.name == one.case)
     program = probe.at(one.dtype, parameter_dtype(one.dtype))
     program = program.without(frozenset(declaration.unsupported)) if declaration else program
     step, behaviour = program.steps[one.step], point(declaration)
     assert step.x is not None
-    with arithmetic(), np.errstate(all="ignore"):
+    with arithmetic():
         before = oracle.initial_state(program.config, behaviour)
         for earlier in program.steps[: one.step]:
             loaded: dict[str, Any] = {name: exact(value) for name, value in earlier.state.items() if value is not None}
@@ -232,7 +232,7 @@ def _condition(one: Observation, declaration: Declaration | None) -> Condition |
             for quality in ("stable", "")
         )
         finite = np.isfinite(compared.observed.astype(np.float64))
-        off = np.abs(floats(exact(np.where(finite, compared.observed, 0).astype(np.float64)) - compared.exact))
+        off = np.abs(floats(exact(np.where(finite, compared.observed, 0).astype(np.float64)) - compared.exact.exact()))
         scale = np.ones_like(off)
         if before.weight is not None:
             # The error of the normalised value, whatever the layer multiplies it by.

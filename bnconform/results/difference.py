@@ -16,20 +16,20 @@ from bnconform.results.comparison import BOTH, DRIFT, FACTOR, FIRST, SECOND, Mea
 from bnconform.results.observations import decoded
 from bnconform.results.operands import Side
 from bnconform.results.result import Observation
-from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
+from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import format_of, ulp
 
 AGREE = 2.0**-64
-"""Truths agree within this share of the bounds: the oracle evaluates other formulas to some 2**-300."""
+"""Truths agree within this part of the bounds: the oracle evaluates other formulas to some 2**-300."""
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How far two arrays are apart: where most, and there in ulp and in share of both bounds together."""
+    """How far two arrays are apart: where most, and there in ulp and over both bounds together."""
 
     index: tuple[int, ...]
     ulp: float
-    share: float
+    error_ratio: float
 
 
 def compared(first: Side, second: Side, one: Observation | None, other: Observation | None) -> Number:
@@ -53,7 +53,7 @@ def compared(first: Side, second: Side, one: Observation | None, other: Observat
         return replace(plain, says="the two ran different programs, as one lacks what the other has")
     apart = between(left, right)
     plain = replace(
-        plain, index=apart.index, ulp=apart.ulp, share=apart.share,
+        plain, index=apart.index, ulp=apart.ulp, share=apart.error_ratio,
         first=_measure(left, by_one, apart.index), second=_measure(right, by_other, apart.index),
     )  # fmt: skip
     return _classified(plain, left, right, agree)
@@ -61,7 +61,7 @@ def compared(first: Side, second: Side, one: Observation | None, other: Observat
 
 def _classified(plain: Number, left: Placed, right: Placed, agree: bool) -> Number:
     assert plain.first and plain.second and plain.share is not None
-    if left.unfixed or right.unfixed:
+    if left.unspecified or right.unspecified:
         return replace(plain, says="nothing fixes it at the point of one side")
     if _same(left.observed, right.observed):
         return replace(plain, kind="identical")
@@ -75,9 +75,9 @@ def _classified(plain: Number, left: Placed, right: Placed, agree: bool) -> Numb
     if plain.first.dtype != plain.second.dtype:
         return replace(plain, kind="dtype")
     if agree:
-        shares = _counted(left), _counted(right)
-        if max(shares) > DRIFT and max(shares) >= FACTOR * min(shares):
-            return replace(plain, kind="drift", moved=FIRST if shares[0] > shares[1] else SECOND)
+        ratios = _counted(left), _counted(right)
+        if max(ratios) > DRIFT and max(ratios) >= FACTOR * min(ratios):
+            return replace(plain, kind="drift", moved=FIRST if ratios[0] > ratios[1] else SECOND)
     return replace(plain, kind="rounding")
 
 
@@ -99,15 +99,12 @@ def _agree(left: Placed, right: Placed) -> bool:
     """Whether both are due the same: what is infinite or NaN in one truth is so in the other."""
     if left.exact.shape != right.exact.shape:
         return False
-    finite = is_finite(left.exact)
-    if (finite != is_finite(right.exact)).any():
+    finite = left.exact.finite
+    if (finite != right.exact.finite).any():
         return False
-    return bool((_distance(left.exact[finite], right.exact[finite]) <= AGREE * _both(left, right)[finite]).all())
-
-
-def _distance(one: Exact, other: Exact) -> Floats:
     with arithmetic():
-        return floats(np.asarray(abs(one - other), dtype=object))
+        distance = floats(abs(left.exact.exact_at(finite) - right.exact.exact_at(finite)))
+    return bool((distance <= AGREE * _both(left, right)[finite]).all())
 
 
 def _both(left: Placed, right: Placed) -> Floats:
@@ -122,33 +119,33 @@ def between(left: Placed, right: Placed) -> Separation:
     both_lost = ~np.isfinite(one) & ~np.isfinite(other)
     known = np.isfinite(one) & np.isfinite(other)
     off = np.where(both_lost, 0.0, np.inf)
-    off[known] = _distance(exact(one[known]), exact(other[known]))
+    off[known] = np.abs(one[known] - other[known])
     with np.errstate(all="ignore"):
         both = _both(left, right)
-        share = np.where((off == 0) | np.isinf(both), 0.0, off / both)
-        index = np.unravel_index(int(np.argmax(share)), share.shape)
+        ratio = np.where((off == 0) | np.isinf(both), 0.0, off / both)
+        index = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
         size = np.maximum(np.abs(one), np.abs(other))[index]
         dtypes = [str(side.observed.dtype) for side in (left, right)]
         coarser = max(dtypes, key=lambda name: format_of(name).unit_roundoff)
         units = float(off[index] / ulp(np.asarray(size), coarser)) if np.isfinite(size) else float(off[index])
-    return Separation(tuple(map(int, index)), units, float(share[index]))
+    return Separation(tuple(map(int, index)), units, float(ratio[index]))
 
 
 def _finite(side: Placed) -> Floats:
     values = side.observed.astype(np.float64)
-    right = np.isinf(values) & (np.broadcast_to(side.share, values.shape) <= 1) & is_finite(side.exact)
+    right = np.isinf(values) & (np.broadcast_to(side.error_ratio, values.shape) <= 1) & side.exact.finite
     return np.where(right, np.sign(values) * format_of(str(side.observed.dtype)).largest, values)
 
 
 def _counted(side: Placed) -> float:
-    """The largest share of the bound, where no error counts for less than one ulp of what is due."""
-    due = floats(side.exact)
+    """The largest error ratio, where no error counts for less than one ulp of what is due."""
+    due = side.exact.nearest
     with np.errstate(all="ignore"):
         least = ulp(np.where(np.isfinite(due), due, 0.0), str(side.observed.dtype)) / side.bound
     least = np.where(np.isfinite(least), least, 0.0)
-    return float(np.maximum(side.share, least).max(initial=0.0))
+    return float(np.maximum(side.error_ratio, least).max(initial=0.0))
 
 
 def _measure(side: Placed, point: str, index: tuple[int, ...]) -> Measure:
-    got, due = (float(side.observed[index]), float(floats(side.exact[index]))) if side.observed.size else (0.0, 0.0)
+    got, due = (float(side.observed[index]), float(side.exact.nearest[index])) if side.observed.size else (0.0, 0.0)
     return Measure(str(side.observed.dtype), point, side.worst, side.ulps(), got, due)

@@ -20,9 +20,8 @@ from bnconform.cases import casefile
 from bnconform.cases.probes import probes
 from bnconform.cases.program import STATE, Array, Probe, Program
 from bnconform.execution.trace import Seen, Trace
-from bnconform.judge.judgement import Comparison, Judgement, judge_step
+from bnconform.judge.judgement import Comparison, Judgement, initial_state, judge_step
 from bnconform.results.result import Declaration, Observation
-from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.error_bounds.error_model import allowance
 from bnconform.spec.exact import arithmetic
@@ -102,9 +101,9 @@ def placed(observation: Observation, declaration: Declaration | None) -> Compari
         raise Unreadable(f"its shape is {got.shape}; the program's is {shape}")
     behaviour = point(declaration)
     verdict = Judgement(behaviour)
-    with arithmetic(), np.errstate(all="ignore"):
+    with arithmetic():
         allow = allowance(program.config, behaviour, quality=probe.quality)
-        carried = oracle.initial_state(program.config, behaviour)
+        carried = initial_state(program.config, behaviour)
         for number, earlier in enumerate(program.steps[: observation.step]):
             loaded = {**NOTHING, **{name: np.asarray(value) for name, value in earlier.state.items()}}
             seen = Seen(replace(earlier, observe=frozenset()), before=dict(NOTHING), after=loaded)

@@ -6,6 +6,9 @@ with |d| <= u, the unit roundoff of the arithmetic, and |h| <= the format's unde
 the product of k such factors (lemma 3.1). Bounds of order u are stated; those of order u**2 are kept wherever two
 errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed. Which arithmetic
 and which algorithms are admitted is said by an `Allowance`.
+
+Infinite bounds meet zeros, and `rounded` makes what is not a number infinite: all of this is to be called within
+`exact.arithmetic()`, where NumPy warns of nothing.
 """
 
 from __future__ import annotations
@@ -52,11 +55,7 @@ FACTOR = 5
 """Roundings allowed on 1/sqrt(var + eps): storing eps and the addition, halved by the root, and a reciprocal square
 root good to 2 ulp, that is 4 u."""
 
-_quiet = np.errstate(all="ignore")
-"""Infinite bounds meet zeros; `rounded` makes what is not a number infinite."""
 
-
-@_quiet
 def rounded(value: Floats, error: Floats, target: Format) -> Floats:
     """The bound after one rounding to the target format: error + u (|value| + error) + underflow.
 
@@ -66,7 +65,6 @@ def rounded(value: Floats, error: Floats, target: Format) -> Floats:
     return np.asarray(np.where(np.isnan(bound), np.inf, bound))
 
 
-@_quiet
 def mean_error(batch: Moments, allow: Allowance) -> Floats:
     """The bound on the batch mean: g(n - 1 + 3 log2 n) mean|x|, and n + 2 underflows.
 
@@ -85,8 +83,7 @@ def mean_error(batch: Moments, allow: Allowance) -> Floats:
     return np.asarray(allow.gamma(roundings) * floats(batch.mean_magnitude) + (n + 2) * allow.compute.underflow)
 
 
-@_quiet
-def variance_error(batch: Moments, allow: Allowance) -> Floats:
+def variance_error(batch: Moments, allow: Allowance, from_mean: Floats | None = None) -> Floats:
     """The bound on the biased batch variance v = q/n, with M2 = mean(x**2) and dm the bound on the mean.
 
     Two-pass (Chan, Golub and LeVeque 1983, table 1): each (x - m)**2 carries three roundings, the sum n - 1, the
@@ -107,10 +104,13 @@ def variance_error(batch: Moments, allow: Allowance) -> Floats:
     for the second, u v for the difference, with m**2 + v = M2: the second power of the condition number.
 
     Underflow: of the n products and sums, of the division, and of the mean's terms times their cofactor.
+
+    Args:
+        from_mean: the bound on the mean, where it is known.
     """
     n = batch.count
     variance, square = floats(batch.squares) / n, floats(batch.mean_square)
-    from_mean = mean_error(batch, allow)
+    from_mean = mean_error(batch, allow) if from_mean is None else from_mean
     merging = allow.gamma(allow.updating(n)) if n > 1 else 0.0
     error = allow.gamma(allow.terms(n) + 5) * (variance + from_mean**2) + from_mean**2
     error = error + merging * np.sqrt(variance) * np.sqrt(square) + merging**2 / 4 * square
@@ -122,14 +122,12 @@ def variance_error(batch: Moments, allow: Allowance) -> Floats:
     return np.asarray(error + (4 + 2 * (n + 2) * cofactor) * allow.compute.underflow)
 
 
-@_quiet
 def square_error(batch: Moments, allow: Allowance) -> Floats:
     """The bound on the mean of x**2, for the points of the space that use it: g(n + 3) M2."""
     error = allow.gamma(allow.terms(batch.count) + 3) * floats(batch.mean_square)
     return np.asarray(error + 4 * allow.compute.underflow)
 
 
-@_quiet
 def enclosure(function: Callable[[Exact], Exact], value: Exact, error: Floats) -> Floats:
     """The largest change of a monotone function of a variance when it moves by at most `error`, computed exactly.
 
@@ -152,25 +150,47 @@ class ForwardErrors:
     record: Forward
     allow: Allowance
 
+    @cached_property
+    def batch_mean(self) -> Floats:
+        """On the mean of the batch, which is not empty."""
+        assert self.record.moments is not None
+        return mean_error(self.record.moments, self.allow)
+
+    @cached_property
+    def batch_variance(self) -> Floats:
+        """On the biased variance of the batch, which is not empty."""
+        assert self.record.moments is not None
+        return variance_error(self.record.moments, self.allow, self.batch_mean)
+
     def _remembered(self, value: Exact, which: int) -> Floats:
         """On a remembered statistic: exact but for a rounding to the arithmetic's format where that is narrower."""
         record, allow = self.record, self.allow
         error = np.abs(floats(value)) * (allow.u if allow.u > allow.statistics.unit_roundoff else 0.0)
         if record.reads_back:
-            moved = running_errors(record.config, record.behaviour, record.before, record, allow)[which]
+            moved = self.running[which]
             error = error + moved.reshape((1, -1) + (1,) * (record.x.ndim - 2))
         return np.asarray(error)
+
+    @cached_property
+    def running(self) -> tuple[Floats, Floats]:
+        """On the running statistics after the pass, see `running_errors`."""
+        record = self.record
+        return running_errors(record.config, record.behaviour, record.before, record, self.allow, self)
+
+    @cached_property
+    def factor(self) -> Floats:
+        """The size of f(variance)."""
+        return np.abs(floats(self.record.inverse_std))
 
     @cached_property
     def mean(self) -> Floats:
         """On the mean that normalises: `mean_error`, or that of a remembered one."""
         record = self.record
         if record.mean_from_batch and record.moments is not None:
-            return mean_error(record.moments, self.allow)
+            return self.batch_mean
         return self._remembered(record.mean, 0)
 
     @cached_property
-    @_quiet
     def variance(self) -> Floats:
         """On the variance that normalises: `variance_error` times its factor over q/n with two roundings more."""
         record, allow = self.record, self.allow
@@ -182,7 +202,7 @@ class ForwardErrors:
             return square_error(batch, allow)
         unbiased = kind is b.NormalizingVariance.UNBIASED and batch.count > 1
         scale = batch.count / (batch.count - 1) if unbiased else 1.0
-        return np.asarray(scale * variance_error(batch, allow) + 2 * allow.u * np.abs(floats(record.variance)))
+        return np.asarray(scale * self.batch_variance + 2 * allow.u * np.abs(floats(record.variance)))
 
     @cached_property
     def settled(self) -> Floats:
@@ -190,12 +210,11 @@ class ForwardErrors:
         return np.asarray(self.variance + self.allow.compute.underflow)
 
     @cached_property
-    @_quiet
     def inverse_std(self) -> Floats:
         """On f(variance): its exact change over the variance's error, and FACTOR roundings."""
         record = self.record
         change = enclosure(lambda v: inverse_deviation(v, record.epsilon, record.form), record.variance, self.settled)
-        return np.asarray(change + FACTOR * self.allow.u * np.abs(floats(record.inverse_std)))
+        return np.asarray(change + FACTOR * self.allow.u * self.factor)
 
     @cached_property
     def size(self) -> Floats:
@@ -205,32 +224,34 @@ class ForwardErrors:
         return np.asarray(np.abs(self.x) + np.abs(floats(self.record.mean)))
 
     @cached_property
-    @_quiet
     def operands(self) -> Floats:
         """The size of the operands of z: f times `size`."""
-        return np.asarray(np.abs(floats(self.record.inverse_std)) * self.size)
+        return np.asarray(self.factor * self.size)
 
     @cached_property
     def x(self) -> Floats:
         """The input as float64."""
-        return floats(self.record.x)
+        return self.record.batch.floats
 
     @cached_property
     def centred(self) -> Floats:
         """The deviations x - m."""
-        return floats(self.record.x - self.record.mean)
+        return floats(self.record.centred)
 
     @cached_property
-    @_quiet
     def normalized(self) -> Floats:
         """On z = (x - m) f: f dm + |x - m| df + dm df, FOLD roundings of the operands, an underflow of each factor."""
-        factor = np.abs(floats(self.record.inverse_std))
+        factor = self.factor
         carried = factor * self.mean + np.abs(self.centred) * self.inverse_std + self.mean * self.inverse_std
         underflow = (factor + self.size + 4) * self.allow.compute.underflow
         return np.asarray(carried + self.allow.gamma(FOLD) * self.operands + underflow)
 
     @cached_property
-    @_quiet
+    def value(self) -> Floats:
+        """The output as float64."""
+        return floats(self.record.y)
+
+    @cached_property
     def output(self) -> Floats:
         """On y = w z + b: |w| times that of z, SHIFT roundings of b, and one rounding to the output's format.
 
@@ -240,10 +261,9 @@ class ForwardErrors:
         record, allow = self.record, self.allow
         error = np.abs(floats(record.scale)) * self.normalized + allow.gamma(SHIFT) * np.abs(floats(record.shift))
         error = error + (self.operands + self.size + 3) * allow.compute.underflow
-        return rounded(floats(record.y), np.broadcast_to(error, record.y.shape), allow.output)
+        return rounded(self.value, np.broadcast_to(error, self.value.shape), allow.output)
 
 
-@_quiet
 def kept_as_inverse(value: Floats, epsilon: float, allow: Allowance) -> Floats:
     """What a running variance rv errs by where it is kept as i = 1/sqrt(rv + eps) and shown as 1/i**2 - eps.
 
@@ -254,9 +274,13 @@ def kept_as_inverse(value: Floats, epsilon: float, allow: Allowance) -> Floats:
     return np.asarray(np.where(np.isnan(bound), np.inf, bound))
 
 
-@_quiet
 def running_errors(
-    config: Config, behaviour: Behaviour, before: State, record: Forward, allow: Allowance
+    config: Config,
+    behaviour: Behaviour,
+    before: State,
+    record: Forward,
+    allow: Allowance,
+    known: ForwardErrors | None = None,
 ) -> tuple[Floats, Floats]:
     """The bounds (C,) on running mean and running variance after one update from the exactly known state `before`.
 
@@ -265,6 +289,9 @@ def running_errors(
     the last. With weight 0 nothing changes. A zero-debiased average shows a hidden one over d = 1 - (1 - a)**k: the
     weights' errors make k u in d, so that the hidden average, d and their quotient err by (k + 5) u of all operands
     over d.
+
+    Args:
+        known: the bounds on the batch's statistics where they are known, which saves computing them again.
     """
     after = record.state
     assert after.running_mean is not None and after.running_var is not None
@@ -274,8 +301,9 @@ def running_errors(
     batch = record.moments
     mean, variance = remembered(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
-    mean_bound = _remembered_mean_error(behaviour, record, mean, allow)
-    variance_bound = _remembered_variance_error(behaviour, record, variance, allow)
+    errors = ForwardErrors(record, allow) if known is None else known
+    mean_bound = _remembered_mean_error(behaviour, errors, mean)
+    variance_bound = _remembered_variance_error(behaviour, errors, variance)
     bounds = []
     for old, new, value, error in (
         (before.running_mean, after.running_mean, mean, mean_bound),
@@ -322,24 +350,26 @@ def _blending(weight: float, old: Floats, value: Floats, allow: Allowance) -> Fl
     return np.asarray(allow.gamma(by_old) * old + allow.gamma(by_value) * value + 4 * allow.compute.underflow)
 
 
-def _remembered_mean_error(behaviour: Behaviour, record: Forward, mean: Exact, allow: Allowance) -> Floats:
+def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Exact) -> Floats:
     """On what the running mean remembers of the batch."""
+    record, allow = errors.record, errors.allow
     batch = record.moments
     assert batch is not None
-    error = spread(mean_error(batch, allow), floats(batch.mean_magnitude), record, allow)
+    error = spread(errors.batch_mean, floats(batch.mean_magnitude), record, allow)
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.count > 1:
         return np.asarray(error * batch.count / (batch.count - 1) + allow.gamma(3) * np.abs(floats(mean)))
     return error
 
 
-def _remembered_variance_error(behaviour: Behaviour, record: Forward, variance: Exact, allow: Allowance) -> Floats:
+def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, variance: Exact) -> Floats:
     """On what the running variance remembers of the batch; the factor and epsilon cost two roundings."""
+    record, allow = errors.record, errors.allow
     batch = record.moments
     assert batch is not None
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
         return spread(square_error(batch, allow), floats(batch.mean_square), record, allow)
-    error = spread(variance_error(batch, allow), floats(batch.squares) / batch.count, record, allow)
+    error = spread(errors.batch_variance, floats(batch.squares) / batch.count, record, allow)
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         error = enclosure(sqrt, variance * variance, error)
     elif kind is b.RunningVariance.SAMPLES:

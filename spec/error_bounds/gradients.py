@@ -32,15 +32,12 @@ PRODUCT = 7
 MOVED = PRODUCT + 6
 """Roundings of one term that flows through a moved statistic; see `_through_read_back`."""
 
-_quiet = np.errstate(all="ignore")
-
 
 def _sum(values: Floats, axes: tuple[int, ...]) -> Floats:
     return np.asarray(values.sum(axis=axes, keepdims=True))
 
 
-@_quiet
-def input_gradient(record: Backward, allow: Allowance) -> Floats:
+def input_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
     """The bound (the shape of x) on grad_x = f G - mean(f G) + f'(v) v'_i S with S = sum(G (x - m)).
 
     * f G: PRODUCT roundings. mean(f G): n - 1 additions more, g(n + PRODUCT) mean|f G|. The factor's error changes both
@@ -48,6 +45,9 @@ def input_gradient(record: Backward, allow: Allowance) -> Floats:
     * f'(v) v'_i S: `_through_variance`.
     * through running statistics that the batch has moved: `_through_read_back`, each term with its own error of f.
     * an underflow of w g, times f; and of every product.
+
+    Args:
+        known: the bounds on the parts of the forward pass where they are known, which saves computing them again.
     """
     forward, behaviour = record.flowing, record.forward.behaviour
     value = floats(record.grad_x)
@@ -57,30 +57,29 @@ def input_gradient(record: Backward, allow: Allowance) -> Floats:
     constant = not from_batch and not reads_back
     if batch is not None and constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO:
         return np.zeros(value.shape)
-    errors = ForwardErrors(forward, allow)
-    factor, factor_error = np.abs(floats(forward.inverse_std)), errors.inverse_std
+    errors = known if known is not None and known.record is forward else ForwardErrors(forward, allow)
+    factor, factor_error = errors.factor, errors.inverse_std
     grad_z = np.abs(floats(record.grad_z))
     # The same computed f stands in every term, so that its error meets the difference of the terms.
-    scaled = np.broadcast_to(record.grad_z, value.shape)
+    balanced = grad_z if record.balanced is record.grad_z else np.abs(floats(record.balanced))
     rounding = allow.gamma(PRODUCT) * grad_z
     if batch is not None and record.through_mean and not reads_back:
         n = batch.count
-        scaled = scaled - total(scaled, batch.axes) / n
         mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / n
         rounding = rounding + allow.gamma(allow.terms(n) + PRODUCT) * mean_grad
-    error = factor_error * np.abs(floats(scaled)) + (factor + factor_error) * rounding
+    error = factor_error * balanced + (factor + factor_error) * rounding
     if reads_back:
         error = error + _through_read_back(record, errors, allow)
     elif batch is not None and record.through_variance:
-        error = error + _through_variance(record, errors, allow)
+        error = error + _through_variance(record, errors, allow, grad_z)
     error = error + (factor + np.abs(floats(record.grad_output)) + 4) * allow.compute.underflow
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
         error = error / factor
     return rounded(value, np.broadcast_to(error, value.shape), allow.gradient)
 
 
-def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance) -> Floats:
-    """On f'(v) v'_i S, the product of three factors that all err.
+def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance, grad_z: Floats) -> Floats:
+    """On f'(v) v'_i S, the product of three factors that all err; `grad_z` is |w g|.
 
     * S: two roundings of x - m and w g and one of their product, n sums: g(n + 3) sum|G| |x - m|, and sum|G| dm. A
       one-pass form sum(G x) - m sum(G) has |x| + |m| in place of |x - m|.
@@ -95,15 +94,14 @@ def _through_variance(record: Backward, errors: ForwardErrors, allow: Allowance)
     batch = forward.moments
     assert batch is not None
     n, u, underflow = batch.count, allow.u, allow.compute.underflow
-    grad_z = np.abs(floats(record.grad_z))
-    product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), batch.axes)))
+    product = np.abs(floats(record.product))
     product_error = allow.gamma(allow.terms(n) + 3) * _sum(grad_z * errors.size, batch.axes)
     product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, batch.axes)
     slope, slope_error = np.abs(floats(record.slope)), _slope_error(errors)
     step = np.abs(floats(record.variance_slope))
     kind = forward.behaviour.normalizing_variance
     divisor = n - 1 if kind is b.NormalizingVariance.UNBIASED and n > 1 else n
-    distance = np.abs(floats(forward.x - batch.mean))
+    distance = np.abs(errors.centred if forward.centred is batch.centred else floats(batch.centred))
     residue = errors.mean + allow.gamma(allow.terms(n)) * _sum(distance, batch.axes) / n
     size = np.abs(errors.x) if kind is b.NormalizingVariance.UNCENTRED else errors.size
     step_error = (2 / divisor) * (errors.mean + 3 * u * size + residue) + underflow
@@ -144,12 +142,12 @@ def _through_read_back(record: Backward, errors: ForwardErrors, allow: Allowance
     if record.through_mean:
         total_grad = np.abs(floats(total(np.broadcast_to(record.grad_z, forward.x.shape), axes)))
         total_error = allow.gamma(terms + MOVED) * _sum(grad_z, axes) + underflow
-        factor = np.abs(floats(forward.inverse_std)), errors.inverse_std
+        factor = errors.factor, errors.inverse_std
         _, moved = _product(shares[0], factor, (total_grad, total_error))
         error = error + spread_back(moved, batch, forward.x) * np.abs(floats(mean_slope(forward, batch)))
     if record.through_variance:
         slope = np.abs(floats(inverse_deviation_slope(forward.variance, forward.epsilon, forward.form)))
-        product = np.abs(floats(total(record.grad_z * (forward.x - forward.mean), axes)))
+        product = np.abs(floats(total(record.grad_z * forward.centred, axes)))
         product_error = allow.gamma(terms + MOVED) * _sum(grad_z * errors.size, axes)
         product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, axes)
         moved, moved_error = _product(
@@ -203,10 +201,10 @@ def _step_error(forward: Forward, allow: Allowance) -> Floats:
     """On V'_i; see `_through_read_back`."""
     batch = forward.moments
     assert batch is not None
-    n, x = batch.count, np.abs(floats(forward.x))
+    n, x = batch.count, np.abs(forward.batch.floats)
     if forward.behaviour.running_variance is b.RunningVariance.UNCENTRED:
         return np.asarray(6 / n * allow.u * x + allow.compute.underflow)
-    from_mean, distance = mean_error(batch, allow), np.abs(floats(forward.x - batch.mean))
+    from_mean, distance = mean_error(batch, allow), np.abs(floats(batch.centred))
     residue = from_mean + allow.gamma(allow.terms(n)) * _sum(distance, batch.axes) / n
     size = distance if allow.stable else x + np.abs(floats(batch.mean))
     return np.asarray((2 / n) * (from_mean + 3 * allow.u * size + residue) + allow.compute.underflow)
@@ -237,13 +235,12 @@ def _slope_change(forward: Forward, width: Floats) -> Floats:
     return change
 
 
-@_quiet
-def weight_gradient(record: Backward, allow: Allowance) -> Floats:
+def weight_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
     """The bound (C,) on the sum of g z: g(n + 1) sum|g z| for the products and the sum, and sum|g| dz.
 
     dz, from the forward pass, holds the FOLD roundings of z's operands. Where it is formed as
     f (sum(g x) - m sum(g)) the sums run over f |g| (|x| + |m|) instead of |g z|. At the points of the space whose sum
-    is over g x, or holds the bias too, the operands are those.
+    is over g x, or holds the bias too, the operands are those. `known`: as of `input_gradient`.
     """
     forward = record.forward
     behaviour = forward.behaviour
@@ -252,7 +249,7 @@ def weight_gradient(record: Backward, allow: Allowance) -> Floats:
     no_weight = behaviour.affine_form is b.AffineForm.NO_WEIGHT
     if _unused(forward) or behaviour.weight_gradient is b.WeightGradient.ZERO or no_weight:
         return np.zeros(value.shape)
-    errors = ForwardErrors(forward, allow)
+    errors = known if known is not None and known.record is forward else ForwardErrors(forward, allow)
     axes = (0, *range(2, forward.x.ndim))
     n = forward.x.size // forward.x.shape[1]
     grad = np.abs(floats(record.grad_output))
@@ -270,9 +267,11 @@ def weight_gradient(record: Backward, allow: Allowance) -> Floats:
     return rounded(value, error, allow.statistics)
 
 
-@_quiet
-def bias_gradient(record: Backward, allow: Allowance) -> Floats:
-    """The bound (C,) on the sum of g: g(n) sum|g| (Higham, section 4.2), n - 1 additions and one rounding to spare."""
+def bias_gradient(record: Backward, allow: Allowance, known: ForwardErrors | None = None) -> Floats:
+    """The bound (C,) on the sum of g: g(n) sum|g| (Higham, section 4.2), n - 1 additions and one rounding to spare.
+
+    `known` is what the other bounds on gradients take; this one needs nothing of it.
+    """
     forward = record.forward
     behaviour = forward.behaviour
     assert record.grad_bias is not None

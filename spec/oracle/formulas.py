@@ -7,7 +7,6 @@ from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, exact, floats, sqrt, total
-from bnconform.spec.oracle.record import Moments
 
 
 def statistics_axes(behaviour: Behaviour, ndim: int) -> tuple[int, ...]:
@@ -20,15 +19,6 @@ def statistics_axes(behaviour: Behaviour, ndim: int) -> tuple[int, ...]:
         b.StatisticsAxes.PER_SAMPLE: (1, *positions),
         b.StatisticsAxes.ALL: tuple(range(ndim)),
     }[behaviour.statistics_axes]
-
-
-def moments(x: Exact, axes: tuple[int, ...]) -> Moments:
-    """The statistics of x over `axes`; x is not empty."""
-    count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
-    mean = total(x, axes) / count
-    centred = x - mean
-    squares = total(centred * centred, axes)
-    return Moments(axes, count, mean, squares, total(abs(x), axes) / count, total(x * x, axes) / count)
 
 
 def in_single(config: Config, value: Exact) -> Exact:
@@ -44,13 +34,16 @@ def in_single(config: Config, value: Exact) -> Exact:
 
 def effective_epsilon(config: Config, behaviour: Behaviour) -> Exact:
     """The epsilon that this point of the space really uses (0-d)."""
-    return {
-        b.EpsilonValue.AS_GIVEN: exact(config.eps),
-        b.EpsilonValue.AT_LEAST_1E_5: exact(max(config.eps, 1e-5)),
-        b.EpsilonValue.ALWAYS_1E_5: exact(1e-5),
-        b.EpsilonValue.ALWAYS_1E_3: exact(1e-3),
-        b.EpsilonValue.SINGLE_PRECISION: in_single(config, exact(config.eps)),
-    }[behaviour.epsilon_value]
+    kind = behaviour.epsilon_value
+    if kind is b.EpsilonValue.AT_LEAST_1E_5:
+        return exact(max(config.eps, 1e-5))
+    if kind is b.EpsilonValue.ALWAYS_1E_5:
+        return exact(1e-5)
+    if kind is b.EpsilonValue.ALWAYS_1E_3:
+        return exact(1e-3)
+    if kind is b.EpsilonValue.SINGLE_PRECISION:
+        return in_single(config, exact(config.eps))
+    return exact(config.eps)
 
 
 def inverse_deviation(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> Exact:
@@ -89,6 +82,8 @@ def along_channels(values: Exact, ndim: int) -> Exact:
 
 def per_channel(values: Exact, like: Exact) -> Exact:
     """A statistic of any axes as one value a channel, (C,): the mean over whatever else it varies with."""
+    if values.shape[1] == like.shape[1] == values.size:
+        return values.reshape(-1)
     spread = np.broadcast_to(values, like.shape) if values.shape[1] != like.shape[1] else values
     axes = (0, *range(2, spread.ndim))
     count = int(np.prod([spread.shape[axis] for axis in axes], dtype=np.int64))

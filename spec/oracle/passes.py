@@ -16,24 +16,28 @@ import numpy as np
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.exact import Exact, exact, total
+from bnconform.spec.exact import Exact, exact, require_precision, total
 from bnconform.spec.oracle.formulas import (
     along_channels,
     effective_epsilon,
     inverse_deviation,
     inverse_deviation_slope,
-    moments,
     statistics_axes,
 )
 from bnconform.spec.oracle.read_back import mean_path, variance_path
-from bnconform.spec.oracle.record import Backward, Forward, Moments, State
+from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight, counted, undefined, updated
 
 __all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
 
 
 def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
-    """The state of a layer that has just been built."""
+    """The state of a layer that has just been built.
+
+    Raises:
+        PrecisionError: outside of `exact.arithmetic()`, as `forward` and `backward` do.
+    """
+    require_precision()
     size = config.num_features
     tracked, affine = config.track_running_stats, config.affine
     mean = 0.0 if behaviour.initial_running_mean is b.InitialRunningMean.ZERO else 1.0
@@ -49,13 +53,19 @@ def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
     )
 
 
-def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, training: bool) -> Forward:
+def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch, *, training: bool) -> Forward:
     """One forward pass of a layer in `state` at the point `behaviour`.
 
     Args:
-        x: (N, C, *S), possibly empty.
+        x: (N, C, *S), possibly empty; a Batch where several passes take the same input.
         training: the layer's mode.
+
+    Raises:
+        PrecisionError: outside of `exact.arithmetic()`.
     """
+    require_precision()
+    given = x if isinstance(x, Batch) else Batch(x)
+    x = given.x
     tracked = config.track_running_stats
     ndim = x.ndim
     axes = statistics_axes(behaviour, ndim)
@@ -63,10 +73,10 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
     values = x.size // x.shape[1] if x.shape[1] else 0
     updates = tracked and (training or behaviour.evaluation_update is b.EvaluationUpdate.AS_TRAINING)
 
-    batch = None if empty else moments(x, axes)
+    batch = None if empty else given.moments(axes)
     after = state
     refused = ""
-    unfixed: frozenset[str] = frozenset()
+    unspecified: frozenset[str] = frozenset()
     if training and empty and behaviour.empty_batch is b.EmptyBatch.REFUSE:
         refused = "an empty batch has no statistics"
     elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
@@ -76,9 +86,9 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
         if behaviour.training_update is b.TrainingUpdate.TWICE:
             after = updated(config, behaviour, after, x, batch)
         if batch is not None and undefined(config, behaviour, state.count):
-            unfixed = frozenset({"running_mean", "running_var"})
+            unspecified = frozenset({"running_mean", "running_var"})
             if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
-                unfixed |= {"y", "grad_x", "grad_weight"}
+                unspecified |= {"y", "grad_x", "grad_weight"}
     if not refused:
         after = counted(behaviour, state, after, training, updates)
 
@@ -98,12 +108,12 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact, *, tra
         form = b.EpsilonForm(behaviour.evaluation_epsilon_form.value)
     factor = inverse_deviation(variance, epsilon, form)
     scale, shift = _affine(behaviour, state, ndim, training)
-    y = x if refused else scale * ((x - mean) * factor) + shift
     return Forward(
         config=config, behaviour=behaviour, before=state, training=training, refused=refused,
-        state=state if refused else after, x=x, moments=batch, mean=mean, variance=variance,
+        state=state if refused else after, batch=given, moments=batch, mean=mean, variance=variance,
         mean_from_batch=mean_from_batch, variance_from_batch=variance_from_batch, epsilon=epsilon, form=form,
-        inverse_std=factor, scale=scale, shift=shift, y=y, unfixed=unfixed,
+        inverse_std=factor, scale=scale, shift=shift, unspecified=unspecified,
+        output=x if refused else None,
     )  # fmt: skip
 
 
@@ -149,18 +159,22 @@ def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tu
     if absent or state.weight is None or state.bias is None:
         return one, one * 0
     weight, bias = along_channels(state.weight, ndim), along_channels(state.bias, ndim)
-    return {
-        b.AffineForm.SCALE_THEN_SHIFT: (weight, bias),
-        b.AffineForm.SHIFT_THEN_SCALE: (weight, weight * bias),
-        b.AffineForm.NO_BIAS: (weight, bias * 0),
-        b.AffineForm.NO_WEIGHT: (weight * 0 + 1, bias),
-        b.AffineForm.ONE_PLUS_WEIGHT: (weight + 1, bias),
-        b.AffineForm.ABSOLUTE_WEIGHT: (abs(weight), bias),
-    }[behaviour.affine_form]
+    form = behaviour.affine_form
+    if form is b.AffineForm.SHIFT_THEN_SCALE:
+        return weight, np.asarray(weight * bias, dtype=object)
+    if form is b.AffineForm.NO_BIAS:
+        return weight, bias * 0
+    if form is b.AffineForm.NO_WEIGHT:
+        return weight * 0 + 1, bias
+    if form is b.AffineForm.ONE_PLUS_WEIGHT:
+        return weight + 1, bias
+    if form is b.AffineForm.ABSOLUTE_WEIGHT:
+        return abs(weight), bias
+    return weight, bias
 
 
 def backward(
-    config: Config, behaviour: Behaviour, state: State, x: Exact, grad_output: Exact, *, training: bool
+    config: Config, behaviour: Behaviour, state: State, x: Exact | Batch, grad_output: Exact, *, training: bool
 ) -> Backward:
     """One forward and backward pass of a layer in `state`; the chain rule through the record of `forward`.
 
@@ -172,7 +186,7 @@ def backward(
     """
     effective = training or behaviour.mode_source is b.ModeSource.GRADIENTS_ENABLED
     record = forward(config, behaviour, state, x, training=effective)
-    batch = record.moments
+    x, batch = record.x, record.moments
     reads_back = batch is not None and record.reads_back
     through_mean, through_variance = record.mean_from_batch or reads_back, record.variance_from_batch or reads_back
     flowing = record
@@ -189,7 +203,7 @@ def backward(
                 record, mean=batch.mean, variance=variance, inverse_std=factor,
                 mean_from_batch=True, variance_from_batch=True,
             )  # fmt: skip
-    mean, variance, factor = flowing.mean, flowing.variance, flowing.inverse_std
+    variance, factor = flowing.variance, flowing.inverse_std
     through_mean = through_mean and kind in (
         b.TrainingGradient.THROUGH_STATISTICS,
         b.TrainingGradient.THROUGH_MEAN_ONLY,
@@ -200,19 +214,27 @@ def backward(
     )
 
     grad_z = grad_output if behaviour.gradient_scale is b.GradientScale.WITHOUT_WEIGHT else record.scale * grad_output
-    grad_x = factor * grad_z
-    slope = variance_slope = factor * 0
+    slope = variance_slope = product = factor * 0
+    balanced = grad_z
+    if batch is not None and through_mean and not reads_back:
+        balanced = grad_z - total(grad_z, batch.axes) / batch.count
+    if batch is not None and any(factor.shape[axis] > 1 for axis in batch.axes) and balanced is not grad_z:
+        grad_x = factor * grad_z
+        grad_x = grad_x - total(grad_x, batch.axes) / batch.count
+    else:
+        # The factor is one number for all that share a mean.
+        grad_x = factor * balanced
     if reads_back:
         grad_x = grad_x + mean_path(record, grad_z) if through_mean else grad_x
         grad_x = grad_x + variance_path(record, grad_z) if through_variance else grad_x
-    elif batch is not None and through_mean:
-        grad_x = grad_x - total(factor * grad_z, batch.axes) / batch.count
     if batch is not None and through_variance and not reads_back:
         uncentred = behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED
         unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
         slope = inverse_deviation_slope(variance, record.epsilon, record.form)
-        variance_slope = 2 * (x if uncentred else x - batch.mean) / (batch.count - 1 if unbiased else batch.count)
-        grad_x = grad_x + slope * variance_slope * total(grad_z * (x - mean), batch.axes)
+        step = np.asarray(exact(2) / (batch.count - 1 if unbiased else batch.count), dtype=object)
+        variance_slope = (x if uncentred else batch.centred) * step
+        product = total(grad_z * flowing.centred, batch.axes)
+        grad_x = grad_x + slope * product * variance_slope
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
         grad_x = grad_x / factor
     if silent:
@@ -224,9 +246,9 @@ def backward(
     elif state.weight is not None and state.bias is not None:
         grad_weight, grad_bias = state.weight * 0, state.bias * 0
     return Backward(
-        forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z,
+        forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z, balanced=balanced,
         through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
-        grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
+        product=product, grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
     )  # fmt: skip
 
 
@@ -237,10 +259,8 @@ def _parameter_gradients(
     axes = (0, *range(2, x.ndim))
     count = x.size // x.shape[1]
     assert state.weight is not None and state.bias is not None
-    normalised = (x - record.mean) * record.inverse_std
-    by_weight = total(grad_output * normalised, axes).reshape(-1)
-    if behaviour.weight_gradient is b.WeightGradient.RAW_INPUT:
-        by_weight = total(grad_output * x, axes).reshape(-1)
+    raw = behaviour.weight_gradient is b.WeightGradient.RAW_INPUT
+    by_weight = total(grad_output * (x if raw else record.normalized), axes).reshape(-1)
     by_bias = total(grad_output, axes).reshape(-1)
     form = behaviour.affine_form
     if form is b.AffineForm.SHIFT_THEN_SCALE:

@@ -77,7 +77,7 @@ def mean_slope(record: Forward, batch: Moments) -> Exact:
 def variance_step(record: Forward, batch: Moments) -> Exact:
     """The derivative (broadcastable against x) of the biased batch variance, or of the mean of x**2, for each x."""
     uncentred = record.behaviour.running_variance is b.RunningVariance.UNCENTRED
-    return np.asarray(2 * (record.x if uncentred else record.x - batch.mean) / batch.count, dtype=object)
+    return np.asarray(2 * (record.x if uncentred else batch.centred) / batch.count, dtype=object)
 
 
 def mean_path(record: Forward, grad_z: Exact) -> Exact:
@@ -95,6 +95,6 @@ def variance_path(record: Forward, grad_z: Exact) -> Exact:
     assert batch is not None
     _, weight = weights(record)
     slope = inverse_deviation_slope(record.variance, record.epsilon, record.form)
-    product = total(grad_z * (record.x - record.mean), channel_axes(record.x))
+    product = total(grad_z * record.centred, channel_axes(record.x))
     gradient = weight * slope * product * estimator(record, batch)
     return np.asarray(spread_back(gradient, batch, record.x) * variance_step(record, batch), dtype=object)

@@ -6,11 +6,15 @@ everything is broadcastable against x.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 from bnconform.spec.behaviour import Behaviour, EpsilonForm, TrainingStatistics
 from bnconform.spec.config import Config
-from bnconform.spec.exact import Exact
+from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, total
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,70 @@ class State:
 
 @dataclass(frozen=True)
 class Moments:
-    """The statistics of one batch, with length 1 along the axes that they are taken over.
+    """The statistics of one batch, with length 1 along the axes that they are taken over; each is computed once.
 
     Attributes:
-        count: n, the number of values that each statistic is taken over.
-        mean: m.
-        squares: q, the sum of (x - m)**2.
-        mean_magnitude: the mean of |x|.
-        mean_square: the mean of x**2.
+        x: the batch, which is not empty. floats: the same in float64.
     """
 
+    x: Exact
+    floats: Floats
     axes: tuple[int, ...]
-    count: int
-    mean: Exact
-    squares: Exact
-    mean_magnitude: Exact
-    mean_square: Exact
+
+    @cached_property
+    def count(self) -> int:
+        """n, the number of values that each statistic is taken over."""
+        return math.prod(self.x.shape[axis] for axis in self.axes)
+
+    @cached_property
+    def mean(self) -> Exact:
+        """The mean m."""
+        return np.asarray(total(self.x, self.axes) / self.count, dtype=object)
+
+    @cached_property
+    def centred(self) -> Exact:
+        """X - m, of the shape of x."""
+        return np.asarray(self.x - self.mean, dtype=object)
+
+    @cached_property
+    def squares(self) -> Exact:
+        """q, the sum of (x - m)**2."""
+        return total(self.centred * self.centred, self.axes)
+
+    @cached_property
+    def mean_magnitude(self) -> Exact:
+        """The mean of |x|."""
+        if not is_finite(self.mean).all():
+            return np.asarray(total(abs(self.x), self.axes) / self.count, dtype=object)
+        # m less twice the part of it that is negative, which adds no error: nothing cancels.
+        negative = np.add.reduce(self.x, axis=self.axes, keepdims=True, initial=0, where=self.floats < 0)
+        return np.asarray(self.mean - 2 * negative / self.count, dtype=object)
+
+    @cached_property
+    def mean_square(self) -> Exact:
+        """The mean of x**2: v + m**2."""
+        if not is_finite(self.squares).all():
+            return np.asarray(total(self.x * self.x, self.axes) / self.count, dtype=object)
+        return np.asarray(self.squares / self.count + self.mean * self.mean, dtype=object)
+
+
+class Batch:
+    """An input, (N, C, *S), possibly empty, with the statistics that were asked for of it: each is computed once.
+
+    Attributes:
+        x: the numbers in 320 bits. floats: the same in float64.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.x = exact(values)
+        self.floats = floats(values) if values.dtype == object else values.astype(np.float64)
+        self._moments: dict[tuple[int, ...], Moments] = {}
+
+    def moments(self, axes: tuple[int, ...]) -> Moments:
+        """The statistics over `axes`."""
+        if axes not in self._moments:
+            self._moments[axes] = Moments(self.x, self.floats, axes)
+        return self._moments[axes]
 
 
 @dataclass(frozen=True)
@@ -67,13 +119,13 @@ class Forward:
             mode that decided.
         refused: why the input is refused at this point of the space; then nothing below `state` holds.
         state: the state afterwards.
-        x: the input. moments: the batch's statistics, None where x is empty.
+        batch: the input. moments: its statistics, None where it is empty.
         mean, variance: what normalised, and whether each came from the batch (and so carries its rounding errors).
         epsilon, form: which epsilon entered the denominator, and how.
         inverse_std: the factor f(variance). scale, shift: the effective w and b in y = scale * z + shift.
-        y: the output.
-        unfixed: the names of what a pass computes here that nothing fixes, as it rests on 0/0: what the record has in
-            its place is none to judge by.
+        unspecified: the names of what a pass computes here that nothing fixes, as it rests on 0/0: what the record
+            has in its place is none to judge by.
+        output: what stands in the place of the output, where it is not computed from the record.
     """
 
     config: Config
@@ -82,7 +134,7 @@ class Forward:
     training: bool
     refused: str
     state: State
-    x: Exact
+    batch: Batch
     moments: Moments | None
     mean: Exact
     variance: Exact
@@ -93,8 +145,32 @@ class Forward:
     inverse_std: Exact
     scale: Exact
     shift: Exact
-    y: Exact
-    unfixed: frozenset[str] = frozenset()
+    unspecified: frozenset[str] = frozenset()
+    output: Exact | None = None
+
+    @property
+    def x(self) -> Exact:
+        """The input."""
+        return self.batch.x
+
+    @cached_property
+    def centred(self) -> Exact:
+        """The x less the mean that normalises, broadcastable to the shape of x."""
+        if self.moments is not None and self.mean is self.moments.mean:
+            return self.moments.centred
+        return np.asarray(self.x - self.mean, dtype=object)
+
+    @cached_property
+    def normalized(self) -> Exact:
+        """The value z = (x - m) f(v)."""
+        return np.asarray(self.centred * self.inverse_std, dtype=object)
+
+    @cached_property
+    def y(self) -> Exact:
+        """The output: `output` where that is given, scale * z + shift elsewhere."""
+        if self.output is not None:
+            return self.output
+        return np.asarray(self.centred * (self.inverse_std * self.scale) + self.shift, dtype=object)
 
     @property
     def reads_back(self) -> bool:
@@ -109,7 +185,8 @@ class Backward:
 
     `through_mean` and `through_variance` say which statistics the gradient flows through; `grad_z` is
     w * grad_output, `slope` is f'(variance) and `variance_slope` d variance / d x of the batch's own variance, both 0
-    where they play no part.
+    where they play no part. `balanced` is grad_z, less its mean where the gradient flows through the batch's mean;
+    `product` is the sum of grad_z * (x - m) over what shares a variance, 0 where none flows through it.
     `flowing` is the forward pass with the statistics that the gradient for x uses: those that normalised, but at
     points of the space whose evaluation gradient is that of training. grad_weight and grad_bias are None where
     there is no parameter.
@@ -119,10 +196,12 @@ class Backward:
     flowing: Forward
     grad_output: Exact
     grad_z: Exact
+    balanced: Exact
     through_mean: bool
     through_variance: bool
     slope: Exact
     variance_slope: Exact
+    product: Exact
     grad_x: Exact
     grad_weight: Exact | None
     grad_bias: Exact | None

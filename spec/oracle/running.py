@@ -15,23 +15,26 @@ from bnconform.spec.oracle.record import Moments, State
 
 def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
     """What of one batch the running statistics remember: mean and variance, each (C,)."""
-    n = batch.count
-    factor = bessel(behaviour, n)
     mean = per_channel(batch.mean, x)
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
-        mean = mean * factor
-    biased = per_channel(batch.squares, x) / n
-    epsilon = effective_epsilon(config, behaviour)
-    variance = {
-        b.RunningVariance.UNBIASED: biased * factor,
-        b.RunningVariance.BIASED: biased,
-        b.RunningVariance.UNBIASED_PLUS_EPS: biased * factor + epsilon,
-        b.RunningVariance.BIASED_PLUS_EPS: biased + epsilon,
-        b.RunningVariance.SAMPLES: biased * corrected(x.shape[0]),
-        b.RunningVariance.STANDARD_DEVIATION: sqrt(biased),
-        b.RunningVariance.UNCENTRED: per_channel(batch.mean_square, x),
-    }[behaviour.running_variance]
-    return mean, variance
+        mean = mean * bessel(behaviour, batch.count)
+    return mean, _remembered_variance(config, behaviour, x, batch)
+
+
+def _remembered_variance(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> Exact:
+    kind = behaviour.running_variance
+    if kind is b.RunningVariance.UNCENTRED:
+        return per_channel(batch.mean_square, x)
+    biased = np.asarray(per_channel(batch.squares, x) / batch.count, dtype=object)
+    if kind is b.RunningVariance.STANDARD_DEVIATION:
+        return sqrt(biased)
+    if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
+        biased = biased * bessel(behaviour, batch.count)
+    elif kind is b.RunningVariance.SAMPLES:
+        biased = biased * corrected(x.shape[0])
+    if kind in (b.RunningVariance.UNBIASED_PLUS_EPS, b.RunningVariance.BIASED_PLUS_EPS):
+        biased = biased + effective_epsilon(config, behaviour)
+    return np.asarray(biased, dtype=object)
 
 
 def bessel(behaviour: Behaviour, n: int) -> Exact:
@@ -49,20 +52,13 @@ def corrected(samples: int) -> Exact:
 def batch_weight(config: Config, behaviour: Behaviour, count: int) -> Exact:
     """The weight (0-d) of the next batch in the running statistics, `count` batches having been seen."""
     if config.momentum is None:
-        return {
-            b.MomentumNone.CUMULATIVE: _one_over(count + 1),
-            b.MomentumNone.COUNTING_INITIAL: _one_over(count + 2),
-            b.MomentumNone.DEFAULT_MOMENTUM: exact(0.1),
-            b.MomentumNone.BATCH: exact(1),
-            b.MomentumNone.UNCHANGED: exact(0),
-        }[behaviour.momentum_none]
-    weight = {
-        b.MomentumValue.AS_GIVEN: exact(config.momentum),
-        b.MomentumValue.ALWAYS_0_1: exact(0.1),
-        b.MomentumValue.ALWAYS_1: exact(1),
-        b.MomentumValue.SINGLE_PRECISION: exact(config.momentum),
-        b.MomentumValue.SINGLE_PRECISION_BATCH: exact(config.momentum),
-    }[behaviour.momentum_value]
+        kind = behaviour.momentum_none
+        if kind in (b.MomentumNone.CUMULATIVE, b.MomentumNone.COUNTING_INITIAL):
+            return _one_over(count + (1 if kind is b.MomentumNone.CUMULATIVE else 2))
+        fixed = {b.MomentumNone.DEFAULT_MOMENTUM: 0.1, b.MomentumNone.BATCH: 1.0, b.MomentumNone.UNCHANGED: 0.0}
+        return exact(fixed[kind])
+    given = {b.MomentumValue.ALWAYS_0_1: 0.1, b.MomentumValue.ALWAYS_1: 1.0}
+    weight = exact(given.get(behaviour.momentum_value, config.momentum))
     if behaviour.momentum_weighs is b.MomentumWeighs.RUNNING:
         weight = 1 - weight
     if behaviour.momentum_value is b.MomentumValue.SINGLE_PRECISION:

@@ -23,15 +23,15 @@ from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
 from bnconform.tests.mutants.layer import Layer
 
 from bnconform.diagnosis.causes import Point, candidates, explained
-from bnconform.judge import truth
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
+from bnconform.judge.truth import process_truths
 from bnconform.results.result import Difference
 
 LARGE = 1_000
-KEPT = 1_200_000
-"""Elements of which truths are kept here, where every program is asked of some two hundred implementations."""
+KEPT = 256 * 2**20
+"""Bytes of truths that are kept here, where every program is asked of some two hundred implementations."""
 
 NOT_A_NUMBER = float("inf")
 """The margin of a failure that no number describes."""
@@ -68,7 +68,7 @@ class Verdict:
 def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
     """Run the suite on one implementation: every case of every requirement, or of those in `only`."""
     begin = time.perf_counter()
-    truth.LARGEST = KEPT
+    process_truths().memory.budget = KEPT
     subject = Subject(mutant.name, mutant, "cpu", dtype, brief=True)
     verdict = Verdict(mutant.name, dtype)
     chosen = frozenset(only)

@@ -48,8 +48,9 @@ class PuppetLayer:
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
             if record.refused:
                 raise ValueError(record.refused)
+            y = self._out(record.y, self.output)  # which raises where x does not fit, before the state moves
             self.current = self._rounded(record.state)
-            return self._out(record.y, self.output)
+            return y
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point's forward pass moves them."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bnconform.cases.possible_states import BEYOND, Open, hull
 from bnconform.cases.probes import probes
-from bnconform.cases.program import Array, Probe, Program, backward, build, forward, load
+from bnconform.cases.program import Array, Probe, Program, Step, backward, build, forward, load
 from bnconform.cases.reachable import Refused, Shown, reach
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
@@ -21,7 +21,9 @@ from bnconform.spec.error_bounds.forward import kept_as_inverse, running_errors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from bnconform.spec.formats import DTYPES, format_of, parameter_dtype
 
-from bnconform.judge.truth import truth
+from bnconform.judge.layer_state import LayerState
+from bnconform.judge.truth import Question, process_truths
+from bnconform.judge.truth_record import Truth
 
 Pull = Callable[[Exact, Floats], Floats]
 """What an implementation shows of an exact result, given the bound."""
@@ -59,6 +61,21 @@ def at_the_edge(way: int, generator: np.random.Generator, value: Exact, bound: F
     return np.where(is_finite(value) & np.isfinite(moved), moved, nearest)
 
 
+def truth(config: Config, allow: Allowance, state: oracle.State, step: Step) -> tuple[Truth, oracle.State]:
+    """What is due of a step and of the running statistics, and the state afterwards."""
+    before = LayerState(
+        state.running_mean, state.running_var, state.num_batches_tracked, state.weight, state.bias, state.updates
+    )
+    question = Question.of(config, allow, before, replace(step, observe=step.observe | set(STATISTICS)))
+    found = process_truths().answer(question, SPECIFIED)
+    return found, process_truths().after(question, SPECIFIED, found).exact()
+
+
+def _pulled(value: Exact, due: Truth, name: str, pull: Pull) -> Exact:
+    """A running statistic after a pass, as it is shown; one that the pass leaves alone errs by nothing."""
+    return exact(pull(value, due.bound(name) if due.moves else np.zeros(value.shape)))
+
+
 def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool]) -> Iterator[dict[str, Array | None]]:
     """What an implementation shows after each step that is pulled at everywhere, each step judged from the last."""
     config = program.config
@@ -74,15 +91,14 @@ def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool])
             }
             state = _kept(replace(state, **loaded), config, allow, pull)
         else:
-            due = truth(config, SPECIFIED, allow, state, step)
+            due, moved = truth(config, allow, state, step)
             for name in step.observe & {"y", "grad_x", "grad_weight", "grad_bias"}:
-                value = due.due(name)
-                shown[name] = None if value is None else pull(value, due.bound(name))
+                found = due.due(name)
+                shown[name] = None if found is None else pull(found.value.exact(), found.bound)
             if step.training and (step.op == "forward" or trains()):
-                state = due.record.state
                 tracked = STATISTICS if state.running_mean is not None else ()
-                moved: dict[str, Any] = {n: exact(pull(getattr(state, n), due.running(n))) for n in tracked}
-                state = replace(state, **moved)
+                pulled: dict[str, Any] = {n: _pulled(getattr(moved, n), due, n, pull) for n in tracked}
+                state = replace(moved, **pulled)
         for name in ("running_mean", "running_var", "weight", "bias"):
             value = getattr(state, name)
             shown[name] = None if value is None else floats(value)
@@ -142,7 +158,7 @@ def test_one_training_step_is_as_narrow_as_its_bound() -> None:
     program = program.cast("float32", "float32")
     with arithmetic():
         allow, state = allowance(program.config, SPECIFIED), oracle.initial_state(program.config)
-        bound = truth(program.config, SPECIFIED, allow, state, program.steps[0]).bound("y")
+        bound = truth(program.config, allow, state, program.steps[0])[0].bound("y")
     assert (np.abs(_width(program, "y") / (2 * bound) - 1.0) <= ENDS).all()
 
 

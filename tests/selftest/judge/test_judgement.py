@@ -37,8 +37,8 @@ def test_what_cannot_act_makes_no_difference(coordinate: str) -> None:
             judge(trace, SPECIFIED.but(**{coordinate: value.value}), probe.quality)
             for value in coordinates()[coordinate]
         ]
-        shares = [[comparison.share.tolist() for comparison in one.comparisons] for one in found]
-        assert shares == shares[:1] * len(found), probe.name
+        ratios = [[comparison.error_ratio.tolist() for comparison in one.comparisons] for one in found]
+        assert ratios == ratios[:1] * len(found), probe.name
         assert {(tuple(one.problems), one.refusals) for one in found} == {((), found[0].refusals)}, probe.name
     assert judged > 300
 

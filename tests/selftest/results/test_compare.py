@@ -11,14 +11,14 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from bnconform.spec.exact import exact, floats
 from bnconform.spec.formats import format_of, numpy_dtype
 from bnconform.tests.mutants.catalogue import all_right
 from bnconform.tests.selftest.observing import moved, planted, result_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnconform.judge.error_ratio import shares
+from bnconform.judge.error_ratio import error_ratios
+from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results import comparison as comparisons
 from bnconform.results.compare import compare
@@ -74,9 +74,9 @@ def truth(place: tuple[str, str, str], dtype: str) -> Placed:
 def off_by(place: tuple[str, str, str], share: float, dtype: str = "float32") -> Any:
     """The observation with one element, the one with the largest bound, that far off."""
     due = truth(place, dtype)
-    values = floats(due.exact).astype(numpy_dtype(dtype))
+    values = due.exact.nearest.astype(numpy_dtype(dtype))
     index = np.unravel_index(int(np.argmax(due.bound)), values.shape)
-    values[index] = float(floats(due.exact[index])) + share * float(due.bound[index])
+    values[index] = float(due.exact.nearest[index]) + share * float(due.bound[index])
     return values
 
 
@@ -123,8 +123,9 @@ def _within(draw: st.DrawFn) -> tuple[Placed, Placed]:
         got = (due + draw(st.floats(-1, 1)) * bound).astype(np.float64)
         with np.errstate(over="ignore"):
             observed = got.astype(numpy_dtype(dtype))
-        share = shares(observed, exact(due), bound, format_of(dtype).largest)
-        return Placed(0, "y", observed, exact(due), bound, share)
+        value = Expansion.of(due)
+        ratio = error_ratios(observed, value, bound, format_of(dtype).largest)
+        return Placed(0, "y", observed, value, bound, ratio)
 
     dtype = draw(st.sampled_from(["float64", "float32", "float16"]))
     return side(dtype), side(dtype)
@@ -136,7 +137,7 @@ def test_within_both_bounds_is_within_their_sum(sides: tuple[Placed, Placed]) ->
     left, right = sides
     if left.worst <= 1 and right.worst <= 1:
         apart = between(left, right)
-        assert apart.share <= 1 + 1e-12 and np.isfinite(apart.ulp)
+        assert apart.error_ratio <= 1 + 1e-12 and np.isfinite(apart.ulp)
 
 
 # -- conventions ---------------------------------------------------------------------------------------------------

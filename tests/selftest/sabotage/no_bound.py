@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from bnconform.spec.exact import Floats
 
-from bnconform.judge.truth import Truth
+from bnconform.judge.truth_record import Due, Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Widen what a truth allows."""
-    bound, running = Truth.bound, Truth.running
+    due = Truth.due
 
-    def wide_bound(self: Truth, name: str) -> Floats:
-        return bound(self, name) * 1e9
+    def wide(self: Truth, name: str) -> Due | None:
+        found = due(self, name)
+        return None if found is None else found._replace(bound=found.bound * 1e9)
 
-    def wide_running(self: Truth, name: str) -> Floats:
-        return running(self, name) * 1e9
-
-    setattr(Truth, "bound", wide_bound)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes
-    setattr(Truth, "running", wide_running)  # noqa: B010
+    setattr(Truth, "due", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes

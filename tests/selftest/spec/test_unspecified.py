@@ -87,17 +87,17 @@ def test_only_momentum_0_of_a_debiased_average_fixes_nothing(
         training = oracle.forward(config, point, state, x, training=True)
         evaluation = oracle.forward(config, point, state, x, training=False)
     due = {"running_mean", "running_var"} if averaging == "zero_debiased" and momentum == 0 else set()
-    assert training.unfixed == due
-    assert evaluation.unfixed == frozenset()
+    assert training.unspecified == due
+    assert evaluation.unspecified == frozenset()
 
 
-def test_the_other_convention_is_unfixed_at_momentum_1() -> None:
+def test_the_other_convention_is_unspecified_at_momentum_1() -> None:
     """Where momentum weighs the old value it is momentum 1 that gives the batch no weight."""
     x = exact(inputs.values((4, 3), 1))
     point = DEBIASED.but(momentum_weighs="running")
     with arithmetic():
         found = [
-            bool(oracle.forward(config, point, oracle.initial_state(config, point), x, training=True).unfixed)
+            bool(oracle.forward(config, point, oracle.initial_state(config, point), x, training=True).unspecified)
             for config in (Config(ndim=2, momentum=0.0), Config(ndim=2, momentum=1.0))
         ]
     assert found == [False, True]
@@ -131,24 +131,24 @@ def test_what_follows_is_judged_from_what_was_left(left: str) -> None:
     steps = forward(x, "y", "running_mean", "running_var:finite"), forward(x, "y", training=False)
     found = judged(Divides(DEBIASED, LEFT[left]), DEBIASED, *steps)
     assert found.holds
-    assert (found.unfixed, found.checks) == (2, 2 * x.size)
+    assert (found.unspecified, found.checks) == (2, 2 * x.size)
     wrong = Divides(DEBIASED.but(evaluation_statistics="batch"), 7.0)
     assert not judged(wrong, DEBIASED, *steps).holds
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_where_updated_statistics_normalise_the_output_is_unfixed_too(left: str) -> None:
+def test_where_updated_statistics_normalise_the_output_is_unspecified_too(left: str) -> None:
     """And so are the gradients for x and the weight, but not that for the bias."""
     x = inputs.values((4, 3), 1)
     names = "grad_x", "grad_weight", "grad_bias"
     steps = forward(x, "y"), backward(x, inputs.upstream((4, 3)), *names)
     found = judged(Divides(READ_BACK, LEFT[left]), READ_BACK, *steps)
     assert found.holds
-    assert (found.unfixed, found.checks) == (3, 3)
+    assert (found.unspecified, found.checks) == (3, 3)
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_a_relation_of_what_is_unfixed_is_neither_accused_nor_counted(left: str) -> None:
+def test_a_relation_of_what_is_unspecified_is_neither_accused_nor_counted(left: str) -> None:
     """The output of momentum 0 has no relation to that of another, where updated statistics normalise."""
     found = list(outcomes(Divides(READ_BACK, LEFT[left]), "BN-INV-MOMENTUM", "0-and-0.5-rank2"))
     assert [(outcome.verdict, outcome.checks) for outcome in found] == [(UNSUPPORTED, 0)]
