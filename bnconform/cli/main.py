@@ -138,14 +138,15 @@ def run(given: list[str]) -> int:
     from bnconform.cli.refusal import refuse
 
     # The worker processes of pytest-xdist import nothing of the folder where the command runs.
-    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ.setdefault("PYTHONSAFEPATH", "bnconform")
     # Hypothesis would leave a folder of its own in the user's.
     place = Path(tempfile.gettempdir()) / f"bnconform-hypothesis-{getattr(os, 'getuid', int)()}"
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(place))
+    # A clone is not put into the path of imports, where its rooms would hide a user's packages of the same names.
     own = [
-        "-c", os.devnull, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "bnconform.pytest_plugin",
-        "-p", "no:cacheprovider", "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers",
-        str(ROOT / "tests" / "conformance"),
+        "-c", os.devnull, f"--rootdir={ROOT}", "--noconftest", "--import-mode=importlib",
+        "-p", "bnconform.pytest_plugin", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=no", "-r", "N",
+        "--strict-markers", str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
     status = int(pytest.main([*own, *given]))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -126,6 +126,8 @@ class Host:
 
     def __init__(self, python: str) -> None:
         path = [] if python != sys.executable else [place for place in sys.path if place]
+        # What the command sets for pytest-xdist is not for programs of the user's, which find what lies beside them.
+        ours = ("PYTHONSAFEPATH", "bnconform")
         self.said = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
         self.process = subprocess.Popen(
             [python, "-P", "-c", START, json.dumps([path, list(bnconform.__path__)])],
@@ -133,6 +135,7 @@ class Host:
             stdout=subprocess.PIPE,
             stderr=self.said,
             encoding="utf-8",
+            env=dict(item for item in os.environ.items() if item != ours),
             start_new_session=True,  # an interrupt from the keyboard is for the process that reports
         )
         self.lines: queue.Queue[str] = queue.Queue()
@@ -319,6 +322,8 @@ def conduct(made: Check, module: str, test: str) -> None:
     if _DEATHS[key] >= DEATHS or _HANGS[key] >= HANGS or _IN_A_ROW[key] >= IN_A_ROW:
         _crashed(made, f"not asked, because the process has died {_DEATHS[key]} times before")
     host = _host(key)
+    # In a clone pytest calls a module by its folder alone, tests.conformance.test_x.
+    module = f"bnconform.{module.removeprefix('bnconform.')}"
     host.send(
         {
             "do": "check", "key": key, "device": made.subject.device, "dtype": made.subject.dtype, "module": module,

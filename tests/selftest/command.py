@@ -8,9 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnconform import cli
 from bnconform.cli.main import ROOT
 
-MAIN = ROOT / "tests" / "faces" / "main.py"
+COMMAND = (sys.executable, "-P", "-m", "bnconform")
+PACKAGE = Path(cli.__file__).resolve().parents[1]
+CLONE = None if ROOT == PACKAGE else ROOT
+"""The folder in which the package lies beside its rooms; None where the package is installed."""
 ADAPTERS = Path(__file__).parent / "adapters"
 FOREIGN = (
     "PYTHONPATH",
@@ -50,14 +54,25 @@ class Answer:
         assert [word for word in words if word not in self.lines[0]] == []
 
 
-def bnconform(folder: Path, *arguments: str, main: Path = MAIN, columns: int = 100) -> Answer:
-    """Run the command in `folder`, on a terminal of so many columns that has no colours."""
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    environment["COLUMNS"] = str(columns)
+def environment(*places: Path, package: Path | None = CLONE, **variables: str) -> dict[str, str]:
+    """The environment of a user who has no settings of pytest's.
+
+    Args:
+        places: folders whose modules can be imported besides what is installed.
+        package: the folder with the package `bnconform` to run; None for the installed one.
+        variables: what is set besides.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    path = [str(place) for place in (package, *places) if place is not None]
+    return kept | ({"PYTHONPATH": os.pathsep.join(path)} if path else {}) | variables
+
+
+def bnconform(folder: Path, *arguments: str, package: Path | None = CLONE, columns: int = 100) -> Answer:
+    """Run the command in `folder`, on a terminal of so many columns that has no colours; `package` as above."""
     done = subprocess.run(
-        [sys.executable, str(main), *arguments],
+        [*COMMAND, *arguments],
         cwd=folder,
-        env=environment,
+        env=environment(package=package, COLUMNS=str(columns)),
         capture_output=True,
         encoding="utf-8",
         timeout=300,

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from bnconform.backends import registry
 from bnconform.backends.external.program import LIMIT
 from bnconform.tests.selftest.backends.test_array_encoding import validator
-from bnconform.tests.selftest.command import MAIN, Answer, bnconform
+from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
 
 from bnconform.cli.main import ROOT
 from bnconform.results.result import Row, read
@@ -165,8 +164,8 @@ def test_program_that_is_lost_costs_its_own_checks(name: str, tmp_path: Path, mo
 def test_killed_run_leaves_no_program(tmp_path: Path) -> None:
     """Where the command itself is killed, the program that hangs ends with it."""
     program = compiled(tmp_path, (READY, f"{READY}    while (!n);\n"))
-    command = [sys.executable, str(MAIN), "--backend", f"command:{program}", *PART[:2], "-k", "BN-EDGE-EMPTY"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
+    command = [*COMMAND, "--backend", f"command:{program}", *PART[:2], "-k", "BN-EDGE-EMPTY"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL) as run:
         for _ in range(300):
             if len(found := running(program)) == 1 and _busy(found[0]):
                 break

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import FOREIGN, MAIN, Answer
+from bnconform.tests.selftest.command import COMMAND, Answer, environment
 
 from bnconform.results.result import read
 
@@ -43,9 +42,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "source" / "pyproject.toml").write_text(PROJECT)
     (package / "__init__.py").touch()
     subprocess.run(
-        [sys.executable, str(MAIN), "new-adapter", str(package / "conformance.py"), "--name", "acme.batch_norm",
+        [*COMMAND, "new-adapter", str(package / "conformance.py"), "--name", "acme.batch_norm",
          "--class", "BatchNormBackend"],
-        check=True, capture_output=True,
+        env=environment(), check=True, capture_output=True,
     )  # fmt: skip
     with (package / "conformance.py").open("a") as file:
         file.write(
@@ -65,11 +64,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bnconform(installed: Path, folder: Path, *arguments: str) -> Answer:
     """The command where that package is installed, in another folder."""
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     done = subprocess.run(
-        [sys.executable, str(MAIN), *arguments],
+        [*COMMAND, *arguments],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(installed), "COLUMNS": "200"},
+        env=environment(installed, COLUMNS="200"),
         capture_output=True,
         encoding="utf-8",
         timeout=300,

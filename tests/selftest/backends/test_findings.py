@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-FINDINGS = sorted((Path(__file__).parents[2] / "report" / "findings").glob("*.md"))
+FINDINGS = sorted((Path(__file__).parents[3] / "backends" / "findings").glob("*.md"))
 
 
 def seen_with(text: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bnconform.backends import registry
 from bnconform.spec.config import FEATURES
-from bnconform.tests.selftest.command import bnconform
+from bnconform.tests.selftest.command import PACKAGE, bnconform
 from bnconform.tests.selftest.house.test_readme import appears
 
 from bnconform.results.result import read
@@ -99,9 +99,9 @@ def messages(path: Path) -> list[str]:
 
 
 SAID_IN = (
-    *(ROOT / "tests" / "harness").glob("*.py"),
+    *(path for room in ("execution", "judge", "render", "results") for path in (PACKAGE / room).glob("*.py")),
     ROOT / "backends" / "registry.py",
-    ROOT / "bnconform/pytest_plugin.py",
+    PACKAGE / "pytest_plugin.py",
 )
 SAID = [text for path in SAID_IN for text in messages(path)]
 QUOTED = re.findall(r"^\| `+ ?(.*?) ?`+ \| [^|]+ \|$", README, re.M)
@@ -116,7 +116,7 @@ def test_messages_are_those_of_the_sources(quoted: str) -> None:
 
 def test_every_refusal_of_the_smoke_check_is_explained() -> None:
     """What the smoke check can refuse stands in the table."""
-    tree = ast.parse((ROOT / "tests" / "harness" / "smoke.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "execution" / "smoke.py").read_text(encoding="utf-8"))
     raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) and "AdapterError" in ast.unparse(node)]
     lines = {line for node in raised for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     said = [

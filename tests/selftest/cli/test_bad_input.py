@@ -15,7 +15,7 @@ from bnconform.cases import casefile
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
 from bnconform.spec.config import Config
-from bnconform.tests.selftest.command import Answer, bnconform
+from bnconform.tests.selftest.command import PACKAGE, Answer, bnconform
 
 from bnconform.cli.main import ROOT, main
 
@@ -471,11 +471,12 @@ def test_refusal_leaves_an_older_result(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the suite, whose data can be spoilt."""
+    """The folder of a copy of the suite, as it is installed, whose data can be spoilt."""
     folder = tmp_path_factory.mktemp("copy")
-    for room in ("backends", "cases", "report", "spec", "tests"):
-        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "bnconform/pytest_plugin.py", folder)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "bnconform", ignore=ignored)
+    for room in ("backends", "cases", "spec", "tests"):
+        shutil.copytree(ROOT / room, folder / "bnconform" / room, ignore=ignored, dirs_exist_ok=True)
     return folder
 
 
@@ -494,12 +495,12 @@ def test_malformed_data_of_the_suite(
     """A malformed golden case or requirement ends every command that needs it, with the file and the fault."""
     listing = ("list", "--errata") if "golden" in file else ("list", "--requirements")
     arguments = listing if verb == "list" else ("--dtype", "float32", "-k", "BN-RUN-VAR")
-    path = installed / file
+    path = installed / "bnconform" / file
     whole = path.read_text(encoding="utf-8")
     assert old in whole
     path.write_text(whole.replace(old, new, 1), encoding="utf-8")
     try:
-        answer = bnconform(tmp_path, *arguments, main=installed / "tests" / "faces" / "main.py")
+        answer = bnconform(tmp_path, *arguments, package=installed)
     finally:
         path.write_text(whole, encoding="utf-8")
     answer.assert_refused(path.name, *words)

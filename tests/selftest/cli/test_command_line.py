@@ -1,4 +1,4 @@
-"""The faces: what a person at a terminal gets of each command, and what a run leaves behind."""
+"""The command line: what a person at a terminal gets of each command, and what a run leaves behind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from bnconform.backends import registry
 from bnconform.cases.golden import errata
 from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
+from bnconform.tests.selftest.command import ADAPTERS, CLONE, PACKAGE, Answer, bnconform
 
 from bnconform.cli import options
 from bnconform.cli.main import USAGE, main
@@ -287,29 +288,49 @@ def test_cases_that_cannot_be_written_are_done_without(tmp_path: Path) -> None:
     assert left(tmp_path) == {"taken"}
 
 
+ROOMS = ("tests", "spec", "cases", "backends", "report")
+"""Ours, by the names that they have in a clone, and what they once were."""
+
+SHADOWS = ("json", "re", "types", "numpy", "execnet", "pytest", "hypothesis", "sitecustomize")
+"""Modules that we use, or that Python looks for."""
+
+TELLS = "open({log!r}, 'a').write(__name__ + '\\n')\n"
+"""A module that tells when it is imported, and imports nothing to do so."""
+
 HOSTILE = {
-    "bnconform/pytest_plugin.py": "raise RuntimeError('conftest of the user')",
+    "conftest.py": "raise RuntimeError('conftest of the user')",
     "pytest.ini": "[pytest]\naddopts = --no-such-option\ntestpaths = nowhere\npython_functions = nothing\n",
     "pyproject.toml": '[tool.pytest.ini_options]\naddopts = "--no-such-option"\nfilterwarnings = ["error"]\n',
     "setup.cfg": "[tool:pytest]\naddopts = --no-such-option\n",
     "tox.ini": "[pytest]\naddopts = --no-such-option\n",
-    **{
-        f"{room}/__init__.py": f"raise RuntimeError('{room} of the user')"
-        for room in ("tests", "spec", "cases", "backends", "report")
-    },
+    **{f"{room}/__init__.py": f"raise RuntimeError('{room} of the user')" for room in (*ROOMS, "bnconform")},
+    **{f"{name}.py": f"raise RuntimeError('{name} of the user')" for name in SHADOWS},
     "tests/conformance/test_mine.py": "def test_mine(): assert False",
     "test_mine.py": "def test_mine(): assert False",
     "result.json": "of the run before",
-    "failing/bnconform/pytest_plugin.py": "raise RuntimeError('conftest of the user')",
+    "failing/conftest.py": "raise RuntimeError('conftest of the user')",
 }
 
 
-@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
-def test_a_repository_of_the_same_names_does_not_leak_in(processes: tuple[str, ...], tmp_path: Path) -> None:
-    """A user's own packages, tests and settings of pytest are neither imported nor run, nor do they change anything."""
+@pytest.fixture
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the modules of a user's repository tell that they were imported; it exists once one has."""
+    return tmp_path_factory.mktemp("told") / "imported.txt"
+
+
+def furnish(folder: Path, told: Path) -> None:
+    """Make the folder a repository whose every name is one of ours or of what we use, and whose every module tells."""
     for name, text in HOSTILE.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(TELLS.format(log=str(told)) + text if name.endswith(".py") else text)
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
+def test_a_repository_of_the_same_names_does_not_leak_in(
+    processes: tuple[str, ...], told: Path, tmp_path: Path
+) -> None:
+    """A user's own packages, tests and settings of pytest are neither imported nor run, nor do they change anything."""
+    furnish(tmp_path, told)
     (tmp_path / "adapter.py").write_text(
         "from bnconform.backends.numpy_layer import NumpyBackend\n\nclass Mine(NumpyBackend):\n    name = 'mine'\n"
     )
@@ -318,6 +339,7 @@ def test_a_repository_of_the_same_names_does_not_leak_in(processes: tuple[str, .
     written = ("--json", "result.json", "--cases", "failing")  # both exist: they are no place of tests, though
     answer = bnconform(tmp_path, "--backend", "adapter.py:Mine", *part, *written, *processes)
     assert answer.status == 0, answer.out + answer.err
+    assert not told.exists(), told.read_text()
     assert {(row.backend, row.requirement, row.verdict) for row in read(tmp_path / "result.json").rows} == {
         ("mine", "BN-RUN-VAR", "conforms"),
         ("mine", "BN-RUN-SEQUENCE", "conforms"),
@@ -327,14 +349,69 @@ def test_a_repository_of_the_same_names_does_not_leak_in(processes: tuple[str, .
 
 
 @pytest.mark.parametrize("words", [("list", "--requirements"), ("explain", "BN-RUN-VAR")], ids=" ".join)
-def test_verbs_in_a_repository_of_the_same_names(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_verbs_in_a_repository_of_the_same_names(words: tuple[str, ...], told: Path, tmp_path: Path) -> None:
     """The verbs, too, find our packages and not the user's."""
-    for name, text in HOSTILE.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    furnish(tmp_path, told)
     answer = bnconform(tmp_path, *words)
     assert answer.status == 0
+    assert not told.exists(), told.read_text()
     assert "BN-RUN-VAR" in answer.out
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """A folder in which our package lies alone, as where packages are installed; None where it is installed."""
+    if CLONE is None:
+        return None
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "bnconform").symlink_to(PACKAGE)  # the package finds the clone that it belongs to
+    return folder
+
+
+OWN = """\
+import json, re, types
+import numpy
+{imports}
+from bnconform.backends.numpy_layer import NumpyBackend
+
+class Mine(NumpyBackend):
+    name = "mine"
+    packages = {{"{rooms}": "1"}}
+    assert [room.OWNER for room in ({rooms})] == {count} * ["user"]
+"""
+"""An adapter that uses its project's own packages."""
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2"), ("--in-process",)], ids=["alone", "workers", "in-process"])
+def test_an_adapter_has_its_own_packages_of_the_same_names(
+    processes: tuple[str, ...], alone: Path | None, told: Path, tmp_path: Path
+) -> None:
+    """A project's own `tests`, `spec` and others are what its adapter imports, by their names; the rest is left alone.
+
+    Modules of the standard library and installed ones stay what they are for it.
+    """
+    furnish(tmp_path, told)
+    for room in ROOMS:
+        (tmp_path / room / "__init__.py").write_text(TELLS.format(log=str(told)) + "OWNER = 'user'\n")
+    imports = "\n".join(f"import {room}" for room in ROOMS)
+    (tmp_path / "adapter.py").write_text(OWN.format(imports=imports, rooms=", ".join(ROOMS), count=len(ROOMS)))
+    part = ("--dtype", "float32", "-k", "BN-RUN-VAR-2-values or BN-RUN-SEQUENCE", "--json", "result.json")
+    answer = bnconform(tmp_path, "--backend", "adapter.py:Mine", *part, *processes, package=alone)
+    assert answer.status == 0, answer.out + answer.err
+    assert {(row.backend, row.verdict) for row in read(tmp_path / "result.json").rows} == {("mine", "conforms")}
+    assert set(told.read_text().split()) == set(ROOMS)
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
+def test_a_program_finds_what_lies_beside_it(processes: tuple[str, ...], tmp_path: Path) -> None:
+    """What keeps the user's folder out of our processes does not reach a program in Python that is judged."""
+    shutil.copy(ADAPTERS / "program.py", tmp_path / "beside.py")
+    (tmp_path / "main.py").write_text("import beside\nbeside.main()\n")
+    command = ("--backend-command", shlex.join([sys.executable, "main.py", "none"]))
+    part = ("--dtype", "float32", "-k", "BN-RUN-COUNT", "--json", "result.json")
+    answer = bnconform(tmp_path, *command, *part, *processes)
+    answer.assert_no_traceback()
+    assert {row.backend for row in read(tmp_path / "result.json").rows} == {"echo"}, answer.out
 
 
 def test_a_folder_with_blanks_and_brackets(tmp_path: Path) -> None:

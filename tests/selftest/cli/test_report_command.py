@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import bnconform
+from bnconform.tests.selftest.command import CLONE, bnconform
 from bnconform.tests.selftest.render.test_page import hostile
 from bnconform.tests.selftest.rows import FULL, grid, row, run
 
-from bnconform.cli.main import ROOT
 from bnconform.cli.report import face
 from bnconform.render import report_files
 from bnconform.results import result as results
@@ -149,7 +148,8 @@ def test_texts_need_no_extra(file: Path) -> None:
         "from bnconform.cli.main import main\n"
         f"sys.exit(main(['report', {str(file)!r}, '--markdown', 's.md', '--badge', 'b.svg', '--annotations']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+    place = {"PYTHONPATH": str(CLONE or "")}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=place, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"") and Path("s.md").exists()
 
 

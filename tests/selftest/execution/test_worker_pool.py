@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import ADAPTERS, MAIN, Answer, bnconform
+from bnconform.tests.selftest.command import ADAPTERS, COMMAND, Answer, bnconform, environment
 
 from bnconform.results.result import Row, read
 
@@ -81,8 +81,8 @@ def test_killing_one_process_leaves_the_others_whole(tmp_path: Path) -> None:
     )
     names = [f"{adapter}:Victim", f"{adapter}:Quiet", "numpy"]
     options = [word for name in names for word in ("--backend", name)]
-    command = [sys.executable, str(MAIN), *options, *PART, "--level", "should", "-n", "2"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
+    command = [*COMMAND, *options, *PART, "--level", "should", "-n", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL) as run:
         described = _pid(tmp_path, set())  # the process that was asked what devices there are
         os.kill(_pid(tmp_path, {described}), signal.SIGKILL)
     assert run.returncode == 1
@@ -117,7 +117,7 @@ def test_senseless_limit_is_refused(given: tuple[str, str], words: str, tmp_path
 
 
 def test_another_interpreter(tmp_path: Path) -> None:
-    """A backend runs under the interpreter that is named for it."""
+    """A backend runs under the interpreter that is named for it, though nothing of ours is on its path."""
     adapter = tmp_path / "adapter.py"
     adapter.write_text(
         "import sys\nfrom bnconform.backends.numpy_layer import NumpyBackend\n"
@@ -125,7 +125,7 @@ def test_another_interpreter(tmp_path: Path) -> None:
         " def describe_device(self, device):\n  return sys.argv[0] + ' ' + sys.executable\n"
     )
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev "$@"\n')
+    python.write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec "{sys.executable}" -X dev "$@"\n')
     python.chmod(0o755)
     given = f"{adapter}:Elsewhere"
     answer, rows = _judged(tmp_path, "--backend", given, "--python", f"{given}={python}", *PART)

@@ -17,7 +17,7 @@ from bnconform.tests.mutants.catalogue import Mutant, all_right, every, hand_mad
 from bnconform.tests.mutants.layer import Layer
 from bnconform.tests.mutants.matrix import Verdict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_catalogue_is_large_enough() -> None:
@@ -162,9 +162,9 @@ def test_entry_without_a_killer_is_refused() -> None:
 
 
 SABOTAGE = {
-    "no_bound": ("test_discrimination.py", "told_apart and gradient_scale and float32"),
-    "no_diagnosis": ("test_diagnosis.py", "named_alone and running_variance"),
-    "no_chapter": ("test_discrimination.py", "told_apart and momentum_none and float32"),
+    "no_bound": ("judge/test_discrimination.py", "told_apart and gradient_scale and float32"),
+    "no_diagnosis": ("diagnosis/test_causes.py", "named_alone and running_variance"),
+    "no_chapter": ("judge/test_discrimination.py", "told_apart and momentum_none and float32"),
 }
 """Part of the machinery: the self-tests that are about it."""
 

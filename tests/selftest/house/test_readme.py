@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +15,14 @@ import pytest
 from bnconform.backends import registry
 from bnconform.cases.golden import Erratum, errata
 from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
+from bnconform.tests.selftest.command import CLONE, COMMAND
 
 from bnconform.cli.main import USAGE, VERBS
 from bnconform.cli.new_adapter import skeleton
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MAIN = ROOT / "tests" / "faces" / "main.py"
 
 
 def consoles() -> list[tuple[str, list[str]]]:
@@ -66,12 +65,12 @@ def _same(due: str, got: str) -> bool:
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """The command bnconform, at 100 columns."""
     return subprocess.run(
-        [sys.executable, str(MAIN), *arguments],
+        [*COMMAND, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=600,
-        env={"PATH": "", "COLUMNS": "100", "HOME": str(folder)},
+        env={"PATH": "", "COLUMNS": "100", "HOME": str(folder), "PYTHONPATH": str(CLONE or "")},
     )
 
 
@@ -183,7 +182,7 @@ def test_verbs_exist(verb: str) -> None:
     assert f"`bnconform {verb}" in README
     assert f"\n       bnconform {verb}" in USAGE
     module, function = VERBS[verb]
-    assert callable(getattr(importlib.import_module(f"bnconform.tests.faces.{module}"), function))
+    assert callable(getattr(importlib.import_module(f"bnconform.cli.{module}"), function))
 
 
 def errata_row(erratum: Erratum) -> str:

@@ -9,19 +9,19 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from bnconform.tests.selftest.command import FOREIGN, MAIN, bnconform
+from bnconform.tests.selftest.command import COMMAND, PACKAGE, bnconform, environment
 
-from bnconform.cli.main import ROOT, VERBS
+from bnconform.cli.main import VERBS
 from bnconform.results.result import read
 
-RECIPES = (ROOT / "report" / "RECIPES.md").read_text(encoding="utf-8")
+PAGE = PACKAGE / "RECIPES.md"
+RECIPES = PAGE.read_text(encoding="utf-8")
 OURS = re.compile(r"^ *bnconform ")
 HERE = {"mps": "cpu", "cuda:0": "cpu"}
 """What stands for the devices that a machine of CI does not have."""
@@ -78,25 +78,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapter.write_text(adapter.read_text().replace("ddof=1", "ddof=0"))
     (folder / "bin").mkdir()
     command = folder / "bin" / "bnconform"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(MAIN))} "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
     command.chmod(0o755)
     return folder
 
 
 def run(script: str, folder: Path, project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A step, as the runner runs it; what it gives to the summary is in summary.txt."""
-    for given, here in HERE.items():
-        script = re.sub(rf"--device {re.escape(given)}\b", f"--device {here}", script)
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    environment |= {
-        "PATH": f"{project / 'bin'}{os.pathsep}{environment['PATH']}",
+    for device, here in HERE.items():
+        script = re.sub(rf"--device {re.escape(device)}\b", f"--device {here}", script)
+    given = environment() | {
+        "PATH": f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTEST_ADDOPTS": SELECTED,
         "GITHUB_STEP_SUMMARY": str(folder / "summary.txt"),
         "COLUMNS": "100",
         **{name: HERE.get(value, value) for name, value in variables.items()},
     }
     return subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True,
+        ["bash", "-e", "-o", "pipefail", "-c", script], cwd=folder, env=given, capture_output=True,
         encoding="utf-8", timeout=300, check=False,
     )  # fmt: skip
 
@@ -261,4 +260,4 @@ def test_every_verb_of_the_page_exists() -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", RECIPES))))
 def test_links_lead_somewhere(target: str) -> None:
     """Every link into the repository has a target."""
-    assert (ROOT / "report" / target).exists()
+    assert (PAGE.parent / target).exists()

@@ -202,7 +202,7 @@ def test_fact_is_told() -> None:
 
 
 def test_helper_frames_are_hidden() -> None:
-    """What pytest would show of a failed check begins and ends in the test; the harness hides its frames."""
+    """What pytest would show of a failed check begins and ends in the test; what it calls hides its frames."""
     failure = failed(Puppet(SPECIFIED.but(running_variance="biased")), "BN-RUN-VAR", "2-values")
     shown = failure.violation.traceback.filter(failure.violation)
     assert {Path(entry.path).name for entry in shown} == {Path(__file__).name}
@@ -221,7 +221,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_no_frame_is_shown_whatever_is_asked(long: tuple[str, str]) -> None:
     """Even --tb=long shows the message and no line of the suite's code."""
     assert long[1] in long[0]
-    assert not re.search(r"tests/(harness|conformance)/\w+\.py:\d+|__tracebackhide__|Traceback", long[0])
+    assert not re.search(r"(tests/conformance|bnconform)/[\w/]+\.py:\d+|__tracebackhide__|Traceback", long[0])
 
 
 def test_the_matrix_shows_the_whole_message(long: tuple[str, str]) -> None:

@@ -17,13 +17,13 @@ from bnconform.judge.subject import Subject
 from bnconform.measure import porting
 from bnconform.render.porting_table import page
 
-REPORT = Path(registry.__file__).parents[1] / "report"
-DATA: dict[str, Any] = json.loads((REPORT / "porting.json").read_text(encoding="utf-8"))
+FOLDER = Path(registry.__file__).parent
+DATA: dict[str, Any] = json.loads((FOLDER / "porting.json").read_text(encoding="utf-8"))
 
 
 def test_page_is_that_of_the_data() -> None:
     """The page is written by the renderer from the data beside it."""
-    assert (REPORT / "porting.md").read_text(encoding="utf-8") == page(DATA)
+    assert (FOLDER / "porting.md").read_text(encoding="utf-8") == page(DATA)
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
