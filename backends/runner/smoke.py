@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.frames import NUMPY
 from bnconform.backends.runner.instrumented import DTYPES, LAYER_METHODS, STATE, AdapterError, Array, kind

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry, torch_compiled
 from bnconform.backends.not_compiled import NotCompiled
 from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer

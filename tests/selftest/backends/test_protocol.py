@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.external.line_process import Lost
 from bnconform.backends.external.program import LIMIT, Failed, ProgramBackend, ProgramLayer, WrongAnswer
 from bnconform.backends.registry import BackendError
 from bnconform.execution.instrumented import Clock, Guarded, Misfit, Raised
+from bnconform.results.result import read
 from bnconform.spec.config import Config
 from bnconform.tests.selftest.adapters import program as echo
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-
-from bnconform.results.result import read
 
 ECHO = ADAPTERS / "program.py"
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

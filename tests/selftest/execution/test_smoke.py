@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 from bnconform.backends.registry import BackendError
+from bnconform.execution import selection, worker_pool
 from bnconform.execution.smoke import smoke
+from bnconform.results.result import read
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.mutants.catalogue import Mutant, all_right, every
 from bnconform.tests.selftest.adapters import broken, contract
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-
-from bnconform.execution import selection, worker_pool
-from bnconform.results.result import read
 
 REFUSED: dict[str, str] = {
     "ForwardGivesATensor": "forward() returned a Tensor as y; make it a numpy.ndarray of shape (2, 3, 4, 5)",

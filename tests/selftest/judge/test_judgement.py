@@ -6,14 +6,14 @@ from functools import partial
 
 import numpy as np
 import pytest
+
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
-from bnconform.spec.behaviour import SPECIFIED, coordinates
-
 from bnconform.execution.trace import execute
 from bnconform.judge.judgement import can_act, judge
 from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED, coordinates
 
 PROBES = [probe for group in probes().values() for probe in group if "float32" in probe.dtypes]
 LARGEST = 5000

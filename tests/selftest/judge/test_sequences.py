@@ -9,21 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bnconform.cases import casefile
-from bnconform.cases.program import Program, backward, build, forward, load
-from bnconform.cases.strategies import SHAPES, parts
-from bnconform.spec.behaviour import SPECIFIED
-from bnconform.spec.catalogue import requirement
-from bnconform.spec.config import Config
-from bnconform.spec.formats import DTYPES
-from bnconform.tests.mutants.layer import Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
-from bnconform.tests.selftest.adapters.broken import BuildRaises, ForwardChangesItsInput
-from bnconform.tests.selftest.forgetful import CALLS, Backend, CounterReset, FreezesAfterTen, Same, Unsteady
 from hypothesis import Phase
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import RuleBasedStateMachine
 
+from bnconform.cases import casefile
+from bnconform.cases.program import Program, backward, build, forward, load
+from bnconform.cases.strategies import SHAPES, parts
 from bnconform.cli.main import main
 from bnconform.execution.trace import Session
 from bnconform.judge import sequences
@@ -32,6 +24,14 @@ from bnconform.judge.lockstep import Lockstep
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES
 from bnconform.judge.sequences import CLIMBING, Effort, EffortError, Machine, effort, explore, failing, shortened
 from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.spec.catalogue import requirement
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES
+from bnconform.tests.mutants.layer import Layer
+from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.selftest.adapters.broken import BuildRaises, ForwardChangesItsInput
+from bnconform.tests.selftest.forgetful import CALLS, Backend, CounterReset, FreezesAfterTen, Same, Unsteady
 
 
 def subject_of(backend: Any, dtype: str = "float32") -> Subject:

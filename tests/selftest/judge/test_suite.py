@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import all_relations, cases_of, few_of, probes
