@@ -22,6 +22,9 @@ VERBS = {
     "list": ("listing", "the backends, whether each can run here, and the requirements"),
     "explain": ("explain", "one requirement: its formula, its sources, what usually breaks it"),
     "identify": ("identify", "measure what an implementation does, whatever it declares"),
+    "record": ("record", "keep what an implementation shows of every program, to be judged later or elsewhere"),
+    "judge": ("judge", "judge recordings as live implementations are judged"),
+    "runner": ("runner", "write one file that records implementations on a machine which has nothing of ours"),
     "porting": ("porting", "a table of what all implementations do, and trained layers carried between them"),
     "replay": ("replay", "run a failing case again, alone"),
     "freeze": ("freeze", "keep a failing case, so that every later run has it"),
@@ -93,7 +96,7 @@ def carry_out(given: Sequence[str]) -> int:
     except SystemExit:  # the help or the version was printed
         return 0
     check_folder()
-    if verb == "run":
+    if verb in ("run", "judge"):  # whose further words are pytest's
         known.given = words[1:]
     elif unknown:
         known.parser.refuse(unknown)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading
+from bnconform.execution.recording import PREFIX, RecordedSession
 from bnconform.execution.sessions import Description, InProcess, Session, describe_here
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.subject import Subject
@@ -25,6 +27,7 @@ class Selection:
 
     pool: WorkerPool = field(default_factory=WorkerPool)
     in_process: bool = False
+    _recordings: dict[str, RecordedSession] = field(default_factory=dict)
     _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
     _keys: dict[tuple[str, ...], tuple[list[str], dict[str, str]]] = field(default_factory=dict)
 
@@ -55,8 +58,9 @@ class Selection:
         keys = list(dict.fromkeys(keys))
         if self.in_process:
             return keys, left_out
-        self.pool.describe(keys, registry.group)
-        refused = {key: str(self.pool.described[key]["refused"]) for key in keys if self.pool.is_refused(key)}
+        live = [key for key in keys if not key.startswith(PREFIX)]
+        self.pool.describe(live, registry.group)
+        refused = {key: str(self.pool.described[key]["refused"]) for key in live if self.pool.is_refused(key)}
         for key, reason in refused.items():
             if key in given:
                 raise BackendError(reason)
@@ -65,7 +69,9 @@ class Selection:
 
     def description(self, key: str) -> Description:
         """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
-        if self.in_process:
+        if key.startswith(PREFIX):
+            found = self.recording(key).description
+        elif self.in_process:
             found = describe_here(key)
             refusal = loading.smoked(key, found.devices()[0])
             if refusal:
@@ -80,8 +86,14 @@ class Selection:
             raise BackendError(f"the backend {key} declares a deviation that does not exist: {problem}") from None
         return found
 
+    def recording(self, key: str) -> RecordedSession:
+        """The recording that a key names."""
+        return self._recordings.setdefault(key, RecordedSession(Path(key.removeprefix(PREFIX))))
+
     def session(self, key: str, device: str) -> Session:
         """What runs programs on a backend's layers."""
+        if key.startswith(PREFIX):
+            return self.recording(key)
         return InProcess(loading.adapter(key), device) if self.in_process else self.pool.session(key, device)
 
     def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:
@@ -100,15 +112,21 @@ class Selection:
         offered: dict[str, list[str]] = {}
         for key in keys:
             backend = self.description(key)
-            if names.setdefault(backend.name, key) != key:
-                raise BackendError(
-                    f"{key} and {names[backend.name]} are both called {backend.name}; give one of them another name"
-                )
-            offered[backend.name] = backend.devices()
-            for device in offered[backend.name]:
+            recorded = key.startswith(PREFIX)
+            # Recordings of one backend are told apart by their devices.
+            place = f"{backend.name} on {backend.devices()[0]}" if recorded else backend.name
+            if names.setdefault(place, key) != key:
+                raise BackendError(f"{key} and {names[place]} are both called {place}; give one of them another name")
+            here = backend.devices()
+            offered.setdefault(backend.name, []).extend(here)
+            has = self.recording(key).dtypes if recorded else DTYPES
+            for device in here:
                 if device in devices or not devices:
                     session = self.session(key, device)
-                    found += [Subject(key, backend, device, dtype, session) for dtype in dtypes or DTYPES]
+                    chosen = [dtype for dtype in dtypes or DTYPES if dtype in has]
+                    found += [Subject(key, backend, device, dtype, session) for dtype in chosen]
+        if not found and not devices:
+            raise BackendError(f"{' and '.join(keys)}: nothing was recorded in {' or '.join(dtypes)}")
         for device in devices:
             # Of many backends, those take part that have the device.
             if not any(subject.device == device for subject in found):

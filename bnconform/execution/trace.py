@@ -66,6 +66,7 @@ class Trace:
         facts: what a watch noted (`bnconform.backends.runner.memory`).
         counter: the dtype and shape of the batch counter as it was shown last, or None.
         calls, seconds: the implementation's own calls.
+        missing: whether nobody ran the program, as a recording does not have it.
     """
 
     program: Program
@@ -78,6 +79,7 @@ class Trace:
     counter: tuple[str, tuple[int, ...]] | None = None
     calls: int = 0
     seconds: float = 0.0
+    missing: bool = False
 
     @property
     def refused(self) -> bool:

@@ -19,7 +19,7 @@ from bnconform.judge.failure import ADAPTER, INTERNAL, VIOLATION, Failure, Quant
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
-from bnconform.judge.subject import AdapterError, Ended, Subject
+from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject
 from bnconform.render import messages
 from bnconform.results.observations import observed
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -108,6 +108,8 @@ class Check:
         __tracebackhide__ = True
         try:
             trace = self.subject.run(program)
+        except NotRecorded as reason:
+            self._not_judged(str(reason))
         except Ended as how:
             self._crash(str(how), program)
         for line in trace.mutated[:1]:
@@ -444,6 +446,14 @@ class Check:
                 raise
         finally:
             self.requirement = mine
+
+    def _not_judged(self, reason: str) -> NoReturn:
+        """Record that a recording does not have what the check asks for."""
+        __tracebackhide__ = True
+        text = f"not judged: {reason}; record it again with this version of bnconform"
+        outcome = self._outcome(UNTRUSTED, headline=text, message=text)
+        self._add(outcome)
+        raise Violation(text)
 
     def _crash(self, how: str, program: Program) -> NoReturn:
         """Record that a program did not come to its end."""

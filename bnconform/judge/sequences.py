@@ -23,7 +23,7 @@ from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.lockstep import Lockstep, follow
 from bnconform.judge.outcome import CONFORMS, DEVIATES, Outcome
-from bnconform.judge.subject import Ended
+from bnconform.judge.subject import Ended, NotRecorded
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 
@@ -262,6 +262,8 @@ def failing_part(check: Check, program: Program) -> Program | tuple[Trace, Locks
     """The program up to the call after which nothing explains what was seen; its trace where all is explained."""
     try:
         trace = check.seen_through(program)
+    except NotRecorded:
+        return None
     except Ended:
         return program
     if trace is None:

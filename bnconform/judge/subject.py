@@ -21,6 +21,10 @@ class Ended(Exception):
     """A program did not come to its end: its process died, or something else than an answer was raised."""
 
 
+class NotRecorded(Ended):
+    """A recording does not have the program; nothing is known of what it would have shown."""
+
+
 @dataclass
 class Usage:
     """The implementation's own calls: how many, and the seconds inside them."""
@@ -118,6 +122,8 @@ class Subject:
         self.clock.seconds += trace.seconds
         if trace.fault:
             raise AdapterError(trace.fault)
+        if trace.missing:
+            raise NotRecorded(trace.ended)
         if trace.ended:
             raise Ended(trace.ended)
         return trace

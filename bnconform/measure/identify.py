@@ -209,19 +209,23 @@ def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
     return growth, f"updating or folded: {shown}, and the error grows with the first power"
 
 
+def growth_programs(subject: Subject) -> list[Program]:
+    """A training pass for each of RATIOS that the subject's dtype can hold."""
+    ratios = [ratio for ratio in RATIOS if ratio <= 0.2 / format_of(subject.dtype).unit_roundoff]
+    batches = [inputs.ill_conditioned((4, 3, 2, VALUES // 8), ratio) for ratio in ratios]
+    whole = [Program(Config(num_features=3), (forward(x, "y"),)).without(set(subject.unsupported)) for x in batches]
+    return [program.cast(subject.dtype, subject.param_dtype) for program in whole]
+
+
 def _growth(subject: Subject) -> Iterator[tuple[float, float]]:
     """(mean over deviation, the largest relative error of the variance that normalises in training).
 
     The spread of y over that of the exact y is the root of the true variance over the one that was computed; an error
     of the mean shifts y and leaves its spread. Judged at the point that was measured.
     """
-    for ratio in RATIOS:
-        if ratio > 0.2 / format_of(subject.dtype).unit_roundoff:
-            return
-        x = inputs.ill_conditioned((4, 3, 2, VALUES // 8), ratio)
-        program = Program(Config(num_features=3), (forward(x, "y"),)).without(set(subject.unsupported))
+    for ratio, program in zip(RATIOS, growth_programs(subject), strict=False):
         try:
-            trace = subject.run(program.cast(subject.dtype, subject.param_dtype))
+            trace = subject.run(program)
         except Ended:
             return
         seen = [comparison for comparison in judge(trace, subject.declared).comparisons if comparison.name == "y"]

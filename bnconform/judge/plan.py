@@ -1,0 +1,153 @@
+"""Every program that a judgement of a subject asks for, found beforehand, for a recording that is judged elsewhere.
+
+The checks themselves are run, against an implementation that answers everything with zeros, and judge nothing: what
+they ask for is kept. So a check that is new or changed is in the plan by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnconform.cases.metamorphic import Relation
+from bnconform.cases.probes import cases_of, few_of
+from bnconform.cases.program import STATE, Array, Program, Step
+from bnconform.diagnosis import search
+from bnconform.execution.trace import Seen, State, Trace
+from bnconform.judge.check import Check, Unsupported
+from bnconform.judge.subject import Subject
+from bnconform.judge.suite import conformance_tests
+from bnconform.measure import defaults, identify
+from bnconform.spec.behaviour import Behaviour
+from bnconform.spec.formats import numpy_dtype
+
+
+def planned(backend: Any, device: str, dtype: str) -> list[Program]:
+    """The programs, each once, in the order in which they are asked for.
+
+    Args:
+        backend: what the adapter declares. device: a name, of which the part before ":" says what it lacks.
+    """
+    collector = Collector()
+    subject = Subject(backend.name, backend, device, dtype, collector)
+    for test in conformance_tests():
+        cases = (few_of if subject.slow else cases_of)(test.rule.id, dtype) if test.over_cases else (None,)
+        for case in cases:
+            for counter in (True, False):
+                with suppress(Unsupported, Collected):
+                    test.function(CollectingCheck(subject, test.rule, case, counter=counter))
+                if case is not None:
+                    break
+    search.gather(subject)
+    for program in (*defaults.programs(), *identify.growth_programs(subject)):
+        collector.run(program)
+    return list(collector.programs.values())
+
+
+class Collected(Exception):
+    """A check has asked for all that it asks for whatever the answers are."""
+
+
+@dataclass
+class Collector:
+    """A session that keeps programs and answers with zeros; see `bnconform.execution.sessions.Session`.
+
+    Attributes:
+        programs: those that were asked for, by their keys.
+    """
+
+    programs: dict[bytes, Program] = field(default_factory=dict)
+
+    def run(self, program: Program) -> Trace:
+        """A trace of the right shapes."""
+        self.programs.setdefault(program.key, program)
+        state = _state(program)
+        seen = [Seen(step, state, state, _values(step, program)) for step in program.steps]
+        return Trace(program, seen, [], counter=("int64", ()))
+
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Nothing."""
+
+
+def _state(program: Program) -> State:
+    config = program.config
+    state: State = {}
+    for name in STATE:
+        tracked = name not in ("weight", "bias")
+        there = config.track_running_stats if tracked else config.affine
+        if name == "num_batches_tracked":
+            state[name] = np.zeros((), np.int64) if there else None
+        else:
+            state[name] = np.zeros(config.num_features, numpy_dtype(config.param_dtype)) if there else None
+    return state
+
+
+def _values(step: Step, program: Program) -> dict[str, Array | None]:
+    if step.x is None:
+        return {}
+    zeros: Array = np.zeros(step.x.shape, step.x.dtype)
+    if step.op == "forward":
+        return {"y": zeros}
+    parameter = np.zeros(program.config.num_features, numpy_dtype(program.config.param_dtype))
+    return {"grad_x": zeros, "grad_weight": parameter, "grad_bias": parameter}
+
+
+@dataclass
+class CollectingCheck(Check):
+    """A check that records nothing, so that it asks for all of its programs.
+
+    Attributes:
+        counter: whether the implementation is taken to show how many batches it has seen.
+    """
+
+    counter: bool = True
+
+    def shows_counter(self) -> bool:
+        """As was said, having asked."""
+        super().shows_counter()
+        return self.counter
+
+    def seen_through(self, program: Program) -> Trace | None:
+        """Nothing to judge."""
+        self.subject.run(program)
+        return None
+
+    def judged(self, trace: Trace, quality: str, name: str) -> Any:
+        """Nothing is judged."""
+
+    def relation(self, relation: Relation) -> None:
+        """Ask for both programs."""
+        programs = relation.at(self.subject.dtype, self.subject.param_dtype)
+        ranks = {program.config.ndim for program in programs}
+        for program in programs:
+            self.executed(self.fitted(program, keep_rank=len(ranks) > 1))
+
+    def answered(self, program: Program) -> Trace:
+        """What a program shows."""
+        return self.executed(self.fitted(program))
+
+    def asked(self, program: Program) -> Trace:
+        """What a program shows."""
+        return self.executed(program)
+
+    def require(self, *_: object, **__: object) -> None:
+        """Nothing is recorded."""
+
+    def fact(self, *_: object, **__: object) -> None:
+        """Nothing is recorded."""
+
+    def note(self, *_: object, **__: object) -> None:
+        """Nothing is recorded."""
+
+    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
+        """Nothing is recorded."""
+
+    def measured(self, *_: object, **__: object) -> None:
+        """Nothing is recorded."""
+
+    def fail(self, *_: object, **__: object) -> Any:
+        """The check goes on, as far as it asks for anything."""
