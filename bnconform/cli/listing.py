@@ -47,12 +47,12 @@ def _backends(console: Console) -> None:
     with Console(stderr=True).status("asking each framework for its devices"):
         worker_pool.describe((key for key in keys if registry.is_foreign(key)), registry.group)
     for name in [*registry.BUILTIN, *registry.offered()]:
-        told = worker_pool.DESCRIBED.get(name, {})
-        reason = left_out.get(name) or told.get("refused")
+        description = worker_pool.DESCRIBED.get(name, {})
+        reason = left_out.get(name) or description.get("refused")
         if reason:
             table.add_row(name, Text(f"no: {reason}"), "")
             continue
-        backend = worker_pool.described(name) if told else adapter(name)
+        backend = worker_pool.described(name) if description else adapter(name)
         deviations = ", ".join(f"{key} = {value}" for key, value in backend.deviations.items())
         table.add_row(name, ", ".join(backend.devices()), deviations)
     console.print(table)

@@ -65,7 +65,7 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
     with Progress(transient=True) as progress:
         cards = _each(keys, progress, "measuring", lambda key: {"do": "identify", "device": device})
         trained = _each(keys, progress, "training", lambda key: {"do": "trained", "device": device})
-        states = {key: told["state"] for key, told in trained.items() if "state" in told}
+        states = {key: reply["state"] for key, reply in trained.items() if "state" in reply}
         carried = _each(keys, progress, "carrying", lambda key: {"do": "carried", "device": device, "states": states})
     packages = installed()
     for key in keys:
@@ -86,7 +86,7 @@ def measured(keys: Sequence[str], device: str) -> dict[str, Any]:
             }
             for key in keys
         },
-        "untrained": {key: told["reason"] for key, told in trained.items() if "reason" in told},
+        "untrained": {key: reply["reason"] for key, reply in trained.items() if "reason" in reply},
         "carried": {
             donor: {key: carried[key].get(donor, {"reason": carried[key].get("reason", "not asked")}) for key in keys}
             for donor in states
@@ -101,9 +101,9 @@ def _each(
     task = progress.add_task(what, total=len(keys))
 
     def one(key: str) -> dict[str, Any]:
-        told = worker_pool.ask(key, request(key), 3 * worker_pool.LOADING)
+        reply = worker_pool.ask(key, request(key), 3 * worker_pool.LOADING)
         progress.advance(task)
-        return told
+        return reply
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return dict(zip(keys, pool.map(one, keys), strict=True))

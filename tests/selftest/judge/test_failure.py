@@ -28,7 +28,7 @@ from bnconform.render import messages
 from bnconform.render.evidence import failures
 from bnconform.results import baseline_check, run_result
 from bnconform.results import result as results
-from bnconform.results.compare import _says
+from bnconform.results.compare import _reason_for
 
 WHO = ("BN-RUN-VAR", "must", "the title", "document 001, page 1", "mine", "cpu", "float32", "mine.py:Mine")
 NUMBER = Quantity("running_var[0] after call 1, forward", 1.5, 1.25, "float32", 1e-7, 3.0, 2.5)
@@ -171,7 +171,7 @@ def test_summary(name: str) -> None:
 
 def test_facts_come_from_the_record() -> None:
     """Neither the comparison nor the baseline looks for a fact in the text."""
-    assert _says(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
+    assert _reason_for(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
     inside = row("untrusted", failure=FAILURES["suite"], message="renamed")
     assert baseline_check.internal(inside)
     assert not baseline_check.internal(
