@@ -1,9 +1,22 @@
-"""In a clone: its rooms are importable as `bnconform.spec`, `bnconform.cases` and so on, and the plugin is loaded."""
+"""In a clone: its package and rooms are what is imported as `bnconform`, and the plugin is loaded."""
 
 import sys
 from pathlib import Path
 
-if str(Path(__file__).parent) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+
+if sys.path[:1] != [str(ROOT)]:
+    sys.path.insert(0, str(ROOT))
 
 pytest_plugins = ["bnconform.pytest_plugin"]
+
+
+def pytest_configure() -> None:
+    """Refuse to test an installed package in the place of the clone's, which `pytest -p bnconform...` would import."""
+    import bnconform
+
+    found = Path(bnconform.__file__).resolve().parent
+    if found != ROOT / "bnconform":
+        raise pytest.UsageError(f"{found} was imported, and not the package of this clone; run python -m pytest here")

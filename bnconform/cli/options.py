@@ -89,7 +89,7 @@ def backends(option: Any) -> list[str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register them.
 
-    The command gives this module to pytest as a plugin. Options that only a conftest knew would be unknown when pytest
+    The command gives pytest the plugin that calls this. Options that only a conftest knew would be unknown when pytest
     looks for conftests, and it would take `--baseline known.json` for a place of tests, with conftests of its own.
     """
     declare(parser.getgroup("bnconform", "bnconform: conformance of Batch Normalization").addoption)

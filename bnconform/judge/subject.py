@@ -29,7 +29,7 @@ class Subject:
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
         conditional: points at which a failing check held where the survey shows nothing wrong.
         searches: failing checks that were tried at every neighbour.
-        isolated: whether it lives in a process of its own, and `backend` only describes it; see `isolation`.
+        isolated: whether it lives in a process of its own, and `backend` only describes it; see `worker_pool`.
         steady: False once it was seen to answer differently from call to call.
     """
 
@@ -110,7 +110,7 @@ class Subject:
 def check_adapter(backend: Any, given: str) -> None:
     """Raise BackendError, saying what to change, where an adapter lacks a part of its contract; nothing is called yet.
 
-    `smoke` calls it.
+    `execution.selection` calls it.
     """
     where = f"the backend {given}"
     name = _asked(where, "say its name", lambda: getattr(backend, "name", None))

@@ -1,6 +1,6 @@
 """A baseline: the failures of a run that are known, each with its reason, in a file that people review and diff.
 
-The file's form is `baseline.schema.json`. What a run comes to beside one is in `baseline_check`.
+The file's form is `baseline.schema.json`. What a run comes to beside a baseline is in `baseline_check`.
 """
 
 from __future__ import annotations

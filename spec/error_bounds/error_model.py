@@ -59,7 +59,7 @@ class Allowance:
         return min(float(n), 2 * math.ceil(math.sqrt(n)) + 2) if self.blocked else float(n)
 
     def updating(self, n: int) -> float:
-        """The coefficient of u sqrt(v M2) in the variance of updating algorithms; see `bounds.variance_error`."""
+        """The coefficient of u sqrt(v M2) in the variance of updating algorithms; see `forward.variance_error`."""
         if not self.blocked:
             return UPDATING * n
         block, logarithm = math.ceil(math.sqrt(n)), math.log2(max(n, 1))

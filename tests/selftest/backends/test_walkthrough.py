@@ -99,7 +99,7 @@ def messages(path: Path) -> list[str]:
 
 
 SAID_IN = (
-    *PACKAGE.glob("*/*.py"),
+    *(path for room in ("execution", "judge", "render", "results") for path in (PACKAGE / room).glob("*.py")),
     ROOT / "backends" / "registry.py",
     PACKAGE / "pytest_plugin.py",
 )

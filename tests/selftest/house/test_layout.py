@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,8 +14,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ROOMS = ("backends", "cases", "report", "spec", "tests")
+ROOT = Path(__file__).parents[3]
+ROOMS = ("backends", "bnconform", "cases", "spec", "tests")
 
 TOP_LEVEL = {
     *ROOMS,
@@ -24,36 +26,69 @@ TOP_LEVEL = {
     "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
-    "bnconform/pytest_plugin.py",
+    "conftest.py",
     "constraints.txt",
     "pyproject.toml",
     "tox.ini",
 }
 
-OURS = {*ROOMS, "bnconform", "conftest"}
+PAGE = "jinja2 markdown_it markupsafe matplotlib"
+"""What the extra `report` brings, for the page of a result."""
+
 ARROWS = {
-    "spec": {"numpy", "gmpy2", "ml_dtypes"},
-    "cases": {"spec", "numpy", "gmpy2", "ml_dtypes", "hypothesis", "jsonschema"},
-    "report": {"rich", "jsonschema", "packaging", "jinja2", "markupsafe", "markdown_it", "matplotlib"},
+    "spec": "numpy gmpy2 ml_dtypes",
+    "cases": "bnconform.spec numpy gmpy2 ml_dtypes hypothesis jsonschema",
+    "backends": "",
+    "bnconform": "bnconform.backends bnconform.cases bnconform.spec bnconform.tests.conformance "
+    f"bnconform.tests.mutants numpy hypothesis pytest xdist rich jsonschema packaging {PAGE}",
+    "bnconform/results": "bnconform.cases bnconform.execution bnconform.judge bnconform.spec "
+    "numpy jsonschema packaging",
+    "bnconform/render": "bnconform.backends bnconform.cases bnconform.judge bnconform.results bnconform.spec "
+    f"bnconform.tests.mutants numpy rich {PAGE}",
+    "tests/conformance": "bnconform.cases bnconform.execution bnconform.judge bnconform.measure bnconform.spec "
+    "numpy pytest",
+    "tests/mutants": "bnconform.cases bnconform.diagnosis bnconform.judge bnconform.results bnconform.spec "
+    "numpy hypothesis rich",
 }
-"""What the files of a room may import, besides the standard library and their own room."""
+"""What the files of a folder may import, besides the standard library and what lies in the same folder.
 
-IGNORED = tuple(line for line in (ROOT / ".gitignore").read_text().split() if not line.startswith("#"))
+An adapter may import its framework, too.
+"""
+
+FORMS = ("baseline", "baseline_check", "baseline_update", "comparison", "files", "joining", "kill_matrix", "result")
+DRAWN = (
+    "annotations", "badge", "baseline_text", "comparison_text", "drawing", "evidence", "markdown", "matrix", "page",
+    "plots", "porting_table",
+)  # fmt: skip
+"""The forms of our files, and what is drawn from these alone: neither needs anything of the suite that fills them."""
+
+ARROWS |= {f"bnconform/results/{name}.py": "jsonschema packaging" for name in FORMS}
+ARROWS |= {f"bnconform/render/{name}.py": f"bnconform.results rich {PAGE}" for name in DRAWN}
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a path belongs to the project, rather than being something that a tool left behind."""
-    return not any(fnmatch.fnmatch(part, pattern) for part in path.relative_to(ROOT).parts for pattern in IGNORED)
+def tracked(root: Path) -> list[Path]:
+    """The paths of the project's files: what git tracks; where there is no git, what .gitignore does not name."""
+    command = [shutil.which("git") or "false", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False).stdout.split("\0")
+    found = [Path(name) for name in listed if name and (root / name).is_file()]
+    if found:
+        return found
+    ignored = [line for line in (root / ".gitignore").read_text().split() if not line.startswith("#")]
+    below = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return [path for path in below if not any(fnmatch.filter(path.parts, pattern) for pattern in ignored)]
 
 
-def files(*rooms: str) -> list[Path]:
-    """The project's files in these rooms."""
-    return sorted(path for room in rooms for path in (ROOT / room).rglob("*") if path.is_file() and is_ours(path))
+FILES = tracked(ROOT)
 
 
-def modules(*rooms: str) -> list[Path]:
-    """The project's Python files in these rooms."""
-    return [path for path in files(*rooms) if path.suffix == ".py"]
+def files(*places: str) -> list[Path]:
+    """The project's files in these folders."""
+    return sorted(ROOT / path for path in FILES if any(path.is_relative_to(place) for place in places))
+
+
+def modules(*places: str) -> list[Path]:
+    """The project's Python files in these folders."""
+    return [path for path in files(*places) if path.suffix == ".py"]
 
 
 def name_of(path: Path) -> str:
@@ -61,19 +96,31 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def package_of(folder: Path) -> str:
+    """The package that a folder of a room is."""
+    parts = folder.relative_to(ROOT).parts
+    return ".".join(("bnconform", *(parts[1:] if parts[0] == "bnconform" else parts)))
+
+
 def imports(source: str) -> Iterator[str]:
-    """The modules that a source text imports absolutely, wherever in it; relative imports as dots and name."""
+    """What a source text imports, wherever in it: modules and the names taken from them; relative ones with dots."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            place = "." * node.level + (node.module or "")
+            yield from (place + "." * (not place.endswith(".")) + alias.name for alias in node.names)
 
 
-def imported(path: Path) -> set[str]:
-    """The top-level names that a file imports, without the standard library."""
-    names = {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8")) if not name.startswith(".")}
-    return names - set(sys.stdlib_module_names)
+def room_of(name: str) -> str:
+    """What a name belongs to: of ours `bnconform.spec` or `bnconform.tests.mutants`, else the top of the name."""
+    first, *rest = name.split(".")
+    return ".".join([first, *rest[: 1 + (rest[:1] == ["tests"])]]) if first == "bnconform" else first
+
+
+def imported(source: str) -> set[str]:
+    """The packages that a source text imports, without the standard library."""
+    return {room_of(name) for name in imports(source)} - set(sys.stdlib_module_names)
 
 
 def setuptools() -> dict[str, Any]:
@@ -84,20 +131,36 @@ def setuptools() -> dict[str, Any]:
 
 def test_top_level_is_fixed() -> None:
     """Nothing lies at the top but what the design names, and all of that does."""
-    assert {path.name for path in ROOT.iterdir() if is_ours(path)} == TOP_LEVEL
+    assert {path.parts[0] for path in FILES} == TOP_LEVEL
+
+
+@pytest.mark.parametrize("git", [True, False], ids=["git", "no git"])
+def test_what_is_not_the_projects_is_nobodys_business(git: bool, tmp_path: Path) -> None:
+    """What git does not track, such as a virtual environment of any name, is no file of the project.
+
+    Where there is no git, this holds of what .gitignore names.
+    """
+    for name in ("spec/exact.py", "tox.ini", ".gitignore", "venv/lib/exact.py", *(["v/lib/exact.py"] if git else [])):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("venv\n")
+    if git:
+        if shutil.which("git") is None:
+            pytest.skip("there is no git here")
+        subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+        subprocess.run(["git", "add", "spec", "tox.ini", ".gitignore"], cwd=tmp_path, check=True)
+    assert {path.as_posix() for path in tracked(tmp_path)} == {"spec/exact.py", "tox.ini", ".gitignore"}
 
 
 def test_root_is_no_package() -> None:
-    """An `__init__.py` at the root would turn plain imports between folders into imports of another copy."""
+    """With an `__init__.py` at the root its rooms would belong to a package that is called as the clone's folder is."""
     assert not (ROOT / "__init__.py").exists()
 
 
 def test_packages_are_those_of_the_tree() -> None:
-    """The list of packages names every folder with Python files, and no other."""
-    folders = {path.parent.relative_to(ROOT) for path in modules(*ROOMS)}
-    wanted = {"bnconform", *(".".join(["bnconform", *folder.parts]) for folder in folders)}
-    listed = setuptools()["packages"]
-    assert sorted(listed) == sorted(wanted)
+    """The list of packages names every folder with Python files, and no other, and each room's place is told."""
+    settings = setuptools()
+    assert sorted(settings["packages"]) == sorted({package_of(path.parent) for path in modules(*ROOMS)})
+    assert settings["package-dir"] == {f"bnconform.{room}": room for room in ROOMS if room != "bnconform"}
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in modules(*ROOMS)}), ids=name_of)
@@ -109,24 +172,38 @@ def test_folders_are_packages(folder: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in files(*ROOMS) if path.suffix != ".py"], ids=name_of)
 def test_data_is_packaged(path: Path) -> None:
     """Every file that is not Python is covered by a pattern of the package data of its nearest package."""
-    package = path.parent
-    while not (package / "__init__.py").exists():
-        package = package.parent
-    patterns = setuptools()["package-data"].get(".".join(["bnconform", *package.relative_to(ROOT).parts]), [])
-    assert any(path in package.glob(pattern) for pattern in patterns)
+    folder = path.parent
+    while not (folder / "__init__.py").exists():
+        folder = folder.parent
+    assert any(path in folder.glob(pattern) for pattern in setuptools()["package-data"].get(package_of(folder), []))
 
 
-@pytest.mark.parametrize("path", modules(*ARROWS), ids=name_of)
-def test_arrows(path: Path) -> None:
-    """A room imports only what its row in the table of rooms allows."""
-    room = path.relative_to(ROOT).parts[0]
-    assert imported(path) <= ARROWS[room] | {room}
+def arrows() -> list[Any]:
+    """Each file with each row of the arrows that is about it."""
+    found = [(place, path) for place in ARROWS for path in modules(place)]
+    return [pytest.param(place, path, id=f"{place}-{name_of(path)}") for place, path in found]
 
 
-@pytest.mark.parametrize("path", modules("backends"), ids=name_of)
-def test_backends_import_nothing_of_ours(path: Path) -> None:
-    """An adapter imports its framework and nothing of the suite that judges it."""
-    assert not imported(path) & OURS - {"backends"}
+@pytest.mark.parametrize(("place", "path"), arrows())
+def test_arrows(place: str, path: Path) -> None:
+    """A file imports only what its row allows; adapters import their frameworks besides."""
+    found = imported(path.read_text(encoding="utf-8"))
+    if place == "backends":
+        found = {name for name in found if name.startswith("bnconform")}
+    own = {room_of(package_of(each.parent)) for each in modules(place)}
+    assert found <= {*ARROWS[place].split(), *own}
+
+
+def test_every_arrow_is_about_something() -> None:
+    """A row of a folder or a file that has another name now would allow anything."""
+    assert [place for place in ARROWS if not modules(place)] == []
+
+
+@pytest.mark.parametrize("path", modules(*ROOMS[:-1]), ids=name_of)
+def test_nothing_imports_the_command(path: Path) -> None:
+    """The command is used by nothing but itself, `python -m` and the plugin, which shares its options."""
+    users = ("bnconform/cli", "bnconform/__main__.py", "bnconform/pytest_plugin.py")
+    assert path in files(*users) or "bnconform.cli" not in imported(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", modules("backends"), ids=name_of)
@@ -134,20 +211,24 @@ def test_backends_import_frameworks_where_needed(path: Path) -> None:
     """At the top of an adapter's file stand only NumPy and the like, so that listing backends imports no framework."""
     top = ast.parse(path.read_text(encoding="utf-8")).body
     source = "\n".join(ast.unparse(node) for node in top if isinstance(node, ast.Import | ast.ImportFrom))
-    names = {name.split(".")[0] for name in imports(source) if not name.startswith(".")}
-    assert names - set(sys.stdlib_module_names) <= {"numpy", "ml_dtypes"}
+    assert imported(source) <= {"bnconform.backends", "numpy", "ml_dtypes"}
 
 
-@pytest.mark.parametrize("path", modules(*ROOMS), ids=name_of)
-def test_imports_work_in_clone_and_installed(path: Path) -> None:
-    """No relative import leaves its room, and none goes by the installed name, of which a clone knows nothing."""
-    depth = len(path.relative_to(ROOT).parts) - 1
+@pytest.mark.parametrize("path", [*modules(*ROOMS), ROOT / "conftest.py"], ids=name_of)
+def test_imports_are_absolute(path: Path) -> None:
+    """What is ours is imported by its name under `bnconform`, which is the same in a clone and installed."""
     for name in imports(path.read_text(encoding="utf-8")):
-        assert len(name) - len(name.lstrip(".")) <= depth, f"{name} reaches beyond the folder"
-        assert name.split(".")[0] != "bnconform", f"{name} is not there in a clone"
+        assert not name.startswith("."), f"{name} is relative"
+        assert name.split(".")[0] not in {*ROOMS, "conftest", "report"} - {"bnconform"}, f"{name} is not ours by name"
 
 
 def test_imports_are_seen_wherever_they_stand() -> None:
     """The helper of these tests finds imports in functions, of every form, and tells relative ones."""
     source = "import a.b\nfrom c.d import e\nfrom . import f\nfrom ..g import h\ndef i():\n    import j, k as l\n"
-    assert set(imports(source)) == {"a.b", "c.d", ".", "..g", "j", "k"}
+    assert set(imports(source)) == {"a.b", "c.d.e", ".f", "..g.h", "j", "k"}
+
+
+def test_rooms_of_imports_are_told() -> None:
+    """The helper of the arrows tells our rooms, and the parts of `tests`, from each other."""
+    source = "import bnconform.spec.exact\nfrom bnconform.tests import mutants\nfrom bnconform import cases\nimport a.b"
+    assert imported(source) == {"bnconform.spec", "bnconform.tests.mutants", "bnconform.cases", "a"}

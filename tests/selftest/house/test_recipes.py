@@ -87,13 +87,13 @@ def run(script: str, folder: Path, project: Path, **variables: str) -> subproces
     """A step, as the runner runs it; what it gives to the summary is in summary.txt."""
     for device, here in HERE.items():
         script = re.sub(rf"--device {re.escape(device)}\b", f"--device {here}", script)
-    given = environment(
-        PATH=f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        PYTEST_ADDOPTS=SELECTED,
-        GITHUB_STEP_SUMMARY=str(folder / "summary.txt"),
-        COLUMNS="100",
+    given = environment() | {
+        "PATH": f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTEST_ADDOPTS": SELECTED,
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.txt"),
+        "COLUMNS": "100",
         **{name: HERE.get(value, value) for name, value in variables.items()},
-    )
+    }
     return subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", script], cwd=folder, env=given, capture_output=True,
         encoding="utf-8", timeout=300, check=False,
