@@ -24,6 +24,7 @@ from bnconform.execution.instrumented import AdapterError
 from bnconform.execution.progress import Progress
 from bnconform.judge import sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import report_files, run_summary
@@ -285,8 +286,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     option = config.option
     subjects = chosen_subjects(config)
-    asked, completion = Progress.of(config).summary(subjects)
-    declarations = run_result.stale(outcomes, subjects, completion.complete and not option.dtype)
+    asked, completion = Progress.of(config).summary(subjects, options.backends(option))
+    declarations = stale(outcomes, subjects, completion.complete and not option.dtype)
     outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
     _tell(config, outcomes)
     known = config.stash[GATE]

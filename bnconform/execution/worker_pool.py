@@ -28,9 +28,9 @@ from typing import Any
 import bnconform
 from bnconform.backends.registry import BackendError
 from bnconform.judge.check import Check, Unsupported, Violation
-from bnconform.judge.failure import VIOLATION, Failure
 from bnconform.judge.outcome import CRASHED, Outcome
 from bnconform.render import messages
+from bnconform.results.failure import VIOLATION, Failure
 
 START = """
 import importlib.machinery, importlib.util, json, sys

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnconform.judge.failure import Failure
+from bnconform.results.failure import Failure
 
 CONFORMS, DEVIATES, VIOLATES = "conforms", "deviates", "violates"
 UNSUPPORTED, CRASHED, UNTRUSTED = "unsupported", "crashed", "untrusted"

@@ -20,9 +20,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bnconform.judge.failure import INTERNAL
 from bnconform.results.baseline import ANY, FAILURES, Entry, explanation, in_order
 from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
+from bnconform.results.failure import INTERNAL
 from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
 
 INTERNAL_ERROR = "internal error of bnconform"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from bnconform.judge.failure import VIOLATION
 from bnconform.results.comparison import (
     FIRST,
     KINDS,
@@ -23,6 +22,7 @@ from bnconform.results.comparison import (
 )
 from bnconform.results.completeness import Column, partial, reason
 from bnconform.results.difference import compared
+from bnconform.results.failure import VIOLATION
 from bnconform.results.matching import Pairs, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
 from bnconform.results.result import Result, Row

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
+from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.rows import ALL_DTYPES, CHAPTERS, FULL, STRICTNESS, TITLES, grid, row, run
 from rich.console import Console
 

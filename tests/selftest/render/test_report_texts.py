@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from bnconform.tests.selftest.command import ADAPTERS
-from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.render.test_page import EVIL
+from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.rows import CHAPTERS, FULL, TITLES, row, run
 from markdown_it import MarkdownIt
 

@@ -21,7 +21,6 @@ from bnconform.tests.selftest.rows import row, run
 
 from bnconform.execution.instrumented import AdapterError
 from bnconform.judge.check import Check, Violation
-from bnconform.judge.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
@@ -29,6 +28,7 @@ from bnconform.render.evidence import failures
 from bnconform.results import baseline_check, run_result
 from bnconform.results import result as results
 from bnconform.results.compare import _reason_for
+from bnconform.results.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 
 WHO = ("BN-RUN-VAR", "must", "the title", "document 001, page 1", "mine", "cpu", "float32", "mine.py:Mine")
 NUMBER = Quantity("running_var[0] after call 1, forward", 1.5, 1.25, "float32", 1e-7, 3.0, 2.5)
