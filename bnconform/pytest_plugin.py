@@ -25,7 +25,7 @@ from bnconform.execution.selection import Selection, once_each
 from bnconform.execution.sessions import InternalError
 from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
-from bnconform.judge import sequences
+from bnconform.judge import declarations, sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
@@ -303,13 +303,13 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        asked, completion = Progress.of(self.config).summary(subjects)
-        declarations = run_result.stale(outcomes, subjects, completion.complete and not self.option.dtype)
-        outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
+        asked, completion = Progress.of(self.config).summary(subjects, options.backends(self.option))
+        stale = declarations.stale(outcomes, subjects, completion.complete and not self.option.dtype)
+        outcomes, diagnoses = causes.diagnosed([*outcomes, *stale])
         self._tell(outcomes)
         wrong = any(
             LEVELS.index(outcome.level) <= LEVELS.index(self.option.level) and self.known.reason(outcome) is None
-            for outcome in declarations
+            for outcome in stale
         )
         seconds = time.perf_counter() - self.begin
         found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion)
