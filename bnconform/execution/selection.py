@@ -119,11 +119,11 @@ class Selection:
                 raise BackendError(f"{key} and {names[place]} are both called {place}; give one of them another name")
             here = backend.devices()
             offered.setdefault(backend.name, []).extend(here)
-            has = self.recording(key).dtypes if recorded else DTYPES
+            present = self.recording(key).dtypes if recorded else list(DTYPES)
             for device in here:
                 if device in devices or not devices:
                     session = self.session(key, device)
-                    chosen = [dtype for dtype in dtypes or DTYPES if dtype in has]
+                    chosen = [dtype for dtype in dtypes or DTYPES if dtype in present]
                     found += [Subject(key, backend, device, dtype, session) for dtype in chosen]
         if not found and not devices:
             raise BackendError(f"{' and '.join(keys)}: nothing was recorded in {' or '.join(dtypes)}")
