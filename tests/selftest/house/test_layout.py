@@ -39,6 +39,7 @@ ARROWS = {
     "spec": "numpy gmpy2 ml_dtypes",
     "cases": "bnconform.spec numpy gmpy2 ml_dtypes hypothesis jsonschema",
     "backends": "",
+    "backends/runner": "numpy ml_dtypes bnconform.backends",
     "bnconform": "bnconform.backends bnconform.cases bnconform.spec bnconform.tests.conformance "
     f"bnconform.tests.mutants numpy hypothesis pytest xdist rich jsonschema packaging {PAGE}",
     "bnconform/results": "bnconform.cases bnconform.execution bnconform.judge bnconform.spec "
