@@ -38,7 +38,14 @@ def functions_of_tests() -> dict[str, FunctionType]:
 
 
 TESTS = functions_of_tests()
-CATALOGUED = [name for name, test in TESTS.items() if any(mark.name == "catalogue" for mark in test.pytestmark)]
+
+
+def marks(test: FunctionType, name: str) -> list[Any]:
+    """The marks of that name on a test."""
+    return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
+
+
+CATALOGUED = [name for name, test in TESTS.items() if marks(test, "catalogue")]
 OWN = {name: test for name, test in TESTS.items() if name not in CATALOGUED}
 """The tests of one requirement each; the others run over the cases of whatever no test of its own takes."""
 
@@ -47,11 +54,6 @@ CASES: list[Probe | Relation] = [
 ]
 each_test = pytest.mark.parametrize("test", OWN.values(), ids=list(OWN))
 each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
-
-
-def marks(test: FunctionType, name: str) -> list[Any]:
-    """The marks of that name on a test."""
-    return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
 
 
 def named_by(test: FunctionType) -> list[str]:
@@ -72,7 +74,7 @@ def test_one_test_runs_the_catalogue() -> None:
     """What no test of its own takes is run by one test, which names no requirement and does no more than run cases."""
     assert CATALOGUED == ["test_cases.test_case"]
     assert named_by(TESTS[CATALOGUED[0]]) == []
-    assert [mark.name for mark in TESTS[CATALOGUED[0]].pytestmark] == ["catalogue"]
+    assert [mark.name for mark in getattr(TESTS[CATALOGUED[0]], "pytestmark", [])] == ["catalogue"]
 
 
 @each_test
