@@ -48,8 +48,8 @@ ARROWS = {
     f"bnconform.tests.mutants numpy rich {PAGE}",
     "tests/conformance": "bnconform.cases bnconform.execution bnconform.judge bnconform.measure bnconform.spec "
     "numpy pytest",
-    "tests/mutants": "bnconform.backends bnconform.cases bnconform.diagnosis bnconform.judge bnconform.results bnconform.spec "
-    "numpy hypothesis rich",
+    "tests/mutants": "bnconform.backends bnconform.cases bnconform.diagnosis bnconform.judge bnconform.results "
+    "bnconform.spec numpy hypothesis rich",
 }
 """What the files of a folder may import, besides the standard library and what lies in the same folder.
 
