@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 from bnconform.cases.probes import cases_of
-from bnconform.execution.instrumented import AdapterError
 from bnconform.judge.check import Check, Violation
 from bnconform.judge.outcome import Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import AdapterError, Subject
 from bnconform.render import messages
 from bnconform.render.evidence import failures
 from bnconform.results import baseline_check, run_result
