@@ -30,13 +30,11 @@ from bnconform.judge.check import Check, Unsupported, Violation, conduct
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
+from bnconform.judge.suite_run import AHEAD
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
 from bnconform.spec.catalogue import Requirement, requirement, requirements
-
-AHEAD = 6
-"""Checks whose programs may be under way while one is judged."""
 
 Case = Probe | Relation | None
 
@@ -121,8 +119,8 @@ class Run:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
-        if "check" not in metafunc.fixturenames:
-            return
+        if "check" not in metafunc.fixturenames or metafunc.definition.get_closest_marker("bnconform"):
+            return  # `bnconform.parametrize` has its own
         marks = {mark.name: mark for mark in metafunc.definition.iter_markers()}
         if "requirement" in marks:
             rules = [requirement(marks["requirement"].args[0])]

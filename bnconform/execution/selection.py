@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading
-from bnconform.execution.sessions import Description, InProcess, Session, describe_here
+from bnconform.execution.sessions import Description, InProcess, Session, describe_here, describe_object
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
@@ -21,10 +22,12 @@ class Selection:
 
     Attributes:
         pool: the processes in which they live. in_process: whether they live in this process instead.
+        objects: adapters that are there already, by the key of each; they live in this process.
     """
 
     pool: WorkerPool = field(default_factory=WorkerPool)
     in_process: bool = False
+    objects: dict[str, Any] = field(default_factory=dict)
     _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
     _keys: dict[tuple[str, ...], tuple[list[str], dict[str, str]]] = field(default_factory=dict)
 
@@ -55,8 +58,9 @@ class Selection:
         keys = list(dict.fromkeys(keys))
         if self.in_process:
             return keys, left_out
-        self.pool.describe(keys, registry.group)
-        refused = {key: str(self.pool.described[key]["refused"]) for key in keys if self.pool.is_refused(key)}
+        away = [key for key in keys if key not in self.objects]
+        self.pool.describe(away, registry.group)
+        refused = {key: str(self.pool.described[key]["refused"]) for key in away if self.pool.is_refused(key)}
         for key, reason in refused.items():
             if key in given:
                 raise BackendError(reason)
@@ -65,7 +69,9 @@ class Selection:
 
     def description(self, key: str) -> Description:
         """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
-        if self.in_process:
+        if key in self.objects:
+            found = describe_object(self.objects[key], key)
+        elif self.in_process:
             found = describe_here(key)
             refusal = loading.smoked(key, found.devices()[0])
             if refusal:
@@ -82,6 +88,8 @@ class Selection:
 
     def session(self, key: str, device: str) -> Session:
         """What runs programs on a backend's layers."""
+        if key in self.objects:
+            return InProcess(self.objects[key], device)
         return InProcess(loading.adapter(key), device) if self.in_process else self.pool.session(key, device)
 
     def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:

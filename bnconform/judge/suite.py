@@ -38,7 +38,11 @@ class Test:
 
     def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
         """The outcomes of one check; a failure is among them."""
-        return conduct(self.function, Check(subject, self.rule, case))
+        return self.conduct(Check(subject, self.rule, case))
+
+    def conduct(self, check: Check) -> list[Outcome]:
+        """The outcomes of a check that has been made already."""
+        return conduct(self.function, check)
 
     def rerun(self, case: Probe | Relation | None, subject: Subject) -> list[Outcome]:
         """The same, with what is bound to stay first."""
