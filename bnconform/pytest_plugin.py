@@ -31,6 +31,7 @@ from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
 from bnconform.judge.suite_run import AHEAD
+from bnconform.pytest_fixtures import MARK
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
@@ -119,7 +120,7 @@ class Run:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
-        if "check" not in metafunc.fixturenames or metafunc.definition.get_closest_marker("bnconform"):
+        if "check" not in metafunc.fixturenames or metafunc.definition.get_closest_marker(MARK):
             return  # `bnconform.parametrize` has its own
         marks = {mark.name: mark for mark in metafunc.definition.iter_markers()}
         if "requirement" in marks:
