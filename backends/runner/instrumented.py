@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bnconform.backends.runner.layouts import LAYOUTS
 from numpy.typing import NDArray
+
+from bnconform.backends.runner.layouts import LAYOUTS
 
 Array = NDArray[Any]
 

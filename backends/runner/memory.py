@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import product
 
 import numpy as np
+
 from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised
 from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.backends.runner.programs import Data, Execution, values

@@ -89,8 +89,9 @@ class Worker:
             what = shlex.join(settings.command(key)) or settings.interpreter(key)
             raise CannotStart(f"{what}: {problem.strerror or problem}") from None
         self.tree = ProcessTree(self.process.pid, self.nonce)
-        for target in (self._read_frames, self._read_output):
-            threading.Thread(target=target, daemon=True).start()
+        self._readers = [threading.Thread(target=each, daemon=True) for each in (self._read_frames, self._read_output)]
+        for reader in self._readers:
+            reader.start()
 
     def _start_here(self, key: str, environment: Mapping[str, str]) -> None:
         requests_out, requests_in = os.pipe()
@@ -133,12 +134,13 @@ class Worker:
             self._requests.write(bundle.remote_start(files))
             self._requests.flush()
 
-    # -- the streams, each read by a thread of its own, so that nobody waits for the other --------------------------
+    # -- the streams, each read and closed by a thread of its own, so that nobody waits for the other ---------------
 
     def _read_frames(self) -> None:
         try:
-            while (message := frames.read(self._replies.read)) is not None:
-                self._frames.put(message)
+            with self._replies:
+                while (message := frames.read(self._replies.read)) is not None:
+                    self._frames.put(message)
         except (frames.FrameError, OSError, ValueError, MemoryError) as problem:
             self._frames.put(problem)
         self._frames.put(None)
@@ -146,7 +148,7 @@ class Worker:
     def _read_output(self) -> None:
         assert self._outputs is not None
         held = 0
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), self._outputs:
             while part := os.read(self._outputs.fileno(), KEPT):
                 self._output.append(part)
                 held += len(part)
@@ -250,9 +252,9 @@ class Worker:
         self.tree.end()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        for stream in (self._requests, self._outputs):
-            if stream is not None:
-                _closed(stream.close)
+        for reader in self._readers:  # each ends with its stream, unless another process holds that
+            reader.join(DRAINED)
+        _closed(self._requests.close)
 
 
 def _closed(close: Callable[[], object]) -> None:

@@ -200,6 +200,9 @@ class WorkerSession:
         if "internal" in message:
             self._under_way.pop(0)
             raise InternalError(str(message["internal"]))
+        name, before = message.get("name"), self.pool.described.get(self.key, {}).get("name")
+        if before not in (None, name):
+            raise Died(f"it calls itself {name} here, and {before} when first asked", "another name than at first")
         try:
             trace = from_data(program, message.get("trace") or {})
         except Unreadable as problem:

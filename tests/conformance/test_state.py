@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
-from bnconform.spec import oracle
-from bnconform.spec.behaviour import EvaluationBroadcast
-from bnconform.spec.exact import arithmetic, exact, floats
-
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import STATISTICS, judge
 from bnconform.judge.layer_state import LayerState
+from bnconform.spec import oracle
+from bnconform.spec.behaviour import EvaluationBroadcast
+from bnconform.spec.exact import arithmetic, exact, floats
 
 
 def _program(check: Check, rank: int, layout: str = "contiguous", seed: int = 0) -> Program:

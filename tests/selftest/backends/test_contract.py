@@ -9,15 +9,15 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from bnconform import backends
 from bnconform.backends import Backend, BackendDetails, Layer, LayerOptions, NoAnswer
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import instrumented, loading, smoke
 from bnconform.backends.runner.programs import LayerConfig
+from bnconform.execution.sessions import Description
 from bnconform.spec.config import FEATURES, Config
 from bnconform.tests.selftest.house.test_layout import modules, name_of
-
-from bnconform import backends
-from bnconform.execution.sessions import Description
 
 
 def members(protocol: type) -> set[str]:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bnconform.spec.config import Config
-from bnconform.tests.mutants.catalogue import Mutant
-from bnconform.tests.mutants.deferred import Deferred
-from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 from bnconform.judge.outcome import CONFORMS, VIOLATES
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.catalogue import Mutant
+from bnconform.tests.mutants.deferred import Deferred
+from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 ID = "BN-STATE-READ"
 
