@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pytest
 
 from bnconform.cases import inputs
 from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
@@ -16,6 +15,7 @@ from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import STATISTICS, judge
 from bnconform.judge.layer_state import LayerState
+from bnconform.judge.marks import checks
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import EvaluationBroadcast
 from bnconform.spec.exact import arithmetic, exact, floats
@@ -39,7 +39,7 @@ def _rank(check: Check) -> int:
     return 4 if "rank_4" not in check.subject.unsupported else 2
 
 
-@pytest.mark.requirement("BN-STATE-INPUT")
+@checks("BN-STATE-INPUT")
 def test_inputs_are_left_alone(check: Check) -> None:
     """Arrays that are given are bit for bit the same after every call, however they lie in memory."""
     for layout in LAYOUTS if not check.subject.slow else ("contiguous",):
@@ -50,7 +50,7 @@ def test_inputs_are_left_alone(check: Check) -> None:
         check.require(True)
 
 
-@pytest.mark.requirement("BN-STATE-PARAMS")
+@checks("BN-STATE-PARAMS")
 def test_parameters_are_left_alone(check: Check) -> None:
     """Forward and backward passes leave weight and bias bit for bit as they were."""
     program = _program(check, _rank(check))
@@ -70,7 +70,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
             check.require(same, f"{name} after call {number + 1}, {seen.step.describe()}", after, before, program)
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_results_are_their_own(check: Check) -> None:
     """Y and the gradients share no memory with what was given, and stay as they are when more calls come."""
     lacking = set(check.subject.unsupported)
@@ -111,7 +111,7 @@ def _own_results(check: Check, program: Program, call: str) -> None:
             check.require(bool(fact["holds"]), what, "other numbers", "as it was")
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_loaded_arrays_are_copied(check: Check) -> None:
     """Arrays that shared storage when loaded stay independent of one another and of what becomes of that storage."""
     program = check.fitted(_program(check, _rank(check)))
@@ -138,7 +138,7 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
             _unchanged(check, fact, "after the array that it was loaded from was overwritten")
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_shown_state_is_a_copy(check: Check) -> None:
     """A state once seen stays as it was, and writing to it does not change the layer."""
     program = check.fitted(_program(check, _rank(check)))
@@ -161,8 +161,7 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
         check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
 
 
-@pytest.mark.requirement("BN-STATE-COUNTER")
-@pytest.mark.once
+@checks("BN-STATE-COUNTER", once=True)
 def test_counter_is_a_whole_number(check: Check) -> None:
     """The counter is a scalar of an integer dtype, when new and after a training pass."""
     config = check.config(ndim=_rank(check))
@@ -183,7 +182,7 @@ def test_counter_is_a_whole_number(check: Check) -> None:
         )
 
 
-@pytest.mark.requirement("BN-STATE-INSTANCES")
+@checks("BN-STATE-INSTANCES")
 def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
     # Values that no other check loads: what two layers share may have been set long before.
@@ -197,7 +196,7 @@ def test_instances_are_independent(check: Check) -> None:
             check.require(same, f"{name} of a second layer, after the first was used", right, left, program)
 
 
-@pytest.mark.requirement("BN-STATE-READ")
+@checks("BN-STATE-READ")
 def test_reading_the_state_changes_nothing(check: Check) -> None:
     """The same calls end in the same state, and give the same on the way, whether or not the state is read meanwhile.
 
