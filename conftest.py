@@ -9,6 +9,11 @@ ROOT = Path(__file__).resolve().parent
 
 if sys.path[:1] != [str(ROOT)]:
     sys.path.insert(0, str(ROOT))
+LIGHT = {"bnconform", "bnconform.pytest_fixtures"}
+"""What pytest has imported already where another bnconform is installed, as that one's plugin; nothing rests on it."""
+if {name for name in sys.modules if name.partition(".")[0] == "bnconform"} <= LIGHT:
+    for name in LIGHT:
+        sys.modules.pop(name, None)
 
 pytest_plugins = ["bnconform.pytest_plugin"]
 

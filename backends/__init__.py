@@ -1,23 +1,8 @@
 """The implementations that are judged, one file a family; each adapter calls a framework's *own* BatchNorm.
 
-An adapter is two classes. Nothing need be inherited or imported from here; any two classes with these members do:
-
-    class Backend:
-        name = "torch.nn"       # what --backend takes, and the row's title
-        deviations = {}         # coordinates that differ by documented intent: {"running_variance": "biased"}
-        documented = {}         # coordinate -> where that is documented: {"running_variance": "https://...: its words"}
-        unsupported = {}        # feature -> the reason, in words: {"momentum_none": "Keras has no cumulative average"}
-        slow_to_start = False   # optional: see below
-
-        def devices(self): ...                              # ["cpu", "cuda:0"]
-        def build(self, config, device): ...                # a Layer
-        def build_default(self, num_features, device): ...  # a Layer with the framework's own defaults
-
-    class Layer:
-        def forward(self, x, *, training): ...                # y
-        def backward(self, x, grad_output, *, training): ...  # (grad_x, grad_weight, grad_bias)
-        def state(self): ...                                  # a dict of running_mean, running_var, ...
-        def load(self, state): ...                            # set any of them
+An adapter is two classes, a `Backend` and a `Layer`. Nothing need be inherited or imported from here; any two classes
+with the members of these protocols do. A backend may say more of itself: `BackendDetails`. `LayerOptions` is what its
+`build` is given, and `NoAnswer` the one thing that is looked at of an error.
 
 Arrays are NumPy arrays. A dtype is named "float64", "float32", "float16" or "bfloat16" (through ml_dtypes).
 
@@ -61,4 +46,126 @@ Requirements on a backend, each with its reason:
   error: a case must not run with less than it loaded.
 * Inputs are neither changed nor kept, and results are arrays of their own: bytes are compared around every call.
 * The framework's errors pass through unchanged. A refusal is an observation, and its message belongs to the framework.
+  Where an adapter itself finds that its framework answered something else than was asked for (a program that did not
+  compile, a process that died), it raises an error whose class has `is_refusal = False`: it should have answered.
+* `name` is what --backend takes and what results call it; `packages` (optional) adds versions to those that a result
+  names; `describe_device(device)` (optional) says what a device is, such as the name of a GPU.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class LayerOptions(Protocol):
+    """What `build` is given."""
+
+    @property
+    def num_features(self) -> int:
+        """C, the number of channels."""
+
+    @property
+    def eps(self) -> float:
+        """What is added to the variance."""
+
+    @property
+    def momentum(self) -> float | None:
+        """The weight of the new batch; None for the cumulative average."""
+
+    @property
+    def affine(self) -> bool:
+        """Whether there are a weight and a bias."""
+
+    @property
+    def track_running_stats(self) -> bool:
+        """Whether there are running statistics."""
+
+    @property
+    def ndim(self) -> int:
+        """The rank of the input, 2 to 5."""
+
+    @property
+    def dtype(self) -> str:
+        """The input's dtype."""
+
+    @property
+    def param_dtype(self) -> str:
+        """The dtype of weight, bias and running statistics."""
+
+
+class Layer(Protocol):
+    """A layer with its own state."""
+
+    def forward(self, x: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """y, for x of shape (N, C, *S); in training the running statistics move."""
+
+    def backward(
+        self, x: NDArray[Any], grad_output: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """(grad_x, grad_weight, grad_bias) of sum(y * grad_output), of a forward pass of its own."""
+
+    def state(self) -> Mapping[str, NDArray[Any] | None]:
+        """running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, (): copies, or None."""
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set any of them, copying."""
+
+
+class Backend(Protocol):
+    """An implementation. Its class is made without arguments."""
+
+    @property
+    def name(self) -> str:
+        """What --backend takes, and the title of its row, such as "torch.nn"."""
+
+    @property
+    def deviations(self) -> Mapping[str, str]:
+        """What differs by documented intent, decision -> value: {"running_variance": "biased"}; {} where absent."""
+
+    @property
+    def unsupported(self) -> Mapping[str, str]:
+        """Feature -> the reason, in words: {"momentum_none": "Keras has no cumulative average"}; {} where absent."""
+
+    def devices(self) -> Sequence[str]:
+        """What can be used here and now, the CPU first: ["cpu", "cuda:0"]."""
+
+    def build(self, config: LayerOptions, device: str) -> Layer:
+        """A new layer."""
+
+    def build_default(self, num_features: int, device: str) -> Layer:
+        """A new layer with the framework's own defaults."""
+
+
+class BackendDetails(Protocol):
+    """What a backend may say of itself besides; each may be absent, alone or with the others."""
+
+    @property
+    def documented(self) -> Mapping[str, str]:
+        """Decision -> where the deviation is documented: {"running_variance": "https://...: its words"}."""
+
+    @property
+    def unsupported_on(self) -> Mapping[str, Mapping[str, str]]:
+        """What one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}."""
+
+    @property
+    def slow_to_start(self) -> bool:
+        """Whether each new configuration or shape costs time, as with compilers."""
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """Version by distribution, beside those of the packages that the suite knows: {"my-kernels": "1.2"}."""
+
+    def describe_device(self, device: str) -> str:
+        """What a device is, for people, such as "NVIDIA H200"."""
+
+
+class NoAnswer(Protocol):
+    """An error that says that the implementation should have answered: it is no refusal, whatever was due."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """False; an error without this attribute is a refusal."""

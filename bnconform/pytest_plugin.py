@@ -27,16 +27,16 @@ from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import declarations, sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
+from bnconform.judge.suite_run import AHEAD
+from bnconform.pytest_fixtures import MARK
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
 from bnconform.spec.catalogue import Requirement, requirement, requirements
-
-AHEAD = 6
-"""Checks whose programs may be under way while one is judged."""
 
 Case = Probe | Relation | None
 
@@ -47,11 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers and the run, and refuse at once what cannot be carried out."""
-    config.addinivalue_line("markers", "requirement(id): the requirement that a conformance test checks")
-    config.addinivalue_line("markers", "cases: the test runs once for each probe and relation of its requirement")
-    config.addinivalue_line("markers", "catalogue: the test runs for the cases of every requirement without its own")
-    config.addinivalue_line("markers", "once: the test does not depend on the dtype, and runs in the first one only")
+    """Register the run, and refuse at once what cannot be carried out."""
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(config, "workerinput"):
@@ -121,21 +117,19 @@ class Run:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
-        if "check" not in metafunc.fixturenames:
-            return
-        marks = {mark.name: mark for mark in metafunc.definition.iter_markers()}
-        if "requirement" in marks:
-            rules = [requirement(marks["requirement"].args[0])]
-        elif "catalogue" in marks:
-            rules = [requirement(name) for name in catalogued_requirements()]
-        else:
+        if "check" not in metafunc.fixturenames or metafunc.definition.get_closest_marker(MARK):
+            return  # `bnconform.parametrize` has its own
+        marks = marks_of(metafunc.function)
+        if marks is None:
             raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
+        named = (marks.requirement,) if marks.requirement else catalogued_requirements()
+        rules = [requirement(name) for name in named]
         values: list[tuple[Subject, Requirement, Case]] = []
         ids: list[str] = []
-        for subject in once_each(self.subjects) if "once" in marks else self.subjects:
+        for subject in once_each(self.subjects) if marks.once else self.subjects:
             for rule in rules:
                 label = f"{subject.label}-{rule.id}"
-                if "cases" not in marks and "catalogue" not in marks:
+                if not marks.over_cases:
                     values.append((subject, rule, None))
                     ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
                     continue

@@ -62,8 +62,12 @@ def _plain(value: Mapping[str, Any]) -> Data:
 
 @cache
 def smoked(key: str, device: str) -> str:
+    """Why the smoke check refuses the adapter that `key` names; "" where it does not."""
+    return smoke_check(adapter(key), key, device)
+
+
+def smoke_check(backend: Any, key: str, device: str) -> str:
     """Why the smoke check refuses an adapter; "" where it does not."""
-    backend = adapter(key)
     here = getattr(backend, "unsupported_on", {}).get(device.partition(":")[0], {})
     unsupported = {**getattr(backend, "unsupported", {}), **here}
     try:

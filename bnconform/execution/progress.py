@@ -8,24 +8,18 @@ from typing import Any
 
 import pytest
 
-from bnconform.cases.probes import cases_of, few_of
 from bnconform.execution.scheduling import SUBJECT
-from bnconform.execution.selection import once_each
 from bnconform.judge.subject import Subject
-from bnconform.judge.suite import conformance_tests
+from bnconform.judge.suite_run import Checks, column, counted, planned
 from bnconform.results.completeness import (
     CRASHED,
     FINISHED,
     INTERRUPTED,
     STOPPED,
-    ColumnSelection,
     Completion,
     Selection,
 )
 from bnconform.spec.catalogue import requirements
-
-Checks = Counter[tuple[str, str]]
-"""How many checks, by the label of their subject and their requirement."""
 
 ENDS = ("teardown", "???")
 """The phases after which a check is finished; the second is pytest-xdist's word for a check that took its worker."""
@@ -92,40 +86,19 @@ class Progress:
 
     def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[Selection, Completion]:
         """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for."""
-        planned, selected, finished = _planned(subjects), _counted(self.selected), _counted(self.finished)
+        plan, selected, finished = counted(planned(subjects)), _counted(self.selected), _counted(self.finished)
         option = self.config.option
         narrowed: list[str] = []
-        if selected.total() < planned.total():
+        if selected.total() < plan.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
         selection = Selection(
             tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
-            tuple(_column(subject, planned, selected, finished) for subject in subjects),
+            tuple(column(subject, plan, selected, finished) for subject in subjects),
         )  # fmt: skip
         ended = self.ended
         if ended == FINISHED and finished.total() < selected.total():
             ended = CRASHED  # a worker process that was not replaced
-        return selection, Completion(ended, planned.total(), selected.total(), finished.total())
-
-
-def _column(subject: Subject, planned: Checks, selected: Checks, finished: Checks) -> ColumnSelection:
-    left_out: dict[str, tuple[str, ...]] = {}
-    for name, rule in requirements().items():
-        key = subject.label, name
-        if finished[key] < planned[key]:
-            left_out[rule.level] = (*left_out.get(rule.level, ()), name)
-    wanted = tuple(name for name in requirements() if selected[subject.label, name])
-    return ColumnSelection(subject.name, subject.device, subject.dtype, wanted, left_out)
-
-
-def _planned(subjects: Sequence[Subject]) -> Checks:
-    """What a run of the whole suite makes."""
-    found: Checks = Counter()
-    singles = once_each(subjects)
-    for test in conformance_tests():
-        for subject in singles if test.once else subjects:
-            cases = (few_of if subject.slow else cases_of)(test.rule.id, subject.dtype)
-            found[subject.label, test.rule.id] += len(cases) if test.over_cases else 1
-    return found
+        return selection, Completion(ended, plan.total(), selected.total(), finished.total())
 
 
 def _counted(ids: Iterable[str]) -> Checks:

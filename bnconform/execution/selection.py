@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading
 from bnconform.execution.recording import PREFIX, RecordedSession
-from bnconform.execution.sessions import Description, InProcess, Session, describe_here
+from bnconform.execution.sessions import Description, InProcess, Session, describe_here, describe_object
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
@@ -23,11 +24,13 @@ class Selection:
 
     Attributes:
         pool: the processes in which they live. in_process: whether they live in this process instead.
+        objects: adapters that are there already, by the key of each; they live in this process.
     """
 
     pool: WorkerPool = field(default_factory=WorkerPool)
     in_process: bool = False
     _recordings: dict[str, RecordedSession] = field(default_factory=dict)
+    objects: dict[str, Any] = field(default_factory=dict)
     _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
     _keys: dict[tuple[str, ...], tuple[list[str], dict[str, str]]] = field(default_factory=dict)
 
@@ -58,9 +61,9 @@ class Selection:
         keys = list(dict.fromkeys(keys))
         if self.in_process:
             return keys, left_out
-        live = [key for key in keys if not key.startswith(PREFIX)]
-        self.pool.describe(live, registry.group)
-        refused = {key: str(self.pool.described[key]["refused"]) for key in live if self.pool.is_refused(key)}
+        away = [key for key in keys if key not in self.objects and not key.startswith(PREFIX)]
+        self.pool.describe(away, registry.group)
+        refused = {key: str(self.pool.described[key]["refused"]) for key in away if self.pool.is_refused(key)}
         for key, reason in refused.items():
             if key in given:
                 raise BackendError(reason)
@@ -71,6 +74,8 @@ class Selection:
         """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
         if key.startswith(PREFIX):
             found = self.recording(key).description
+        elif key in self.objects:
+            found = describe_object(self.objects[key], key)
         elif self.in_process:
             found = describe_here(key)
             refusal = loading.smoked(key, found.devices()[0])
@@ -94,6 +99,8 @@ class Selection:
         """What runs programs on a backend's layers."""
         if key.startswith(PREFIX):
             return self.recording(key)
+        if key in self.objects:
+            return InProcess(self.objects[key], device)
         return InProcess(loading.adapter(key), device) if self.in_process else self.pool.session(key, device)
 
     def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading, programs
 from bnconform.cases.program import Program
 from bnconform.execution.trace import Trace, from_data, lost
@@ -94,3 +95,13 @@ class Gone:
 def describe_here(key: str) -> Description:
     """What an adapter says of itself, loaded into this process; BackendError where it cannot be."""
     return Description.of(loading.description(loading.adapter(key), key))
+
+
+def describe_object(backend: Any, key: str) -> Description:
+    """The same of an adapter that is there already; BackendError where it breaks its contract."""
+    loading.check_adapter(backend, key)
+    found = Description.of(loading.description(backend, key))
+    refusal = loading.smoke_check(backend, key, found.devices()[0])
+    if refusal:
+        raise BackendError(refusal)
+    return found

@@ -13,6 +13,7 @@ from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import all_relations, cases_of, probes
 from bnconform.cases.program import Probe
 from bnconform.judge.check import Check, conduct
+from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
 from bnconform.spec.catalogue import Requirement, requirement, requirements
@@ -38,7 +39,11 @@ class Test:
 
     def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
         """The outcomes of one check; a failure is among them."""
-        return conduct(self.function, Check(subject, self.rule, case))
+        return self.conduct(Check(subject, self.rule, case))
+
+    def conduct(self, check: Check) -> list[Outcome]:
+        """The outcomes of a check that has been made already."""
+        return conduct(self.function, check)
 
     def rerun(self, case: Probe | Relation | None, subject: Subject) -> list[Outcome]:
         """The same, with what is bound to stay first."""
@@ -63,6 +68,6 @@ def catalogued_requirements() -> tuple[str, ...]:
 def _found() -> Iterator[Test]:
     for module in pkgutil.iter_modules(bnconform.tests.conformance.__path__):
         for name, function in vars(import_module(f"bnconform.tests.conformance.{module.name}")).items():
-            marks = {mark.name: mark for mark in getattr(function, "pytestmark", ())}
-            if name.startswith("test_") and "requirement" in marks:
-                yield Test(requirement(marks["requirement"].args[0]), function, "cases" in marks, "once" in marks)
+            marks = marks_of(function)
+            if name.startswith("test_") and marks is not None and marks.requirement:
+                yield Test(requirement(marks.requirement), function, marks.over_cases, marks.once)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bnconform.judge.check import Check
+from bnconform.judge.marks import checks_catalogue
 
 
-@pytest.mark.catalogue
+@checks_catalogue
 def test_case(check: Check) -> None:
     """What the probe's program shows lies within its bound of what is specified, or of what is declared."""
     check.run()

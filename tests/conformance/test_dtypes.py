@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, backward, forward
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
+from bnconform.judge.marks import checks
 from bnconform.spec.behaviour import Behaviour, OutputDtype, StatisticsDtype
 
 
@@ -32,7 +31,7 @@ def _at_least(dtype: str, due: str) -> str:
     return due if width.get(dtype, 1) > width.get(due, 1) else dtype
 
 
-@pytest.mark.requirement("BN-DTYPE-OUTPUT")
+@checks("BN-DTYPE-OUTPUT")
 def test_output_dtype(check: Check) -> None:
     """The output has the dtype of the input, in both modes."""
     for rank in (2, 4):
@@ -51,7 +50,7 @@ def test_output_dtype(check: Check) -> None:
             check.fact("output_dtype", str(y.dtype), due, f"the dtype of y after {seen.step.describe()}", program)
 
 
-@pytest.mark.requirement("BN-DTYPE-STATS")
+@checks("BN-DTYPE-STATS")
 def test_statistics_dtype(check: Check) -> None:
     """The running statistics have the parameters' dtype or a wider one, before and after training on any input."""
     rank = 4 if "rank_4" not in check.subject.unsupported else 2
@@ -73,7 +72,7 @@ def test_statistics_dtype(check: Check) -> None:
             check.fact("statistics_dtype", shown_dtype, due, f"the dtype of {name} {when}", program)
 
 
-@pytest.mark.requirement("BN-DTYPE-GRAD")
+@checks("BN-DTYPE-GRAD")
 def test_gradient_dtypes(check: Check) -> None:
     """The gradient for x has the dtype of x, those of the parameters have theirs or a wider one."""
     rank = 4 if "rank_4" not in check.subject.unsupported else 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, backward, forward, load
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import judge
+from bnconform.judge.marks import checks
 from bnconform.spec.behaviour import EmptyBatch, SingleValue
 from bnconform.spec.exact import arithmetic
 
@@ -107,14 +107,14 @@ def _gradients_sane(check: Check, shape: tuple[int, ...], *, training: bool) -> 
         )
 
 
-@pytest.mark.requirement("BN-EDGE-ONE-VALUE")
+@checks("BN-EDGE-ONE-VALUE")
 def test_one_value_per_channel(check: Check) -> None:
     """Training on one value per channel is refused, or gives the bias and leaves the statistics finite."""
     _left_sane(check, (1, 3))
     _left_sane(check, (1, 3, 1, 1))
 
 
-@pytest.mark.requirement("BN-EDGE-ONE-VALUE-POLICY")
+@checks("BN-EDGE-ONE-VALUE-POLICY")
 def test_one_value_policy(check: Check) -> None:
     """Which of the defensible things it does with one value per channel is noted."""
     found = _trace(check, (1, 3, 1, 1))
@@ -122,7 +122,7 @@ def test_one_value_policy(check: Check) -> None:
         check.policy("single_value", [str(value) for value in SingleValue], lambda point: judge(found[1], point).holds)
 
 
-@pytest.mark.requirement("BN-EDGE-EMPTY")
+@checks("BN-EDGE-EMPTY")
 def test_empty_batch(check: Check) -> None:
     """An empty batch is refused, or gives an empty output, finite statistics and gradients, in either mode."""
     for shape in ((0, 3), (0, 3, 2, 4), (2, 3, 0, 4)):
@@ -132,7 +132,7 @@ def test_empty_batch(check: Check) -> None:
         _gradients_sane(check, (0, 3, 2, 4), training=training)
 
 
-@pytest.mark.requirement("BN-EDGE-EMPTY-POLICY")
+@checks("BN-EDGE-EMPTY-POLICY")
 def test_empty_batch_policy(check: Check) -> None:
     """Which of the defensible things it does with an empty batch is noted."""
     found = _trace(check, (0, 3, 2, 4))

@@ -6,13 +6,13 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import pytest
 
 from bnconform.cases import inputs
 from bnconform.cases.program import STATE, Program, Step, backward, build, forward, load
 from bnconform.execution.trace import Seen
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import PARAMETERS, STATISTICS
+from bnconform.judge.marks import checks
 from bnconform.judge.outcome import CRASHED
 from bnconform.spec.behaviour import EvaluationBroadcast
 from bnconform.spec.config import Config
@@ -54,8 +54,7 @@ def _is_refused(check: Check, config: Config, step: Step) -> bool:
     return bool(trace.seen[-1].raised)
 
 
-@pytest.mark.requirement("BN-ERR-CHANNELS")
-@pytest.mark.once
+@checks("BN-ERR-CHANNELS", once=True)
 def test_wrong_number_of_channels(check: Check) -> None:
     """Input with another number of channels than the layer has is refused, in both modes."""
     for channels in (4, 2, 1, 6):
@@ -71,8 +70,7 @@ def test_wrong_number_of_channels(check: Check) -> None:
             )
 
 
-@pytest.mark.requirement("BN-ERR-RANK")
-@pytest.mark.once
+@checks("BN-ERR-RANK", once=True)
 def test_rank_one(check: Check) -> None:
     """Input without a batch and a channel axis is refused."""
     for training in (True, False):
@@ -81,8 +79,7 @@ def test_rank_one(check: Check) -> None:
         check.require(refused, "x of shape (3,)", "an answer", "an error")
 
 
-@pytest.mark.requirement("BN-ERR-STATE")
-@pytest.mark.once
+@checks("BN-ERR-STATE", once=True)
 def test_refusal_leaves_the_state(check: Check) -> None:
     """A call that is refused changes nothing of the state, nor of what evaluation answers afterwards."""
     for full, training, differentiated in product(((2, 4, 4, 5), (1, 3, 1, 1), (3,)), (True, False), (False, True)):
@@ -145,8 +142,7 @@ def _loaded(config: Config) -> tuple[Step, ...]:
     return (load(**{name: value.astype(dtype) for name, value in state.items()}),) if state else ()
 
 
-@pytest.mark.requirement("BN-ERR-LOAD")
-@pytest.mark.once
+@checks("BN-ERR-LOAD", once=True)
 def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     """Loading an entry that the layer does not have, or of another shape, is refused."""
     lacking = set(check.subject.unsupported)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, forward
 from bnconform.judge.check import Check
+from bnconform.judge.marks import checks
 from bnconform.measure.defaults import measured, programs
 from bnconform.spec.config import Config
 
 
-@pytest.mark.requirement("BN-FLAG-DEFAULTS")
-@pytest.mark.once
+@checks("BN-FLAG-DEFAULTS", once=True)
 def test_defaults(check: Check) -> None:
     """The defaults for epsilon and momentum are measured and noted; frameworks choose them differently."""
     lone = check.executed(Program(Config(3), (), default=True))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from bnconform.judge.check import Check
+from bnconform.judge.marks import checks
 
 
-@pytest.mark.requirement("BN-NUM-FINITE")
-@pytest.mark.cases
+@checks("BN-NUM-FINITE", over_cases=True)
 def test_finite(check: Check) -> None:
     """Finite input never gives NaN, infinity or a negative variance, however large the mean is beside the deviation."""
     trace = check.unjudged()

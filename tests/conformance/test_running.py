@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bnconform.judge import sequences
 from bnconform.judge.check import Check
+from bnconform.judge.marks import checks
 
 
-@pytest.mark.requirement("BN-RUN-SEQUENCE")
+@checks("BN-RUN-SEQUENCE")
 def test_sequences(check: Check) -> None:
     """Any sequence of training, evaluation, loading and gradients does in each call what that call must do."""
     sequences.explore(check)

@@ -8,12 +8,17 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pytest
 
 from bnconform.cases import inputs
-from bnconform.cases.program import LAYOUTS, STATE, Program, Step, backward, build, forward, load
+from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
+from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
+from bnconform.judge.judgement import STATISTICS, judge
+from bnconform.judge.layer_state import LayerState
+from bnconform.judge.marks import checks
+from bnconform.spec import oracle
 from bnconform.spec.behaviour import EvaluationBroadcast
+from bnconform.spec.exact import arithmetic, exact, floats
 
 
 def _program(check: Check, rank: int, layout: str = "contiguous", seed: int = 0) -> Program:
@@ -34,7 +39,7 @@ def _rank(check: Check) -> int:
     return 4 if "rank_4" not in check.subject.unsupported else 2
 
 
-@pytest.mark.requirement("BN-STATE-INPUT")
+@checks("BN-STATE-INPUT")
 def test_inputs_are_left_alone(check: Check) -> None:
     """Arrays that are given are bit for bit the same after every call, however they lie in memory."""
     for layout in LAYOUTS if not check.subject.slow else ("contiguous",):
@@ -45,7 +50,7 @@ def test_inputs_are_left_alone(check: Check) -> None:
         check.require(True)
 
 
-@pytest.mark.requirement("BN-STATE-PARAMS")
+@checks("BN-STATE-PARAMS")
 def test_parameters_are_left_alone(check: Check) -> None:
     """Forward and backward passes leave weight and bias bit for bit as they were."""
     program = _program(check, _rank(check))
@@ -65,7 +70,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
             check.require(same, f"{name} after call {number + 1}, {seen.step.describe()}", after, before, program)
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_results_are_their_own(check: Check) -> None:
     """Y and the gradients share no memory with what was given, and stay as they are when more calls come."""
     lacking = set(check.subject.unsupported)
@@ -106,7 +111,7 @@ def _own_results(check: Check, program: Program, call: str) -> None:
             check.require(bool(fact["holds"]), what, "other numbers", "as it was")
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_loaded_arrays_are_copied(check: Check) -> None:
     """Arrays that shared storage when loaded stay independent of one another and of what becomes of that storage."""
     program = check.fitted(_program(check, _rank(check)))
@@ -133,7 +138,7 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
             _unchanged(check, fact, "after the array that it was loaded from was overwritten")
 
 
-@pytest.mark.requirement("BN-STATE-ALIAS")
+@checks("BN-STATE-ALIAS")
 def test_shown_state_is_a_copy(check: Check) -> None:
     """A state once seen stays as it was, and writing to it does not change the layer."""
     program = check.fitted(_program(check, _rank(check)))
@@ -156,8 +161,7 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
         check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
 
 
-@pytest.mark.requirement("BN-STATE-COUNTER")
-@pytest.mark.once
+@checks("BN-STATE-COUNTER", once=True)
 def test_counter_is_a_whole_number(check: Check) -> None:
     """The counter is a scalar of an integer dtype, when new and after a training pass."""
     config = check.config(ndim=_rank(check))
@@ -178,7 +182,7 @@ def test_counter_is_a_whole_number(check: Check) -> None:
         )
 
 
-@pytest.mark.requirement("BN-STATE-INSTANCES")
+@checks("BN-STATE-INSTANCES")
 def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
     # Values that no other check loads: what two layers share may have been set long before.
@@ -190,6 +194,157 @@ def test_instances_are_independent(check: Check) -> None:
                 left is not None and right is not None and left.tobytes() == right.tobytes()
             )
             check.require(same, f"{name} of a second layer, after the first was used", right, left, program)
+
+
+@checks("BN-STATE-READ")
+def test_reading_the_state_changes_nothing(check: Check) -> None:
+    """The same calls end in the same state, and give the same on the way, whether or not the state is read meanwhile.
+
+    An implementation that differs from itself, when the same is asked of a new layer, may differ here within its bounds
+    (`_allowed`); any other must give the same bits.
+    """
+    for momentum in (0.1, None):
+        if momentum is None and "momentum_none" in check.subject.unsupported:
+            continue
+        program = check.fitted(_updates(check, momentum))
+        unread = replace(program, reads="end")
+        first, second = check.answered(program), check.readable(unread)
+        steady = _shown(first) == _shown(second) or all(
+            _shown(one) == _shown(check.readable(again))
+            for one, again in ((first, program), (second, unread)) * REPEATS
+        )
+        if steady:
+            _same_bits(check, first, second)
+        else:
+            _within_bounds(check, first, second)
+
+
+REPEATS = 3
+"""How often an implementation that was seen to differ is asked the same again, to see whether it repeats itself."""
+
+
+def _updates(check: Check, momentum: float | None) -> Program:
+    """Several updates, by different batches, with a pass of every other kind between and behind them."""
+    shape = inputs.SHAPES[_rank(check)]
+    program = _program(check, _rank(check), seed=41)
+    loads = [step for step in program.steps if step.op == "load"]
+    steps = [forward(inputs.values(shape, 11)), forward(inputs.values(shape, 12, offset=-1.1))]
+    steps += [forward(inputs.values(shape, 13), training=False), forward(inputs.values(shape, 14, spread=0.8))]
+    if "backward" not in check.subject.unsupported:
+        x, g = inputs.values(shape, 15), inputs.upstream(shape, 15)
+        steps += [backward(x, g), backward(x, g, training=False)]
+    steps += [forward(inputs.values(shape, 16), training=False), forward(inputs.values(shape, 17))]
+    config = replace(program.config, momentum=momentum)
+    return Program(config, (*loads, *steps)).cast(config.dtype, config.param_dtype)
+
+
+Place = tuple[int, str]
+"""The number of a call, from 0, and the name of what it gives, or of what is in the state after the last call."""
+
+
+def _shown(trace: Trace) -> dict[Place, object]:
+    """What the calls gave, and the state after the last one, to the bit; an array as its dtype and bytes."""
+    found: dict[Place, object] = {}
+    for number, seen in enumerate(trace.seen):
+        found |= {(number, name): value for name, value in seen.values.items()}
+        found[number, "the call"] = "refused" if seen.raised else seen.misfit or "answered"
+    found |= {(len(trace.seen) - 1, name): value for name, value in trace.seen[-1].after.items()}
+    return {
+        place: (str(value.dtype), value.tobytes()) if isinstance(value, np.ndarray) else value
+        for place, value in found.items()
+    }
+
+
+def _array(trace: Trace, place: Place) -> object:
+    """What stands at a place of `_shown`, itself."""
+    seen = trace.seen[place[0]]
+    return {**seen.after, **seen.values}.get(place[1], "not answered")
+
+
+def _what(trace: Trace, place: Place) -> str:
+    number, name = place
+    return f"{name} of call {number + 1}, {trace.seen[number].step.describe()}, with the state read after every call"
+
+
+def _same_bits(check: Check, read: Trace, unread: Trace) -> None:
+    __tracebackhide__ = True
+    due = _shown(unread)
+    for place, got in _shown(read).items():
+        arrays = f"{_array(read, place)}", f"{_array(unread, place)}, as without reading"
+        check.require(got == due.get(place), _what(read, place), *arrays, read.program)
+
+
+def _within_bounds(check: Check, read: Trace, unread: Trace) -> None:
+    __tracebackhide__ = True
+    shown, due = _shown(read), _shown(unread)
+    allowed = _allowed(check, read)
+    for place, got in shown.items():
+        one, other = _array(read, place), _array(unread, place)
+        if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
+            check.require(got == due.get(place), _what(read, place), one, other, read.program)
+        elif place in allowed:
+            off = np.abs(one.astype(np.float64) - other.astype(np.float64))
+            what = f"{_what(read, place)}, further off than two runs may be"
+            check.require(bool((off <= allowed[place]).all()), what, one, other, read.program)
+
+
+def _allowed(check: Check, trace: Trace) -> dict[Place, Array]:
+    """How far two runs of an implementation that does not repeat itself may lie apart, by place.
+
+    Let B be the bound of one call: how far what it gives may lie from what is due after the state before it. Let d be
+    how far the running statistics of the two runs lie apart before it. A pass moves them to (1 - a) old + a batch with
+    a in [0, 1], or leaves them, so that they lie at most d + 2 B apart afterwards: 2 B, summed over the calls so far.
+    (In the other run B is that of another old value, and larger by a few u d: a hundredth more covers it.)
+
+    y is due to w (x - m) f(v) + b, a bilinear function of m and f(v), and f is monotone: over all statistics that lie
+    within d of those that were read it changes most at a corner, (m +- d_m, v +- d_v). So two runs differ by 2 B and by
+    the largest change at a corner. Weight and bias do not move, nor does the count differ. Gradients have no such
+    corners, and are not compared.
+    """
+    declared = check.subject.declared
+    config = trace.program.config
+    observe = frozenset(("y", *STATISTICS)) if config.track_running_stats else frozenset(("y",))
+    steps = tuple(
+        replace(step, observe=observe if step.op == "forward" else observe - {"y"}) for step in trace.program.steps
+    )
+    seen = [replace(one, step=step) for one, step in zip(trace.seen, steps, strict=True)]
+    observed = replace(trace, program=replace(trace.program, steps=steps), seen=seen)
+    bounds = {(one.step, one.name): one.bound for one in judge(observed, declared).comparisons}
+    last = len(seen) - 1
+    apart = {name: np.zeros(config.num_features) for name in STATISTICS}
+    found: dict[Place, Array] = {(last, name): np.zeros(config.num_features) for name in ("weight", "bias")}
+    for number, one in enumerate(seen):
+        if one.step.op == "forward" and (number, "y") in bounds:
+            found[number, "y"] = 1.01 * (2 * bounds[number, "y"] + _change(check, observed, number, apart))
+        for name in STATISTICS:
+            apart[name] = apart[name] + 1.01 * 2 * bounds.get((number, name), np.zeros(config.num_features))
+    return found | {(last, name): apart[name] for name in STATISTICS} | {(last, "num_batches_tracked"): np.zeros(())}
+
+
+def _change(check: Check, trace: Trace, number: int, apart: Mapping[str, Array]) -> Array:
+    """The largest change of the y that is due at one call where the statistics before it move by `apart`."""
+    config, declared, seen = trace.program.config, check.subject.declared, trace.seen[number]
+    assert seen.step.x is not None
+    with arithmetic():
+        new = oracle.initial_state(config, declared)
+        arrays = (new.running_mean, new.running_var, new.weight, new.bias)
+        shown = LayerState(*arrays[:2], new.num_batches_tracked, *arrays[2:], new.updates).shown(seen.before).exact()
+        batch = oracle.Batch(exact(seen.step.x))
+
+        def due(mean: int, variance: int) -> Array:
+            state = shown
+            if shown.running_mean is not None and shown.running_var is not None:
+                moved = shown.running_var + variance * exact(apart["running_var"])
+                state = replace(
+                    shown,
+                    running_mean=shown.running_mean + mean * exact(apart["running_mean"]),
+                    running_var=np.where(moved > 0, moved, moved * 0),
+                )
+            return oracle.forward(config, declared, state, batch, training=seen.step.training).y
+
+        centre = due(0, 0)
+        changes = [np.abs(floats(due(*corner) - centre)) for corner in product((-1, 1), (-1, 1))]
+    return np.asarray(np.max(changes, axis=0))
 
 
 def _may_refuse(check: Check, step: Step) -> bool:

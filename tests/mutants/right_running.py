@@ -11,6 +11,7 @@ from bnconform.spec.config import Config
 from bnconform.tests.mutants.algorithms import Array, decay_given, incremental, interpolated
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right
+from bnconform.tests.mutants.deferred import Deferred
 from bnconform.tests.mutants.layer import Entries, Layer
 
 
@@ -156,6 +157,11 @@ class MovedFromTheNearerEnd(Assembled):
     """The running statistics are interpolated from the old value for a momentum below a half, else from the batch's."""
 
     how = replace(PLAIN, update=interpolated)
+
+
+@right
+class MovedWhenNeeded(Deferred):
+    """Batches are counted and remembered only when the state is read, loaded, or used in evaluation."""
 
 
 @right

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.deferred import Deferred
 from bnconform.tests.mutants.layer import Array, Entries, Layer
 
 Gradients = tuple[Array, Array | None, Array | None]
@@ -204,3 +206,65 @@ class CounterCountsGradients(Layer):
         if training and self.tracked:
             self.count()
         return found
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+@wrong("BN-STATE-READ")
+class ReadingMovesTheMean(Layer):
+    """Reading the state moves the running mean by one unit in the last place, behind what is shown."""
+
+    def state(self) -> Entries:
+        """What is remembered, which is then another."""
+        shown = super().state()
+        mean = shown["running_mean"]
+        if mean is not None:
+            self.entries["running_mean"] = np.nextafter(mean, mean.dtype.type(np.inf))
+        return shown
+
+
+@wrong("BN-STATE-READ")
+class UpdatesAreMadeByReading(Deferred):
+    """The running statistics are brought up to date where the state is read or loaded, and not where they are used."""
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """By the statistics as they were read last."""
+        return Layer.normalizing(self, values, x, training)
+
+
+@wrong("BN-STATE-READ")
+class OnlyTheLastUpdateIsKept(Deferred):
+    """Of several updates that wait to be read or used only the last one is made."""
+
+    def remember(self, values: Array, x: Array) -> None:
+        """Keep the batch in the place of what waits."""
+        self.waiting.clear()
+        super().remember(values, x)
+
+
+@wrong("BN-STATE-READ")
+class EvaluationUsesWhatWasShownLast(Layer):
+    """Evaluation takes the running statistics from a copy that is made when the state is read or loaded."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.copied = dict(self.entries)
+
+    def state(self) -> Entries:
+        """Shown, and copied."""
+        self.copied = dict(self.entries)
+        return super().state()
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Set, and copied."""
+        super().load(state)
+        self.copied = dict(self.entries)
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        """By the copies."""
+        if self.from_batch(training):
+            return super().normalizing(values, x, training)
+        mean, variance = self.copied["running_mean"], self.copied["running_var"]
+        assert mean is not None and variance is not None
+        return mean.astype(self.work), variance.astype(self.work)

@@ -8,7 +8,6 @@ import pkgutil
 import re
 from collections import Counter
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import all_relations, cases_of, few_of, probes
 from bnconform.cases.program import Probe, Program
+from bnconform.judge.marks import Marks, marks_of
 from bnconform.judge.suite import Test, catalogued_requirements, conformance_tests
 from bnconform.spec.catalogue import Requirement, requirements
 from bnconform.spec.formats import DTYPES
@@ -38,14 +38,7 @@ def functions_of_tests() -> dict[str, FunctionType]:
 
 
 TESTS = functions_of_tests()
-
-
-def marks(test: FunctionType, name: str) -> list[Any]:
-    """The marks of that name on a test."""
-    return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
-
-
-CATALOGUED = [name for name, test in TESTS.items() if marks(test, "catalogue")]
+CATALOGUED = [name for name, test in TESTS.items() if marks_of(test) == Marks(over_cases=True)]
 OWN = {name: test for name, test in TESTS.items() if name not in CATALOGUED}
 """The tests of one requirement each; the others run over the cases of whatever no test of its own takes."""
 
@@ -56,16 +49,15 @@ each_test = pytest.mark.parametrize("test", OWN.values(), ids=list(OWN))
 each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
 
 
-def named_by(test: FunctionType) -> list[str]:
-    """The requirements that a test names."""
-    return [word for mark in marks(test, "requirement") for word in mark.args]
+def marks(test: FunctionType) -> Marks:
+    """What a test says of itself; nothing where it says nothing."""
+    return marks_of(test) or Marks()
 
 
 @each_test
 def test_every_test_names_one_requirement(test: FunctionType) -> None:
     """A conformance test checks one requirement of the catalogue, is given a `check`, and says what it checks."""
-    assert len(named_by(test)) == 1
-    assert named_by(test)[0] in requirements()
+    assert marks(test).requirement in requirements()
     assert list(inspect.signature(test).parameters) == ["check"]
     assert test.__doc__ and test.__doc__.endswith(".")
 
@@ -73,14 +65,13 @@ def test_every_test_names_one_requirement(test: FunctionType) -> None:
 def test_one_test_runs_the_catalogue() -> None:
     """What no test of its own takes is run by one test, which names no requirement and does no more than run cases."""
     assert CATALOGUED == ["test_cases.test_case"]
-    assert named_by(TESTS[CATALOGUED[0]]) == []
-    assert [mark.name for mark in getattr(TESTS[CATALOGUED[0]], "pytestmark", [])] == ["catalogue"]
+    assert not marks(TESTS[CATALOGUED[0]]).requirement
 
 
 @each_test
-def test_every_test_has_known_marks(test: FunctionType) -> None:
-    """A misspelt mark would change nothing without a word."""
-    assert {mark.name for mark in getattr(test, "pytestmark", [])} <= {"requirement", "cases", "once"}
+def test_no_test_has_marks_of_pytest(test: FunctionType) -> None:
+    """They would be unknown, and refused, where another project's pytest runs the suite."""
+    assert not hasattr(test, "pytestmark")
 
 
 @pytest.mark.parametrize("one", requirements().values(), ids=list(requirements()))
@@ -93,7 +84,7 @@ def test_tests_are_in_the_module_of_their_chapter() -> None:
     """One chapter's requirements are checked in one module."""
     modules: dict[str, set[str]] = {}
     for name, test in OWN.items():
-        modules.setdefault(requirements()[named_by(test)[0]].chapter, set()).add(name.partition(".")[0])
+        modules.setdefault(requirements()[marks(test).requirement].chapter, set()).add(name.partition(".")[0])
     assert {chapter: found for chapter, found in modules.items() if len(found) > 1} == {}
     assert len({module for found in modules.values() for module in found}) == len(modules)
 
@@ -119,7 +110,7 @@ def _cases(test: Test) -> list[Probe | Relation | None]:
 
 def test_the_catalogue_takes_what_no_test_takes() -> None:
     """The requirements of the one test over the catalogue are those with cases and without a test over them."""
-    own = {word for test in OWN.values() if marks(test, "cases") for word in named_by(test)}
+    own = {marks(test).requirement for test in OWN.values() if marks(test).over_cases}
     assert set(catalogued_requirements()) == {case.requirement for case in CASES} - own
     assert len(set(catalogued_requirements())) == len(catalogued_requirements())
 
