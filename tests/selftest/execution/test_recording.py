@@ -78,8 +78,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """
     result = json.loads(path.read_text())
     kept = ["backend", "dtype", "requirement", "verdict", "checks", "bound_share", "ulp", "diagnosis"]
-    rows = [row for row in result["results"] if (row["requirement"], row["verdict"]) != ("BN-RUN-SEQUENCE", "violates")]
-    return [{name: row[name] for name in kept} for row in rows] + result["diagnoses"]
+    rows: list[dict[str, Any]] = [
+        row for row in result["results"] if (row["requirement"], row["verdict"]) != ("BN-RUN-SEQUENCE", "violates")
+    ]
+    diagnoses: list[dict[str, Any]] = result["diagnoses"]
+    return [{name: row[name] for name in kept} for row in rows] + diagnoses
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch.nn", "wrong.py:Wrong"])
