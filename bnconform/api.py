@@ -125,8 +125,8 @@ def judge(
             tuple(column(subject, plan, wanted, finished) for subject in columns),
         )  # fmt: skip
         completion = Completion(FINISHED, plan.total(), wanted.total(), finished.total())
-        declarations = declarations.stale(run.outcomes, columns, completion.complete and not dtypes)
-        outcomes, diagnoses = causes.diagnosed([*run.outcomes, *declarations])
+        stale = declarations.stale(run.outcomes, columns, completion.complete and not dtypes)
+        outcomes, diagnoses = causes.diagnosed([*run.outcomes, *stale])
         seconds = time.perf_counter() - begin
         return run_result.result(outcomes, diagnoses, columns, started, seconds, asked, completion)
 

@@ -152,8 +152,8 @@ class RequirementCheck:
         run = SuiteRun(self.checks)
         for _ in run:
             pass
-        declarations = declarations.stale(run.outcomes, [self.checks[0].subject], whole=False)
-        outcomes, _ = causes.diagnosed([*run.outcomes, *declarations])
+        stale = declarations.stale(run.outcomes, [self.checks[0].subject], whole=False)
+        outcomes, _ = causes.diagnosed([*run.outcomes, *stale])
         failing = [outcome for outcome in outcomes if fails(outcome.verdict, outcome.level, self.level)]
         if failing:
             pytest.fail(_text([outcome.message or outcome.headline for outcome in failing]), pytrace=False)
