@@ -22,7 +22,6 @@ from bnconform.errors import USER_ERRORS
 from bnconform.execution import scheduling
 from bnconform.execution.progress import Progress
 from bnconform.execution.selection import Selection, once_each
-from bnconform.execution.sessions import InternalError
 from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import sequences
@@ -92,6 +91,7 @@ class Run:
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
             pool.described.update(given["bnconform"])
+            pool.mark = given["bnconform_mark"]
             self.known = known_failures.KnownFailures(given["bnconform_baseline"])
             return
         requirements()
@@ -118,6 +118,7 @@ class Run:
         """Tell a worker process what the adapters said of themselves, so that each is asked once, and what is known."""
         node.workerinput["bnconform"] = self.selection.pool.described
         node.workerinput["bnconform_baseline"] = self.known.force
+        node.workerinput["bnconform_mark"] = self.selection.pool.mark
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
@@ -212,7 +213,7 @@ class Run:
                 self._explain(item, made)
             self._fail(made, problem)
         except Exception as error:
-            if made is not None and not isinstance(error, InternalError):
+            if made is not None:
                 made.note_internal_error(error)
             raise
         if made is None:
@@ -347,5 +348,7 @@ class Run:
             terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
-        """End what is still running, however the run ended."""
+        """End what is still running, however the run ended: also what a worker process of pytest's has left."""
         self.selection.close()
+        if not self.is_worker and self.config.getoption("numprocesses", None):
+            self.selection.pool.sweep()
