@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Run(config), "bnconform-run")
     except USER_ERRORS as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
+    except KeyboardInterrupt:
+        pytest.exit("bnconform: interrupted", returncode=2)
 
 
 CHECK = pytest.StashKey[Check]()
@@ -110,6 +112,11 @@ class Run:
         """The subjects that the options choose."""
         keys, _ = self.selection.keys(options.backends(self.option))
         return self.selection.subjects(keys, self.option.device, self.option.dtype)
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether other processes, of pytest-xdist, make the checks of this one."""
+        return not self.is_worker and bool(self.config.getoption("numprocesses", None))
 
     # -- which checks, and where ------------------------------------------------------------------------------------
 
@@ -347,8 +354,13 @@ class Run:
         for line in closed.annotations:
             terminalreporter.write_line(line)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """End the implementations at once: a worker process of pytest's that waits for one would not end itself."""
+        if self.has_workers:
+            self.selection.pool.keep_sweeping()
+
     def pytest_unconfigure(self) -> None:
         """End what is still running, however the run ended: also what a worker process of pytest's has left."""
         self.selection.close()
-        if not self.is_worker and self.config.getoption("numprocesses", None):
+        if self.has_workers:
             self.selection.pool.sweep()

@@ -20,9 +20,12 @@ ENOUGH = 3
 AT_ONCE = 5
 """Deaths before the first answer after which an implementation is not asked any more."""
 
-IN_A_ROW, DEATHS, HANGS = 12, 50, 3
-"""How often a process may die without an answer in between, and in all, and how often it may run into the time limit
-otherwise than by features that are left out, before its implementation is not asked any more."""
+IN_A_ROW, DEATHS = 12, 50
+"""How often a process may die without an answer in between, and in all, before it is not asked any more."""
+
+HANGS, BREACHES = 3, 5
+"""How often it may run into the time limit, and send what it should not, otherwise than by features that are left out,
+before it is not asked any more."""
 
 EVIDENCE = 200
 """Programs with an answer that are kept in mind before the first death."""
@@ -33,8 +36,11 @@ MANY = 10_000
 NAMED = 3
 """Features that are tried together to name a group."""
 
-USUAL = ("rank 4", "float32", "affine", "tracking", "momentum a number", "forward in training")
-"""What most programs have, so that it is named last."""
+FIRST = ("rank", "float", "bfloat", "an empty", "one value", "a large", "another", "x ", "grad_output", "memory")
+"""With what a feature begins that is named before others."""
+
+USUAL = ("a pass", "rank 4", "float32", "a load", "affine", "tracking", "momentum a number")
+"""What most programs have, in the order in which it is named where nothing else tells."""
 
 Features = frozenset[str]
 
@@ -59,6 +65,11 @@ class Group:
     def hangs(self) -> int:
         """How many of them ran into the time limit."""
         return sum(how.hung for _, how in self.deaths)
+
+    @property
+    def breaches(self) -> int:
+        """How many of them sent what they should not."""
+        return sum(how.breach for _, how in self.deaths)
 
 
 @dataclass
@@ -106,10 +117,17 @@ class Deaths:
             if self.answered and group.is_known and self._left_out(group) <= found:
                 causes = " or ".join(dict.fromkeys(how.cause for _, how in group.deaths))
                 return f"not asked: {causes}, only {self.name(group)} ({len(group.deaths)} deaths)"
-        hangs = sum(group.hangs for group in self.groups if not group.is_known)
-        if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS or hangs >= HANGS:
+        if self._is_given_up():
             return f"not asked, because the process has died {self.count} times before: {self.last}"
         return ""
+
+    def _is_given_up(self) -> bool:
+        if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS:
+            return True
+        unknown = [group for group in self.groups if not group.is_known]
+        return (
+            sum(group.hangs for group in unknown) >= HANGS or sum(group.breaches for group in unknown) >= BREACHES
+        )
 
     def name(self, group: Group) -> str:
         """What tells a group from all that was answered, in the fewest words."""
@@ -123,7 +141,7 @@ class Deaths:
         return frozenset(self._telling(group)) if group.hangs else group.features
 
     def _telling(self, group: Group) -> tuple[str, ...]:
-        shared = sorted(group.features, key=lambda name: (name in USUAL, name))
+        shared = sorted(group.features, key=_place)
         alone = tuple(name for name in shared if not self._is_answered((name,)))
         if alone:
             return alone
@@ -155,12 +173,21 @@ class Deaths:
             self._enter(found, how)
 
 
+def _place(name: str) -> tuple[int, str]:
+    """Where a feature comes when a group is named."""
+    if name in USUAL:
+        return 2 + USUAL.index(name), name
+    return (0 if name.startswith(FIRST) else 1), name
+
+
 def features(program: Program) -> Features:
     """What is special about a program, in words."""
     config = program.config
     found = {f"rank {config.ndim}", config.dtype, f"momentum {'None' if config.momentum is None else 'a number'}"}
     found |= {"affine" if config.affine else "no affine", "tracking" if config.track_running_stats else "no tracking"}
     found |= {f"{step.op} in {step.mode}" for step in program.steps if step.op in PASSES}
+    if any(step.op in PASSES for step in program.steps):
+        found.add("a pass")
     for step in program.steps:
         if step.op == "load":
             found.add("a load")

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import bnconform
 from bnconform.backends.runner import frames
@@ -47,11 +47,12 @@ class Died(Exception):
 
     Attributes:
         cause: in a few words, the same for every death of this kind. hung: whether it gave no answer in time.
+        breach: whether it was ended for what it sent.
     """
 
-    def __init__(self, text: str, cause: str, *, hung: bool = False) -> None:
+    def __init__(self, text: str, cause: str, *, hung: bool = False, breach: bool = False) -> None:
         super().__init__(text)
-        self.cause, self.hung = cause, hung
+        self.cause, self.hung, self.breach = cause, hung, breach
 
 
 class CannotStart(Exception):
@@ -156,7 +157,7 @@ class Worker:
         due = self.waiting[0]
         message = self._next(self._since + limit, limit)
         if message.get("id") != due or message.get("nonce") != self.nonce:
-            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked")
+            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked", breach=True)
         self.waiting.popleft()
         self._since = time.monotonic()
         if "lost" in message:
@@ -164,7 +165,7 @@ class Worker:
             self._end(text, text.partition(";")[0], hung=message.get("hung") is True)
         if "internal" in message:
             text = printable(message["internal"])
-            self._end(f"the runner failed in its process: {text}", f"the runner failed: {text}")
+            self._end(f"the runner failed in its process: {text}", "the runner failed", breach=True)
         if self.settings.memory and self._since - self._looked > LOOK:
             self._weigh()
         return message
@@ -179,7 +180,8 @@ class Worker:
             if isinstance(found, dict):
                 return found
             if isinstance(found, Exception):
-                self._end(f"what it sent is no message: {printable(found)[:SHOWN]}", "sent what is no message")
+                text = f"what it sent is no message: {printable(found)[:SHOWN]}"
+                self._end(text, "sent what is no message", breach=True)
             self._ended()
 
     def _look(self, end: float, limit: float) -> None:
@@ -221,11 +223,11 @@ class Worker:
         except ChildProcessError:  # where nobody is to hear of the ends of children
             return True
 
-    def _end(self, text: str, cause: str, *, hung: bool = False) -> None:
+    def _end(self, text: str, cause: str, *, hung: bool = False, breach: bool = False) -> NoReturn:
         self.close()
-        raise Died(text, cause, hung=hung)
+        raise Died(text, cause, hung=hung, breach=breach)
 
-    def _ended(self) -> None:
+    def _ended(self) -> NoReturn:
         """Say how a process that is gone has ended."""
         end = time.monotonic() + GOING
         while not self._is_gone():

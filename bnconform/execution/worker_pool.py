@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +29,9 @@ from bnconform.execution.worker import CannotStart, Died, Worker
 SMOKING = 60.0
 """Seconds for the smoke check of one adapter, at most; an implementation that takes longer is judged all the same."""
 
+SWEEPING = 0.1
+"""Seconds between two looks for what is left of a run that was interrupted."""
+
 AHEAD, BYTES_AHEAD = 6, 2**22
 """Programs, and bytes of their inputs, that may be under way before they are asked for."""
 
@@ -46,6 +50,7 @@ class WorkerPool:
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     _starting: set[Worker] = field(default_factory=set)
     _is_ended: bool = False
+    _swept: threading.Event = field(default_factory=threading.Event)
     _workers: dict[str, Worker] = field(default_factory=dict)
     _deaths: dict[str, Deaths] = field(default_factory=dict)
     _sessions: dict[tuple[str, str], WorkerSession] = field(default_factory=dict)
@@ -169,8 +174,20 @@ class WorkerPool:
         for session in self._sessions.values():
             session.forget()
 
+    def keep_sweeping(self) -> None:
+        """End whatever the run has started, in other processes too, and what these start still, until `sweep`."""
+
+        def end_all() -> None:
+            while not self._swept.wait(SWEEPING):
+                end_marked(self.mark)
+
+        end_marked(self.mark)
+        with suppress(RuntimeError):  # no thread is left
+            threading.Thread(target=end_all, daemon=True).start()
+
     def sweep(self) -> None:
         """End whatever the run has left, in processes that could not end it themselves."""
+        self._swept.set()
         self.close()
         end_marked(self.mark)
 
@@ -240,7 +257,7 @@ class WorkerSession:
         try:
             trace = from_data(program, message.get("trace"))
         except Unreadable as problem:
-            raise Died(str(problem), "sent what is no trace") from None
+            raise Died(str(problem), "sent what is no trace", breach=True) from None
         self._under_way.pop(0)
         self.pool.deaths(self.key).note_answer(program)
         self._ready.append((program, trace))
