@@ -22,7 +22,6 @@ from bnconform.errors import USER_ERRORS
 from bnconform.execution import scheduling
 from bnconform.execution.progress import Progress
 from bnconform.execution.selection import Selection, once_each
-from bnconform.execution.sessions import InternalError
 from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import declarations, sequences
@@ -60,6 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Run(config), "bnconform-run")
     except USER_ERRORS as problem:
         pytest.exit(f"bnconform: {problem}", returncode=2)
+    except KeyboardInterrupt:
+        pytest.exit("bnconform: interrupted", returncode=2)
 
 
 CHECK = pytest.StashKey[Check]()
@@ -88,6 +89,7 @@ class Run:
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
             pool.described.update(given["bnconform"])
+            pool.mark = given["bnconform_mark"]
             self.known = known_failures.KnownFailures(given["bnconform_baseline"])
             return
         requirements()
@@ -107,6 +109,11 @@ class Run:
         keys, _ = self.selection.keys(options.backends(self.option))
         return self.selection.subjects(keys, self.option.device, self.option.dtype)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether other processes, of pytest-xdist, make the checks of this one."""
+        return not self.is_worker and bool(self.config.getoption("numprocesses", None))
+
     # -- which checks, and where ------------------------------------------------------------------------------------
 
     @pytest.hookimpl(optionalhook=True)
@@ -114,6 +121,7 @@ class Run:
         """Tell a worker process what the adapters said of themselves, so that each is asked once, and what is known."""
         node.workerinput["bnconform"] = self.selection.pool.described
         node.workerinput["bnconform_baseline"] = self.known.force
+        node.workerinput["bnconform_mark"] = self.selection.pool.mark
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise a conformance test: backend:device-dtype-REQUIREMENT[-case]."""
@@ -206,7 +214,7 @@ class Run:
                 self._explain(item, made)
             self._fail(made, problem)
         except Exception as error:
-            if made is not None and not isinstance(error, InternalError):
+            if made is not None:
                 made.note_internal_error(error)
             raise
         if made is None:
@@ -340,6 +348,13 @@ class Run:
         for line in closed.annotations:
             terminalreporter.write_line(line)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """End the implementations at once: a worker process of pytest's that waits for one would not end itself."""
+        if self.has_workers:
+            self.selection.pool.keep_sweeping()
+
     def pytest_unconfigure(self) -> None:
-        """End what is still running, however the run ended."""
+        """End what is still running, however the run ended: also what a worker process of pytest's has left."""
         self.selection.close()
+        if self.has_workers:
+            self.selection.pool.sweep()

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 MAGIC = b"BNC2"
 HEAD = struct.Struct("<4sQQ")
 LONGEST = 2**36
-"""Bytes that a part may have; a length beyond it is no length."""
+"""Bytes that a part may have where nothing else is said; a length beyond it is no length."""
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64")
 """The dtypes of arrays in messages."""
@@ -56,10 +56,18 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def decode(head: bytes, blob: bytes) -> dict[str, Any]:
-    """The message of a frame's two parts; FrameError where they are none."""
+    """The message of a frame's two parts; FrameError where they are none, or more arrays than were sent."""
+    left = len(blob)
 
     def restored(entry: dict[str, Any]) -> Any:
-        return _array(entry["$"], blob) if len(entry) == 1 and "$" in entry else entry
+        nonlocal left
+        if len(entry) != 1 or "$" not in entry:
+            return entry
+        array = _array(entry["$"], blob)
+        left -= array.nbytes
+        if left < 0:
+            raise FrameError("arrays that overlap")
+        return array
 
     try:
         message = json.loads(head, object_hook=restored)
@@ -79,9 +87,23 @@ def _array(given: Any, blob: bytes) -> Array:
             raise ValueError("its size and its shape do not go together")
         # Of its own memory, so that it can be written and outlives the frame.
         array = np.frombuffer(bytearray(memoryview(blob)[offset : offset + length]), dtype).reshape(sizes)
-    except (ValueError, TypeError, KeyError) as problem:
+    except (ValueError, TypeError, KeyError, OverflowError) as problem:
         raise FrameError(f"an array that is none: {problem}") from None
     return array.byteswap() if sys.byteorder == "big" else array
+
+
+def lengths(start: bytes | bytearray, room: int = LONGEST, head_room: int = LONGEST) -> tuple[int, int]:
+    """The lengths of the two parts of a frame, of which `start` is the beginning.
+
+    Raises:
+        FrameError: where it is none, or a part is longer than there is room for it.
+    """
+    if len(start) < HEAD.size or not start.startswith(MAGIC):
+        raise FrameError(f"{bytes(start[:40])!r} where a message should begin")
+    _, head, blob = HEAD.unpack_from(start)
+    if head > head_room or blob > room:
+        raise FrameError(f"a message of {head} and {blob} bytes, far beyond what is due")
+    return head, blob
 
 
 def read(take: Callable[[int], bytes]) -> dict[str, Any] | None:
@@ -96,11 +118,7 @@ def read(take: Callable[[int], bytes]) -> dict[str, Any] | None:
     start = take(HEAD.size)
     if not start:
         return None
-    if len(start) < HEAD.size or not start.startswith(MAGIC):
-        raise FrameError(f"{start!r} where a message should begin")
-    _, head_length, blob_length = HEAD.unpack(start)
-    if max(head_length, blob_length) > LONGEST:
-        raise FrameError(f"a message of {head_length} and {blob_length} bytes")
+    head_length, blob_length = lengths(start)
     head, blob = take(head_length), take(blob_length)
     if len(head) < head_length or len(blob) < blob_length:
         raise FrameError("the stream ends within a message")

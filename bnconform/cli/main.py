@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,9 @@ exit status: 0 no violation at the level asked for; 1 a violation or a crash of 
              2 the request could not be carried out, or not to its end
              compare: 0 nothing but rounding; 1 something differs; 2 they cannot be compared"""
 
+ENDING, DEFAULT = (signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL
+"""The signals that ask a command to end, and what happens where nothing was said of one: `nohup` says to ignore it."""
+
 HELP = ("-h", "--help", "help")
 
 
@@ -59,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     stdout = output.guard()
     try:
-        status = carry_out(given)
+        with termination_interrupts():
+            status = carry_out(given)
     except USER_ERRORS as problem:
         output.say(problem)
         status = 2
@@ -72,6 +78,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.say(f"cannot write to standard output: {stdout.problem}")
         return 2
     return status
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Let what asks the command to end do so as an interrupt from the keyboard does, so that it ends what it started."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {}
+    with suppress(ValueError):  # only the main thread is told of signals
+        before = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) == DEFAULT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def carry_out(given: Sequence[str]) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,29 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         "-p", "bnconform.pytest_plugin", "-p", "no:cacheprovider",
         "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
-    with termination_interrupts():
-        status = int(pytest.main([*own, *given], plugins=[Parsing(arguments.parser.words)]))
+    status = int(pytest.main([*own, *given], plugins=[Parsing(arguments.parser.words)]))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise UserError(f"nothing was selected by {' '.join(given)}")
     return status if status in (0, 1) else 2
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the run as an interrupt from the keyboard does, so that what there is gets written."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # only the main thread is told of signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Parsing:

@@ -1,36 +1,36 @@
-"""The processes that an implementation starts: counted, and ended with it, orphans too.
+"""The processes that an implementation starts: counted, and ended with it, wherever they have gone.
 
-A process that its starter left behind is handed to this one (Linux: child subreaper) and is known by a mark in its
-environment; whoever leaves both his session and his environment behind within a moment of dying is not found.
+A process is known by its parent, by its session, or by a mark in its environment. The worker itself adopts what its
+descendants leave behind (Linux: child subreaper, set by `bnconform.backends.runner.serve`), so that it is found among
+its children as long as that process lives; nothing is asked of the process that judges, and nothing but what bears the
+mark, or belongs to a worker, is ever ended. Whoever leaves both his session and his environment behind within a moment
+of the worker's death is not found.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
+from pathlib import Path
 
 import psutil
 
 MARK = "BNCONFORM_PROCESS"
 """The environment variable that marks a process and what it starts."""
 
-PR_SET_CHILD_SUBREAPER = 36
+ROUNDS = 8
+"""How often what was started while others were ended is looked for."""
 
-
-@cache
-def adopt_orphans() -> None:
-    """Let the orphans of our descendants become our children, once a process (Linux; elsewhere the system's)."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+DYING = 2.0
+"""Seconds in which what was killed is gone."""
 
 
 class ProcessTree:
-    """A process that leads a group of its own, with what it starts."""
+    """A process that leads a session of its own, with what it starts; its starter has not waited for it yet."""
 
     def __init__(self, pid: int, mark: str) -> None:
         self.pid, self.mark = pid, mark
@@ -40,43 +40,111 @@ class ProcessTree:
         """Remember who is there now."""
         with suppress(psutil.Error):
             root = psutil.Process(self.pid)
+            self._known = {process for process in self._known if _lives(process)}
             self._known |= {root, *root.children(recursive=True)}
 
-    def resident(self) -> int:
-        """The bytes of memory that the process and its children hold."""
+    def memory(self, enough: float) -> int:
+        """The bytes of memory that the process and its children hold; those that they share count once, if need be.
+
+        Args:
+            enough: up to how many it does not matter whether some count twice.
+        """
         self.look()
-        held = 0
-        for process in self._known:
-            with suppress(psutil.Error):
-                held += process.memory_info().rss
-        return held
+        resident = sum(_held(process, shared=True) for process in self._known)
+        if resident <= enough or len(self._known) == 1:
+            return resident
+        return sum(_held(process, shared=False) for process in self._known)
 
     def end(self) -> None:
-        """Kill the process, its group, whatever it has started, and the orphans of those."""
+        """Kill the process, its group, whatever it has started, and what those left behind."""
         self.look()
         with suppress(OSError):
             os.killpg(self.pid, signal.SIGKILL)
-        mine = {process for process in self._known if process.pid != os.getpid()}
-        for _ in range(3):  # whoever is killed may leave orphans of his own
-            mine |= self._orphans()
-            for process in mine:
+        mine = self._known
+        for _ in range(ROUNDS):  # whoever is killed may have started others meanwhile
+            mine = {process for process in mine | marked(self.mark, self.pid) if _lives(process)}
+            for process in set(mine):
                 with suppress(psutil.Error):
-                    if process.pid != self.pid:
-                        mine = mine | set(process.children(recursive=True))
-                    process.kill()
-            if not self._orphans():
-                break
-        for process in mine:
-            if process.pid != self.pid:  # that one is its starter's to wait for
-                with suppress(psutil.Error, ChildProcessError):
-                    process.wait(1)
+                    mine |= set(process.children(recursive=True))
+            if not mine:
+                return
+            _kill(mine)
+            _wait(mine)
 
-    def _orphans(self) -> set[psutil.Process]:
-        found = set()
+
+def end_marked(mark: str) -> None:
+    """Kill every process whose mark begins so, as a process that was itself killed could not do."""
+    for _ in range(ROUNDS):
+        found = marked(mark)
+        if not found:
+            return
+        _kill(found)
+        _wait(found)
+
+
+def marked(mark: str, session: int = 0) -> set[psutil.Process]:
+    """The processes that live and bear a mark that begins so, or belong to a session; never this process."""
+    sought = f"{MARK}={mark}".encode()
+    found = set()
+    for pid, environment in _environments():
+        if pid == os.getpid():
+            continue
+        if any(entry.startswith(sought) for entry in environment.split(b"\0")) or (session and _session(pid) == session):
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                if _lives(process):
+                    found.add(process)
+    return found
+
+
+def _environments() -> Iterator[tuple[int, bytes]]:
+    """The environments with which processes started, as far as they can be seen; b"" for those that cannot."""
+    if sys.platform == "linux":
+        for pid in psutil.pids():
+            environment = b""
+            with suppress(OSError):
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+            yield pid, environment
+        return
+    for process in psutil.process_iter():
+        given: dict[str, str] = {}
+        with suppress(psutil.Error, OSError):
+            given = process.environ()
+        yield process.pid, "\0".join(f"{name}={value}" for name, value in given.items()).encode(errors="replace")
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _kill(processes: set[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.Error):
-            for process in psutil.Process().children():
-                with suppress(psutil.Error):
-                    is_marked = process.pid != self.pid and process.environ().get(MARK) == self.mark
-                    if is_marked and process.status() != psutil.STATUS_ZOMBIE:
-                        found.add(process)
-        return found
+            process.kill()
+
+
+def _wait(processes: set[psutil.Process]) -> None:
+    """Wait until none lives; whose children they are, waits for them himself."""
+    end = time.monotonic() + DYING
+    while any(_lives(process) for process in processes) and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def _held(process: psutil.Process, *, shared: bool) -> int:
+    """The bytes that a process holds, with all that it shares with others or with its part of it; 0 where it is gone."""
+    with suppress(psutil.Error):
+        if not shared:
+            full = process.memory_full_info()
+            return int(getattr(full, "pss", full.rss))
+        return int(process.memory_info().rss)
+    return 0

@@ -13,11 +13,8 @@ from typing import Any, Protocol
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading, programs
 from bnconform.cases.program import Program
+from bnconform.execution.printable import printable
 from bnconform.execution.trace import Trace, from_data, lost
-
-
-class InternalError(Exception):
-    """The suite is at fault; the text is a traceback, of the other process where there is one."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,44 @@ class Gone:
 
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing."""
+
+
+WORDS = ("deviations", "unsupported", "documented", "devices", "packages")
+"""What a description has as words to words, by name."""
+
+LONGEST = 200
+"""Characters of a name."""
+
+
+def plain(told: Any) -> dict[str, Any]:
+    """A description as the other side sent it, of plain values and printable texts only; or {"refused": why}.
+
+    Raises:
+        KeyError, TypeError, ValueError: where it is none.
+    """
+    if not isinstance(told, dict):
+        raise TypeError(f"a {type(told).__name__}")
+    if "refused" in told:
+        return {"refused": printable(told["refused"])}
+    found: dict[str, Any] = {name: _words(name, told.get(name, {})) for name in WORDS}
+    here = told.get("unsupported_on", {})
+    if not isinstance(here, dict):
+        raise TypeError("unsupported_on is no dict")
+    found["unsupported_on"] = {printable(kind): _words("unsupported_on", value) for kind, value in here.items()}
+    for name in ("name", "python", "platform"):
+        if not isinstance(told[name], str) or not (text := printable(told[name])):
+            raise ValueError(f"{name} is no text")
+        found[name] = text[:LONGEST]
+    if not found["devices"]:
+        raise ValueError("no devices")
+    found["slow_to_start"] = told.get("slow_to_start") is True
+    return found
+
+
+def _words(name: str, given: Any) -> dict[str, str]:
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise TypeError(f"{name} is no dict of words to words")
+    return {printable(key): printable(value) for key, value in given.items()}
 
 
 def describe_here(key: str) -> Description:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bnconform.cases.program import STATE, Array, Program, Step
+from bnconform.execution.printable import printable
+from bnconform.spec.formats import DTYPES
 
 State = dict[str, Array | None]
+
+
+LONGEST = 300
+"""Characters that are told of why something is no trace."""
 
 
 class Unreadable(ValueError):
@@ -92,61 +101,161 @@ def lost(program: Program, how: str) -> Trace:
     return Trace(program, [], [], ended=how)
 
 
-def from_data(program: Program, data: Mapping[str, Any]) -> Trace:
+def from_data(program: Program, data: Any) -> Trace:
     """The trace that the other side sent.
 
     Raises:
-        Unreadable: where it is none. The other side is trusted in nothing: shapes and kinds are looked at again.
+        Unreadable: where it is none. The other side is trusted in nothing: kinds, shapes, dtypes and what must be there
+            are looked at again, and texts are made printable.
     """
     try:
-        steps, broken = data["steps"], data["broken"] or {}
-        if len(steps) > len(program.steps):
-            raise Unreadable(f"{len(steps)} steps came back of a program of {len(program.steps)}")
-        state = _state(data["before"], program)
-        seen = []
-        for step, entry in zip(program.steps, steps, strict=False):
-            after = state if entry["after"] is None else _state(entry["after"], program)
-            values = {name: _value(name, value, step, program) for name, value in entry["values"].items()}
-            raised = None if entry["raised"] is None else Raised(str(entry["raised"]))
-            seen.append(Seen(step, state, after, values, raised, str(entry["misfit"])))
-            state = after
-        kind, text = broken.get("kind", ""), str(broken.get("text", ""))
-        counter = data.get("counter")
-        return Trace(
-            program, seen, [str(line) for line in data["mutated"]],
-            broken=Raised(text) if kind == "raised" else Misfit(text) if kind == "misfit" else None,
-            fault=text if kind == "adapter" else "", ended=text if kind == "interrupt" else "",
-            facts=list(data["facts"]), counter=counter and (str(counter[0]), tuple(counter[1])),
-            calls=int(data["calls"]), seconds=float(data["seconds"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as problem:
-        raise Unreadable(f"what came back is no trace: {type(problem).__name__}: {problem}") from None
+        return _trace(program, data)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as problem:
+        how = str(problem) if isinstance(problem, Unreadable) else f"{type(problem).__name__}: {problem}"
+        raise Unreadable(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
+
+
+def _trace(program: Program, data: Any) -> Trace:
+    steps, broken = data["steps"], data["broken"]
+    if not isinstance(steps, list) or len(steps) > len(program.steps):
+        raise Unreadable("it is not one of the steps of the program")
+    state = _state(data["before"], program)
+    seen = []
+    for step, entry in zip(program.steps, steps, strict=False):
+        after = state if entry["after"] is None else _state(entry["after"], program)
+        raised = None if entry["raised"] is None else Raised(_text(entry["raised"]))
+        misfit = _text(entry["misfit"])
+        values = _values(entry["values"], step, program, is_due=raised is None and not misfit)
+        seen.append(Seen(step, state, after, values, raised, misfit))
+        state = after
+    kind, text = (broken["kind"], _text(broken["text"])) if broken is not None else ("", "")
+    if kind not in ("", "raised", "misfit", "adapter", "interrupt"):
+        raise Unreadable("it broke off in a way that there is not")
+    if not kind and not program.watch:
+        _whole(program, seen, state)
+    counter, mutated, facts = data.get("counter"), data["mutated"], data["facts"]
+    calls, seconds = data["calls"], float(data["seconds"])
+    if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
+        raise Unreadable("it counts no calls, or no seconds")
+    if not isinstance(mutated, list) or not isinstance(facts, list):
+        raise Unreadable("its facts are no list")
+    return Trace(
+        program, seen, [_text(line) for line in mutated],
+        broken=Raised(text) if kind == "raised" else Misfit(text) if kind == "misfit" else None,
+        fault=text if kind == "adapter" else "", ended=text if kind == "interrupt" else "",
+        facts=[_fact(fact, program) for fact in facts],
+        counter=None if counter is None else (_text(counter[0]), tuple(int(size) for size in counter[1])),
+        calls=calls, seconds=seconds,
+    )  # fmt: skip
+
+
+def _whole(program: Program, seen: list[Seen], last: State) -> None:
+    """Unreadable where a program that came to its end lacks a step, or a state that it was to read."""
+    if len(seen) < len(program.steps):
+        raise Unreadable(f"{len(seen)} steps came back of a program of {len(program.steps)}")
+    if program.reads == "always" and not all(one.before and one.after for one in seen) or (seen and not last):
+        raise Unreadable("a state that was to be read is not there")
 
 
 def _state(given: Mapping[str, Any], program: Program) -> State:
     """A state with every entry or, where it was not read, none."""
-    features = (program.config.num_features,)
-    state: State = {}
-    for name, value in given.items():
-        if name not in STATE:
-            raise Unreadable(f"a state with an entry {name!r}")
-        state[name] = None if value is None else _shaped(value, () if name == "num_batches_tracked" else features)
+    state = _entries(given, program)
     if state and len(state) < len(STATE):
         raise Unreadable("a state that lacks entries")
     return state
 
 
-def _value(name: str, value: Any, step: Step, program: Program) -> Array | None:
-    if name not in ("y", "grad_x", "grad_weight", "grad_bias"):
-        raise Unreadable(f"a result called {name!r}")
-    if value is None:
-        return None
-    assert step.x is not None
-    return _shaped(value, step.x.shape if name in ("y", "grad_x") else (program.config.num_features,))
+def _entries(given: Mapping[str, Any], program: Program) -> State:
+    """Some entries of a state."""
+    features = (program.config.num_features,)
+    state: State = {}
+    for name, value in given.items():
+        if name not in STATE:
+            raise Unreadable("a state with an entry of another name")
+        counter = name == "num_batches_tracked"
+        state[name] = None if value is None else _array(value, () if counter else features, whole=counter)
+    return state
 
 
-def _shaped(value: Any, shape: tuple[int, ...]) -> Array:
-    if value.shape != shape:
+def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: bool) -> dict[str, Array | None]:
+    """The results of a step: all that it gives, or fewer where it failed."""
+    if step.x is None:
+        shapes: dict[str, tuple[int, ...]] = {}
+    elif step.op == "forward":
+        shapes = {"y": step.x.shape}
+    else:
+        features = (program.config.num_features,)
+        shapes = {"grad_x": step.x.shape, "grad_weight": features, "grad_bias": features}
+    if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
+        raise Unreadable(f"a {step.op} step with other results than it gives")
+    for name in ("y", "grad_x"):
+        if name in given and given[name] is None:
+            raise Unreadable(f"no array as {name}")
+    return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
+
+
+def _array(value: Any, shape: tuple[int, ...] | None, *, whole: bool = False) -> Array:
+    """An array of a shape, None for any, and of a dtype that a layer's may have."""
+    if type(value) is not np.ndarray:
+        raise Unreadable(f"a {type(value).__name__} where an array is due")
+    if shape is not None and value.shape != shape:
         raise Unreadable(f"an array of shape {value.shape} where {shape} is due")
+    if str(value.dtype) not in (("int64",) if whole else DTYPES):
+        raise Unreadable(f"an array of dtype {value.dtype}")
     found: Array = value
     return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"a {type(value).__name__} where a text is due")
+    return printable(value)
+
+
+FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "results": {
+        "shared": frozenset({"step", "name", "owner", "holds"}),
+        "writeable": frozenset({"step", "holds"}),
+        "kept": frozenset({"step", "name", "holds"}),
+    },
+    "loaded": {
+        "none": frozenset(),
+        "after calls": frozenset({"state", "array"}),
+        "overwritten": frozenset({"before", "after"}),
+    },
+    "shown": {
+        "none": frozenset(),
+        "overwritten": frozenset({"before", "after"}),
+        "kept": frozenset({"name", "array", "holds"}),
+    },
+    "instances": {"other": frozenset({"before", "after"})},
+}
+"""By the word in a program's "watch" what may be noted, and what is said of it (`bnconform.backends.runner.memory`)."""
+
+
+def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
+    """What was noted of whose memory is whose."""
+    what = given["what"]
+    names = FACTS.get(program.watch, {}).get(what) if isinstance(what, str) else None
+    if names is None or set(given) != {"what", *names}:
+        raise Unreadable("a fact of another kind than those that were asked for")
+    found: dict[str, Any] = {"what": what}
+    for name in names:
+        found[name] = _said(name, given[name], program)
+    if "before" in found and (set(found["before"]) != set(found["after"]) or (what == "other" and not found["after"])):
+        raise Unreadable("a fact with states that lack entries")
+    return found
+
+
+def _said(name: str, value: Any, program: Program) -> Any:
+    if name in ("name", "owner"):
+        return _text(value)
+    if name == "step":
+        return int(value)
+    if name == "holds":
+        if not isinstance(value, bool | np.bool_):
+            raise Unreadable("a fact that neither holds nor does not")
+        return bool(value)
+    if name == "array":  # of what an implementation shows, under whatever name
+        return _array(value, None, whole=isinstance(value, np.ndarray) and value.dtype.kind == "i")
+    return _entries(value, program)

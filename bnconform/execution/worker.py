@@ -14,31 +14,32 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NoReturn
 
 import bnconform
 from bnconform.backends.runner import frames
 from bnconform.execution import bundle
-from bnconform.execution.process_tree import MARK, ProcessTree, adopt_orphans
+from bnconform.execution.printable import printable
+from bnconform.execution.process_tree import MARK, ProcessTree
 from bnconform.execution.settings import Settings
+from bnconform.execution.streams import Streams
 
 POLL = 0.25
 """Seconds between two looks at a silent process."""
 
+LOOK = 1.0
+"""Seconds between two looks at the memory of a process that answers."""
+
 WORDS, SHOWN = 10, 300
-"""The last lines of standard error that are told, and characters of each."""
+"""The last lines of what it printed that are told, and characters of each."""
 
-KEPT = 2**16
-"""Bytes of its output that are kept."""
-
-DRAINED = 0.5
-"""Seconds that a process which is gone has for what it has still written to arrive."""
+GOING = 0.5
+"""Seconds that a process has to be gone after it closed the conversation."""
 
 
 class Died(Exception):
@@ -46,11 +47,12 @@ class Died(Exception):
 
     Attributes:
         cause: in a few words, the same for every death of this kind. hung: whether it gave no answer in time.
+        breach: whether it was ended for what it sent.
     """
 
-    def __init__(self, text: str, cause: str, *, hung: bool = False) -> None:
+    def __init__(self, text: str, cause: str, *, hung: bool = False, breach: bool = False) -> None:
         super().__init__(text)
-        self.cause, self.hung = cause, hung
+        self.cause, self.hung, self.breach = cause, hung, breach
 
 
 class CannotStart(Exception):
@@ -62,103 +64,74 @@ class Worker:
 
     Args:
         key: the backend that it is started for, whose file is sent along where it starts behind a command.
+        run: a mark of the whole run, by which what it starts is found (`process_tree`).
 
     Raises:
-        CannotStart: where the interpreter or the command does not exist.
+        CannotStart: where the interpreter or the command does not exist, or nothing more can be started.
     """
 
-    def __init__(self, settings: Settings, key: str) -> None:
+    def __init__(self, settings: Settings, key: str, run: str = "") -> None:
         self.settings = settings
-        self._requests: IO[bytes]
-        self._replies: IO[bytes]
         self.nonce = secrets.token_hex(8)
         self.waiting: deque[int] = deque()
         self._number = 0
-        self._since = 0.0
-        self._output: deque[bytes] = deque()
-        self._frames: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
-        adopt_orphans()
-        environment = {**os.environ, MARK: self.nonce, "PYTHONSAFEPATH": "1"}
+        self._since = self._looked = time.monotonic()
+        self._closed = False
+        # Who knows the mark, which is there for everybody to see, does not know the nonce of the conversation.
+        mark = f"{run}.{secrets.token_hex(8)}"
+        environment = {**os.environ, MARK: mark, "PYTHONSAFEPATH": "1"}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        command = settings.command(key)
         try:
-            if settings.command(key):
-                self._start_behind_command(key, environment)
+            if command:
+                self._start([*command, *_behind(command, settings.interpreter(key))], environment, here=False)
             else:
-                self._start_here(key, environment)
-        except OSError as problem:
-            what = shlex.join(settings.command(key)) or settings.interpreter(key)
-            raise CannotStart(f"{what}: {problem.strerror or problem}") from None
-        self.tree = ProcessTree(self.process.pid, self.nonce)
-        self._readers = [threading.Thread(target=each, daemon=True) for each in (self._read_frames, self._read_output)]
-        for reader in self._readers:
-            reader.start()
+                self._start([settings.interpreter(key), "-c", bundle.LOCAL], environment, here=True)
+        except (OSError, RuntimeError) as problem:
+            what = shlex.join(command) or settings.interpreter(key)
+            reason = getattr(problem, "strerror", None) or problem
+            raise CannotStart(f"{what}: {reason}") from None
+        self.tree = ProcessTree(self.process.pid, mark)
+        if command:
+            file = Path(key.rpartition(":")[0])
+            files = {str(file): file.read_text(encoding="utf-8")} if file.suffix == ".py" and file.is_file() else {}
+            self.streams.send(bundle.remote_start(files), replies=0)
 
-    def _start_here(self, key: str, environment: Mapping[str, str]) -> None:
-        requests_out, requests_in = os.pipe()
-        replies_out, replies_in = os.pipe()
-        python = self.settings.interpreter(key)
-        path = [place for place in sys.path if place] if python == sys.executable else []
-        given = json.dumps([path, list(bnconform.__path__), requests_out, replies_in])
+    def _start(self, command: list[str], environment: Mapping[str, str], *, here: bool) -> None:
+        """Start the process, with pipes of which this side's ends go to the streams."""
+        theirs: list[int] = []
+        ours: list[int] = []
         try:
+            for mine in (1, 0, 0):  # the end of each pipe that is ours: it is asked, it replies, it prints
+                ends = os.pipe()
+                ours.append(ends[mine])
+                theirs.append(ends[1 - mine])
+            requests, replies, output = theirs
+            if here:
+                path = [place for place in sys.path if place] if command[0] == sys.executable else []
+                command = [*command, json.dumps([path, list(bnconform.__path__), requests, replies])]
             self.process = subprocess.Popen(
-                [python, "-c", bundle.LOCAL, given],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                pass_fds=(requests_out, replies_in), env=environment, start_new_session=True,
-            )  # fmt: skip
-        except OSError:
-            os.close(requests_in)
-            os.close(replies_out)
+                command,
+                stdin=subprocess.DEVNULL if here else requests,
+                stdout=output if here else replies,
+                stderr=output,
+                pass_fds=(requests, replies) if here else (),
+                env=environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            for end in ours:
+                os.close(end)
             raise
         finally:
-            os.close(requests_out)
-            os.close(replies_in)
-        self._requests, self._replies = os.fdopen(requests_in, "wb"), os.fdopen(replies_out, "rb")
-        self._outputs = self.process.stdout
-
-    def _start_behind_command(self, key: str, environment: Mapping[str, str]) -> None:
-        command = self.settings.command(key)
-        words = [self.settings.interpreter(key), "-c", bundle.REMOTE]
-        if Path(command[0]).name in ("ssh", "slogin"):
-            words = [shlex.join(words)]  # a shell of the other machine takes them apart again
-        self.process = subprocess.Popen(
-            [*command, *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self._requests, self._replies = self.process.stdin, self.process.stdout
-        self._outputs = self.process.stderr
-        file = Path(key.rpartition(":")[0])
-        files = {str(file): file.read_text(encoding="utf-8")} if file.suffix == ".py" and file.is_file() else {}
-        with suppress(OSError):
-            self._requests.write(bundle.remote_start(files))
-            self._requests.flush()
-
-    # -- the streams, each read and closed by a thread of its own, so that nobody waits for the other ---------------
-
-    def _read_frames(self) -> None:
+            for end in theirs:
+                os.close(end)
         try:
-            with self._replies:
-                while (message := frames.read(self._replies.read)) is not None:
-                    self._frames.put(message)
-        except (frames.FrameError, OSError, ValueError, MemoryError) as problem:
-            self._frames.put(problem)
-        self._frames.put(None)
-
-    def _read_output(self) -> None:
-        assert self._outputs is not None
-        held = 0
-        with suppress(OSError, ValueError), self._outputs:
-            while part := os.read(self._outputs.fileno(), KEPT):
-                self._output.append(part)
-                held += len(part)
-                while held - len(self._output[0]) > KEPT:
-                    held -= len(self._output.popleft())
-
-    def last_words(self, lines: int = WORDS) -> list[str]:
-        """The last lines that it printed."""
-        text = b"".join(list(self._output))[-KEPT:].decode(errors="replace")
-        return [line.strip()[:SHOWN] for line in text.splitlines() if line.strip()][-lines:]
+            self.streams = Streams(*ours)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     # -- the conversation --------------------------------------------------------------------------------------------
 
@@ -168,9 +141,7 @@ class Worker:
         if not self.waiting:
             self._since = time.monotonic()
         self.waiting.append(self._number)
-        with suppress(OSError, ValueError):  # a process that is gone is noticed by its silence
-            self._requests.write(frames.encode({"id": self._number, "nonce": self.nonce, **request}))
-            self._requests.flush()
+        self.streams.send(frames.encode({"id": self._number, "nonce": self.nonce, **request}))
 
     def reply(self, seconds: float | None = None) -> dict[str, Any]:
         """The reply to the oldest request that waits.
@@ -186,78 +157,115 @@ class Worker:
         due = self.waiting[0]
         message = self._next(self._since + limit, limit)
         if message.get("id") != due or message.get("nonce") != self.nonce:
-            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked")
+            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked", breach=True)
         self.waiting.popleft()
         self._since = time.monotonic()
         if "lost" in message:
-            self.close()
-            raise Died(str(message["lost"]), str(message["lost"]).partition(";")[0], hung=bool(message.get("hung")))
+            text = printable(message["lost"])
+            self._end(text, text.partition(";")[0], hung=message.get("hung") is True)
+        if "internal" in message:
+            text = printable(message["internal"])
+            self._end(f"the runner failed in its process: {text}", "the runner failed", breach=True)
+        if self.settings.memory and self._since - self._looked > LOOK:
+            self._weigh()
         return message
 
     def _next(self, end: float, limit: float) -> dict[str, Any]:
         while True:
             try:
-                found = self._frames.get(timeout=max(min(POLL, end - time.monotonic()), 0.001))
+                found = self.streams.messages.get(timeout=max(min(POLL, end - time.monotonic()), 0.001))
             except queue.Empty:
                 self._look(end, limit)
                 continue
             if isinstance(found, dict):
                 return found
-            if found is not None:
-                self._end(f"what it sent is no message: {str(found)[:SHOWN]}", "sent what is no message")
+            if isinstance(found, Exception):
+                text = f"what it sent is no message: {printable(found)[:SHOWN]}"
+                self._end(text, "sent what is no message", breach=True)
             self._ended()
 
     def _look(self, end: float, limit: float) -> None:
         """Whether a silent process is still there, has time, and holds no more memory than it may."""
-        if self.process.poll() is not None:
-            with suppress(queue.Empty):  # a child of it may hold the stream open, which then never ends
-                found = self._frames.get(timeout=DRAINED)
-                self._frames.put(found)
-                if isinstance(found, dict):
-                    return
-            self._ended()
+        if self._closed:
+            raise Died("it was ended", "was ended")
+        if self._is_gone():
+            self.streams.settle()
+            if self.streams.messages.empty():  # a child of it may hold the stream open, which then never ends
+                self._ended()
+            return
         if time.monotonic() > end:
             self._end(f"no answer within {limit:g} s (--time-limit)", "no answer in time", hung=True)
         self.tree.look()
-        if self.settings.memory and (held := self.tree.resident()) > self.settings.memory:
+        if self.settings.memory:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """End a process that holds more memory than it may, with its children."""
+        self._looked = time.monotonic()
+        held = self.tree.memory(self.settings.memory)
+        if held > self.settings.memory:
             allowed = f"--memory-limit {self.settings.memory / 2**30:g}"
             self._end(f"the process held {held / 2**30:.1f} GiB of memory ({allowed})", "too much memory")
 
-    def _end(self, text: str, cause: str, *, hung: bool = False) -> None:
-        self.close()
-        raise Died(text, cause, hung=hung)
+    # -- its end -----------------------------------------------------------------------------------------------------
 
-    def _ended(self) -> None:
-        """Say how a process that is gone has ended."""
+    def last_words(self, lines: int = WORDS) -> list[str]:
+        """The last lines that it printed."""
+        text = self.streams.tail().decode(errors="replace")
+        return [printable(line)[:SHOWN] for line in text.splitlines() if line.strip()][-lines:]
+
+    def _is_gone(self) -> bool:
+        """Whether the process has ended; it is not waited for yet, so that its number is nobody else's."""
+        if self.process.returncode is not None:
+            return True
         try:
-            status = self.process.wait(DRAINED)
-        except subprocess.TimeoutExpired:
-            self._end("it closed the conversation", "closed the conversation")
-            return
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # where nobody is to hear of the ends of children
+            return True
+
+    def _end(self, text: str, cause: str, *, hung: bool = False, breach: bool = False) -> NoReturn:
+        self.close()
+        raise Died(text, cause, hung=hung, breach=breach)
+
+    def _ended(self) -> NoReturn:
+        """Say how a process that is gone has ended."""
+        end = time.monotonic() + GOING
+        while not self._is_gone():
+            if time.monotonic() > end:
+                self._end("it closed the conversation", "closed the conversation")
+            time.sleep(0.002)
+        self.streams.settle()
+        self.close()
+        status = self.process.returncode
         how = cause = f"the process ended with status {status}"
         if status < 0:
+            name = f"signal {-status}"
             with suppress(ValueError):
-                cause = signal.Signals(-status).name
-                how = f"the process died of {cause}"
+                name = signal.Signals(-status).name
+            cause, how = name, f"the process died of {name}"
         words = self.last_words()
-        self._end(f"{how}; its last words: {' | '.join(words)}" if words else how, cause)
+        raise Died(f"{how}; its last words: {' | '.join(words)}" if words else how, cause)
 
     @property
     def status(self) -> int | None:
         """The exit status, where it is gone."""
-        return self.process.poll()
+        return self.process.returncode
 
     def close(self) -> None:
         """End the process, and what it has started; nothing is waited for that another could hold."""
-        self.tree.end()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        for reader in self._readers:  # each ends with its stream, unless another process holds that
-            reader.join(DRAINED)
-        _closed(self._requests.close)
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.tree.end()
+        finally:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            self.streams.close()
 
 
-def _closed(close: Callable[[], object]) -> None:
-    """Close a stream; what could not be written to a process that is gone is lost."""
-    with suppress(OSError, ValueError):
-        close()
+def _behind(command: tuple[str, ...], python: str) -> list[str]:
+    """The words that start the runner behind a command."""
+    words = [python, "-c", bundle.REMOTE]
+    # A shell of the other machine takes them apart again.
+    return [shlex.join(words)] if Path(command[0]).name in ("ssh", "slogin") else words

@@ -7,6 +7,8 @@ the next program.
 from __future__ import annotations
 
 import os
+import secrets
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,16 +19,18 @@ from bnconform.backends.registry import BackendError
 from bnconform.cases.program import Program
 from bnconform.execution import bundle
 from bnconform.execution.deaths import Deaths
-from bnconform.execution.sessions import Description, InternalError
+from bnconform.execution.printable import printable
+from bnconform.execution.process_tree import end_marked
+from bnconform.execution.sessions import Description, plain
 from bnconform.execution.settings import Settings
 from bnconform.execution.trace import Trace, Unreadable, from_data, lost
 from bnconform.execution.worker import CannotStart, Died, Worker
 
-LOADING = 300.0
-"""Seconds in which an adapter must have loaded its framework and said what devices there are."""
-
 SMOKING = 60.0
-"""Seconds for the smoke check of one adapter; an implementation that takes longer is judged all the same."""
+"""Seconds for the smoke check of one adapter, at most; an implementation that takes longer is judged all the same."""
+
+SWEEPING = 0.1
+"""Seconds between two looks for what is left of a run that was interrupted."""
 
 AHEAD, BYTES_AHEAD = 6, 2**22
 """Programs, and bytes of their inputs, that may be under way before they are asked for."""
@@ -38,10 +42,15 @@ class WorkerPool:
 
     Attributes:
         described: what each adapter said of itself, or {"refused": why}, by what --backend was given; JSON-ready.
+        mark: of everything that the run starts, in all of its processes; `sweep` ends what bears it.
     """
 
     settings: Settings = field(default_factory=Settings)
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    _starting: set[Worker] = field(default_factory=set)
+    _is_ended: bool = False
+    _swept: threading.Event = field(default_factory=threading.Event)
     _workers: dict[str, Worker] = field(default_factory=dict)
     _deaths: dict[str, Deaths] = field(default_factory=dict)
     _sessions: dict[tuple[str, str], WorkerSession] = field(default_factory=dict)
@@ -53,42 +62,73 @@ class WorkerPool:
             if key not in self.described:
                 place = self.settings.command(key), self.settings.interpreter(key), group(key)
                 groups.setdefault(place, []).append(key)
+        if len(groups) < 2:
+            for keys_of_one in groups.values():
+                self.described.update(self._described(keys_of_one))
+            return
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for found in pool.map(self._described, groups.values()):
-                self.described.update(found)
+            try:
+                for found in pool.map(self._described, groups.values()):
+                    self.described.update(found)
+            except BaseException as problem:  # an interrupt waits for nobody
+                self._is_ended = not isinstance(problem, RuntimeError)
+                for worker in list(self._starting):
+                    worker.close()
+                pool.shutdown(wait=False, cancel_futures=True)
+                if self._is_ended:
+                    raise
+        for keys_of_one in groups.values():  # where no thread could be started
+            if keys_of_one[0] not in self.described:
+                self.described.update(self._described(keys_of_one))
 
     def _described(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         worker: Worker | None = None
+        found: dict[str, dict[str, Any]] = {}
         try:
-            worker = Worker(self.settings, keys[0])
+            worker = self._started(keys[0])
             worker.ask({"do": "describe", "keys": keys})
-            found: dict[str, dict[str, Any]] = worker.reply(LOADING)["described"]
+            told = worker.reply().get("described")
             for key in keys:
+                try:
+                    found[key] = plain(told[key])
+                except (KeyError, TypeError, ValueError) as problem:
+                    text = f"the backend {key} cannot be loaded: what it says of itself is no description: {problem}"
+                    found[key] = {"refused": printable(text)}
                 if "refused" not in found[key]:
                     worker = self._smoked(worker, key, found[key])
             return found
         except CannotStart as problem:
-            return {key: {"refused": f"the backend {key} cannot run: {problem}"} for key in keys}
+            return {key: {"refused": f"the backend {key} cannot run: {problem}"} for key in keys} | found
         except Died as how:
-            if len(keys) > 1:  # one of them is to blame: each by itself
+            if len(keys) > 1 and not self._is_ended:  # one of them is to blame: each by itself
                 return {name: told for key in keys for name, told in self._described([key]).items()}
-            return {keys[0]: {"refused": self._why_not(keys[0], worker, how)}}
-        except (KeyError, TypeError) as problem:
-            return {key: {"refused": f"the backend {key} cannot be loaded: no description ({problem})"} for key in keys}
+            return {key: {"refused": self._why_not(key, worker, how)} for key in keys}
         finally:
             if worker is not None:
-                worker.close()
+                self._close(worker)
+
+    def _started(self, key: str) -> Worker:
+        """A process for a while; `_close` ends it."""
+        worker = Worker(self.settings, key, self.mark)
+        self._starting.add(worker)
+        if self._is_ended:
+            worker.close()
+        return worker
+
+    def _close(self, worker: Worker) -> None:
+        worker.close()
+        self._starting.discard(worker)
 
     def _smoked(self, worker: Worker, key: str, description: dict[str, Any]) -> Worker:
         """Make the smoke check and enter its refusal; the worker that goes on."""
         try:
             worker.ask({"do": "smoke", "key": key, "device": next(iter(description["devices"]))})
-            refused = worker.reply(SMOKING)["refused"]
+            refused = worker.reply(min(SMOKING, self.settings.seconds)).get("refused")
             if refused:
-                description["refused"] = str(refused)
+                description["refused"] = printable(refused)
         except Died:  # for the suite to tell: it is no fault of an adapter
-            worker.close()
-            return Worker(self.settings, key)
+            self._close(worker)
+            return self._started(key)
         return worker
 
     def _why_not(self, key: str, worker: Worker | None, how: Died) -> str:
@@ -122,7 +162,7 @@ class WorkerPool:
         if key not in self._workers:
             self.close()
             try:
-                self._workers[key] = Worker(self.settings, key)
+                self._workers[key] = Worker(self.settings, key, self.mark)
             except CannotStart as problem:
                 raise Died(str(problem), "cannot be started") from None
         return self._workers[key]
@@ -133,6 +173,23 @@ class WorkerPool:
             self._workers.popitem()[1].close()
         for session in self._sessions.values():
             session.forget()
+
+    def keep_sweeping(self) -> None:
+        """End whatever the run has started, in other processes too, and what these start still, until `sweep`."""
+
+        def end_all() -> None:
+            while not self._swept.wait(SWEEPING):
+                end_marked(self.mark)
+
+        end_marked(self.mark)
+        with suppress(RuntimeError):  # no thread is left
+            threading.Thread(target=end_all, daemon=True).start()
+
+    def sweep(self) -> None:
+        """End whatever the run has left, in processes that could not end it themselves."""
+        self._swept.set()
+        self.close()
+        end_marked(self.mark)
 
 
 @dataclass
@@ -197,16 +254,13 @@ class WorkerSession:
         worker = self.pool.worker(self.key)
         message = worker.reply()
         program = self._under_way[0]
-        if "internal" in message:
-            self._under_way.pop(0)
-            raise InternalError(str(message["internal"]))
         name, before = message.get("name"), self.pool.described.get(self.key, {}).get("name")
-        if before not in (None, name):
-            raise Died(f"it calls itself {name} here, and {before} when first asked", "another name than at first")
+        if "trace" in message and before not in (None, name):
+            raise Died(f"it calls itself {name} here, and {before} when first asked", "another name", breach=True)
         try:
-            trace = from_data(program, message.get("trace") or {})
+            trace = from_data(program, message.get("trace"))
         except Unreadable as problem:
-            raise Died(str(problem), "sent what is no trace") from None
+            raise Died(str(problem), "sent what is no trace", breach=True) from None
         self._under_way.pop(0)
         self.pool.deaths(self.key).note_answer(program)
         self._ready.append((program, trace))
