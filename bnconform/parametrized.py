@@ -14,14 +14,14 @@ from bnconform.api import BackendGiven, PathGiven, fails, known_requirements, se
 from bnconform.diagnosis import causes
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
-from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.suite_run import PlannedCheck, SuiteRun, planned
 from bnconform.pytest_fixtures import MARK
 from bnconform.results import run_result
 from bnconform.results.result import LEVELS
 
 SHOWN = 3
-"""Failures of one test whose whole message is shown."""
+"""Causes of one test of which a failure is shown, the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ class RequirementCheck:
         outcomes, _ = causes.diagnosed([*run.outcomes, *declarations])
         failing = [outcome for outcome in outcomes if fails(outcome.verdict, outcome.level, self.level)]
         if failing:
-            pytest.fail(_text([outcome.message or outcome.headline for outcome in failing]), pytrace=False)
+            pytest.fail(_text(failing), pytrace=False)
         lesser = [outcome for outcome in outcomes if outcome.verdict in (VIOLATES, CRASHED, UNTRUSTED)]
         if lesser:
             worst = lesser[0]
@@ -165,8 +165,12 @@ class RequirementCheck:
             raise pytest.skip.Exception(f"unsupported: {outcomes[0].message}", _use_item_location=True)
 
 
-def _text(messages: Sequence[str]) -> str:
-    """The first messages whole, and how many more there are."""
-    more = len(messages) - SHOWN
-    shown = "\n\n".join(messages[:SHOWN])
-    return f"{shown}\n\nand {more} more failing check{'s' * (more > 1)} of this test" if more > 0 else shown
+def _text(failing: Sequence[Outcome]) -> str:
+    """The first failure of each cause, and how many more failures there are."""
+    by_cause: dict[str, Outcome] = {}
+    for outcome in failing:
+        by_cause.setdefault(outcome.failure.cause if outcome.failure else outcome.message, outcome)
+    shown = [outcome.message or outcome.headline for outcome in by_cause.values()][:SHOWN]
+    more = len(failing) - len(shown)
+    rest = [f"and {more} more failing check{'s' * (more > 1)} of this requirement"] if more else []
+    return "\n\n".join([*shown, *rest])
