@@ -25,7 +25,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Suite:
+class SuiteOptions:
     """What a test function was decorated with; see `parametrize`."""
 
     backend: BackendGiven
@@ -74,12 +74,14 @@ def parametrize(
     A request that cannot be carried out is an error of collection, in one line. The tests need the pytest plugin that
     comes with an installed bnconform; it works with pytest-xdist, where each worker process starts the backend.
     """
-    suite = Suite(backend, level, devices, dtypes, requirements, in_process, time_limit, memory_limit, python, run_in)
+    suite = SuiteOptions(
+        backend, level, devices, dtypes, requirements, in_process, time_limit, memory_limit, python, run_in
+    )
     mark: pytest.MarkDecorator = getattr(pytest.mark, MARK)
     return mark.with_args(suite)
 
 
-def generate(metafunc: pytest.Metafunc, suite: Suite, used: dict[Any, Selection]) -> None:
+def generate(metafunc: pytest.Metafunc, suite: SuiteOptions, used: dict[Any, Selection]) -> None:
     """Parametrise a decorated function; the processes of the suite are added to those in use."""
     name = metafunc.function.__name__
     if "check" not in metafunc.fixturenames:
@@ -95,7 +97,7 @@ def _places(metafunc: pytest.Metafunc) -> list[Path]:
     return [Path.cwd(), metafunc.config.rootpath, metafunc.definition.path.parent]
 
 
-def _tests(suite: Suite, used: dict[Any, Selection], places: Sequence[Path]) -> list[RequirementCheck]:
+def _tests(suite: SuiteOptions, used: dict[Any, Selection], places: Sequence[Path]) -> list[RequirementCheck]:
     if suite.level not in LEVELS:
         raise UserError(f"unknown level {suite.level!r}; a level is one of {', '.join(LEVELS)}")
     given = _found(suite.backend, places) if isinstance(suite.backend, str) else suite.backend

@@ -15,7 +15,7 @@ from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.results import result as results
 from bnconform.results.completeness import partial
 from bnconform.results.result import Result
-from bnconform.tests.mutants.catalogue import hand_made
+from bnconform.tests.mutants.catalogue import every
 from bnconform.tests.selftest.command import bnconform as command
 
 ADAPTER = """
@@ -106,7 +106,7 @@ def test_a_failing_one_is_diagnosed(tmp_path: Path) -> None:
 
 def test_level_counts_what_fails() -> None:
     """A violated `should` counts as failed at that level only, and stands in the result at both."""
-    [counter] = [one for one in hand_made() if one.name == "counter_is_a_fraction"]
+    counter: Any = every()["counter_is_a_fraction"]
     for level, failed in (("must", 0), ("should", 1)):
         told: list[JudgeProgress] = []
         found = bnconform.judge(

@@ -18,7 +18,7 @@ from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
 
 X = inputs.values((4, 3, 5), 1)
 G = inputs.upstream((4, 3, 5), 1)
-LAYER = {**inputs.parameters(3), **inputs.statistics(3)}
+LAYER: dict[str, Any] = {**inputs.parameters(3), **inputs.statistics(3)}
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -27,7 +27,7 @@ def test_a_right_layer_is_within_the_bounds(dtype: str, training: bool) -> None:
     """Output, statistics and gradients of the hand-written layer lie within what is due."""
     kept = parameter_dtype(dtype)
     layer = NumpyBackend().build(Config(ndim=3, dtype=dtype, param_dtype=kept), "cpu")
-    state = {name: value.astype(kept) for name, value in LAYER.items()}
+    state: dict[str, Any] = {name: value.astype(kept) for name, value in LAYER.items()}
     x, g = X.astype(numpy_dtype(dtype)), G.astype(numpy_dtype(dtype))
     layer.load(state)
     gradients, bounds = reference.backward(x, g, **state, training=training)
@@ -37,7 +37,9 @@ def test_a_right_layer_is_within_the_bounds(dtype: str, training: bool) -> None:
     layer.load(state)
     y, bound, after = reference.forward(x, **state, num_batches_tracked=0, training=training)
     testing.assert_close(layer.forward(x, training=training), y, bound)
-    shown = layer.state()
+    shown: dict[str, Any] = layer.state()
+    assert after.running_mean is not None and after.running_mean_bound is not None
+    assert after.running_var is not None and after.running_var_bound is not None
     testing.assert_close(shown["running_mean"], after.running_mean, after.running_mean_bound)
     testing.assert_close(shown["running_var"], after.running_var, after.running_var_bound)
     assert after.num_batches_tracked == int(training)
@@ -48,7 +50,6 @@ def test_a_right_layer_is_within_the_bounds(dtype: str, training: bool) -> None:
 
 def test_values_are_the_oracles() -> None:
     """The numbers are those of the oracle, rounded once."""
-    given: dict[str, Any] = dict(LAYER)
     with arithmetic():
         state = oracle.State(
             exact(LAYER["running_mean"]), exact(LAYER["running_var"]), 4, exact(LAYER["weight"]), exact(LAYER["bias"])
@@ -56,7 +57,7 @@ def test_values_are_the_oracles() -> None:
         config = Config(3, 0.1, None, ndim=3, dtype="float64", param_dtype="float64")
         record = oracle.forward(config, SPECIFIED, state, exact(X), training=True)
         due, variance = floats(record.y), floats(record.state.running_var)
-    y, _, after = reference.forward(X, **given, num_batches_tracked=4, training=True, momentum=None, eps=0.1)
+    y, _, after = reference.forward(X, **LAYER, num_batches_tracked=4, training=True, momentum=None, eps=0.1)
     assert (y == due).all()
     assert after.running_var is not None and (after.running_var == variance).all()
     assert after.num_batches_tracked == 5
@@ -108,7 +109,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=list(REFUSED))
 def test_refusals(changes: dict[str, Any], words: str) -> None:
     """What BatchNorm must refuse, and what makes no layer, is a ValueError that says why, of both functions."""
-    given = {"x": X, "training": True} | changes
+    given: dict[str, Any] = {"x": X, "training": True} | changes
     with pytest.raises(ValueError, match=words):
         reference.forward(**given)
     with pytest.raises(ValueError, match=words):

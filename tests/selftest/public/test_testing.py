@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from bnconform import UserError, testing
 from bnconform.backends.numpy_layer import NumpyBackend
-from bnconform.tests.mutants.catalogue import hand_made, neighbours
+from bnconform.tests.mutants.catalogue import every
 
-ONE = {"dtypes": ["float32"], "requirements": ["BN-RUN-VAR", "BN-RUN-MEAN", "BN-TRAIN-NORM"]}
+ONE: dict[str, Any] = {"dtypes": ["float32"], "requirements": ["BN-RUN-VAR", "BN-RUN-MEAN", "BN-TRAIN-NORM"]}
 
 
 def test_what_conforms_passes() -> None:
@@ -20,7 +22,7 @@ def test_what_conforms_passes() -> None:
 
 def test_what_does_not_says_why() -> None:
     """The verdict is one line, the cause another, and some failures are whole."""
-    [biased] = [one for one in neighbours() if one.name == "running_variance=biased"]
+    biased: Any = every()["running_variance=biased"]
     with pytest.raises(AssertionError) as caught:
         testing.assert_conforms(biased, **ONE)
     lines = str(caught.value).splitlines()
@@ -32,7 +34,7 @@ def test_what_does_not_says_why() -> None:
 
 def test_level_decides() -> None:
     """What violates only a `should` fails at that level and not at `must`."""
-    [counter] = [one for one in hand_made() if one.name == "counter_is_a_fraction"]
+    counter: Any = every()["counter_is_a_fraction"]
     testing.assert_conforms(counter, dtypes=["float32"], requirements=["BN-STATE-COUNTER"])
     with pytest.raises(AssertionError, match="1 of 1 requirements fail"):
         testing.assert_conforms(counter, level="should", dtypes=["float32"], requirements=["BN-STATE-COUNTER"])
