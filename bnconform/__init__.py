@@ -37,6 +37,22 @@ if TYPE_CHECKING:
 
     __version__: str
     """The version of the distribution, such as "0.1.0"; "0+clone" where none is installed."""
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module, metadata
+
+        if name == "__version__":
+            try:
+                return metadata.version("bnconform")
+            except metadata.PackageNotFoundError:
+                return "0+clone"
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = import_module(f"{__name__}.{_PLACES.get(name, name)}")
+        return getattr(found, name) if name in _PLACES else found
+
+
 del TYPE_CHECKING
 
 _ROOT = _os.path.dirname(_os.path.dirname(_os.path.realpath(__file__)))
@@ -52,20 +68,6 @@ _PLACES = {
     "read_result": "api",
 }
 """By name the module of this package that has it; the others are modules themselves, and `judge` can be called."""
-
-
-def __getattr__(name: str) -> object:
-    from importlib import import_module, metadata
-
-    if name == "__version__":
-        try:
-            return metadata.version("bnconform")
-        except metadata.PackageNotFoundError:
-            return "0+clone"
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = import_module(f"{__name__}.{_PLACES.get(name, name)}")
-    return getattr(found, name) if name in _PLACES else found
 
 
 def __dir__() -> list[str]:

@@ -15,17 +15,17 @@ from bnconform.diagnosis import causes
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.judge import declarations
-from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.suite_run import PlannedCheck, SuiteRun, planned
 from bnconform.pytest_fixtures import MARK
 from bnconform.results.result import LEVELS
 
 SHOWN = 3
-"""Failures of one test whose whole message is shown."""
+"""Causes of one test of which a failure is shown, the first."""
 
 
 @dataclass(frozen=True, eq=False)
-class Suite:
+class SuiteOptions:
     """What a test function was decorated with; see `parametrize`."""
 
     backend: BackendGiven
@@ -74,12 +74,14 @@ def parametrize(
     A request that cannot be carried out is an error of collection, in one line. The tests need the pytest plugin that
     comes with an installed bnconform; it works with pytest-xdist, where each worker process starts the backend.
     """
-    suite = Suite(backend, level, devices, dtypes, requirements, in_process, time_limit, memory_limit, python, run_in)
+    suite = SuiteOptions(
+        backend, level, devices, dtypes, requirements, in_process, time_limit, memory_limit, python, run_in
+    )
     mark: pytest.MarkDecorator = getattr(pytest.mark, MARK)
     return mark.with_args(suite)
 
 
-def generate(metafunc: pytest.Metafunc, suite: Suite, used: dict[Any, Selection]) -> None:
+def generate(metafunc: pytest.Metafunc, suite: SuiteOptions, used: dict[Any, Selection]) -> None:
     """Parametrise a decorated function; the processes of the suite are added to those in use."""
     name = metafunc.function.__name__
     if "check" not in metafunc.fixturenames:
@@ -95,7 +97,7 @@ def _places(metafunc: pytest.Metafunc) -> list[Path]:
     return [Path.cwd(), metafunc.config.rootpath, metafunc.definition.path.parent]
 
 
-def _tests(suite: Suite, used: dict[Any, Selection], places: Sequence[Path]) -> list[RequirementCheck]:
+def _tests(suite: SuiteOptions, used: dict[Any, Selection], places: Sequence[Path]) -> list[RequirementCheck]:
     if suite.level not in LEVELS:
         raise UserError(f"unknown level {suite.level!r}; a level is one of {', '.join(LEVELS)}")
     given = _found(suite.backend, places) if isinstance(suite.backend, str) else suite.backend
@@ -156,7 +158,7 @@ class RequirementCheck:
         outcomes, _ = causes.diagnosed([*run.outcomes, *stale])
         failing = [outcome for outcome in outcomes if fails(outcome.verdict, outcome.level, self.level)]
         if failing:
-            pytest.fail(_text([outcome.message or outcome.headline for outcome in failing]), pytrace=False)
+            pytest.fail(_text(failing), pytrace=False)
         lesser = [outcome for outcome in outcomes if outcome.verdict in (VIOLATES, CRASHED, UNTRUSTED)]
         if lesser:
             worst = lesser[0]
@@ -165,8 +167,12 @@ class RequirementCheck:
             raise pytest.skip.Exception(f"unsupported: {outcomes[0].message}", _use_item_location=True)
 
 
-def _text(messages: Sequence[str]) -> str:
-    """The first messages whole, and how many more there are."""
-    more = len(messages) - SHOWN
-    shown = "\n\n".join(messages[:SHOWN])
-    return f"{shown}\n\nand {more} more failing check{'s' * (more > 1)} of this test" if more > 0 else shown
+def _text(failing: Sequence[Outcome]) -> str:
+    """The first failure of each cause, and how many more failures there are."""
+    by_cause: dict[str, Outcome] = {}
+    for outcome in failing:
+        by_cause.setdefault(outcome.failure.cause if outcome.failure else outcome.message, outcome)
+    shown = [outcome.message or outcome.headline for outcome in by_cause.values()][:SHOWN]
+    more = len(failing) - len(shown)
+    rest = [f"and {more} more failing check{'s' * (more > 1)} of this requirement"] if more else []
+    return "\n\n".join([*shown, *rest])

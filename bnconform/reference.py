@@ -21,12 +21,12 @@ from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient,
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
 
-__all__ = ["Backward", "Forward", "Gradients", "State", "backward", "forward"]
+__all__ = ["GradientReference", "Gradients", "OutputReference", "StateAfter", "backward", "forward"]
 
 Floats = NDArray[np.float64]
 
 
-class State(NamedTuple):
+class StateAfter(NamedTuple):
     """What a pass leaves behind.
 
     Attributes:
@@ -43,12 +43,12 @@ class State(NamedTuple):
     running_var_bound: Floats | None
 
 
-class Forward(NamedTuple):
+class OutputReference(NamedTuple):
     """One forward pass: y and its bound, float64 of the shape of x, and the state afterwards."""
 
     y: Floats
     bound: Floats
-    state: State
+    state: StateAfter
 
 
 class Gradients(NamedTuple):
@@ -62,7 +62,7 @@ class Gradients(NamedTuple):
     grad_bias: Floats | None
 
 
-class Backward(NamedTuple):
+class GradientReference(NamedTuple):
     """One forward and backward pass: the gradients, and how far those of an implementation may lie from them."""
 
     gradients: Gradients
@@ -82,7 +82,7 @@ def forward(
     eps: float = 1e-5,
     dtype: str | None = None,
     behaviour: Behaviour | Mapping[str, str] | None = None,
-) -> Forward:
+) -> OutputReference:
     """What a forward pass gives, and to within what.
 
     Args:
@@ -114,7 +114,7 @@ def forward(
         errors = ForwardErrors(record, layer.allow)
         unknown = "y" in record.unspecified
         y, bound = _numbers(record.y, errors.output if record.x.size else np.zeros(record.x.shape), unknown)
-        return Forward(y, bound, _state(record, errors))
+        return OutputReference(y, bound, _state(record, errors))
 
 
 def backward(
@@ -131,7 +131,7 @@ def backward(
     eps: float = 1e-5,
     dtype: str | None = None,
     behaviour: Behaviour | Mapping[str, str] | None = None,
-) -> Backward:
+) -> GradientReference:
     """The gradients of sum(y * grad_output) of a forward pass, and to within what.
 
     Args:
@@ -170,7 +170,7 @@ def backward(
             found.append(_numbers(value, bound, name in record.forward.unspecified))
     grad_x, grad_weight, grad_bias = found
     assert grad_x is not None
-    return Backward(
+    return GradientReference(
         *(
             Gradients(grad_x[which], grad_weight and grad_weight[which], grad_bias and grad_bias[which])
             for which in (0, 1)
@@ -237,10 +237,10 @@ class _Layer(NamedTuple):
         return cls(config, point, allowance(config, point), state, batch)
 
 
-def _state(record: oracle.Forward, errors: ForwardErrors) -> State:
+def _state(record: oracle.Forward, errors: ForwardErrors) -> StateAfter:
     after, before = record.state, record.before
     if after.running_mean is None or after.running_var is None:
-        return State(None, None, None, None, None)
+        return StateAfter(None, None, None, None, None)
     moved = after.running_mean is not before.running_mean or after.running_var is not before.running_var
     zeros = np.zeros(after.running_mean.shape)
     limits = errors.running if moved else (zeros, zeros)
@@ -250,7 +250,7 @@ def _state(record: oracle.Forward, errors: ForwardErrors) -> State:
             ("running_mean", "running_var"), (after.running_mean, after.running_var), limits, strict=True
         )
     )
-    return State(mean, variance, after.num_batches_tracked, mean_bound, variance_bound)
+    return StateAfter(mean, variance, after.num_batches_tracked, mean_bound, variance_bound)
 
 
 def _numbers(value: Exact, bound: Any, unknown: bool, *, moved: bool = True) -> tuple[Floats, Floats]:

@@ -153,7 +153,7 @@ def _whole(program: Program, seen: list[Seen], last: State) -> None:
     """Unreadable where a program that came to its end lacks a step, or a state that it was to read."""
     if len(seen) < len(program.steps):
         raise Unreadable(f"{len(seen)} steps came back of a program of {len(program.steps)}")
-    if program.reads == "always" and not all(one.before and one.after for one in seen) or (seen and not last):
+    if (program.reads == "always" and not all(one.before and one.after for one in seen)) or (seen and not last):
         raise Unreadable("a state that was to be read is not there")
 
 

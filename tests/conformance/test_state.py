@@ -198,17 +198,14 @@ def test_instances_are_independent(check: Check) -> None:
 
 @checks("BN-STATE-READ")
 def test_reading_the_state_changes_nothing(check: Check) -> None:
-    """The same calls end in the same state, and give the same on the way, whether or not the state is read meanwhile.
-
-    An implementation that differs from itself, when the same is asked of a new layer, may differ here within its bounds
-    (`_allowed`); any other must give the same bits.
-    """
+    """The same calls give the same and end in the same state, whether or not the state is read meanwhile."""
     for momentum in (0.1, None):
         if momentum is None and "momentum_none" in check.subject.unsupported:
             continue
         program = check.fitted(_updates(check, momentum))
         unread = replace(program, reads="end")
         first, second = check.answered(program), check.readable(unread)
+        # Whoever differs from himself when asked the same again may differ here within bounds, and nobody else.
         steady = _shown(first) == _shown(second) or all(
             _shown(one) == _shown(check.readable(again))
             for one, again in ((first, program), (second, unread)) * REPEATS

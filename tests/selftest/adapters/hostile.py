@@ -23,6 +23,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
 from bnconform.backends.numpy_layer import Array, NumpyLayer
 from bnconform.backends.runner import frames
 from bnconform.tests.selftest.adapters.broken import Broken
@@ -322,7 +323,7 @@ class Endless(Broken):
 
 
 def _endless() -> None:
-    frames.encode = lambda message: frames.HEAD.pack(frames.MAGIC, 2**35, 2**35) + bytes(2**24)  # noqa: ARG005
+    frames.encode = lambda message: frames.HEAD.pack(frames.MAGIC, 2**35, 2**35) + bytes(2**24)
 
 
 class Overlapping(Broken):

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from bnconform.cases.golden import Erratum, errata
 from bnconform.cli.main import VERBS, tree
 from bnconform.cli.new_adapter import skeleton
 from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
-from bnconform.tests.selftest.command import CLONE, COMMAND
+from bnconform.tests.selftest.command import CLONE, COMMAND, environment
+from bnconform.tests.selftest.public.test_parametrize import PLUGIN
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -150,6 +152,27 @@ def test_outside_python(tmp_path: Path) -> None:
         else:
             read = run(arguments, tmp_path)
         assert read.returncode == 0, read.stdout + read.stderr
+
+
+def test_own_pytest_suite(tmp_path: Path) -> None:
+    """The test of eight lines passes in a project of its own, and fails, naming the fault, when the fault is made."""
+    [source] = re.findall(r"```python\n(# tests/test_batchnorm\.py\n.*?)```", README, re.S)
+    assert len(source.splitlines()) == 8
+    file = tmp_path / source.splitlines()[0].removeprefix("# ")
+    file.parent.mkdir()
+    file.write_text(source)
+    adapter = tmp_path / "my_adapter.py"
+    for text, status, words in (
+        (adapter_source(), 0, " passed"),
+        (adapter_source().replace("ddof=1", "ddof=0"), 1, "running_variance = biased (explains"),
+    ):
+        adapter.write_text(text)
+        command = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", "-W", "error"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert words in done.stdout
 
 
 def test_kill_matrix_is_what_ci_runs() -> None:
