@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,4 +43,8 @@ class Settings:
         given = (os.environ if environment is None else environment).get(VARIABLE, "").strip()
         if given == "off":
             return Settings()
-        return Settings(Path(given).expanduser() if given else platformdirs.user_cache_path("bnconform"))
+        if not given:
+            return Settings(platformdirs.user_cache_path("bnconform"))
+        with suppress(RuntimeError):  # the home of a user that there is not
+            return Settings(Path(given).expanduser())
+        return Settings(Path(given))

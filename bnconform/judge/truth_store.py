@@ -33,6 +33,9 @@ FORMAT = 1
 PATIENCE = 2.0
 """Seconds to wait for another process that writes."""
 
+MOST_WAITS = 3
+"""Waits in vain after which the file is left alone."""
+
 BUFFER, DELAY = 4 * 2**20, 2.0
 """Bytes and seconds after which new truths are written, many at once."""
 
@@ -47,6 +50,8 @@ CREATE TABLE IF NOT EXISTS truths (
     key BLOB NOT NULL, decisions TEXT NOT NULL, used INTEGER NOT NULL, digest BLOB NOT NULL, value BLOB NOT NULL,
     UNIQUE (key, decisions)
 )"""
+
+QUERY = "SELECT rowid, decisions, used, digest, value FROM truths WHERE key = ?"
 
 SIZES = ("page_count", "freelist_count", "page_size")
 
@@ -91,6 +96,7 @@ class TruthStore:
         self._waiting = 0
         self._since = 0.0
         self._touched: set[int] = set()
+        self._waits = 0
         try:
             self._program = program_digest()
         except OSError:  # the sources cannot be read, so that nothing says which oracle this is
@@ -99,21 +105,16 @@ class TruthStore:
     def read(self, key: bytes) -> list[tuple[dict[str, str], Truth]]:
         """The truths that answer a question, each with the decisions that it rests on."""
         address = self._address(key)
+        connection = self._open()
+        if connection is None:
+            return []
+        rows = self._guarded(lambda: connection.execute(QUERY, (address,)).fetchall())
         found = []
-        with suppress(sqlite3.Error):
-            connection = self._open()
-            if connection is None:
-                return []
-            rows = self._guarded(
-                lambda: connection.execute(
-                    "SELECT rowid, decisions, used, digest, value FROM truths WHERE key = ?", (address,)
-                ).fetchall()
-            )
-            for row, decisions, used, digest, value in rows or ():
-                if _digest(address, decisions, value) == digest:
-                    found.append((dict(json.loads(decisions)), decoded(value)))
-                    if self._now() - used > FRESH:
-                        self._touched.add(row)
+        for row, decisions, used, digest, value in rows or ():
+            if _digest(address, decisions, value) == digest:
+                found.append((dict(json.loads(decisions)), decoded(value)))
+                if self._now() - used > FRESH:
+                    self._touched.add(row)
         return found
 
     def write(self, key: bytes, decisions: dict[str, str], truth: Truth) -> None:
@@ -201,10 +202,13 @@ class TruthStore:
         try:
             return action()
         except sqlite3.OperationalError as problem:
-            # Another process writes for long: this truth is not kept, the next one may be.
-            self.usable = "locked" in str(problem) or "busy" in str(problem)
+            # Another process holds the file for long: this truth is not kept, the next one may be.
+            self._waits += 1
+            self.usable = "locked" in str(problem) and self._waits < MOST_WAITS
         except sqlite3.DatabaseError:
             self._discard()
+        except sqlite3.Error:
+            self.usable = False
         return None
 
     def _discard(self) -> None:
@@ -222,7 +226,10 @@ class TruthStore:
         return hashlib.sha256(self._program + key).digest() if self.usable else b""
 
 
-def _digest(address: bytes, decisions: str, value: bytes) -> bytes:
+def _digest(address: bytes, decisions: object, value: object) -> bytes:
+    """SHA-256 of a row; b"", which is no row's, where a damaged file has something else than text and bytes there."""
+    if not isinstance(decisions, str) or not isinstance(value, bytes):
+        return b""
     digest = hashlib.sha256(address + decisions.encode() + b"|")
     digest.update(value)
     return digest.digest()

@@ -194,6 +194,21 @@ def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:
     assert answered(tmp_path, 0, 1, 2, 100, 101)[0].computed == 0
 
 
+def test_a_file_that_another_process_holds_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few waits it is left alone, and all is computed."""
+    monkeypatch.setattr(truth_store, "PATIENCE", 0.01)
+    first, due = answered(tmp_path, *range(8))
+    assert first.store is not None
+    first.store.close()
+    holder = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    second, found = answered(tmp_path, *range(8))
+    holder.close()
+    assert second.store is not None and not second.store.usable
+    assert [encoded(truth) for truth in found] == [encoded(truth) for truth in due]
+
+
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
     """Silently: a file stands where the folder should be."""
     (tmp_path / "file").write_text("")
