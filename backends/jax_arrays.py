@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bnconform.backends.not_compiled import NotCompiled
 from numpy.typing import NDArray
+
+from bnconform.backends.not_compiled import NotCompiled
 
 Array = NDArray[Any]
 

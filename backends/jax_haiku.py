@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
 
 PAGE = "https://dm-haiku.readthedocs.io/en/latest/api.html"

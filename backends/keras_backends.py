@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
-from bnconform.backends import tensorflow_tensors, torch_tensors
 from numpy.typing import NDArray
+
+from bnconform.backends import tensorflow_tensors, torch_tensors
 
 Array = NDArray[Any]
 Gradients = tuple[Array, Array | None, Array | None]

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bnconform.backends.not_compiled import NotCompiled
 from numpy.typing import NDArray
+
+from bnconform.backends.not_compiled import NotCompiled
 
 Array = NDArray[Any]
 

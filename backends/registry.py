@@ -109,11 +109,6 @@ def adapter_class(name: str) -> Any:
     return getattr(_import(f"{__package__}.{entry.module}", name), entry.attribute)
 
 
-def is_foreign(given: str) -> bool:
-    """Whether a backend runs code that is not this package's own: a framework's, or a user's."""
-    return given not in BUILTIN or bool(BUILTIN[given].needs)
-
-
 def group(given: str) -> str:
     """Backends of one group can be loaded by one process."""
     entry = BUILTIN.get(given)

@@ -26,6 +26,7 @@ from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
@@ -311,8 +312,8 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        asked, completion = Progress.of(self.config).summary(subjects)
-        declarations = run_result.stale(outcomes, subjects, completion.complete and not self.option.dtype)
+        asked, completion = Progress.of(self.config).summary(subjects, options.backends(self.option))
+        declarations = stale(outcomes, subjects, completion.complete and not self.option.dtype)
         outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
         self._tell(outcomes)
         wrong = any(

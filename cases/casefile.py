@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Array, Program, Step
 from bnconform.spec.config import Config

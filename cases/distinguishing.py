@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases.inputs import everything, parameters, statistics, uneven, upstream
 from bnconform.cases.program import Array, Program, Step, backward, build, forward, load
 from bnconform.spec.config import Config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+
 from bnconform.cases.program import PASSES, Array, Probe, Program, Step
 
 LARGE, ILL_CONDITIONED = 1000, 50.0

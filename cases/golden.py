@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bnconform.cases.intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
 from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Program, Step
@@ -24,7 +26,6 @@ from bnconform.spec.errors import UserError
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 from bnconform.spec.oracle import forward, initial_state
 from bnconform.spec.oracle.record import Forward, State
-from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "golden"
 

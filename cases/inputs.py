@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from bnconform.cases.program import Array
 
 SHAPES: Mapping[int, tuple[int, ...]] = {2: (7, 3), 3: (4, 3, 5), 4: (2, 3, 4, 5), 5: (2, 3, 4, 1, 5)}

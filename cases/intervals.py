@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, constant, exact, sqrt, total
 from bnconform.spec.oracle.formulas import along_channels

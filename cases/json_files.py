@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+
 from bnconform.spec.errors import UserError
 
 LONGEST = 160

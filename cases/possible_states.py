@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from bnconform.spec import oracle
 from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite
 

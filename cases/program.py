@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 PASSES = ("forward", "backward")

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases.possible_states import BEYOND, Course, Interval, Open, Part, both, ends_of, hull, joined
 from bnconform.cases.program import Program, Step
 from bnconform.spec import oracle

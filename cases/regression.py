@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases import casefile
 from bnconform.cases.casefile import CaseError
 from bnconform.cases.program import Program, Step

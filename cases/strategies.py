@@ -13,9 +13,10 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
+from hypothesis import strategies as st
+
 from bnconform.cases.program import Array, Program, Step, backward, forward, load
 from bnconform.spec.config import Config
-from hypothesis import strategies as st
 
 SHAPES = {
     2: ((2, 3), (5, 3)),

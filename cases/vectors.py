@@ -24,6 +24,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases.flags import FLAGS, flags_of
 from bnconform.cases.possible_states import BEYOND, Interval
 from bnconform.cases.probes import probes

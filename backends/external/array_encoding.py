@@ -10,8 +10,9 @@ import sys
 from typing import Any
 
 import numpy as np
-from bnconform.backends.external.line_process import shown
 from numpy.typing import NDArray
+
+from bnconform.backends.external.line_process import shown
 
 Array = NDArray[Any]
 

@@ -19,10 +19,11 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bnconform.backends.external.array_encoding import FLOATS, decoded, encoded, fault_of
 from bnconform.backends.external.line_process import Lost, Pipe, shown
 from bnconform.backends.registry import BackendError
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Answer = dict[str, Any]

@@ -14,8 +14,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from bnconform.backends.runner.layouts import LAYOUTS
 from numpy.typing import NDArray
+
+from bnconform.backends.runner.layouts import LAYOUTS
 
 Array = NDArray[Any]
 

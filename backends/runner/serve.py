@@ -43,7 +43,8 @@ def answer(request: Mapping[str, Any]) -> Data:
     if what == "smoke":
         return {"refused": loading.smoked(request["key"], request["device"])}
     if what == "run":
-        return {"trace": execute(loading.adapter(request["key"]), request["device"], request["program"])}
+        backend = loading.adapter(request["key"])
+        return {"name": backend.name, "trace": execute(backend, request["device"], request["program"])}
     raise ValueError(f"unknown request {what!r}")
 
 

@@ -7,7 +7,7 @@ or a missing import in the adapter's own file.
 
 Everything else is left to the suite: wrong numbers, dtypes and sizes, an input that was changed, and every exception
 that comes from anywhere else, since a framework's exception is its own. An implementation that is merely wrong is
-never refused; `tests/selftest/execution/test_smoke.py` tries every wrong implementation that there is.
+never refused; `tests/selftest/backends/runner/test_smoke.py` tries every wrong implementation that there is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.frames import NUMPY
 from bnconform.backends.runner.instrumented import DTYPES, LAYER_METHODS, STATE, AdapterError, Array, kind

@@ -76,4 +76,8 @@ def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
     print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
     if outcome.message:
         print(outcome.message)
+    noted = check.noted()
+    if noted is not None:
+        print(noted.message)
+        return 1
     return 0

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bnconform.cases.probes import cases_of, few_of
-from bnconform.cli import options
 from bnconform.execution.scheduling import SUBJECT
 from bnconform.execution.selection import once_each
 from bnconform.judge.subject import Subject
@@ -91,15 +90,15 @@ class Progress:
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
-    def summary(self, subjects: Sequence[Subject]) -> tuple[Selection, Completion]:
-        """What was asked for and how far it came, of the checks of these subjects."""
+    def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[Selection, Completion]:
+        """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for."""
         planned, selected, finished = _planned(subjects), _counted(self.selected), _counted(self.finished)
         option = self.config.option
         narrowed: list[str] = []
         if selected.total() < planned.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
         selection = Selection(
-            tuple(options.backends(option)), tuple(option.device), tuple(option.dtype), tuple(narrowed),
+            tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
             tuple(_column(subject, planned, selected, finished) for subject in subjects),
         )  # fmt: skip
         ended = self.ended

@@ -254,6 +254,10 @@ class WorkerSession:
         worker = self.pool.worker(self.key)
         message = worker.reply()
         program = self._under_way[0]
+        name, before = message.get("name"), self.pool.described.get(self.key, {}).get("name")
+        if before not in (None, name):
+            text = f"it calls itself {printable(name)} here, and {before} when first asked"
+            raise Died(text, "another name than at first", breach=True)
         try:
             trace = from_data(program, message.get("trace"))
         except Unreadable as problem:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Array, Probe, Program, Step, backward, forward, load
 from bnconform.spec.config import Config

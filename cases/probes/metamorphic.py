@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases import inputs
 from bnconform.cases.metamorphic import Relation, same
 from bnconform.cases.program import LAYOUTS, Array, Program, Step, backward, forward, load

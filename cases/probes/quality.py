@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Array, Probe, Program, Step, backward, forward, load
 from bnconform.spec.config import Config

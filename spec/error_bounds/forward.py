@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config

@@ -8,6 +8,7 @@ different groupings; the bounds are sums over those terms, so they cover both.
 from __future__ import annotations
 
 import numpy as np
+
 from bnconform.spec import behaviour as b
 from bnconform.spec.error_bounds.error_model import Allowance
 from bnconform.spec.error_bounds.forward import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config

@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bnconform.spec import behaviour as b
 from bnconform.spec.exact import Exact, exact, sqrt, total
 from bnconform.spec.oracle.formulas import along_channels, inverse_deviation_slope, per_channel
 from bnconform.spec.oracle.record import Forward, Moments
 from bnconform.spec.oracle.running import bessel, blend, corrected, keeps_variance
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from bnconform.spec.behaviour import Behaviour, EpsilonForm, TrainingStatistics
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, total

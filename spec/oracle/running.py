@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config

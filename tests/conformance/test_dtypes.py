@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, backward, forward
-from bnconform.spec.behaviour import Behaviour, OutputDtype, StatisticsDtype
-
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
+from bnconform.spec.behaviour import Behaviour, OutputDtype, StatisticsDtype
 
 
 def _trace(check: Check, rank: int) -> tuple[Program, Trace]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.spec.behaviour import EmptyBatch, SingleValue
-from bnconform.spec.exact import arithmetic
-
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import judge
+from bnconform.spec.behaviour import EmptyBatch, SingleValue
+from bnconform.spec.exact import arithmetic
 
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 

@@ -7,16 +7,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import STATE, Program, Step, backward, build, forward, load
-from bnconform.spec.behaviour import EvaluationBroadcast
-from bnconform.spec.config import Config
-from bnconform.spec.formats import numpy_dtype
-
 from bnconform.execution.trace import Seen
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import PARAMETERS, STATISTICS
 from bnconform.judge.outcome import CRASHED
+from bnconform.spec.behaviour import EvaluationBroadcast
+from bnconform.spec.config import Config
+from bnconform.spec.formats import numpy_dtype
 
 
 def _config(check: Check) -> Config:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Program, forward
-from bnconform.spec.config import Config
-
 from bnconform.judge.check import Check
 from bnconform.measure.defaults import measured, programs
+from bnconform.spec.config import Config
 
 
 @pytest.mark.requirement("BN-FLAG-DEFAULTS")

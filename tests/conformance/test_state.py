@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import LAYOUTS, STATE, Program, Step, backward, build, forward, load
-from bnconform.spec.behaviour import EvaluationBroadcast
-
 from bnconform.judge.check import Check
+from bnconform.spec.behaviour import EvaluationBroadcast
 
 
 def _program(check: Check, rank: int, layout: str = "contiguous", seed: int = 0) -> Program:

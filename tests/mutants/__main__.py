@@ -13,15 +13,15 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bnconform.backends.runner.loading import version
-from bnconform.spec.behaviour import Behaviour
-from bnconform.tests.mutants import matrix, pairs, tables
-from bnconform.tests.mutants.catalogue import every
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
+from bnconform.backends.runner.loading import version
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
+from bnconform.spec.behaviour import Behaviour
+from bnconform.tests.mutants import matrix, pairs, tables
+from bnconform.tests.mutants.catalogue import every
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+
 from bnconform.tests.mutants.algorithms import Subject, blocked, closed_form, convex, direct, two_pass
 from bnconform.tests.mutants.layer import Array, Layer
 

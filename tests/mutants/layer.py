@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bnconform.spec.config import Config
 from bnconform.spec.formats import numpy_dtype
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Entries = dict[str, Array | None]

@@ -18,16 +18,15 @@ from functools import cache
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Probe, Program
-from bnconform.spec.catalogue import requirements
-from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
-from bnconform.tests.mutants.layer import Layer
-
 from bnconform.diagnosis.causes import Point, candidates, explained
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.judge.truth import process_truths
 from bnconform.results.result import Difference
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
+from bnconform.tests.mutants.layer import Layer
 
 LARGE = 1_000
 KEPT = 256 * 2**20

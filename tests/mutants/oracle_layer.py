@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from bnconform.cases.program import STATE, Array
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
+from hypothesis import HealthCheck, Phase, given, settings
+
 from bnconform.cases.distinguishing import survey
 from bnconform.cases.program import Program
 from bnconform.cases.strategies import programs
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.tests.mutants.catalogue import SAME, Mutant
-from bnconform.tests.mutants.oracle_layer import PuppetLayer
-from hypothesis import HealthCheck, Phase, given, settings
-
 from bnconform.diagnosis import search
 from bnconform.judge.judgement import judge
 from bnconform.judge.subject import Subject
 from bnconform.results.result import Difference
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.tests.mutants.catalogue import SAME, Mutant
+from bnconform.tests.mutants.oracle_layer import PuppetLayer
 
 SEED = 20260101
 NAMED, EQUAL, MISSED = "named", "a point that nothing tells from it", "missed"

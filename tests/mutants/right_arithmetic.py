@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.spec.formats import is_half, numpy_dtype
 from bnconform.tests.mutants.algorithms import Array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from bnconform.tests.mutants.algorithms import Array, direct, folded, moments_form, scale_first, weight_first
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from bnconform.tests.mutants.algorithms import Array, centred_form, differentiated, means_form, moments_form, pairwise
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right

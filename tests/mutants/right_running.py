@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.algorithms import Array, decay_given, incremental, interpolated
 from bnconform.tests.mutants.assembled import PLAIN, Assembled

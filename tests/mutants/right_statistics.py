@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from bnconform.tests.mutants.algorithms import (
     Array,
     Subject,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from rich.table import Table
+
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants import matrix
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.matrix import Verdict
-from rich.table import Table
 
 Row = tuple[Mutant, list[Verdict]]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from bnconform.tests.mutants.algorithms import Array, Sum, number
 
 Back = Callable[[Array], Array]

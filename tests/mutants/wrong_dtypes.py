@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.spec.formats import numpy_dtype
 from bnconform.tests.mutants.catalogue import wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.layer import Array, Layer
 

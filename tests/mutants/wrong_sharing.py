@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.layer import Array, Entries, Layer

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.layer import Array, Layer
 

@@ -11,15 +11,14 @@ from bnconform.backends import registry
 from bnconform.cases.probes import cases_of
 from bnconform.cases.probes.observed import OBSERVED
 from bnconform.cases.program import Probe
-from bnconform.spec.catalogue import requirement
-from bnconform.tests.mutants.catalogue import every
-from bnconform.tests.selftest.adapters import declarations as adapters
-
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.results.observations import encoded
 from bnconform.results.result import Environment, Observation, Result, merge
 from bnconform.results.run_result import declarations, row
+from bnconform.spec.catalogue import requirement
+from bnconform.tests.mutants.catalogue import every
+from bnconform.tests.selftest.adapters import declarations as adapters
 
 HERE = Environment("3", "here", "0", {"numpy": "2"}, {"cpu": "a CPU"}, "2026-01-01T00:00:00+00:00", 1.0)
 

@@ -7,6 +7,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -15,7 +17,6 @@ from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import arithmetic, exact, floats
 from bnconform.spec.formats import is_half, numpy_dtype, parameter_dtype
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 QUANTITIES = ("y", "running_mean", "running_var", "grad_x", "grad_weight", "grad_bias")

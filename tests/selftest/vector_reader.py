@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from bnconform.cases.program import LAYOUTS
+
+from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.spec.config import Config
 from bnconform.spec.formats import numpy_dtype
 

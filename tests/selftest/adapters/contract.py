@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 
 

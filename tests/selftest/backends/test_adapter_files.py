@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bnconform.backends import registry
 from bnconform.tests.selftest.command import environment
 from bnconform.tests.selftest.house.test_layout import ROOMS, imported, imports

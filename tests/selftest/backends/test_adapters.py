@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry, torch_compiled
 from bnconform.backends.not_compiled import NotCompiled
 from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer
+from bnconform.backends.runner.layouts import LAYOUTS, Array
 from bnconform.backends.torch_compiled import CALLS, CompiledLayer, TorchCompiled
 from bnconform.backends.torch_functional import TorchFunctional
 from bnconform.backends.torch_layers import STATE, TorchLayer, TorchNN
 from bnconform.backends.torch_tensors import to_array, to_device, to_tensor
-from bnconform.cases.program import LAYOUTS, Array
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
 

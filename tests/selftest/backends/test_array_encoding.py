@@ -9,14 +9,14 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+
 from bnconform.backends.external import line_process
 from bnconform.backends.external.array_encoding import decoded, encoded
+from bnconform.cli.main import ROOT
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
 from bnconform.tests.selftest.adapters import program as echo
 from bnconform.tests.selftest.backends.test_protocol import X, run, started
-
-from bnconform.cli.main import ROOT
 
 SCHEMA: dict[str, Any] = json.loads((ROOT / "backends" / "protocol.schema.json").read_text())
 

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.external.program import LIMIT
-from bnconform.tests.selftest.backends.test_array_encoding import validator
-from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
-
 from bnconform.cli.main import ROOT
 from bnconform.results.result import Row, read
+from bnconform.tests.selftest.backends.test_array_encoding import validator
+from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
 
 SOURCE = ROOT / "backends" / "examples" / "batchnorm.c"
 PAGE = ROOT / "backends" / "PROTOCOL.md"

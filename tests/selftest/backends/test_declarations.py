@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.parameter_names import FAMILIES, WORDS
 from bnconform.spec.behaviour import SPECIFIED

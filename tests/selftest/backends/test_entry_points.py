@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import COMMAND, Answer, environment
 
 from bnconform.results.result import read
+from bnconform.tests.selftest.command import COMMAND, Answer, environment
 
 PROJECT = """\
 [build-system]

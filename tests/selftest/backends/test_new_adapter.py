@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bnconform.backends import registry
-from bnconform.execution.smoke import smoke
-from bnconform.tests.selftest.command import Answer, bnconform
 
+from bnconform.backends import registry
+from bnconform.backends.runner.smoke import smoke
 from bnconform.cli.main import main
 from bnconform.cli.new_adapter import TAKEN, TEMPLATE
 from bnconform.results.result import read
+from bnconform.tests.selftest.command import Answer, bnconform
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:

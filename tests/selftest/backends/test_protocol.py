@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.external.line_process import Lost
 from bnconform.backends.external.program import LIMIT, Failed, ProgramBackend, ProgramLayer, WrongAnswer
 from bnconform.backends.registry import BackendError
-from bnconform.execution.instrumented import Clock, Guarded, Misfit, Raised
+from bnconform.backends.runner.instrumented import Clock, InstrumentedLayer, Misfit, Raised
+from bnconform.results.result import read
 from bnconform.spec.config import Config
 from bnconform.tests.selftest.adapters import program as echo
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
 
-from bnconform.results.result import read
-
 ECHO = ADAPTERS / "program.py"
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
+CHANNELS = 3
 
 UNFIT: dict[str, str] = {
     "banner": "it printed 'Welcome to echo 2.0' where its answer to hello was due; standard output is for answers",
@@ -159,7 +160,7 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
     with pytest.raises(WrongAnswer) as wrong:
         run(backend)
     assert WRONG[fault] in str(wrong.value)
-    layer = Guarded(backend.build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    layer = InstrumentedLayer(backend.build(Config(ndim=2), "cpu"), CHANNELS, Clock())
     with pytest.raises(Misfit) as misfit:
         layer.state() if fault.startswith(("state", "counter")) else layer.forward(X, training=True)
     assert WRONG[fault] in str(misfit.value)
@@ -168,7 +169,7 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
 
 def test_array_of_another_shape() -> None:
     """It is what any implementation may return, and judged as such."""
-    layer = Guarded(started("other shape").build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    layer = InstrumentedLayer(started("other shape").build(Config(ndim=2), "cpu"), CHANNELS, Clock())
     with pytest.raises(Misfit, match=r"y of shape \(3, 2\); it should have shape \(2, 3\)"):
         layer.forward(X, training=True)
 
@@ -184,7 +185,7 @@ def test_array_of_another_shape() -> None:
 def test_errors(fault: str, kind: type[Exception], words: str) -> None:
     """The kinds of errors are told apart; `failed` alone is no refusal; the layer lives on."""
     backend = started(fault)
-    layer = Guarded(backend.build(Config(ndim=2), "cpu"), Config(ndim=2), Clock())
+    layer = InstrumentedLayer(backend.build(Config(ndim=2), "cpu"), CHANNELS, Clock())
     with pytest.raises(kind, match=words):
         layer.layer.forward(X, training=True)
     with pytest.raises(Misfit if kind is Failed else Raised, match=words):

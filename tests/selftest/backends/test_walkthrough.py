@@ -8,12 +8,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from bnconform.backends import registry
+from bnconform.results.result import read
 from bnconform.spec.config import FEATURES
 from bnconform.tests.selftest.command import PACKAGE, bnconform
 from bnconform.tests.selftest.house.test_readme import appears
-
-from bnconform.results.result import read
 
 ROOT = Path(registry.__file__).parents[1]
 README = (ROOT / "backends" / "README.md").read_text(encoding="utf-8")

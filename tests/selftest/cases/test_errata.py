@@ -7,10 +7,13 @@ from math import prod
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.cases import golden, program
 from bnconform.cases.golden import Erratum, GoldenCase, Numbers
 from bnconform.cases.intervals import centres, half_digits
+from bnconform.judge.judgement import judge
+from bnconform.judge.subject import Subject
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -19,9 +22,6 @@ from bnconform.spec.error_bounds.forward import FOLD, ForwardErrors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, sqrt
 from bnconform.spec.oracle import forward, initial_state
 from bnconform.spec.oracle.record import State
-
-from bnconform.judge.judgement import judge
-from bnconform.judge.subject import Subject
 
 ERRATA = {f"{e.document[:3]}-{e.id}": e for e in golden.errata()}
 TINY = 2.0**-290

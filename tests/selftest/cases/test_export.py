@@ -14,18 +14,18 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bnconform.cases import vectors
-from bnconform.cases.flags import FLAGS
-from bnconform.cases.probes import probes
-from bnconform.spec.catalogue import requirement, requirements
-from bnconform.tests.mutants.catalogue import Mutant, all_right, every, neighbours
-from bnconform.tests.selftest.vector_reader import failures, strict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bnconform.cases import vectors
+from bnconform.cases.flags import FLAGS
+from bnconform.cases.probes import probes
 from bnconform.cli import export
 from bnconform.cli.main import ROOT, main
 from bnconform.judge.suite import conformance_tests
+from bnconform.spec.catalogue import requirement, requirements
+from bnconform.tests.mutants.catalogue import Mutant, all_right, every, neighbours
+from bnconform.tests.selftest.vector_reader import failures, strict
 
 WITH = (
     "BN-TRAIN-NORM", "BN-TRAIN-AXES", "BN-TRAIN-VAR", "BN-TRAIN-EPS", "BN-TRAIN-STATS", "BN-EVAL-STATS", "BN-EVAL-EPS",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import golden
 from bnconform.cases.golden import GoldenCase, GoldenError, Numbers
 from bnconform.cases.intervals import carried, centres, half_digit, half_digits, initially

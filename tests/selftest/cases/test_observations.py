@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.cases.probes import cases_of, probes
 from bnconform.cases.probes.observed import OBSERVED
 from bnconform.cases.program import Probe
-from bnconform.spec.catalogue import requirement
-from bnconform.spec.formats import DTYPES, numpy_dtype
-
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.results import result as results
 from bnconform.results.observations import Unreadable, decoded, encoded, placed
 from bnconform.results.result import Declaration, Environment, Observation, Result
 from bnconform.results.run_result import declarations, row
+from bnconform.spec.catalogue import requirement
+from bnconform.spec.formats import DTYPES, numpy_dtype
 
 NAMED = [(identifier, name) for identifier, names in OBSERVED.items() for name in names]
 

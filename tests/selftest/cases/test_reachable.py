@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases.possible_states import BEYOND, Open, hull
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Array, Probe, Program, Step, backward, build, forward, load
 from bnconform.cases.reachable import Refused, Shown, reach
+from bnconform.judge.layer_state import LayerState
+from bnconform.judge.truth import Question, process_truths
+from bnconform.judge.truth_record import Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
@@ -20,10 +24,6 @@ from bnconform.spec.error_bounds.error_model import Allowance, allowance
 from bnconform.spec.error_bounds.forward import kept_as_inverse, running_errors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from bnconform.spec.formats import DTYPES, format_of, parameter_dtype
-
-from bnconform.judge.layer_state import LayerState
-from bnconform.judge.truth import Question, process_truths
-from bnconform.judge.truth_record import Truth
 
 Pull = Callable[[Exact, Floats], Floats]
 """What an implementation shows of an exact result, given the bound."""

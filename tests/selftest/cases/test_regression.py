@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import casefile, regression
 from bnconform.cases.probes import cases_of, probes
 from bnconform.cases.program import Probe, Program, backward, build, forward, load
 from bnconform.cases.regression import FOLDER, Frozen, FrozenError
-from bnconform.spec.config import Config
-from bnconform.spec.formats import DTYPES, parameter_dtype
-from bnconform.tests.mutants.layer import Layer
-from bnconform.tests.selftest.forgetful import Backend, CounterReset, FreezesAfterTen
-
 from bnconform.cli.freeze import LONGEST
 from bnconform.cli.main import main
 from bnconform.judge.check import Check, Violation
 from bnconform.judge.outcome import CONFORMS
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
+from bnconform.spec.config import Config
+from bnconform.spec.formats import DTYPES, parameter_dtype
+from bnconform.tests.mutants.layer import Layer
+from bnconform.tests.selftest.forgetful import Backend, CounterReset, FreezesAfterTen
 
 CASES = {case.file: case for case in regression.cases()}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.cases import casefile
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
+from bnconform.cli.main import ROOT, main
 from bnconform.spec.config import Config
 from bnconform.tests.selftest.command import PACKAGE, Answer, bnconform
-
-from bnconform.cli.main import ROOT, main
 
 PRELUDE = """\
 import sys

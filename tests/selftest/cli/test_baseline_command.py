@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
 
 from bnconform.cli.main import main
 from bnconform.results import result as results
 from bnconform.results.baseline import read
 from bnconform.results.known_failures import suite
 from bnconform.results.result import Row
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
 
 CHANGING = """\
 import os

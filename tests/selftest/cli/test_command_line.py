@@ -13,16 +13,16 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from bnconform.backends import registry
 from bnconform.cases.golden import errata
-from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.command import ADAPTERS, CLONE, PACKAGE, Answer, bnconform, environment
-
 from bnconform.cli import options
 from bnconform.cli.main import VERBS, main, tree
 from bnconform.render.matrix import LETTERS
 from bnconform.results import result as results
 from bnconform.results.result import Row, dtype_order, read
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.selftest.command import ADAPTERS, CLONE, PACKAGE, Answer, bnconform, environment
 
 SUBJECTS = ADAPTERS / "subjects.py"
 DECLARATIONS = ADAPTERS / "declarations.py"

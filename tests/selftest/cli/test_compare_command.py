@@ -10,16 +10,16 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bnconform.tests.selftest.cli.test_bad_input import in_process
-from bnconform.tests.selftest.command import ADAPTERS, bnconform
-from bnconform.tests.selftest.observing import moved, planted, result_of
-from bnconform.tests.selftest.results.test_compare import FINE, SCHEMA, off_by
 
 from bnconform.render.comparison_text import markdown
 from bnconform.results import result as results
 from bnconform.results.compare import compare
 from bnconform.results.comparison import KINDS
 from bnconform.results.matching import PairingError, asked, check_choice, paired
+from bnconform.tests.selftest.cli.test_bad_input import in_process
+from bnconform.tests.selftest.command import ADAPTERS, bnconform
+from bnconform.tests.selftest.observing import moved, planted, result_of
+from bnconform.tests.selftest.results.test_compare import FINE, SCHEMA, off_by
 
 CPU, GPU, OTHER = ("torch.nn", "cpu", "float32"), ("torch.nn", "cuda:0", "float32"), ("flax", "cpu", "float32")
 HALF = ("torch.nn", "cpu", "float16")

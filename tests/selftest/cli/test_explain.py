@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from bnconform.spec.behaviour import coordinate
-from bnconform.spec.catalogue import requirement, requirements
 
 from bnconform.cli.explain import explain
+from bnconform.spec.behaviour import coordinate
+from bnconform.spec.catalogue import requirement, requirements
 
 
 def _flat(text: str) -> str:

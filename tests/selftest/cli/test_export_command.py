@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bnconform.tests.selftest.command import bnconform
-from bnconform.tests.selftest.vector_reader import strict
 
 from bnconform.cli import export
 from bnconform.cli.main import main
+from bnconform.tests.selftest.command import bnconform
+from bnconform.tests.selftest.vector_reader import strict
 
 FEW = ["--requirement", "BN-EVAL-MODE", "--dtype", "float32"]
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import ADAPTERS, CLONE, COMMAND, Answer, bnconform, environment
 
 from bnconform.cli.main import main
 from bnconform.results.result import Result, read
+from bnconform.tests.selftest.command import ADAPTERS, CLONE, COMMAND, Answer, bnconform, environment
 
 BIASED = ("--backend", f"{ADAPTERS / 'subjects.py'}:RemembersBiased")
 WHOLE_COLUMN = ("--dtype", "bfloat16")

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import CLONE, bnconform
-from bnconform.tests.selftest.render.test_page import hostile
-from bnconform.tests.selftest.rows import FULL, grid, row, run
 
 from bnconform.cli.main import main
 from bnconform.render import report_files
 from bnconform.results import result as results
 from bnconform.results.joining import JoinError, joined
+from bnconform.tests.selftest.command import CLONE, bnconform
+from bnconform.tests.selftest.render.test_page import hostile
+from bnconform.tests.selftest.rows import FULL, grid, row, run
 
 
 def test_results_of_two_machines_are_joined() -> None:

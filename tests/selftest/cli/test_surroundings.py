@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
 
 from bnconform.cli import output
 from bnconform.results.files import FileError, check_writable
 from bnconform.results.result import read
+from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
 
 RUN = ("--dtype", "float32", "-k", "BN-RUN-VAR")
 WORDS = {

@@ -9,13 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.formats import DTYPES
-from bnconform.tests.mutants import pairs
-from bnconform.tests.mutants.catalogue import DTYPES as WIDE
-from bnconform.tests.mutants.catalogue import Mutant, neighbours
-from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
 
 from bnconform.diagnosis import search
 from bnconform.diagnosis.causes import diagnosed, note
@@ -23,6 +16,13 @@ from bnconform.judge.outcome import CRASHED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.results.result import Diagnosis
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.formats import DTYPES
+from bnconform.tests.mutants import pairs
+from bnconform.tests.mutants.catalogue import DTYPES as WIDE
+from bnconform.tests.mutants.catalogue import Mutant, neighbours
+from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.oracle_layer import Puppet
 
 
 def outcomes(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Outcome]:

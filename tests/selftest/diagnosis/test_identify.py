@@ -10,18 +10,18 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+
+from bnconform.backends.runner.loading import adapter
+from bnconform.diagnosis import search
+from bnconform.judge.subject import Subject
+from bnconform.measure.identify import identify
+from bnconform.measure.semantics_profile import Card, as_data
 from bnconform.spec.behaviour import SPECIFIED, coordinates
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.layer import Array, Layer
 from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-
-from bnconform.diagnosis import search
-from bnconform.execution.selection import adapter
-from bnconform.judge.subject import Subject
-from bnconform.measure.identify import identify
-from bnconform.measure.semantics_profile import Card, as_data
 
 DECLARATIONS = str(ADAPTERS / "declarations.py")
 DOCUMENTS = ("manual_normalization", "d2l_en", "d2l_zh", "simplified", "manual_standardization")

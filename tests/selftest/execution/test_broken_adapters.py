@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bnconform.cases import casefile
 from bnconform.cases.probes import probes
-from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
-
 from bnconform.cli.main import main
 from bnconform.results.result import read
+from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
 
 BROKEN: dict[str, tuple[str, str]] = {
     "ForwardGivesAList": ("violates", "forward returned a list as y; it should be a numpy.ndarray of shape (2, 3)"),

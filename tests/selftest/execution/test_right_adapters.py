@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from bnconform.spec.formats import DTYPES
-from bnconform.tests.mutants.catalogue import Mutant
-from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
 
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.results.result import Row, read
+from bnconform.spec.formats import DTYPES
+from bnconform.tests.mutants.catalogue import Mutant
+from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.selftest.command import ADAPTERS, Answer, bnconform
 
 SUBJECTS = ADAPTERS / "subjects.py"
 DECLARATIONS = ADAPTERS / "declarations.py"

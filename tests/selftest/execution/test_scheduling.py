@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bnconform.tests.selftest.command import bnconform
 
 from bnconform.execution.scheduling import column, order, part, portion, row
 from bnconform.judge.subject import Subject
+from bnconform.tests.selftest.command import bnconform
 
 
 class _Item:

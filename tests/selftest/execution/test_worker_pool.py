@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import ADAPTERS, COMMAND, Answer, bnconform, environment
 
 from bnconform.results.result import Row, read
+from bnconform.tests.selftest.command import ADAPTERS, COMMAND, Answer, bnconform, environment
 
 DYING = ADAPTERS / "dying.py"
 PART = ("--dtype", "float32", "--json", "result.json", "-k", "BN-EDGE-EMPTY or BN-RUN-VAR or BN-EVAL-STATS")

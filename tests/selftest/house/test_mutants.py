@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants import matrix, tables

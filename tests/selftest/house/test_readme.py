@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bnconform.backends import registry
 from bnconform.cases.golden import Erratum, errata
-from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
-from bnconform.tests.selftest.command import CLONE, COMMAND
-
 from bnconform.cli.main import VERBS, tree
 from bnconform.cli.new_adapter import skeleton
+from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
+from bnconform.tests.selftest.command import CLONE, COMMAND
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

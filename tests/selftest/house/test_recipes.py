@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from bnconform.tests.selftest.command import COMMAND, PACKAGE, bnconform, environment
 
 from bnconform.cli.main import VERBS
 from bnconform.results.result import read
+from bnconform.tests.selftest.command import COMMAND, PACKAGE, bnconform, environment
 
 PAGE = PACKAGE / "RECIPES.md"
 RECIPES = PAGE.read_text(encoding="utf-8")

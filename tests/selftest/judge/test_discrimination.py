@@ -7,17 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+
 from bnconform.cases.probes import cases_of
+from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.outcome import DEVIATES, Outcome
+from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.catalogue import Requirement, fixing, requirements
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.conformance import test_dtypes as dtypes
 from bnconform.tests.conformance import test_edges as edges
 from bnconform.tests.mutants.oracle_layer import Puppet
-
-from bnconform.judge.check import Check, Unsupported, Violation
-from bnconform.judge.outcome import DEVIATES, Outcome
-from bnconform.judge.subject import Subject
 
 LAWS: dict[str, Callable[[Check], None]] = {
     "BN-DTYPE-OUTPUT": dtypes.test_output_dtype,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gmpy2
 import numpy as np
 import pytest
-from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.expansion import Expansion
+from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 
 TEXTS = (
     "1", "-1/3", "1e-200/7", "1e-280/3", "1e-300/7", "1e-320/3", "1e-400", "1e308", "3e308", "-1e400/3", "70000/3",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
+
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
-from bnconform.spec.behaviour import SPECIFIED, coordinates
-
-from bnconform.execution.trace import execute
 from bnconform.judge.judgement import can_act, judge
 from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED, coordinates
 
 PROBES = [probe for group in probes().values() for probe in group if "float32" in probe.dtypes]
 LARGEST = 5000
@@ -32,7 +29,7 @@ def test_what_cannot_act_makes_no_difference(coordinate: str) -> None:
         if sum(step.x.size for step in program.steps if step.x is not None) > LARGEST:
             continue
         judged += 1
-        trace = execute(partial(subject.build, program.config), program)
+        trace = subject.run(program)
         found = [
             judge(trace, SPECIFIED.but(**{coordinate: value.value}), probe.quality)
             for value in coordinates()[coordinate]

@@ -7,18 +7,18 @@ import inspect
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 import pytest
-from bnconform.cases import inputs
+
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import all_relations, cases_of, few_of, probes
-from bnconform.cases.program import LAYOUTS, Array, Probe, Program
+from bnconform.cases.program import Probe, Program
+from bnconform.judge.suite import Test, catalogued_requirements, conformance_tests
 from bnconform.spec.catalogue import Requirement, requirements
-from bnconform.spec.formats import DTYPES, numpy_dtype
+from bnconform.spec.formats import DTYPES
 from bnconform.tests import conformance
 from bnconform.tests.selftest.command import bnconform
 
@@ -26,7 +26,7 @@ TYPABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_=-]*")
 """Words that no shell and no -k expression takes apart; a backend's name and a device may add a colon and a dot."""
 
 
-def conformance_tests() -> dict[str, FunctionType]:
+def functions_of_tests() -> dict[str, FunctionType]:
     """Every test function of tests/conformance, by module and name."""
     found = {}
     for module in pkgutil.iter_modules(conformance.__path__):
@@ -37,17 +37,23 @@ def conformance_tests() -> dict[str, FunctionType]:
     return found
 
 
-TESTS = conformance_tests()
-CASES: list[Probe | Relation] = [
-    case for table in (probes(), all_relations()) for group in table.values() for case in group
-]
-each_test = pytest.mark.parametrize("test", TESTS.values(), ids=list(TESTS))
-each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
+TESTS = functions_of_tests()
 
 
 def marks(test: FunctionType, name: str) -> list[Any]:
     """The marks of that name on a test."""
     return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
+
+
+CATALOGUED = [name for name, test in TESTS.items() if marks(test, "catalogue")]
+OWN = {name: test for name, test in TESTS.items() if name not in CATALOGUED}
+"""The tests of one requirement each; the others run over the cases of whatever no test of its own takes."""
+
+CASES: list[Probe | Relation] = [
+    case for table in (probes(), all_relations()) for group in table.values() for case in group
+]
+each_test = pytest.mark.parametrize("test", OWN.values(), ids=list(OWN))
+each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
 
 
 def named_by(test: FunctionType) -> list[str]:
@@ -64,6 +70,13 @@ def test_every_test_names_one_requirement(test: FunctionType) -> None:
     assert test.__doc__ and test.__doc__.endswith(".")
 
 
+def test_one_test_runs_the_catalogue() -> None:
+    """What no test of its own takes is run by one test, which names no requirement and does no more than run cases."""
+    assert CATALOGUED == ["test_cases.test_case"]
+    assert named_by(TESTS[CATALOGUED[0]]) == []
+    assert [mark.name for mark in getattr(TESTS[CATALOGUED[0]], "pytestmark", [])] == ["catalogue"]
+
+
 @each_test
 def test_every_test_has_known_marks(test: FunctionType) -> None:
     """A misspelt mark would change nothing without a word."""
@@ -73,13 +86,13 @@ def test_every_test_has_known_marks(test: FunctionType) -> None:
 @pytest.mark.parametrize("one", requirements().values(), ids=list(requirements()))
 def test_every_requirement_has_a_test(one: Requirement) -> None:
     """A requirement that nothing checks would conform for ever."""
-    assert [name for name, test in TESTS.items() if one.id in named_by(test)]
+    assert [test for test in conformance_tests() if test.rule is one and (not test.over_cases or _cases(test))]
 
 
 def test_tests_are_in_the_module_of_their_chapter() -> None:
     """One chapter's requirements are checked in one module."""
     modules: dict[str, set[str]] = {}
-    for name, test in TESTS.items():
+    for name, test in OWN.items():
         modules.setdefault(requirements()[named_by(test)[0]].chapter, set()).add(name.partition(".")[0])
     assert {chapter: found for chapter, found in modules.items() if len(found) > 1} == {}
     assert len({module for found in modules.values() for module in found}) == len(modules)
@@ -87,16 +100,28 @@ def test_tests_are_in_the_module_of_their_chapter() -> None:
 
 @each_case
 def test_every_case_is_run(case: Probe | Relation) -> None:
-    """The test of a case's requirement runs over its cases."""
-    assert case.requirement in requirements()
-    assert [name for name, test in TESTS.items() if case.requirement in named_by(test) and marks(test, "cases")]
+    """One test runs over the cases of a case's requirement, and this is one of them."""
+    (test,) = [test for test in conformance_tests() if test.over_cases and test.rule.id == case.requirement]
+    assert case in _cases(test)
 
 
-@each_test
-def test_every_test_over_cases_has_some(test: FunctionType) -> None:
+@pytest.mark.parametrize(
+    "test", [test for test in conformance_tests() if test.over_cases], ids=lambda test: test.rule.id
+)
+def test_every_test_over_cases_has_some(test: Test) -> None:
     """A test over cases, of which there are none in any dtype, would never run."""
-    found = [case for dtype in DTYPES for case in cases_of(named_by(test)[0], dtype)]
-    assert found or not marks(test, "cases")
+    assert _cases(test)
+
+
+def _cases(test: Test) -> list[Probe | Relation | None]:
+    return [case for dtype in DTYPES for case in test.cases(dtype)]
+
+
+def test_the_catalogue_takes_what_no_test_takes() -> None:
+    """The requirements of the one test over the catalogue are those with cases and without a test over them."""
+    own = {word for test in OWN.values() if marks(test, "cases") for word in named_by(test)}
+    assert set(catalogued_requirements()) == {case.requirement for case in CASES} - own
+    assert len(set(catalogued_requirements())) == len(catalogued_requirements())
 
 
 @each_case
@@ -151,63 +176,6 @@ def test_ids_are_unique_and_say_what_they_are(ids: list[str]) -> None:
 def test_every_requirement_is_run(ids: list[str]) -> None:
     """The default run contains a check of every requirement."""
     assert [one for one in requirements() if not any(f"-{one}-" in name for name in ids)] == []
-
-
-def _c_order(values: Array) -> tuple[int, ...]:
-    return np.empty(values.shape, values.dtype).strides
-
-
-STRIDES: dict[str, Callable[[Array], bool]] = {
-    "contiguous": lambda a: a.strides == _c_order(a) and a.ctypes.data % 64 == 0,
-    "unaligned": lambda a: a.strides == _c_order(a) and a.ctypes.data % 64 == a.itemsize,
-    "fortran": lambda a: a.strides == np.empty(a.shape, a.dtype, order="F").strides,
-    "channels_last": lambda a: np.moveaxis(a, 1, -1).strides == _c_order(np.moveaxis(a, 1, -1)),
-    "batch_last": lambda a: np.moveaxis(a, 0, -1).strides == _c_order(np.moveaxis(a, 0, -1)),
-    "batch_channel_swapped": lambda a: np.swapaxes(a, 0, 1).strides == _c_order(np.swapaxes(a, 0, 1)),
-    "every_other_element": lambda a: a.strides == tuple(2 * stride for stride in _c_order(a)),
-    "slice_with_offset": lambda a: (
-        a.strides == np.empty([length + 3 for length in a.shape], a.dtype).strides
-        and a.base is not None
-        and a.ctypes.data - a.base.ctypes.data == 2 * sum(a.strides)
-    ),
-    "every_third_sample": lambda a: a.strides == (3 * _c_order(a)[0], *_c_order(a)[1:]) and _starts_inside(a),
-    "reversed_batch": lambda a: a.strides == (-_c_order(a)[0], *_c_order(a)[1:]),
-    "expanded_batch": lambda a: a.strides == (0, *_c_order(a)[1:]),
-}
-"""What each layout promises."""
-
-
-def _starts_inside(values: Array) -> bool:
-    return values.base is not None and values.ctypes.data > values.base.ctypes.data
-
-
-def test_every_layout_has_a_promise() -> None:
-    """The table above leaves none out."""
-    assert set(STRIDES) == set(LAYOUTS)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rank", inputs.SHAPES)
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts_lie_in_memory_as_they_promise(name: str, rank: int, dtype: str) -> None:
-    """The strides are those that the name says, and the values, shape and dtype are those that were given."""
-    x = inputs.values(inputs.SHAPES[rank], 1).astype(numpy_dtype(dtype))
-    if name == "expanded_batch":
-        x = np.array(np.broadcast_to(x[:1], x.shape))
-    laid = LAYOUTS[name](x)
-    assert STRIDES[name](laid), laid.strides
-    assert laid.shape == x.shape and laid.dtype == x.dtype
-    assert laid.tobytes() == x.tobytes()
-    assert not np.shares_memory(laid, x)
-
-
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("contiguous", "unaligned", "channels_last")])
-def test_layouts_are_not_contiguous(name: str) -> None:
-    """Each is one that a layer which ignores strides would read wrongly, at the rank where all of them are used."""
-    x = inputs.values(inputs.SHAPES[4], 1)
-    if name == "expanded_batch":
-        x = np.array(np.broadcast_to(x[:1], x.shape))
-    assert not LAYOUTS[name](x).flags["C_CONTIGUOUS"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,23 +9,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import bnconform.spec
 import numpy as np
 import platformdirs
 import pytest
+
+import bnconform.spec
 from bnconform.cases import inputs
 from bnconform.cases.program import forward
-from bnconform.spec.behaviour import SPECIFIED
-from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
-from bnconform.spec.exact import arithmetic
-
 from bnconform.judge import truth_store
 from bnconform.judge.judgement import initial_state
 from bnconform.judge.settings import VARIABLE, Settings
 from bnconform.judge.truth import Question, Truths
 from bnconform.judge.truth_record import Truth, encoded
 from bnconform.judge.truth_store import FILE, TruthStore
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.spec.config import Config
+from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.exact import arithmetic
 
 CONFIG = Config(ndim=2)
 MIB = 2**20

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.program import Step, backward, forward
-from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
-from bnconform.spec.exact import PrecisionError, arithmetic, exact
-
 from bnconform.judge.judgement import initial_state
 from bnconform.judge.lru_cache import LruCache
 from bnconform.judge.settings import Settings
 from bnconform.judge.truth import Question, Truths
 from bnconform.judge.truth_record import Truth, decoded, encoded
+from bnconform.spec import oracle
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.config import Config
+from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.exact import PrecisionError, arithmetic, exact
 
 CONFIG = Config(ndim=2)
 X = inputs.values((5, 3), 1).astype(np.float32)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bnconform.cases import casefile
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Probe
+from bnconform.cli.main import main
+from bnconform.judge.check import Check, Violation
+from bnconform.judge.subject import Subject
+from bnconform.results.result import read
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
 from bnconform.tests.conformance import test_dtypes
 from bnconform.tests.mutants.oracle_layer import Puppet
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-
-from bnconform.cli.main import main
-from bnconform.judge.check import Check, Violation
-from bnconform.judge.subject import Subject
-from bnconform.results.result import read
 
 DECLARATIONS = ADAPTERS / "declarations.py"
 HALF_DIGIT = 0.5e-2

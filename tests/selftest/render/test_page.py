@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bnconform.spec.catalogue import requirement, requirements
-from bnconform.tests.selftest.rows import ALL_DTYPES, FULL, grid, row, run
 
 from bnconform.render import plots, report_files
 from bnconform.render.evidence import MISSING
 from bnconform.render.page import PageData, page
 from bnconform.results import kill_matrix
 from bnconform.results.result import Declaration, Difference, Result, Row
+from bnconform.spec.catalogue import requirement, requirements
+from bnconform.tests.selftest.rows import ALL_DTYPES, FULL, grid, row, run
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'>{{7*7}}${7*7}\x1b[31m\u202e\ud800</pre></svg>"
 """What an adapter may call itself, or say."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.render.test_page import EVIL, hostile
-from bnconform.tests.selftest.rows import row, run
 
 from bnconform.cli.main import main
 from bnconform.render.evidence import clean
 from bnconform.results import result as results
+from bnconform.spec.catalogue import requirements
+from bnconform.tests.selftest.render.test_page import EVIL, hostile
+from bnconform.tests.selftest.rows import row, run
 
 SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Array, Probe
-from bnconform.spec.catalogue import requirement
-from bnconform.tests.selftest.rows import row, run
-
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.render import plots, report_files
 from bnconform.results.observations import encoded
 from bnconform.results.result import Declaration, Observation, Result
 from bnconform.results.run_result import declarations
+from bnconform.spec.catalogue import requirement
+from bnconform.tests.selftest.rows import row, run
 
 
 def observed(dtype: str) -> Result:

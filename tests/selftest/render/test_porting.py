@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer
-from bnconform.tests.mutants.layer import Array
-from bnconform.tests.selftest.backends.test_declarations import FRAMEWORKS
-
 from bnconform.cli.main import main
 from bnconform.judge.subject import Subject
 from bnconform.measure import porting
 from bnconform.render.porting_table import page
+from bnconform.tests.mutants.layer import Array
+from bnconform.tests.selftest.backends.test_declarations import FRAMEWORKS
 
 FOLDER = Path(registry.__file__).parent
 DATA: dict[str, Any] = json.loads((FOLDER / "porting.json").read_text(encoding="utf-8"))

@@ -9,10 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.command import ADAPTERS
-from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
-from bnconform.tests.selftest.render.test_page import EVIL
-from bnconform.tests.selftest.rows import CHAPTERS, FULL, TITLES, row, run
 from markdown_it import MarkdownIt
 
 from bnconform.judge.outcome import CONFORMS, VIOLATES, Outcome
@@ -21,6 +17,10 @@ from bnconform.render import badge, markdown, report_files
 from bnconform.render.annotations import Place, workflow_commands
 from bnconform.render.evidence import failures
 from bnconform.results.result import Diagnosis, Difference, Result
+from bnconform.tests.selftest.command import ADAPTERS
+from bnconform.tests.selftest.render.test_page import EVIL
+from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
+from bnconform.tests.selftest.rows import CHAPTERS, FULL, TITLES, row, run
 
 TICKS = "a | b `c` ```` d\n</details>\n@someone #12 www.example.org **bold** [x](y) ]]>"
 """Text that Markdown, or the site that shows it, would take for more."""

@@ -11,9 +11,6 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from bnconform.spec.formats import format_of, numpy_dtype
-from bnconform.tests.mutants.catalogue import all_right
-from bnconform.tests.selftest.observing import moved, planted, result_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +24,9 @@ from bnconform.results.difference import between
 from bnconform.results.observations import placed
 from bnconform.results.operands import Incomparable
 from bnconform.results.result import Difference, Observation, Result
+from bnconform.spec.formats import format_of, numpy_dtype
+from bnconform.tests.mutants.catalogue import all_right
+from bnconform.tests.selftest.observing import moved, planted, result_of
 
 SCHEMA = json.loads((Path(comparisons.__file__).parent / "comparison.schema.json").read_text(encoding="utf-8"))
 

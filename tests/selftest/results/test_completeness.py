@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bnconform.tests.selftest.rows import CHAPTERS, TITLES, row, run
 from rich.console import Console
 
 from bnconform.render import badge, baseline_text, evidence, markdown, matrix
@@ -20,6 +19,7 @@ from bnconform.results.compare import compare
 from bnconform.results.completeness import ColumnSelection, Completion, Selection
 from bnconform.results.joining import joined
 from bnconform.results.result import Result
+from bnconform.tests.selftest.rows import CHAPTERS, TITLES, row, run
 
 NUMPY = ("numpy", "cpu", "float32")
 FINE = run(row())

@@ -11,13 +11,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bnconform.tests.selftest.rows import ALL_DTYPES, FULL, grid, row, run
 
 from bnconform.render.matrix import LETTERS
 from bnconform.results import files
 from bnconform.results import result as report
 from bnconform.results.files import FileError
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, ResultError, merge
+from bnconform.tests.selftest.rows import ALL_DTYPES, FULL, grid, row, run
 
 
 class TestFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+
 from bnconform.cases import probes
 from bnconform.cases.program import Probe
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
 
 from bnconform.diagnosis import search
+from bnconform.spec.behaviour import SPECIFIED, Behaviour
 
 
 def pytest_configure(config: pytest.Config) -> None:

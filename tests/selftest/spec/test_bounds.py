@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -26,7 +28,6 @@ from bnconform.tests.mutants.algorithms import (
     two_pass,
 )
 from bnconform.tests.selftest.stress import QUANTITIES, READ_BACK, Batch, Due, batches, due, read_back_batches
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 

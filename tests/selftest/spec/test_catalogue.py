@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from bnconform.spec.behaviour import coordinates
 from bnconform.spec.catalogue import (
     CHAPTERS,

@@ -11,6 +11,8 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -19,7 +21,6 @@ from bnconform.spec.exact import Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
 from bnconform.tests.selftest import independent as once_more
 from bnconform.tests.selftest.independent import DIGITS, Cells, cells, decimal, grouped
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 SHAPES = {2: (4, 3), 3: (3, 3, 3), 4: (3, 3, 2, 3), 5: (2, 3, 2, 1, 3)}

@@ -17,12 +17,13 @@ from typing import Any
 import gmpy2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.exact import PRECISION, Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 SHAPES = {2: (5, 2), 3: (3, 2, 2), 4: (2, 2, 2, 2), 5: (2, 2, 1, 2, 2)}

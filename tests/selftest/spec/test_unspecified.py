@@ -7,21 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from bnconform.cases import inputs
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Array, Program, Step, backward, forward
+from bnconform.diagnosis import search
+from bnconform.judge.check import Check, conduct
+from bnconform.judge.judgement import Judgement, judge
+from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
+from bnconform.judge.subject import Subject
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Averaging, Behaviour
 from bnconform.spec.catalogue import requirement
 from bnconform.spec.config import Config
 from bnconform.spec.exact import arithmetic, exact
 from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
-
-from bnconform.diagnosis import search
-from bnconform.judge.check import Check, conduct
-from bnconform.judge.judgement import Judgement, judge
-from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
-from bnconform.judge.subject import Subject
 
 DEBIASED = SPECIFIED.but(averaging="zero_debiased")
 READ_BACK = DEBIASED.but(training_statistics="running_updated")

@@ -12,23 +12,22 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+
 from bnconform.cases.probes import cases_of
+from bnconform.judge.check import Check, Violation
+from bnconform.judge.outcome import Outcome
+from bnconform.judge.subject import AdapterError, Subject
+from bnconform.render import messages
+from bnconform.render.evidence import failures
+from bnconform.results import baseline_check, run_result
+from bnconform.results import result as results
+from bnconform.results.compare import _reason_for
+from bnconform.results.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
 from bnconform.tests.mutants.oracle_layer import Puppet
 from bnconform.tests.selftest.command import PACKAGE
 from bnconform.tests.selftest.rows import row, run
-
-from bnconform.execution.instrumented import AdapterError
-from bnconform.judge.check import Check, Violation
-from bnconform.judge.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
-from bnconform.judge.outcome import Outcome
-from bnconform.judge.subject import Subject
-from bnconform.render import messages
-from bnconform.render.evidence import failures
-from bnconform.results import baseline_check, run_result
-from bnconform.results import result as results
-from bnconform.results.compare import _says
 
 WHO = ("BN-RUN-VAR", "must", "the title", "document 001, page 1", "mine", "cpu", "float32", "mine.py:Mine")
 NUMBER = Quantity("running_var[0] after call 1, forward", 1.5, 1.25, "float32", 1e-7, 3.0, 2.5)
@@ -171,7 +170,7 @@ def test_summary(name: str) -> None:
 
 def test_facts_come_from_the_record() -> None:
     """Neither the comparison nor the baseline looks for a fact in the text."""
-    assert _says(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
+    assert _reason_for(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
     inside = row("untrusted", failure=FAILURES["suite"], message="renamed")
     assert baseline_check.internal(inside)
     assert not baseline_check.internal(

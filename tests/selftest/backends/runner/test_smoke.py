@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bnconform.backends import registry
 from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 from bnconform.backends.registry import BackendError
-from bnconform.execution.smoke import smoke
+from bnconform.backends.runner.smoke import smoke
+from bnconform.execution.worker_pool import WorkerPool
+from bnconform.results.result import read
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.mutants.catalogue import Mutant, all_right, every
 from bnconform.tests.selftest.adapters import broken, contract
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-
-from bnconform.execution import selection, worker_pool
-from bnconform.results.result import read
 
 REFUSED: dict[str, str] = {
     "ForwardGivesATensor": "forward() returned a Tensor as y; make it a numpy.ndarray of shape (2, 3, 4, 5)",
@@ -41,7 +41,7 @@ REFUSED: dict[str, str] = {
     "LoadTakesKeywords": "load(**state) cannot be called as the contract does",
     "BuildGivesOneLayerTwice": "build() returned one layer twice; make a new one in each call",
     "BuildTakesNoDevice": "build(config) cannot be called as the contract does",
-    "BuildMisspellsTheConfiguration": "'Config' object has no attribute 'epsilon'; correct the name",
+    "BuildMisspellsTheConfiguration": "'LayerConfig' object has no attribute 'epsilon'; correct the name",
     "BuildDefaultGivesNothing": "the layer that build_default returned (NoneType) has no method forward(); add it",
     "BuildDefaultTakesTheConfiguration": "write def build_default(self, num_features, device)",
 }
@@ -214,11 +214,9 @@ def test_backends_of_this_package_pass(name: str) -> None:
     reason = registry.missing(registry.BUILTIN[name])
     if reason:
         pytest.skip(reason)
-    if registry.is_foreign(name):
-        worker_pool.describe([name], registry.group)
-        assert "refused" not in worker_pool.DESCRIBED[name]
-    else:
-        selection.smoked(name, "cpu")
+    pool = WorkerPool()
+    pool.describe([name], registry.group)
+    assert "refused" not in pool.described[name]
 
 
 @pytest.mark.parametrize(
