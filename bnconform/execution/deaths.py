@@ -125,9 +125,7 @@ class Deaths:
         if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS:
             return True
         unknown = [group for group in self.groups if not group.is_known]
-        return (
-            sum(group.hangs for group in unknown) >= HANGS or sum(group.breaches for group in unknown) >= BREACHES
-        )
+        return sum(group.hangs for group in unknown) >= HANGS or sum(group.breaches for group in unknown) >= BREACHES
 
     def name(self, group: Group) -> str:
         """What tells a group from all that was answered, in the fewest words."""

@@ -9,4 +9,6 @@ LONGEST = 4000
 def printable(given: object) -> str:
     """A text on one line, of characters that a terminal shows and every encoding has; not too long."""
     text = str(given)[:LONGEST]
-    return "".join(character if character.isprintable() else " " if character.isspace() else "?" for character in text).strip()
+    return "".join(
+        character if character.isprintable() else " " if character.isspace() else "?" for character in text
+    ).strip()

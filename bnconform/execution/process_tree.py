@@ -89,7 +89,9 @@ def marked(mark: str, session: int = 0) -> set[psutil.Process]:
     for pid, environment in _environments():
         if pid == os.getpid():
             continue
-        if any(entry.startswith(sought) for entry in environment.split(b"\0")) or (session and _session(pid) == session):
+        if any(entry.startswith(sought) for entry in environment.split(b"\0")) or (
+            session and _session(pid) == session
+        ):
             with suppress(psutil.Error):
                 process = psutil.Process(pid)
                 if _lives(process):

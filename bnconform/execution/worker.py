@@ -157,7 +157,9 @@ class Worker:
         due = self.waiting[0]
         message = self._next(self._since + limit, limit)
         if message.get("id") != due or message.get("nonce") != self.nonce:
-            self._end(f"it answered what it was not asked (request {due})", "answered what it was not asked", breach=True)
+            self._end(
+                f"it answered what it was not asked (request {due})", "answered what it was not asked", breach=True
+            )
         self.waiting.popleft()
         self._since = time.monotonic()
         if "lost" in message:
