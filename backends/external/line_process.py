@@ -21,6 +21,12 @@ from contextlib import suppress
 FAREWELL = 1.0
 """Seconds that a program has to end after its input has."""
 
+WORDS, SHOWN = 10, 300
+"""The last lines of its standard error that are told, and characters of each."""
+
+KEPT, LOOK = 2**20, 1.0
+"""Bytes of its standard error that are kept, and seconds between two looks at how many there are."""
+
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 keeper: Callable[[str, bool], None] | None = None
@@ -115,7 +121,8 @@ class Pipe:
                     raise self.lost(
                         f"it gave no answer to {what} within {self.seconds:g} s ({self.limit}){read}", hung=True
                     )
-                for key, _ in ready.select(left):
+                self._forget()
+                for key, _ in ready.select(min(left, LOOK)):
                     if key.fd == self.entry:
                         unsent = self._written(unsent)
                         if not unsent:
@@ -170,9 +177,15 @@ class Pipe:
 
     def _last_words(self) -> str:
         size = self.said.seek(0, os.SEEK_END)
-        self.said.seek(max(size - 2000, 0))
+        self.said.seek(max(size - WORDS * SHOWN, 0))
         lines = [line.strip() for line in self.said.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
+        return " | ".join(line[:SHOWN] for line in lines[-WORDS:])
+
+    def _forget(self) -> None:
+        """Let what it said begin anew where it is too long: the program writes at the place that is set here."""
+        if os.fstat(self.said.fileno()).st_size > KEPT:
+            self.said.seek(0)
+            self.said.truncate()
 
     def _kill(self) -> None:
         with suppress(OSError):

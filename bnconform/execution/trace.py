@@ -194,11 +194,11 @@ def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: b
     return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
 
 
-def _array(value: Any, shape: tuple[int, ...] | None, *, whole: bool = False) -> Array:
-    """An array of a shape, None for any, and of a dtype that a layer's may have."""
+def _array(value: Any, shape: tuple[int, ...], *, whole: bool = False) -> Array:
+    """An array of a shape, and of a dtype that a layer's may have."""
     if type(value) is not np.ndarray:
         raise Unreadable(f"a {type(value).__name__} where an array is due")
-    if shape is not None and value.shape != shape:
+    if value.shape != shape:
         raise Unreadable(f"an array of shape {value.shape} where {shape} is due")
     if str(value.dtype) not in (("int64",) if whole else DTYPES):
         raise Unreadable(f"an array of dtype {value.dtype}")
@@ -241,7 +241,7 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
         raise Unreadable("a fact of another kind than those that were asked for")
     found: dict[str, Any] = {"what": what}
     for name in names:
-        found[name] = _said(name, given[name], program)
+        found[name] = _text(given[name]) if (what, name) == ("kept", "array") else _said(name, given[name], program)
     if "before" in found and (set(found["before"]) != set(found["after"]) or (what == "other" and not found["after"])):
         raise Unreadable("a fact with states that lack entries")
     return found
@@ -256,6 +256,6 @@ def _said(name: str, value: Any, program: Program) -> Any:
         if not isinstance(value, bool | np.bool_):
             raise Unreadable("a fact that neither holds nor does not")
         return bool(value)
-    if name == "array":  # of what an implementation shows, under whatever name
-        return _array(value, None, whole=isinstance(value, np.ndarray) and value.dtype.kind == "i")
+    if name == "array":
+        return _array(value, (program.config.num_features,))
     return _entries(value, program)

@@ -21,7 +21,7 @@ from bnconform.execution import bundle
 from bnconform.execution.deaths import Deaths
 from bnconform.execution.printable import printable
 from bnconform.execution.process_tree import end_marked
-from bnconform.execution.sessions import Description, plain
+from bnconform.execution.sessions import LONGEST, Description, plain
 from bnconform.execution.settings import Settings
 from bnconform.execution.trace import Trace, Unreadable, from_data, lost
 from bnconform.execution.worker import CannotStart, Died, Worker
@@ -254,9 +254,10 @@ class WorkerSession:
         worker = self.pool.worker(self.key)
         message = worker.reply()
         program = self._under_way[0]
-        name, before = message.get("name"), self.pool.described.get(self.key, {}).get("name")
-        if "trace" in message and before not in (None, name):
-            raise Died(f"it calls itself {name} here, and {before} when first asked", "another name", breach=True)
+        name, before = printable(message.get("name"))[:LONGEST], self.pool.described.get(self.key, {}).get("name")
+        if before not in (None, name):
+            text = f"it calls itself {name} here, and {before} when first asked"
+            raise Died(text, "another name than at first", breach=True)
         try:
             trace = from_data(program, message.get("trace"))
         except Unreadable as problem:

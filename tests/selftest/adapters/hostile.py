@@ -329,7 +329,30 @@ def _endless() -> None:
 class Overlapping(Broken):
     """A short reply with very many arrays, all of the same bytes."""
 
-    kind = wrong(forged(lambda message: [message]))
+    kind = wrong(lambda _: _overlapping())
+
+
+def _overlapping() -> None:
+    entry = '{"$":["float64",[131072],0,1048576]}'
+    head = ('{"trace":[' + ",".join([entry] * 50_000) + "]}").encode()
+    frames.encode = lambda message: frames.HEAD.pack(frames.MAGIC, len(head), 2**20) + head + bytes(2**20)
+
+
+class Absurd(Broken):
+    """A million steps, of which none is one."""
+
+    kind = wrong(forged(lambda message: [_with(message, steps=[{}] * 10**6)]))
+
+
+class DescribesNonsense(Broken):
+    """It says of itself what no words are, past what is looked at where it runs."""
+
+    def devices(self) -> list[str]:
+        description = {"name": np.zeros(3), "devices": {"cpu": float("nan")}, "deviations": [[]], "packages": None}
+        frames.encode = lambda message: SOUND(
+            {**message, "described": dict.fromkeys(message["described"], description)}
+        )
+        return super().devices()
 
 
 def _with(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -471,6 +494,21 @@ class HangsWithAGrandchild(dying(started, sleep_for_ever)):  # type: ignore[misc
     """It hangs, and another process holds its standard output."""
 
 
+class HangsInImport(Broken):
+    """It never comes to say what it is, and holds a process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        started()
+        sleep_for_ever()
+
+
+class HangsInForwardAlways(Broken):
+    """No pass returns, and a process is there for each."""
+
+    kind = right(lambda _: (started(), sleep_for_ever()))
+
+
 class StopsItself(dying(lambda: os.kill(os.getpid(), signal.SIGSTOP))):  # type: ignore[misc]
     """The process is stopped, as by a debugger."""
 
@@ -599,18 +637,3 @@ class SpeaksStrangely(Broken):
 
 def _raise(text: str) -> None:
     raise RuntimeError(text)
-
-
-class HangsInImport(Broken):
-    """It never comes to say what it is, and holds a process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        started()
-        sleep_for_ever()
-
-
-class HangsInForwardAlways(Broken):
-    """No pass returns, and a process is there for each."""
-
-    kind = right(lambda _: (started(), sleep_for_ever()))
