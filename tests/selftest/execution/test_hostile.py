@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bnconform.tests.selftest.command import ADAPTERS, COMMAND, Answer, bnconform, environment
 
 from bnconform.results.result import Row, read
+from bnconform.tests.selftest.command import ADAPTERS, COMMAND, Answer, bnconform, environment
 
 HOSTILE = ADAPTERS / "hostile.py"
 TOKEN = "HOSTILE_RUN"
