@@ -27,6 +27,7 @@ from bnconform.execution.settings import settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.declarations import stale
 from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
@@ -48,9 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the run and its mark, and refuse at once what cannot be carried out."""
-    config.addinivalue_line(
-        "markers", "once: the check is made in the first dtype only, as it does not depend on it"
-    )
+    config.addinivalue_line("markers", "once: the check is made in the first dtype only, as it does not depend on it")
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(config, "workerinput"):
@@ -303,8 +302,8 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        asked, completion = Progress.of(self.config).summary(subjects)
-        declarations = run_result.stale(outcomes, subjects, completion.complete and not self.option.dtype)
+        asked, completion = Progress.of(self.config).summary(subjects, options.backends(self.option))
+        declarations = stale(outcomes, subjects, completion.complete and not self.option.dtype)
         outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations])
         self._tell(outcomes)
         wrong = any(

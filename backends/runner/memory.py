@@ -76,13 +76,13 @@ def shown(execution: Execution) -> None:
     """Whether what `state` returns is a copy: written to after the first step, and looked at after all steps.
 
     Facts: {"what": "none"} where the layer shows nothing; {"what": "overwritten", "before", "after"};
-    {"what": "kept", "name", "array", "holds"} after more calls.
+    {"what": "kept", "name", "array" (as text), "holds"} after more calls. Entries that are no part of a state are left.
     """
     layer = execution.build()
     execution.read(layer)
     _must(execution, layer, 0)
     before = layer.state()
-    arrays = {name: value for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    arrays = _arrays(layer)
     for array in arrays.values():
         if array.flags.writeable:
             array[...] = 7
@@ -91,11 +91,12 @@ def shown(execution: Execution) -> None:
         _note(execution, "none")
         return
     _note(execution, "overwritten", before=_only(before, arrays), after=_only(after, arrays))
-    kept = {name: (value, value.tobytes()) for name, value in layer.shown.items() if isinstance(value, np.ndarray)}
+    kept = {name: (value, value.tobytes()) for name, value in _arrays(layer).items()}
     for number in range(len(execution.program["steps"])):
         _must(execution, layer, number)
     for name, (array, bytes_before) in kept.items():
-        _note(execution, "kept", name=name, array=np.array(array), holds=array.tobytes() == bytes_before)
+        # A counter may be of any dtype, of which not all can be sent.
+        _note(execution, "kept", name=name, array=str(array), holds=array.tobytes() == bytes_before)
 
 
 def instances(execution: Execution) -> None:
@@ -126,6 +127,12 @@ def _must(execution: Execution, layer: InstrumentedLayer, number: int) -> None:
     except Raised:
         if not step.get("may_refuse"):
             raise
+
+
+def _arrays(layer: InstrumentedLayer) -> dict[str, Array]:
+    """The arrays that the last `state` returned, themselves."""
+    shown = {name: layer.shown.get(name) for name in STATE}
+    return {name: value for name, value in shown.items() if isinstance(value, np.ndarray)}
 
 
 def _only(state: Data, names: object) -> Data:

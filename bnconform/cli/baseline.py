@@ -99,7 +99,7 @@ def _update(known: argparse.Namespace) -> int:
     except BaselineError as problem:
         raise BaselineError(f"nothing was written: the new baseline would not be one: {problem}") from None
     baseline.write(known.baseline, update.entries)
-    _show(_told(update, known.baseline))
+    _show(_changes(update, known.baseline))
     for path, result in zip(known.results, results, strict=True):
         if part := partial(result):
             print(f"{path} is only a part of a run ({part}; {reason(result)}): what it did not judge is as it was")
@@ -108,7 +108,7 @@ def _update(known: argparse.Namespace) -> int:
     return 0
 
 
-def _told(update: Update, path: Path) -> Iterator[str]:
+def _changes(update: Update, path: Path) -> Iterator[str]:
     """What was done to the baseline."""
     same = len(update.entries) - len(update.added) - len(update.refreshed)
     yield (
@@ -117,9 +117,9 @@ def _told(update: Update, path: Path) -> Iterator[str]:
     )
     yield from (f"  + {e}: {e.verdict}{f', {e.diagnosis}' if e.diagnosis else ''}" for e in update.added)
     yield from (f"  ~ {known.entry}: {known.why}" for known in update.refreshed)
-    yield from (f"  - {told.entry}: {told.why}" for told in update.dropped)
-    for told in update.kept:
-        yield f"  = {told.entry}: {told.why}; kept"
+    yield from (f"  - {note.entry}: {note.why}" for note in update.dropped)
+    for note in update.kept:
+        yield f"  = {note.entry}: {note.why}; kept"
     unexplained = sum(entry.reason == UNEXPLAINED for entry in update.entries)
     if unexplained:
         yield f"{unexplained} of {len(update.entries)} are {UNEXPLAINED}: write each one's reason into {path}"

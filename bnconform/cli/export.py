@@ -152,14 +152,14 @@ def _written(place: Path, rules: Sequence[Requirement], dtypes: Sequence[str], *
                 if found.data is not None:
                     path = f"vectors/{rule.id}-{dtype}.json"
                     entry = _put(place, path, vectors.text(found.data).encode())
-                    told = {"requirement": rule.id, "level": rule.level, "dtype": dtype}
+                    about = {"requirement": rule.id, "level": rule.level, "dtype": dtype}
                     sums = {"vectors": found.vectors, "expected": found.expected, "numbers": found.numbers}
-                    content.files.append(entry | told | sums)
+                    content.files.append(entry | about | sums)
                 progress.advance(task)
             if len(content.files) == known[0]:
                 reason = _without(rule, dtypes, left_out=len(content.left_out) > known[1])
-                told = {"requirement": rule.id, "level": rule.level, "title": rule.title, "reason": reason}
-                content.without_vectors.append(told)
+                about = {"requirement": rule.id, "level": rule.level, "title": rule.title, "reason": reason}
+                content.without_vectors.append(about)
             else:
                 entry = {"requirement": rule.id, "dtype": "", "vector": "", "observation": ""}
                 content.left_out += [entry | {"reason": reason} for reason in _beside(rule)]

@@ -10,6 +10,83 @@ import pytest
 from bnconform.backends.registry import COMMAND
 from bnconform.results.result import LEVELS
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--backend": {
+        "action": "append",
+        "default": [],
+        "metavar": "B",
+        "help": "a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+    },
+    "--backend-command": {
+        "action": "append",
+        "default": [],
+        "metavar": "C",
+        "help": "a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
+    },
+    "--device": {
+        "action": "append",
+        "default": [],
+        "metavar": "D",
+        "help": "a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
+    },
+    "--dtype": {
+        "action": "append",
+        "default": [],
+        "metavar": "T",
+        "help": "float64, float32, float16 or bfloat16 (default: all); may be repeated",
+    },
+    "--level": {
+        "choices": LEVELS,
+        "default": "must",
+        "help": "the requirements whose violation fails the run (default: must)",
+    },
+    "--baseline": {
+        "metavar": "PATH",
+        "help": "known failures, which do not fail the run; `bnconform baseline` makes it",
+    },
+    "--json": {"dest": "bnconform_json", "metavar": "PATH", "help": "write the result to a file"},
+    "--html": {"metavar": "PATH", "help": "write the result as a page (needs the extra `report`)"},
+    "--kill-matrix": {"metavar": "PATH", "help": "the kill matrix that the page shows (default: the package's)"},
+    "--markdown": {"metavar": "PATH", "help": "write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log"},
+    "--badge": {"metavar": "PATH", "help": "write it as a badge: an .svg, or a .json for shields.io"},
+    "--annotations": {"action": "store_true", "help": "print failures as GitHub annotations"},
+    "--time-limit": {
+        "type": float,
+        "default": 300.0,
+        "metavar": "SECONDS",
+        "help": "in which a check must be done; an implementation that takes longer has hung (default: 300)",
+    },
+    "--memory-limit": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "GIB",
+        "help": "that an implementation's process may hold (Linux; default: no limit)",
+    },
+    "--python": {
+        "action": "append",
+        "default": [],
+        "metavar": "B=PATH",
+        "help": "the interpreter, of another environment, that runs backend B and its variants; may be repeated",
+    },
+    "--run-in": {
+        "action": "append",
+        "default": [],
+        "metavar": "B=COMMAND",
+        "help": 'start the process of backend B behind a command: "ssh gpu-box", "docker run -i --rm IMAGE"; '
+        "the runner is sent over standard input, and --python names the interpreter there (default: python3)",
+    },
+    "--in-process": {
+        "action": "store_true",
+        "help": "run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
+    },
+    "--cases": {
+        "default": "bnconform-cases",
+        "metavar": "DIR",
+        "help": "where failing cases are written for `bnconform replay` (default: bnconform-cases)",
+    },
+}
+"""Each option, with what argparse's `add_argument` takes of it."""
+
 
 def backends(option: Any) -> list[str]:
     """What is to be judged, programs among it."""
@@ -27,81 +104,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def declare(add: Callable[..., object]) -> None:
     """Declare every option by `add`, which takes what argparse's `add_argument` takes."""
-    add(
-        "--backend",
-        action="append",
-        default=[],
-        metavar="B",
-        help="a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
-    )
-    add(
-        "--backend-command",
-        action="append",
-        default=[],
-        metavar="C",
-        help="a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
-    )
-    add(
-        "--device",
-        action="append",
-        default=[],
-        metavar="D",
-        help="a device, such as cpu or cuda:0 (default: all that the backend lists); may be repeated",
-    )
-    add(
-        "--dtype",
-        action="append",
-        default=[],
-        metavar="T",
-        help="float64, float32, float16 or bfloat16 (default: all); may be repeated",
-    )
-    add(
-        "--level", choices=LEVELS, default="must", help="the requirements whose violation fails the run (default: must)"
-    )
-    add("--baseline", metavar="PATH", help="known failures, which do not fail the run; `bnconform baseline` makes it")
-    add("--json", dest="bnconform_json", metavar="PATH", help="write the result to a file")
-    add("--html", metavar="PATH", help="write the result as a page (needs the extra `report`)")
-    add("--kill-matrix", metavar="PATH", help="the kill matrix that the page shows (default: the package's)")
-    add("--markdown", metavar="PATH", help="write it as Markdown; to $GITHUB_STEP_SUMMARY it is added, as to a log")
-    add("--badge", metavar="PATH", help="write it as a badge: an .svg, or a .json for shields.io")
-    add("--annotations", action="store_true", help="print failures as GitHub annotations")
-    add(
-        "--time-limit",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="in which a check must be done; an implementation that takes longer has hung (default: 300)",
-    )
-    add(
-        "--memory-limit",
-        type=float,
-        default=0.0,
-        metavar="GIB",
-        help="that an implementation's process may hold (Linux; default: no limit)",
-    )
-    add(
-        "--python",
-        action="append",
-        default=[],
-        metavar="B=PATH",
-        help="the interpreter, of another environment, that runs backend B and its variants; may be repeated",
-    )
-    add(
-        "--run-in",
-        action="append",
-        default=[],
-        metavar="B=COMMAND",
-        help='start the process of backend B behind a command: "ssh gpu-box", "docker run -i --rm IMAGE"; '
-        "the runner is sent over standard input, and --python names the interpreter there (default: python3)",
-    )
-    add(
-        "--in-process",
-        action="store_true",
-        help="run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
-    )
-    add(
-        "--cases",
-        default="bnconform-cases",
-        metavar="DIR",
-        help="where failing cases are written for `bnconform replay` (default: bnconform-cases)",
-    )
+    for name, details in OPTIONS.items():
+        add(name, **details)

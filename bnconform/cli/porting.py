@@ -97,7 +97,7 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
             }
             for key in keys
         },
-        "untrained": {key: told["reason"] for key, told in trained.items() if "reason" in told},
+        "untrained": {key: reply["reason"] for key, reply in trained.items() if "reason" in reply},
         "carried": {
             donor: {key: carried[key].get(donor, {"reason": carried[key].get("reason", "not asked")}) for key in keys}
             for donor in states

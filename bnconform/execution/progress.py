@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bnconform.cli import options
 from bnconform.execution.scheduling import SUBJECT
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite_run import Checks, column, counted, planned
@@ -85,15 +84,15 @@ class Progress:
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
-    def summary(self, subjects: Sequence[Subject]) -> tuple[Selection, Completion]:
-        """What was asked for and how far it came, of the checks of these subjects."""
+    def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[Selection, Completion]:
+        """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for."""
         plan, selected, finished = counted(planned(subjects)), _counted(self.selected), _counted(self.finished)
         option = self.config.option
         narrowed: list[str] = []
         if selected.total() < plan.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
         selection = Selection(
-            tuple(options.backends(option)), tuple(option.device), tuple(option.dtype), tuple(narrowed),
+            tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
             tuple(column(subject, plan, selected, finished) for subject in subjects),
         )  # fmt: skip
         ended = self.ended

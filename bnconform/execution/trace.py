@@ -139,7 +139,8 @@ def _value(name: str, value: Any, step: Step, program: Program) -> Array | None:
         raise Unreadable(f"a result called {name!r}")
     if value is None:
         return None
-    assert step.x is not None
+    if step.x is None:
+        raise Unreadable(f"a result of {step.op}, which has none")
     return _shaped(value, step.x.shape if name in ("y", "grad_x") else (program.config.num_features,))
 
 

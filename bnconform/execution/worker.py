@@ -239,6 +239,7 @@ class Worker:
             with suppress(ValueError):
                 cause = signal.Signals(-status).name
                 how = f"the process died of {cause}"
+        self._readers[1].join(DRAINED)  # what it printed last may be on its way
         words = self.last_words()
         self._end(f"{how}; its last words: {' | '.join(words)}" if words else how, cause)
 

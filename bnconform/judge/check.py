@@ -15,12 +15,12 @@ from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
 from bnconform.diagnosis.failure_conditions import sightings
 from bnconform.execution.trace import Raised, Trace
-from bnconform.judge.failure import ADAPTER, INTERNAL, VIOLATION, Failure, Quantity
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import AdapterError, Ended, Subject
 from bnconform.render import messages
+from bnconform.results.failure import ADAPTER, INTERNAL, VIOLATION, Failure, Quantity
 from bnconform.results.observations import observed
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.catalogue import Requirement, requirement

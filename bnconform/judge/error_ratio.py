@@ -6,17 +6,10 @@ import numpy as np
 
 from bnconform.cases.program import Array
 from bnconform.judge.expansion import Expansion, Mask
-from bnconform.judge.lru_cache import LruCache
 from bnconform.spec.exact import Floats, arithmetic, exact, floats
 
 NEAR, SUBNORMAL = 1e-9, 1e-290
 """How near to the limit a ratio is taken exactly, and below which size of the exact value."""
-
-BUDGET = 16 * 2**20
-"""Bytes of ratios that are kept: right layers show the same bits over and over."""
-
-_Known = tuple[Expansion, Floats, Floats]
-_KEPT: LruCache[tuple[object, ...], _Known] = LruCache(BUDGET)
 
 
 def error_ratios(got: Array, due: Expansion, bound: Floats, largest: float = np.inf) -> Floats:
@@ -30,16 +23,6 @@ def error_ratios(got: Array, due: Expansion, bound: Floats, largest: float = np.
         got, due, bound: of one shape, or the bound broadcastable to it.
         largest: the largest number of the format that is observed.
     """
-    # What is due and its bound are kept with the ratios, so that their identities stay theirs.
-    key = id(due), id(bound), largest, got.dtype, got.tobytes()
-    found = _KEPT.get(key)
-    if found is None:
-        found = due, bound, _error_ratios(got, due, bound, largest)
-        _KEPT.put(key, found, due.nbytes + bound.nbytes + found[2].nbytes + got.nbytes + 500)
-    return found[2]
-
-
-def _error_ratios(got: Array, due: Expansion, bound: Floats, largest: float) -> Floats:
     observed = got.astype(np.float64)
     finite = np.isfinite(observed)
     with np.errstate(all="ignore"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnconform.judge.failure import Failure
+from bnconform.results.failure import Failure
 
 CONFORMS, DEVIATES, VIOLATES = "conforms", "deviates", "violates"
 UNSUPPORTED, CRASHED, UNTRUSTED = "unsupported", "crashed", "untrusted"
@@ -25,9 +25,9 @@ class Outcome:
         headline: one line; message: all of it.
         case: the path of the case file, or None.
         failure: why it failed, of which `message` is the text; None where it did not. Data of one is taken, too.
-        explained: the points at which the check holds, each as [coordinate, value] pairs; see `diagnosis`.
+        explained: the points at which the check holds, each as [coordinate, value] pairs; see `diagnosis.causes`.
         conditional: whether those points hold for this check and not for the implementation as a whole.
-        sightings: what was seen under which circumstances; see `narrowing`.
+        sightings: what was seen under which circumstances; see `failure_conditions`.
         steady: False where the implementation was seen to answer differently from call to call.
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
         needed, contradicted: declared coordinates that this check bears out, or that it refutes.

@@ -6,8 +6,8 @@ import numpy as np
 
 from bnconform.cases.program import Probe
 from bnconform.judge.check import Check
-from bnconform.judge.failure import Quantity
 from bnconform.judge.judgement import judge
+from bnconform.results.failure import Quantity
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.exact import arithmetic, exact, floats
 

@@ -14,11 +14,11 @@ from bnconform.cases.program import Probe
 from bnconform.diagnosis import causes
 from bnconform.execution.selection import once_each
 from bnconform.judge.check import Check
-from bnconform.judge.failure import VIOLATION
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.results.completeness import ColumnSelection
+from bnconform.results.failure import VIOLATION
 from bnconform.spec.catalogue import requirements
 
 AHEAD = 6

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from bnconform.cases.program import Array, Step
+from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.expansion import Expansion
 from bnconform.judge.layer_state import STATISTICS, LayerState
 from bnconform.judge.lru_cache import LruCache
@@ -29,6 +30,9 @@ from bnconform.spec.error_bounds.error_model import Allowance
 from bnconform.spec.error_bounds.forward import ForwardErrors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, Floats, exact
+
+RATIOS = 16 * 2**20
+"""Bytes of error ratios that a process keeps."""
 
 Answer = tuple[dict[str, str], Truth]
 """The decisions that a truth rests on, by name, and the truth."""
@@ -106,6 +110,7 @@ class Truths:
         self.store = None if settings.folder is None else TruthStore(settings.folder, settings.disk)
         self.computed = 0
         self._batches: LruCache[bytes, oracle.Batch] = LruCache(INPUTS)
+        self._ratios: LruCache[tuple[object, ...], tuple[Due, Floats]] = LruCache(RATIOS)
 
     def answer(self, question: Question, behaviour: Behaviour) -> Truth:
         """The truth at a point of the space; to be called within `exact.arithmetic()`."""
@@ -125,6 +130,16 @@ class Truths:
                 self.store.write(key, read, found)
         self.memory.put(key, known, sum(truth.nbytes for _, truth in known))
         return found
+
+    def error_ratios(self, got: Array, due: Due, largest: float) -> Floats:
+        """The ratios of `error_ratio.error_ratios`, kept, as right layers show the same bits over and over."""
+        # What is due is kept with the ratios, so that its identity stays its own.
+        key = id(due), largest, got.dtype, got.tobytes()
+        found = self._ratios.get(key)
+        if found is None:
+            found = due, error_ratios(got, due.value, due.bound, largest)
+            self._ratios.put(key, found, due.value.nbytes + due.bound.nbytes + found[1].nbytes + got.nbytes + 500)
+        return found[1]
 
     def after(self, question: Question, behaviour: Behaviour, truth: Truth) -> LayerState:
         """The state after a pass; the running statistics are computed again only where the layer does not show them."""

@@ -40,7 +40,7 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
         yield from _gathered((f"{_row(known.row)} ({known.why})", known.row) for known in found.worse)
     if found.unmatched:
         yield f"  MATCHING NOTHING: {_count(found.unmatched, 'entry', 'entries')} of what is not judged any more"
-        yield from (f"    {told.entry}: {told.why}" for told in found.unmatched)
+        yield from (f"    {note.entry}: {note.why}" for note in found.unmatched)
         yield f"    correct what is misspelt; to drop the rest: {update}{written}"
     if found.changed:
         yield f"  CHANGED: {_count(found.changed, 'known row')} failing otherwise than before (the run does not fail)"
@@ -50,15 +50,15 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
         yield f"    once looked into: {update}{written}"
     if found.fixed:
         yield f"  FIXED: {_count(found.fixed, 'entry', 'entries')} not needed any more (the run does not fail)"
-        yield from (f"    {told.entry}: {told.why}" for told in found.fixed)
+        yield from (f"    {note.entry}: {note.why}" for note in found.fixed)
         yield f"    to drop them: {update}{written}"
     if found.partly:
         yield f"  FIXED, as far as was asked: {_count(found.partly, 'entry', 'entries')} (the run does not fail)"
-        yield from (f"    {told.entry}: {told.why}" for told in found.partly)
+        yield from (f"    {note.entry}: {note.why}" for note in found.partly)
         yield f"    run the rest; or, to drop them as it is: {update} --drop-fixed{written}"
     if found.narrower:
         yield f"  WIDER THAN NEEDED: {_count(found.narrower, 'entry', 'entries')} (the run does not fail)"
-        yield from (f"    {told.entry}: {told.why}" for told in found.narrower)
+        yield from (f"    {note.entry}: {note.why}" for note in found.narrower)
     if found.apart:
         yield f"  {_count(found.apart, 'entry', 'entries')} left alone:"
         yield from _apart(found.apart)
@@ -86,18 +86,18 @@ def _known(known: KnownRow) -> str:
     return f"{known.row.requirement} {known.row.backend} {known.row.verdict}: {known.entry.reason}{link}"
 
 
-def _gathered(told: Iterable[tuple[str, Row]]) -> Iterator[str]:
+def _gathered(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
     """One line for the devices and dtypes of which the same is said."""
     places: dict[str, list[str]] = {}
-    for text, row in told:
+    for text, row in texts:
         general = text.replace(f"{row.backend}:{row.device}-{row.dtype}", row.backend)
         places.setdefault(general, []).append(f"{row.device} {row.dtype}")
     for text, where in places.items():
         yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
 
 
-def _apart(told: Sequence[EntryNote]) -> Iterator[str]:
+def _apart(notes: Sequence[EntryNote]) -> Iterator[str]:
     """How many for which reason, and of which backends, since a misspelt name is in no run."""
-    counts = Counter((one.entry.backend, one.why) for one in told)
+    counts = Counter((one.entry.backend, one.why) for one in notes)
     for (backend, why), count in sorted(counts.items()):
         yield f"    {count} of {backend}: {why}"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bnconform.judge.failure import VIOLATION
 from bnconform.results.completeness import partial, reason
+from bnconform.results.failure import VIOLATION
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 
 FAILURES = ("crashed", "violates", "untrusted")

@@ -15,10 +15,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from bnconform.judge.failure import VIOLATION
 from bnconform.render import messages
 from bnconform.render.evidence import sameness
 from bnconform.results.completeness import partial, reason
+from bnconform.results.failure import VIOLATION
 from bnconform.results.result import LEVELS, VERDICTS, Key, Result, Row, dtype_order
 
 LETTERS = {

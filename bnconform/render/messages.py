@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases.program import Program
-from bnconform.judge.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.judge.judgement import Comparison
 from bnconform.judge.outcome import CRASHED, VIOLATES
+from bnconform.results.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.spec.catalogue import Requirement
 
 VERBS = {VIOLATES: "violated", CRASHED: "not answered"}

@@ -1,7 +1,7 @@
 """What a run comes to beside a baseline: what is new, worse, fixed, explained differently, or not there any more.
 
-A baseline knows rows, not checks: any failing check of a known row is known, if it is no worse. These things a gate
-by rows would hide, so it says them:
+A baseline knows rows, not checks: any failing check of a known row is known, if it is no worse. These things a
+check by rows would hide, so it says them:
 
 - a row that fails otherwise than it was known to: with another explanation, or with ten times the error;
 - an entry that speaks of more than one row (`*`, a kind of device, several results) and is needed for some only: the
@@ -20,9 +20,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bnconform.judge.failure import INTERNAL
 from bnconform.results.baseline import ANY, FAILURES, Entry, explanation, in_order
 from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
+from bnconform.results.failure import INTERNAL
 from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
 
 INTERNAL_ERROR = "internal error of bnconform"
@@ -155,19 +155,13 @@ def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite
                 changed += [found] if found.why else []
             else:
                 (worse if counts else changed).append(found)
-    places: dict[str, list[EntryNote]] = {
-        "": [],
-        "fixed": [],
-        "partly": [],
-        "unmatched": [],
-        "narrower": [],
-        "apart": [],
-    }
+    names = ("", "fixed", "partly", "unmatched", "narrower", "apart")
+    places: dict[str, list[EntryNote]] = {name: [] for name in names}
     for index, entry in enumerate(entries):
         place, why = _place(entry, spoken.get(index, []), runs, suite)
         places[place].append(EntryNote(entry, why))
     places.pop("")
-    lists = {name: tuple(told) for name, told in places.items()}
+    lists = {name: tuple(notes) for name, notes in places.items()}
     return BaselineVerdict(
         tuple(known), tuple(new), tuple(worse), tuple(changed), **lists,
         parts=tuple(_part(result) for result in results if is_partial(result) and not is_unfinished(result)),

@@ -40,8 +40,8 @@ def updated(
     """
     entries = in_order(entries)
     found = judge(entries, results, level, suite)
-    gone = [told for name in ("fixed", "partly", "unmatched") if name in drop for told in getattr(found, name)]
-    kept = [told for name in ("fixed", "partly") if name not in drop for told in getattr(found, name)]
+    gone = [note for name in ("fixed", "partly", "unmatched") if name in drop for note in getattr(found, name)]
+    kept = [note for name in ("fixed", "partly") if name not in drop for note in getattr(found, name)]
     rows: dict[int, list[Row]] = {}
     for row, entry, _ in (*found.known, *found.worse, *(one for one in found.changed if one not in found.known)):
         rows.setdefault(entries.index(entry), []).append(row)
@@ -58,7 +58,7 @@ def updated(
         )
         for key, mine in failing.items()
     ]
-    dropped = [told.entry for told in gone]
+    dropped = [note.entry for note in gone]
     stay = [fresh.get(index, entry) for index, entry in enumerate(entries) if entry not in dropped]
     changed = [one for one in (*found.worse, *found.changed) if fresh[entries.index(one.entry)] != one.entry]
     return Update(in_order([*stay, *added]), in_order(added), tuple(changed), tuple(gone), tuple(kept))

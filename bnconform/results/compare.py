@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from bnconform.judge.failure import VIOLATION
 from bnconform.results.comparison import (
     FIRST,
     KINDS,
@@ -23,6 +22,7 @@ from bnconform.results.comparison import (
 )
 from bnconform.results.completeness import Column, partial, reason
 from bnconform.results.difference import compared
+from bnconform.results.failure import VIOLATION
 from bnconform.results.matching import Pairs, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
 from bnconform.results.result import Result, Row
@@ -88,13 +88,13 @@ def _all_words(found: Sequence[Column]) -> str:
 def _environment(first: Result, second: Result) -> tuple[tuple[str, str, str], ...]:
     """What differs in where the two were reached; the time is not among it."""
 
-    def told(result: Result) -> dict[str, str]:
+    def versions(result: Result) -> dict[str, str]:
         one = result.environment
         heads = {"bnconform": one.bnconform, "Python": one.python, "platform": one.platform}
         devices = {f"device {name}": what for name, what in one.devices.items()}
         return heads | {name: version for name, version in one.packages.items() if name != "bnconform"} | devices
 
-    ours, theirs = told(first), told(second)
+    ours, theirs = versions(first), versions(second)
     names = dict.fromkeys([*ours, *theirs])
     found = [(name, ours.get(name, "none"), theirs.get(name, "none")) for name in names]
     return tuple((name, one, other) for name, one, other in found if one != other)
@@ -103,7 +103,7 @@ def _environment(first: Result, second: Result) -> tuple[tuple[str, str, str], .
 def _pair(first: Side, second: Side) -> Pair:
     both = [name for name in first.rows if name in second.rows]
     verdicts = [
-        VerdictDifference(name, one.level, one.verdict, other.verdict, _says(one), _says(other))
+        VerdictDifference(name, one.level, one.verdict, other.verdict, _reason_for(one), _reason_for(other))
         for name in both
         if _differ(one := first.rows[name], other := second.rows[name])
     ]
@@ -126,7 +126,7 @@ def _differ(one: Row, other: Row) -> bool:
     return one.verdict != other.verdict or one.diagnosis != other.diagnosis
 
 
-def _says(row: Row) -> str:
+def _reason_for(row: Row) -> str:
     """The explanation of a verdict in a few words."""
     if row.diagnosis:
         return " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from bnconform.errors import UserError
+from bnconform.spec.errors import UserError
 
 
 class FileError(UserError):

@@ -57,7 +57,7 @@ class KnownFailures:
 
 
 def load(path: Path, subjects: Sequence[Subject], result: str | None = None) -> KnownFailures:
-    """The gate of a run of these subjects; BaselineError for a file that cannot be used.
+    """What is known to fail in a run of these subjects; BaselineError for a file that cannot be used.
 
     Args:
         result: where the run's result will be written.

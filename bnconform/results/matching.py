@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bnconform.errors import UserError
 from bnconform.results.completeness import Column
 from bnconform.results.result import DTYPES, Result, dtype_order
+from bnconform.spec.errors import UserError
 
 Pairs = list[tuple[Column, Column]]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bnconform.errors import UserError
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.completeness import Column
 from bnconform.results.matching import subjects
 from bnconform.results.observations import Unreadable, placed
 from bnconform.results.result import Declaration, Observation, Result, Row
 from bnconform.spec.behaviour import SPECIFIED, coordinates
+from bnconform.spec.errors import UserError
 
 
 class Incomparable(UserError):

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
-from bnconform.judge.failure import Failure
 from bnconform.results import completeness, files
 from bnconform.results.completeness import Completion, Selection
+from bnconform.results.failure import Failure
 from bnconform.results.files import FileError
 
 SCHEMA = "bnconform/result/1"

@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bnconform.backends.runner.loading import installed
-from bnconform.judge.failure import DECLARATION, Failure
-from bnconform.judge.outcome import VIOLATES, Outcome
+from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
-from bnconform.render import messages
 from bnconform.results.completeness import Completion, Selection
 from bnconform.results.result import (
     Declaration,
@@ -24,55 +22,6 @@ from bnconform.results.result import (
     Usage,
     merge,
 )
-from bnconform.spec.catalogue import fixing
-
-
-def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
-    """An outcome for each declared coordinate that no check bore out, or that some check refuted.
-
-    Args:
-        whole: whether every check ran; without that, a declaration may simply not have been asked about.
-    """
-    found = []
-    seen: set[str] = set()
-    for subject in subjects:
-        if subject.name in seen:
-            continue
-        seen.add(subject.name)
-        mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
-        for coordinate, value in subject.deviations.items():
-            needed = any(coordinate in outcome.needed for outcome in mine)
-            contradicted = next((outcome for outcome in mine if coordinate in outcome.contradicted), None)
-            if contradicted is None and (needed or not whole or not mine):
-                continue
-            rule = fixing(coordinate)
-            text = f"declares {coordinate} = {value}, "
-            if contradicted is not None:
-                text += (
-                    f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"
-                )
-            else:
-                text += "but nothing that was measured needs it: remove the declaration"
-            at = contradicted or mine[0]
-            failure = Failure(
-                DECLARATION, VIOLATES, rule.id, rule.level, rule.title, messages.sources(rule),
-                subject.name, at.device, at.dtype, subject.key, remark=text,
-            )  # fmt: skip
-            found.append(
-                Outcome(
-                    subject.name,
-                    at.device,
-                    at.dtype,
-                    rule.id,
-                    rule.level,
-                    VIOLATES,
-                    headline=text,
-                    message=messages.message(failure),
-                    failure=failure,
-                    about_declaration=True,
-                )
-            )
-    return found
 
 
 def row(outcome: Outcome) -> Row:

@@ -66,38 +66,15 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch
     """
     require_precision()
     given = x if isinstance(x, Batch) else Batch(x)
-    x = given.x
-    tracked = config.track_running_stats
-    ndim = x.ndim
-    axes = statistics_axes(behaviour, ndim)
-    empty = x.size == 0
-    values = x.size // x.shape[1] if x.shape[1] else 0
-    updates = tracked and (training or behaviour.evaluation_update is b.EvaluationUpdate.AS_TRAINING)
-
-    batch = None if empty else given.moments(axes)
-    after = state
-    refused = ""
-    unspecified: frozenset[str] = frozenset()
-    if training and empty and behaviour.empty_batch is b.EmptyBatch.REFUSE:
-        refused = "an empty batch has no statistics"
-    elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
-        refused = "one value per channel has no unbiased variance"
-    elif updates and behaviour.training_update is not b.TrainingUpdate.NEVER:
-        after = updated(config, behaviour, state, x, batch)
-        if behaviour.training_update is b.TrainingUpdate.TWICE:
-            after = updated(config, behaviour, after, x, batch)
-        if batch is not None and undefined(config, behaviour, state.count):
-            unspecified = frozenset({"running_mean", "running_var"})
-            if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
-                unspecified |= {"y", "grad_x", "grad_weight"}
-    if not refused:
-        after = counted(behaviour, state, after, training, updates)
-
+    x, ndim = given.x, given.x.ndim
+    batch = given.moments(statistics_axes(behaviour, ndim)) if x.size else None
+    after, refused, unspecified = _state_after(config, behaviour, state, x, batch, training)
     mean, variance, mean_from_batch, variance_from_batch = _normalizing(
         config, behaviour, state, after, x, batch, training
     )
     last_axis = behaviour.evaluation_broadcast is b.EvaluationBroadcast.LAST_AXIS
-    if last_axis and not training and tracked and not mean_from_batch and not variance_from_batch:
+    remembered = config.track_running_stats and not mean_from_batch and not variance_from_batch
+    if last_axis and not training and remembered:
         if x.shape[-1] != x.shape[1]:
             refused = refused or "statistics of shape (C,) do not broadcast along the last axis"
         else:
@@ -116,6 +93,32 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch
         inverse_std=factor, scale=scale, shift=shift, unspecified=unspecified,
         output=x if refused else None,
     )  # fmt: skip
+
+
+def _state_after(
+    config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None, training: bool
+) -> tuple[State, str, frozenset[str]]:
+    """The state after a pass, why the input is refused or "", and the names of what nothing fixes."""
+    values = x.size // x.shape[1] if x.shape[1] else 0
+    as_training = behaviour.evaluation_update is b.EvaluationUpdate.AS_TRAINING
+    updates = config.track_running_stats and (training or as_training)
+    after, refused = state, ""
+    unspecified: frozenset[str] = frozenset()
+    if training and batch is None and behaviour.empty_batch is b.EmptyBatch.REFUSE:
+        refused = "an empty batch has no statistics"
+    elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
+        refused = "one value per channel has no unbiased variance"
+    elif updates and behaviour.training_update is not b.TrainingUpdate.NEVER:
+        after = updated(config, behaviour, state, x, batch)
+        if behaviour.training_update is b.TrainingUpdate.TWICE:
+            after = updated(config, behaviour, after, x, batch)
+        if batch is not None and undefined(config, behaviour, state.count):
+            unspecified = frozenset({"running_mean", "running_var"})
+            if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
+                unspecified |= {"y", "grad_x", "grad_weight"}
+    if not refused:
+        after = counted(behaviour, state, after, training, updates)
+    return after, refused, unspecified
 
 
 def _normalizing(
@@ -189,30 +192,10 @@ def backward(
     record = forward(config, behaviour, state, x, training=effective)
     x, batch = record.x, record.moments
     reads_back = batch is not None and record.reads_back
-    through_mean, through_variance = record.mean_from_batch or reads_back, record.variance_from_batch or reads_back
-    flowing = record
-    kind = behaviour.training_gradient
-    silent = False
-    if batch is not None and not (through_mean or through_variance):
-        choice = behaviour.evaluation_gradient
-        silent = choice is b.EvaluationGradient.ZERO
-        if choice is b.EvaluationGradient.AS_TRAINING:
-            through_mean = through_variance = True
-            variance = _normalizing_variance(behaviour, batch)
-            factor = inverse_deviation(variance, record.epsilon, record.form)
-            flowing = replace(
-                record, mean=batch.mean, variance=variance, inverse_std=factor,
-                mean_from_batch=True, variance_from_batch=True,
-            )  # fmt: skip
+    flowing, through_mean, through_variance = _flowing(record, reads_back)
+    constant = not (record.mean_from_batch or record.variance_from_batch or reads_back)
+    silent = batch is not None and constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO
     variance, factor = flowing.variance, flowing.inverse_std
-    through_mean = through_mean and kind in (
-        b.TrainingGradient.THROUGH_STATISTICS,
-        b.TrainingGradient.THROUGH_MEAN_ONLY,
-    )
-    through_variance = through_variance and kind in (
-        b.TrainingGradient.THROUGH_STATISTICS,
-        b.TrainingGradient.THROUGH_VARIANCE_ONLY,
-    )
 
     grad_z = grad_output if behaviour.gradient_scale is b.GradientScale.WITHOUT_WEIGHT else record.scale * grad_output
     slope = variance_slope = product = factor * 0
@@ -251,6 +234,25 @@ def backward(
         through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
         product=product, grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
     )  # fmt: skip
+
+
+def _flowing(record: Forward, reads_back: bool) -> tuple[Forward, bool, bool]:
+    """The pass with the statistics that the gradient for x uses, and whether it flows through each of the two."""
+    behaviour, batch = record.behaviour, record.moments
+    through_mean, through_variance = record.mean_from_batch or reads_back, record.variance_from_batch or reads_back
+    as_training = behaviour.evaluation_gradient is b.EvaluationGradient.AS_TRAINING
+    if batch is not None and not (through_mean or through_variance) and as_training:
+        through_mean = through_variance = True
+        variance = _normalizing_variance(behaviour, batch)
+        factor = inverse_deviation(variance, record.epsilon, record.form)
+        record = replace(
+            record, mean=batch.mean, variance=variance, inverse_std=factor,
+            mean_from_batch=True, variance_from_batch=True,
+        )  # fmt: skip
+    kind, both = behaviour.training_gradient, b.TrainingGradient.THROUGH_STATISTICS
+    through_mean = through_mean and kind in (both, b.TrainingGradient.THROUGH_MEAN_ONLY)
+    through_variance = through_variance and kind in (both, b.TrainingGradient.THROUGH_VARIANCE_ONLY)
+    return record, through_mean, through_variance
 
 
 def _parameter_gradients(

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bnconform.cases.program import LAYOUTS
+from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.spec.config import Config
 from bnconform.spec.formats import numpy_dtype
 

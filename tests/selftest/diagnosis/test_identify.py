@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from bnconform.backends.runner.loading import adapter
 from bnconform.diagnosis import search
-from bnconform.execution.selection import adapter
 from bnconform.judge.subject import Subject
 from bnconform.measure.identify import identify
 from bnconform.measure.semantics_profile import Card, as_data

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bnconform.render.matrix import LETTERS, render
 from bnconform.results.result import VERDICTS, Difference, Result, Row, Usage
-from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
+from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.rows import ALL_DTYPES, CHAPTERS, FULL, STRICTNESS, TITLES, grid, row, run
 
 

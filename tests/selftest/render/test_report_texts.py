@@ -18,8 +18,8 @@ from bnconform.render.annotations import Place, workflow_commands
 from bnconform.render.evidence import failures
 from bnconform.results.result import Diagnosis, Difference, Result
 from bnconform.tests.selftest.command import ADAPTERS
-from bnconform.tests.selftest.judge.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.render.test_page import EVIL
+from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
 from bnconform.tests.selftest.rows import CHAPTERS, FULL, TITLES, row, run
 
 TICKS = "a | b `c` ```` d\n</details>\n@someone #12 www.example.org **bold** [x](y) ]]>"

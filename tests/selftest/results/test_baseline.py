@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bnconform.execution.selection import subjects
+from bnconform.execution.selection import Selection
 from bnconform.judge.check import Check
 from bnconform.judge.suite import conformance_tests
 from bnconform.results import baseline, baseline_check, baseline_update
@@ -213,7 +213,7 @@ def test_overlapping_entries() -> None:
 
 def test_internal_error_is_never_known(tmp_path: Path) -> None:
     """A fault of the suite itself fails at every level, whatever a baseline says, and gets no entry."""
-    (subject,) = subjects(("numpy",), (), ("float32",))
+    (subject,) = Selection(in_process=True).subjects(("numpy",), (), ("float32",))
     made = Check(subject, conformance_tests()[0].rule)
     made.note_internal_error(ValueError("oops"))
     broken = row("A", "untrusted", message=made.outcomes[0].message, level="may")

@@ -15,14 +15,14 @@ import pytest
 
 from bnconform.cases.probes import cases_of
 from bnconform.judge.check import Check, Violation
-from bnconform.judge.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.render import messages
 from bnconform.render.evidence import failures
 from bnconform.results import baseline_check, run_result
 from bnconform.results import result as results
-from bnconform.results.compare import _says
+from bnconform.results.compare import _reason_for
+from bnconform.results.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
 from bnconform.tests.mutants.oracle_layer import Puppet
@@ -170,7 +170,7 @@ def test_summary(name: str) -> None:
 
 def test_facts_come_from_the_record() -> None:
     """Neither the comparison nor the baseline looks for a fact in the text."""
-    assert _says(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
+    assert _reason_for(row("violates", failure=FAILURES["number"], message="BN-RUN-VAR lies")) == "not met: the title"
     inside = row("untrusted", failure=FAILURES["suite"], message="renamed")
     assert baseline_check.internal(inside)
     assert not baseline_check.internal(

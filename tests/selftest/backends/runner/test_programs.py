@@ -1,0 +1,296 @@
+"""Executing programs: when the state is read, which layer is built, and what is noted of whose memory is whose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
+from bnconform.backends.runner import memory, programs
+from bnconform.cases import program as described
+from bnconform.cases.program import Program, backward, build, forward, load
+from bnconform.spec.config import Config
+
+X = np.arange(12.0).reshape(4, 3)
+CONFIG = Config(ndim=2, dtype="float64", param_dtype="float64")
+
+
+class Noting(NumpyBackend):
+    """The NumPy backend, whose layers note what they are asked; `layer` is their class."""
+
+    def __init__(self, layer: type[NumpyLayer] = NumpyLayer) -> None:
+        self.asked: list[str] = []
+        self.layer = layer
+
+    def build(self, config: Any, device: str) -> NumpyLayer:
+        self.asked.append(f"build {config.momentum}")
+        return self._noting(super().build(config, device))
+
+    def build_default(self, num_features: int, device: str) -> NumpyLayer:
+        self.asked.append(f"build_default {num_features}")
+        return self._noting(super().build_default(num_features, device))
+
+    def _noting(self, layer: NumpyLayer) -> NumpyLayer:
+        asked = self.asked
+
+        class Layer(self.layer):  # type: ignore[name-defined]
+            def forward(self, x: Array, *, training: bool) -> Any:
+                asked.append("forward")
+                return super().forward(x, training=training)
+
+            def state(self) -> Any:
+                asked.append("state")
+                return super().state()
+
+            def load(self, state: Any) -> None:
+                asked.append(f"load {' '.join(state)}")
+                super().load(state)
+
+        layer.__class__ = Layer
+        return layer
+
+
+def execute(backend: Any, *steps: Any, **how: Any) -> programs.Data:
+    """The trace, as data, of a program in float64."""
+    program = Program(how.pop("config", CONFIG), steps, **how).cast("float64", "float64")
+    return programs.execute(backend, "cpu", program.message())
+
+
+def test_watches_are_those_of_programs() -> None:
+    """The side that executes knows what a program may let it watch, and nothing else."""
+    assert ("", *memory.WATCHES) == described.WATCHES
+
+
+def test_config_is_that_of_programs() -> None:
+    """An adapter is given the fields that a program's configuration has, with the same defaults."""
+    assert programs.LayerConfig(**Config().as_dict()) == programs.LayerConfig()
+    assert vars(programs.LayerConfig()) == Config().as_dict()
+
+
+def test_state_is_read_after_every_call() -> None:
+    """As a rule, the state is read when the layer is new and after every call."""
+    backend = Noting()
+    trace = execute(backend, forward(X), forward(X, training=False))
+    assert backend.asked == ["build 0.1", "state", "forward", "state", "forward", "state"]
+    assert trace["before"]["running_mean"].tolist() == [0, 0, 0]
+    assert [step["after"]["num_batches_tracked"].item() for step in trace["steps"]] == [1, 1]
+    assert trace["calls"] == 6 and trace["seconds"] > 0
+
+
+def test_state_is_read_at_the_end() -> None:
+    """Where the program says so, the state is read once, after the last call."""
+    backend = Noting()
+    trace = execute(backend, forward(X), forward(X), forward(X), reads="end")
+    assert backend.asked == ["build 0.1", "forward", "forward", "forward", "state"]
+    assert trace["before"] == {}
+    assert [step["after"] is None for step in trace["steps"]] == [True, True, False]
+    assert trace["steps"][-1]["after"]["num_batches_tracked"].item() == 3
+    assert trace["calls"] == 5
+
+
+def test_state_is_read_where_a_counter_is_loaded() -> None:
+    """Whether there is a counter to load is seen before; whatever else is loaded is not."""
+    backend = Noting()
+    steps = load(num_batches_tracked=5), load(weight=[1.0, 2.0, 3.0])
+    trace = execute(backend, *steps, reads="end")
+    assert backend.asked == ["build 0.1", "state", "load num_batches_tracked", "load weight", "state"]
+    assert trace["steps"][-1]["after"]["num_batches_tracked"].item() == 5
+
+
+def test_counter_that_is_not_there_is_not_loaded() -> None:
+    """A layer that shows no counter is not asked to load one."""
+
+    class Uncounted(NumpyLayer):
+        def state(self) -> Any:
+            return {**super().state(), "num_batches_tracked": None}
+
+    backend = Noting(Uncounted)
+    execute(backend, load(num_batches_tracked=5, running_mean=[1.0, 2.0, 3.0]))
+    assert backend.asked[2] == "load running_mean"
+
+
+def test_default_layer_is_built() -> None:
+    """A program of the implementation's own defaults gives the channels and nothing else."""
+    backend = Noting()
+    x = X.reshape(4, 3, 1, 1)
+    message = Program(Config(momentum=0.75), (forward(x),), default=True).cast("float32", "float32").message()
+    assert message["config"] is None
+    trace = programs.execute(backend, "cpu", message)
+    assert backend.asked[0] == "build_default 3"
+    assert trace["broken"] is None
+    (step,) = trace["steps"]
+    assert step["after"]["running_mean"] == pytest.approx(0.1 * X.mean(axis=0))
+
+
+def test_new_layer_in_the_middle() -> None:
+    """`build` as the first step is the new layer; later it is another one."""
+    backend = Noting()
+    trace = execute(backend, build(), forward(X), build())
+    assert [word for word in backend.asked if word.startswith("build")] == ["build 0.1"] * 2
+    counts = [step["after"]["num_batches_tracked"].item() for step in trace["steps"]]
+    assert counts == [0, 1, 0]
+
+
+def test_calls_go_on_after_one_that_fails() -> None:
+    """A call that raises, or returns what does not fit, is noted, and the next one is made."""
+
+    class Failing(NumpyLayer):
+        def forward(self, x: Array, *, training: bool) -> Any:
+            if len(x) == 1:
+                raise ValueError("one value")
+            return (
+                super().forward(x, training=training)[:, :2] if len(x) == 2 else super().forward(x, training=training)
+            )
+
+    trace = execute(Noting(Failing), forward(X[:1]), forward(X[:2]), forward(X))
+    assert [step["raised"] for step in trace["steps"]] == ["forward raised ValueError: one value", None, None]
+    assert [bool(step["misfit"]) for step in trace["steps"]] == [False, True, False]
+    assert [list(step["values"]) for step in trace["steps"]] == [[], [], ["y"]]
+    assert trace["broken"] is None
+
+
+class Interrupts(NumpyLayer):
+    """A layer whose forward pass interrupts."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        raise KeyboardInterrupt
+
+
+class Unreadable(NumpyLayer):
+    """A layer whose state is no dict."""
+
+    def state(self) -> Any:
+        return [1, 2]
+
+
+class NoLayer(NumpyBackend):
+    """A backend that builds nothing."""
+
+    def build(self, config: Any, device: str) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [(Noting(Interrupts), "interrupt"), (Noting(Unreadable), "misfit"), (NoLayer(), "adapter")],
+    ids=["interrupt", "misfit", "adapter"],
+)
+def test_program_ends_where_nothing_can_be_asked(backend: Any, kind: str) -> None:
+    """An interrupt, a state that is none and a layer that is none end the program, in words and of their kind."""
+    trace = execute(backend, forward(X), forward(X))
+    assert trace["broken"]["kind"] == kind
+    assert len(trace["steps"]) == 0
+
+
+def test_what_is_changed_is_noted() -> None:
+    """A call that changes its input, or what lies around it, is noted."""
+
+    class Writes(NumpyLayer):
+        def forward(self, x: Array, *, training: bool) -> Array:
+            y = super().forward(x, training=training)
+            x[0, 0] += 1
+            return y
+
+    trace = execute(Noting(Writes), forward(X), backward(X, X))
+    assert trace["mutated"] == ["forward changed the array that it was given as x"]
+    assert trace["steps"][0]["misfit"] == ""
+
+
+class Views(NumpyLayer):
+    """A layer that returns its input."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        super().forward(x, training=training)
+        return x
+
+
+class Keeps(NumpyLayer):
+    """A layer that keeps the arrays that it is given, and shows its own."""
+
+    def load(self, state: Any) -> None:
+        self.__dict__.setdefault("kept", {}).update(state)
+
+    def state(self) -> Any:
+        return {**super().state(), **self.__dict__.get("kept", {}), "more": np.array(["words"])}
+
+
+def facts(backend: Any, watch: str, *steps: Any) -> list[dict[str, Any]]:
+    """What a watch notes."""
+    trace = execute(backend, *steps, watch=watch)
+    assert trace["broken"] is None
+    found: list[dict[str, Any]] = trace["facts"]
+    return found
+
+
+@pytest.mark.parametrize(("layer", "shared"), [(NumpyLayer, False), (Views, True)])
+def test_results_that_share_memory(layer: type[NumpyLayer], shared: bool) -> None:
+    """A result that is its input is noted to share it, and to change with it."""
+    found = facts(Noting(layer), "results", forward(X), forward(X + 1))
+    holds = {(fact["what"], fact.get("owner")): fact["holds"] for fact in found}
+    assert holds[("shared", "what was given")] is not shared
+    assert holds[("kept", None)] is not shared
+    assert holds[("shared", "an earlier result")] and holds[("writeable", None)]
+
+
+LOADED = load(running_mean=[1.5, 0.5, 2.0], weight=[1.5, 0.5, 2.0])
+
+
+@pytest.mark.parametrize(("layer", "kept"), [(NumpyLayer, False), (Keeps, True)])
+def test_loaded_arrays_that_are_kept(layer: type[NumpyLayer], kept: bool) -> None:
+    """An array that the layer keeps shows in its state when it is overwritten."""
+    (_, overwritten) = facts(Noting(layer), "loaded", LOADED, forward(X))
+    same = [np.array_equal(value, overwritten["after"][name]) for name, value in overwritten["before"].items()]
+    assert len(same) == 2
+    assert all(same) is not kept
+
+
+@pytest.mark.parametrize(("layer", "own"), [(NumpyLayer, False), (Keeps, True)])
+def test_states_that_are_the_layers_own(layer: type[NumpyLayer], own: bool) -> None:
+    """A state that is written to is the layer's, or a copy; what is no part of a state is left alone."""
+    overwritten, *kept = facts(Noting(layer), "shown", LOADED, forward(X))
+    weight = overwritten["after"]["weight"]
+    assert weight.tolist() == ([7, 7, 7] if own else [1.5, 0.5, 2.0])
+    assert {fact["name"] for fact in kept} <= set(described.STATE)
+    assert all(isinstance(fact["array"], str) for fact in kept)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float64", "longdouble"])
+def test_counters_of_any_dtype_can_be_told_of(dtype: str) -> None:
+    """A counter is noted with the dtype that it is shown in, and everything noted can be sent."""
+    from bnconform.backends.runner.frames import encode
+
+    class Counts(NumpyLayer):
+        def state(self) -> Any:
+            shown = super().state()
+            return {**shown, "num_batches_tracked": np.array(shown["num_batches_tracked"], dtype)}
+
+    program = Program(CONFIG, (forward(X),)).cast("float64", "float64")
+    for watch in described.WATCHES:
+        if watch == "loaded":
+            continue
+        trace = programs.execute(Noting(Counts), "cpu", replace(program, watch=watch).message())
+        assert trace["broken"] is None
+        assert trace["counter"] == [str(np.dtype(dtype)), []] or watch
+        assert encode(trace)
+
+
+def test_instances_that_share() -> None:
+    """What one layer does to another of the same class is in the state of the other."""
+    shared: dict[str, Any] = {}
+
+    class Shares(NumpyLayer):
+        def load(self, state: Any) -> None:
+            shared.update(state)
+
+        def state(self) -> Any:
+            return {**super().state(), **shared}
+
+    (fact,) = facts(Noting(Shares), "instances", LOADED, forward(X))
+    assert fact["before"]["weight"].tolist() == [1, 1, 1]
+    assert fact["after"]["weight"].tolist() == [1.5, 0.5, 2.0]
+    shared.clear()
+    (fact,) = facts(Noting(), "instances", LOADED, forward(X))
+    assert fact["before"]["weight"].tolist() == fact["after"]["weight"].tolist() == [1, 1, 1]
