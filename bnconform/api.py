@@ -19,7 +19,7 @@ from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.execution.settings import Settings, settings
 from bnconform.execution.worker_pool import WorkerPool
-from bnconform.judge import declarations
+from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES
 from bnconform.judge.subject import AdapterError, Ended, Subject
 from bnconform.judge.suite_run import SuiteRun, column, counted, planned
@@ -125,8 +125,8 @@ def judge(
             tuple(column(subject, plan, wanted, finished) for subject in columns),
         )  # fmt: skip
         completion = Completion(FINISHED, plan.total(), wanted.total(), finished.total())
-        stale = declarations.stale(run.outcomes, columns, completion.complete and not dtypes)
-        outcomes, diagnoses = causes.diagnosed([*run.outcomes, *stale])
+        declarations = stale(run.outcomes, columns, completion.complete and not dtypes)
+        outcomes, diagnoses = causes.diagnosed([*run.outcomes, *declarations])
         seconds = time.perf_counter() - begin
         return run_result.result(outcomes, diagnoses, columns, started, seconds, asked, completion)
 

@@ -14,7 +14,7 @@ from bnconform.api import BackendGiven, PathGiven, fails, known_requirements, se
 from bnconform.diagnosis import causes
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
-from bnconform.judge import declarations
+from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.suite_run import PlannedCheck, SuiteRun, planned
 from bnconform.pytest_fixtures import MARK
@@ -154,8 +154,8 @@ class RequirementCheck:
         run = SuiteRun(self.checks)
         for _ in run:
             pass
-        stale = declarations.stale(run.outcomes, [self.checks[0].subject], whole=False)
-        outcomes, _ = causes.diagnosed([*run.outcomes, *stale])
+        declarations = stale(run.outcomes, [self.checks[0].subject], whole=False)
+        outcomes, _ = causes.diagnosed([*run.outcomes, *declarations])
         failing = [outcome for outcome in outcomes if fails(outcome.verdict, outcome.level, self.level)]
         if failing:
             pytest.fail(_text(failing), pytrace=False)

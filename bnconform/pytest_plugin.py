@@ -46,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the run, and refuse at once what cannot be carried out."""
+    """Register the run and its mark, and refuse at once what cannot be carried out."""
+    config.addinivalue_line("markers", "once: the check is made in the first dtype only, as it does not depend on it")
     # Threads that wait by spinning make calls on small arrays take a hundred times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(config, "workerinput"):
@@ -144,7 +145,10 @@ class Run:
                 for case in (few_of if subject.slow else cases_of)(rule.id, subject.dtype):
                     values.append((subject, rule, case))
                     ids.append(f"{label}-{case.name}")
-        metafunc.parametrize("check", values, ids=ids, indirect=True)
+        # For -m; the tests themselves have no marks of pytest's.
+        marked = [pytest.mark.once] if marks.once else []
+        parameters = [pytest.param(value, marks=marked) for value in values]
+        metafunc.parametrize("check", parameters, ids=ids, indirect=True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

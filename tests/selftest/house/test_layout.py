@@ -40,14 +40,14 @@ ARROWS = {
     "cases": "bnconform.spec numpy gmpy2 ml_dtypes hypothesis jsonschema",
     "backends": "",
     "backends/runner": "numpy ml_dtypes bnconform.backends",
-    "bnconform": "bnconform.backends bnconform.cases bnconform.errors bnconform.spec bnconform.tests.conformance "
+    "bnconform": "bnconform.api bnconform.backends bnconform.cases bnconform.errors bnconform.parametrized "
+    "bnconform.pytest_fixtures bnconform.reference bnconform.spec bnconform.testing bnconform.tests.conformance "
     f"bnconform.tests.mutants numpy gmpy2 hypothesis pytest xdist rich jsonschema packaging platformdirs psutil {PAGE}",
     "bnconform/results": "bnconform.backends bnconform.cases bnconform.execution bnconform.judge bnconform.spec "
     "numpy jsonschema packaging",
     "bnconform/render": "bnconform.backends bnconform.cases bnconform.judge bnconform.results bnconform.spec "
     f"bnconform.tests.mutants numpy rich {PAGE}",
-    "tests/conformance": "bnconform.cases bnconform.execution bnconform.judge bnconform.measure bnconform.spec "
-    "numpy pytest",
+    "tests/conformance": "bnconform.cases bnconform.execution bnconform.judge bnconform.measure bnconform.spec numpy",
     "tests/mutants": "bnconform.backends bnconform.cases bnconform.diagnosis bnconform.judge bnconform.results "
     "bnconform.spec numpy hypothesis rich",
 }
