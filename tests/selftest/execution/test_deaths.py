@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnconform.cases.program import Program, backward, build, forward, load
-from bnconform.execution.deaths import DEATHS, ENOUGH, HANGS, IN_A_ROW, Deaths, features
+from bnconform.execution.deaths import AT_ONCE, DEATHS, ENOUGH, HANGS, IN_A_ROW, Deaths, features
 from bnconform.execution.worker import Died
 from bnconform.spec.config import Config
 
@@ -51,7 +51,7 @@ def test_feature_that_deaths_share_is_left_out(special: dict[str, object], featu
     deaths = after([program(**special)] * (ENOUGH - 1), answers)  # type: ignore[arg-type]
     assert deaths.refusal(program(**special)) == ""  # type: ignore[arg-type]
     deaths.note_death(program(**special), ABORT)  # type: ignore[arg-type]
-    assert deaths.shared() == {feature}
+    assert [deaths.name(group) for group in deaths.groups] == [feature]
     assert deaths.refusal(program(**special)) == f"not asked: SIGABRT, only {feature} (3 deaths)"  # type: ignore[arg-type]
     assert [deaths.refusal(other) for other in answers] == ["", "", ""]
 
@@ -64,19 +64,21 @@ def test_features_that_are_shared_together() -> None:
 
 
 def test_what_was_answered_is_not_to_blame() -> None:
-    """A feature of a program that was answered is not what it dies of, whenever that was."""
+    """A feature of a program that was answered is not what it dies of alone, whenever that was."""
     deaths = after([program(5)] * 3, [program(), program(5)])
-    assert deaths.shared() == frozenset()
-    assert deaths.refusal(program(5)) == ""
-    deaths = after([program(5)] * 3, [program()])
+    assert deaths.refusal(program(5, 0)) == ""
+    deaths = after([program(5, 0)] * 3, [program()])
+    assert "an empty batch" in deaths.refusal(program(5, 0))
+    deaths.note_answer(program(4, 0))
     deaths.note_answer(program(5))
-    assert deaths.refusal(program(5)) == ""
+    assert deaths.refusal(program(4, 0)) == deaths.refusal(program(5)) == ""
+    assert deaths.refusal(program(5, 0)) == "not asked: SIGABRT, only an empty batch and rank 5 (3 deaths)"
 
 
 def test_without_an_answer_nothing_is_said() -> None:
     """Where nothing was ever answered, every feature would be to blame."""
     deaths = after([program(5)] * 3, [])
-    assert deaths.shared() == frozenset() and deaths.refusal(program()) == ""
+    assert deaths.refusal(program()) == deaths.refusal(program(5)) == ""
 
 
 def test_causes_are_named_once() -> None:
@@ -101,15 +103,17 @@ def test_it_is_given_up(count: int, how: Died) -> None:
 
 
 def test_deaths_in_a_row() -> None:
-    """Five without an answer in between end it, and an answer begins the count anew."""
+    """A few before the first answer end it, or more without an answer in between; an answer begins the count anew."""
     deaths = Deaths()
-    for _ in range(IN_A_ROW - 1):
+    for _ in range(AT_ONCE):
+        assert deaths.refusal(program()) == ""
         deaths.note_death(program(), ABORT)
+    assert "has died 5 times before" in deaths.refusal(program())
     deaths.note_answer(program())
     for number in range(IN_A_ROW):
         assert deaths.refusal(program()) == "", number
         deaths.note_death(program(), ABORT)
-    assert "has died 9 times before" in deaths.refusal(program())
+    assert f"has died {AT_ONCE + IN_A_ROW} times before" in deaths.refusal(program())
 
 
 def test_features_are_those_of_the_program() -> None:
@@ -134,6 +138,6 @@ def test_features_are_those_of_the_program() -> None:
     )
     assert found == {
         "rank 2", "float32", "momentum a number", "affine", "tracking", "a load", "forward in evaluation",
-        "backward in training", "forward in training", "x fortran", "grad_output unaligned", "one value a channel",
+        "backward in training", "forward in training", "a pass", "x fortran", "grad_output unaligned", "one value a channel",
         "a large batch", "another shape than the layer's", "an empty batch", "memory of results",
     }  # fmt: skip
