@@ -78,7 +78,9 @@ class Worker:
         self._output: deque[bytes] = deque()
         self._frames: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
         adopt_orphans()
-        environment = {**os.environ, MARK: self.nonce, "PYTHONSAFEPATH": "1"}
+        # What the command sets for pytest-xdist is not for programs of the user's, which find what lies beside them.
+        kept = dict(item for item in os.environ.items() if item != ("PYTHONSAFEPATH", "bnconform"))
+        environment = {**kept, MARK: self.nonce}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             if settings.command(key):
