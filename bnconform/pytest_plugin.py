@@ -23,6 +23,7 @@ from bnconform.execution import scheduling
 from bnconform.execution.progress import Progress
 from bnconform.execution.selection import Selection, once_each
 from bnconform.execution.settings import settings
+from bnconform.execution.worker import CannotStart
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import declarations, sequences
 from bnconform.judge.check import Check, Unsupported, Violation, conduct
@@ -217,6 +218,8 @@ class Run:
             else:
                 self._explain(item, made)
             self._fail(made, problem)
+        except CannotStart as problem:  # nothing can be judged any more, and no implementation is to blame
+            pytest.exit(f"bnconform: {problem}", returncode=2)
         except Exception as error:
             if made is not None:
                 made.note_internal_error(error)

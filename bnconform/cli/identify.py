@@ -35,7 +35,7 @@ def add_parser(verbs: Verbs, summary: str) -> None:
 
 
 def run(known: argparse.Namespace) -> int:
-    """Print the card: 0, or 1 where the adapter declares what the measurement refutes.
+    """Print the card: 0, or 1 where its process ended, or the adapter declares what the measurement refutes.
 
     Raises:
         UserError, BackendError: where nothing can be measured or written.
@@ -51,7 +51,7 @@ def run(known: argparse.Namespace) -> int:
     if known.json is not None:
         write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
         console.print(f"The card is in {known.json}", markup=False)
-    return 1 if card.contradictions or not card.seen else 0
+    return 1 if card.contradictions or card.ended or not card.seen else 0
 
 
 def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
@@ -88,6 +88,9 @@ def show(card: Card, console: Console) -> None:
         reason = next(iter(card.refused.values()), "it lacks all that the survey asks for")
         console.print(Text(f"Nothing could be measured: {reason}", "bold red"))
         return
+    if card.ended:
+        how = card.refused[card.ended[0]]
+        console.print(Text(f"Its process ended in {len(card.ended)} of the programs: {how}", "bold red"))
     if card.unexplained:
         count = f"{len(card.unexplained)} observations"
         near = f"; the nearest point has {words}" if words else ""

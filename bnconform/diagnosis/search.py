@@ -52,11 +52,13 @@ class Evidence:
 
     Attributes:
         traces: by the program's name; without those that could not be asked (`refused`: name -> what was raised).
+        ended: of those, at which the process died or was ended.
         steady: whether the same program, run twice, shows the same bits.
     """
 
     traces: dict[str, Trace] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
     steady: bool = True
     _views: dict[tuple[str, Behaviour], View] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
             trace = subject.run(fitted)
         except Ended as how:
             evidence.refused[name] = str(how)
+            evidence.ended.append(name)
             continue
         if trace.broken is not None:
             evidence.refused[name] = str(trace.broken)

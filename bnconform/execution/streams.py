@@ -25,8 +25,9 @@ ARRIVED = 2**24
 KEPT = 2**16
 """Bytes of what is printed that are kept, the last ones."""
 
-HEAD_ROOM, ROOM, PER_BYTE = 2**22, 2**24, 32
-"""Bytes that the two parts of a reply may have, and how many more for each byte that was asked with."""
+HEAD_ROOM, ROOM, PER_BYTE = 2**20, 2**24, 32
+"""Bytes that the two parts of a reply may have, and how many more for each byte of the same part of what was asked: what
+is said of a step, and the arrays of a state, are longer than what is asked."""
 
 JOINING = 2.0
 """Seconds in which the thread ends; it waits for nobody, so that this is for a machine that is very busy."""
@@ -53,7 +54,8 @@ class Streams:
         self._closing = False
         self._settling: list[threading.Event] = []
         self._unsent: deque[memoryview] = deque()
-        self._came, self._due, self._room = bytearray(), 0, ROOM
+        self._came, self._due = bytearray(), 0
+        self._head_room, self._room = HEAD_ROOM, ROOM
         self._said: deque[bytes] = deque()
         self._said_bytes = 0
         self._poll = select.poll()
@@ -73,11 +75,18 @@ class Streams:
 
     # -- for the thread that asks ------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, *, replies: int = 1) -> None:
-        """Let bytes go out, at once as far as the other side takes them; `replies` may come for them."""
+    def ask(self, frame: bytes) -> None:
+        """Send a frame, for which one reply may come."""
+        head, blob = frames.lengths(frame)
         with self._lock:
-            self._due += replies
-            self._room = max(self._room, ROOM + PER_BYTE * len(data))
+            self._due += 1
+            self._head_room = max(self._head_room, HEAD_ROOM + PER_BYTE * head)
+            self._room = max(self._room, ROOM + PER_BYTE * blob)
+        self.send(frame)
+
+    def send(self, data: bytes) -> None:
+        """Let bytes go out, at once as far as the other side takes them."""
+        with self._lock:
             if self._closing:
                 return
             self._unsent.append(memoryview(data))
@@ -188,7 +197,7 @@ class Streams:
                 starts_well = frames.MAGIC.startswith(self._came[: len(frames.MAGIC)])
                 if starts_well and len(self._came) < frames.HEAD.size:
                     return
-                head, blob = frames.lengths(self._came, self._room, HEAD_ROOM + self._room - ROOM)
+                head, blob = frames.lengths(self._came, self._room, self._head_room)
                 if not self._due:
                     raise frames.FrameError("it answered what it was not asked")
                 begin, middle, end = frames.HEAD.size, frames.HEAD.size + head, frames.HEAD.size + head + blob

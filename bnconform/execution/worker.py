@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import bnconform
+from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import frames
 from bnconform.execution import bundle
 from bnconform.execution.printable import printable
@@ -55,8 +56,8 @@ class Died(Exception):
         self.cause, self.hung, self.breach = cause, hung, breach
 
 
-class CannotStart(Exception):
-    """The process cannot be started in its environment; one line that says what to do."""
+class CannotStart(BackendError):
+    """The process cannot be started in its environment; one line that says why, and no fault of an implementation."""
 
 
 class Worker:
@@ -92,12 +93,12 @@ class Worker:
         except (OSError, RuntimeError) as problem:
             what = shlex.join(command) or settings.interpreter(key)
             reason = getattr(problem, "strerror", None) or problem
-            raise CannotStart(f"{what}: {reason}") from None
+            raise CannotStart(f"the backend {key} cannot run: {what}: {reason}") from None
         self.tree = ProcessTree(self.process.pid, mark)
         if command:
             file = Path(key.rpartition(":")[0])
             files = {str(file): file.read_text(encoding="utf-8")} if file.suffix == ".py" and file.is_file() else {}
-            self.streams.send(bundle.remote_start(files), replies=0)
+            self.streams.send(bundle.remote_start(files))
 
     def _start(self, command: list[str], environment: Mapping[str, str], *, here: bool) -> None:
         """Start the process, with pipes of which this side's ends go to the streams."""
@@ -143,7 +144,7 @@ class Worker:
         if not self.waiting:
             self._since = time.monotonic()
         self.waiting.append(self._number)
-        self.streams.send(frames.encode({"id": self._number, "nonce": self.nonce, **request}))
+        self.streams.ask(frames.encode({"id": self._number, "nonce": self.nonce, **request}))
 
     def reply(self, seconds: float | None = None) -> dict[str, Any]:
         """The reply to the oldest request that waits.

@@ -98,7 +98,7 @@ class WorkerPool:
                     worker = self._smoked(worker, key, found[key])
             return found
         except CannotStart as problem:
-            return {key: {"refused": f"the backend {key} cannot run: {problem}"} for key in keys} | found
+            return {key: {"refused": str(problem).replace(keys[0], key, 1)} for key in keys} | found
         except Died as how:
             if len(keys) > 1 and not self._is_ended:  # one of them is to blame: each by itself
                 return {name: told for key in keys for name, told in self._described([key]).items()}
@@ -158,13 +158,10 @@ class WorkerPool:
         return self._deaths.setdefault(key, Deaths())
 
     def worker(self, key: str) -> Worker:
-        """The process of a backend; the one of another is ended for it."""
+        """The process of a backend; the one of another is ended for it. CannotStart where there can be none."""
         if key not in self._workers:
             self.close()
-            try:
-                self._workers[key] = Worker(self.settings, key, self.mark)
-            except CannotStart as problem:
-                raise Died(str(problem), "cannot be started") from None
+            self._workers[key] = Worker(self.settings, key, self.mark)
         return self._workers[key]
 
     def close(self) -> None:
@@ -231,7 +228,7 @@ class WorkerSession:
         programs = list(programs)
         # What was sent for a check that another process has made will not be asked for.
         self._ready = [(other, trace) for other, trace in self._ready if any(other is one for one in programs)]
-        with suppress(Died):
+        with suppress(Died, CannotStart):  # what it is, whoever needs an answer hears
             for program in programs:
                 known = [*self._under_way, *(other for other, _ in self._ready)]
                 size = sum(_size(other) for other in (*known, program))

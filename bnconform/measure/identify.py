@@ -63,7 +63,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
     findings = list(_findings(subject, evidence, found.points))
     card = Card(
         subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
-        len(evidence.traces), evidence.refused, evidence.steady,
+        len(evidence.traces), evidence.refused, evidence.steady, ended=evidence.ended,
     )  # fmt: skip
     card.share = max((judge(trace, point).error_ratio for trace in evidence.traces.values()), default=0.0)
     progress("measuring dtypes, defaults and the variance algorithm")

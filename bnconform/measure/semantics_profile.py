@@ -53,6 +53,7 @@ class Card:
         findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
         seen: how many programs of the survey ran.
         refused: what it would not do, by the program of the survey, with its words.
+        ended: the programs of those at which its process died or was ended.
         share: the largest error over its bound of all that the survey shows.
         steady: whether it answers the same to the same.
         defaults: None where there are none, with `no_defaults` saying why.
@@ -73,6 +74,7 @@ class Card:
     defaults: Defaults | None = None
     no_defaults: str = ""
     algorithm: str = ""
+    ended: list[str] = field(default_factory=list)
     growth: list[tuple[float, float]] = field(default_factory=list)
     dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import secrets
 import shutil
 import signal
@@ -187,7 +186,7 @@ def test_garbage_on_every_descriptor_in_the_smoke_check(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("GarblesChecks", "what it sent is no message: b'\\\\x00\\\\xff garbage"),
+        ("GarblesChecks", "what it sent is no message: b'\\x00\\xff garbage"),
         ("ClosesAll", "the process ended with status 87"),
         ("ReadsRequests", ""),
     ],
@@ -205,9 +204,7 @@ def test_disturbed_conversation_costs_its_own_check(
 @pytest.mark.parametrize(("name", "status"), [("Flood", 0), ("FloodWrong", 1)])
 def test_a_hundred_megabytes_of_output(name: str, status: int, runs: Runs) -> None:
     """They change no verdict, and are not kept."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert runs.judge(name).status == status
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 300 * 2**10)
     assert runs.verdicts["BN-RUN-VAR"] == ("violates" if status else "conforms")
 
 
@@ -230,23 +227,43 @@ def test_texts_are_made_fit_to_be_shown(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Duplicates", "answered what it was not asked"),
+        ("Duplicates", "answered what it was not asked (request 2)"),
         ("WrongNonce", "it answered what it was not asked"),
-        ("Ahead", "answered what it was not asked"),
+        ("Ahead", ""),
         ("NoNumber", "what came back is no trace"),
-        ("Absurd", "far beyond what is due"),
+        ("Absurd", "not one of the steps of the program"),
         ("Endless", "a message of 34359738368 and 34359738368 bytes, far beyond what is due"),
         ("Overlapping", "arrays that overlap"),
     ],
 )
 def test_false_answer_is_a_crash(name: str, words: str, runs: Runs) -> None:
     """What is not the answer that is due ends the process, and is no answer; soon it is not asked any more."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    answer = runs.judge(name)
-    assert answer.status == 1
-    assert "conforms" not in {runs.verdicts["BN-RUN-VAR"], runs.verdicts["BN-EVAL-STATS"]}
+    assert runs.judge(name, part="BN-RUN-VAR-65 or BN-RUN-LOAD").status == 1
+    assert "conforms" not in runs.verdicts.values() and "crashed" in runs.verdicts.values()
     assert words in " ".join(" ".join(row.message for row in runs.rows.values()).split())
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 400 * 2**10)
+
+
+PEAK = """
+import resource, sys
+from bnconform.cli.main import main
+status = main()
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("name", ["Flood", "Absurd", "Endless", "Overlapping"])
+def test_memory_of_the_judge_is_bounded(name: str, runs: Runs) -> None:
+    """Whatever an implementation prints and answers, this side keeps little of it."""
+    peaks = []
+    for backend in ("numpy", f"{HOSTILE}:{name}"):
+        words = ["--backend", backend, "--dtype", "float32", "-k", "BN-EDGE-EMPTY or BN-RUN-VAR-65"]
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", PEAK, *words], cwd=runs.folder, env=environment(), capture_output=True,
+            encoding="utf-8", timeout=300, check=False,
+        )  # fmt: skip
+        peaks.append(int(done.stderr.split("peak")[1]) / 2**10)
+    assert peaks[1] < peaks[0] + 200, peaks
 
 
 def test_false_description_is_refused(runs: Runs) -> None:
@@ -292,7 +309,8 @@ def test_exit_is_never_silent(name: str, runs: Runs) -> None:
     """`identify` and `replay` say that the process ended, though it did with status 0."""
     backend = f"{HOSTILE}:{name}"
     answer = bnconform(runs.folder, "identify", "--backend", backend, "--dtype", "float32")
-    answer.assert_refused(f"{name} cannot be measured: ", "the process ended with status 0")
+    answer.assert_no_traceback()
+    assert answer.status == 1 and "the process ended with status 0" in answer.out
     assert runs.judge("FloodWrong", part="BN-RUN-VAR-65").status == 1
     case = next((runs.folder / "bnconform-cases").glob("*.json"))
     answer = bnconform(runs.folder, "replay", str(case), "--backend", backend)
@@ -436,8 +454,11 @@ def test_command_with_an_environment_of_its_own(runs: Runs) -> None:
     runs.assert_crashed_only(EMPTY, "the process ended with status 3")
 
 
-@pytest.mark.parametrize("processes", ["", "-n 2"], ids=["alone", "two workers"])
-@pytest.mark.parametrize("limit", ["-n 16", "-n 25", "-n 40", "-v 600000"])
+@pytest.mark.parametrize(
+    ("limit", "processes"),
+    [(f"-n {count}", "") for count in (16, 18, 19, 20, 21, 24, 40)]
+    + [("-n 40", "-n 2"), ("-v 600000", ""), ("-v 600000", "-n 2")],
+)
 def test_few_descriptors(limit: str, processes: str, runs: Runs) -> None:
     """With few descriptors, or little memory, there is a right verdict, or one line and status 2."""
     line = f"ulimit {limit}; exec {' '.join(COMMAND)} --dtype float32 -k BN-RUN-VAR --json result.json {processes}"
@@ -445,30 +466,36 @@ def test_few_descriptors(limit: str, processes: str, runs: Runs) -> None:
         ["bash", "-c", line], cwd=runs.folder, env=environment(COLUMNS="100"), capture_output=True, encoding="utf-8",
         timeout=120, check=False,
     )  # fmt: skip
-    answer = Answer(done.returncode, done.stdout, done.stderr)
+    _assert_judged_or_refused(Answer(done.returncode, done.stdout, done.stderr), runs.folder)
+
+
+def _assert_judged_or_refused(answer: Answer, folder: Path) -> None:
     answer.assert_no_traceback()
-    if answer.status != 2:
-        assert answer.status == 0
-        assert [row.verdict for row in read(runs.folder / "result.json").rows] == ["conforms"]
-    else:
-        answer.assert_refused()
+    if answer.status == 2:
+        assert len([line for line in answer.lines if "bnconform: the backend numpy cannot " in line]) == 1, answer
+        return
+    assert answer.status == 0, answer
+    assert [row.verdict for row in read(folder / "result.json").rows] == ["conforms"]
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv starts a command as somebody else")
-@pytest.mark.skipif(os.getuid() != 0, reason="the limit of processes counts those of a user: one without others")
-@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+NOBODY = (
+    "setpriv", "--reuid=54321", "--clear-groups", "--inh-caps=-all,+dac_override,+dac_read_search",
+    "--ambient-caps=-all,+dac_override,+dac_read_search",
+)  # fmt: skip
+"""A command as a user who has no other processes, and may read all files."""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can be a user without processes")
+@pytest.mark.parametrize("limit", [2, 3, 4, 8])
 def test_few_processes(limit: int, runs: Runs) -> None:
     """With few processes and threads there is a right verdict, or one line and status 2; root has no such limit."""
     runs.folder.chmod(0o777)
     line = f"ulimit -u {limit}; exec {' '.join(COMMAND)} --dtype float32 -k BN-RUN-VAR --json result.json"
     done = subprocess.run(
-        ["setpriv", "--reuid=54321", "--clear-groups", "--inh-caps=-all", "bash", "-c", line], cwd=runs.folder,
-        env=environment(COLUMNS="100", HOME=str(runs.folder)), capture_output=True, encoding="utf-8", timeout=120,
-        check=False,
+        [*NOBODY, "bash", "-c", line], cwd=runs.folder, env=environment(COLUMNS="100", HOME=str(runs.folder)),
+        capture_output=True, encoding="utf-8", timeout=120, check=False,
     )  # fmt: skip
-    answer = Answer(done.returncode, done.stdout, done.stderr)
-    answer.assert_no_traceback()
-    assert answer.status == 0 if "2 deselected" in answer.out else answer.status in (0, 2), answer
+    _assert_judged_or_refused(Answer(done.returncode, done.stdout, done.stderr), runs.folder)
 
 
 # -- interrupts ------------------------------------------------------------------------------------------------------
