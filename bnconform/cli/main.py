@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Let what asks the command to end do so as an interrupt from the keyboard does, so that it ends what it started."""
+    """Let a request to end act as an interrupt from the keyboard does, so that what was started is ended."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)

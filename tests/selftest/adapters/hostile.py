@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -75,7 +76,7 @@ def once(attack: Callable[[], object]) -> Callable[[Array], None]:
     return made
 
 
-# -- processes -----------------------------------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------------------------------
 
 
 def fork(_: object = None) -> None:
@@ -128,9 +129,9 @@ def daemon() -> None:
     os.execv(sys.executable, [sys.executable, "-c", FOREVER, TOKEN])
 
 
-def started(environment: Mapping[str, str] | None = None) -> None:
+def started(environment: Mapping[str, str] | None = None) -> object:
     """A process in a session of its own, with standard output as it is here."""
-    subprocess.Popen([sys.executable, "-c", FOREVER, TOKEN], start_new_session=True, env=environment)
+    return subprocess.Popen([sys.executable, "-c", FOREVER, TOKEN], start_new_session=True, env=environment)
 
 
 def segfault() -> None:
@@ -178,14 +179,14 @@ class DaemonAlways(Broken):
     kind = right(once(daemon))
 
 
-# -- noise ---------------------------------------------------------------------------------------------------------------
+# -- noise -------------------------------------------------------------------------------------------------------------
 
 
 def garble(_: object = None) -> None:
     """Write garbage to everything that is open, but for what nobody reads."""
-    for name in os.listdir("/proc/self/fd"):
+    for place in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            os.write(int(name), GARBAGE)
+            os.write(int(place.name), GARBAGE)
 
 
 def say(_: object = None) -> None:
@@ -245,7 +246,7 @@ class ClosesAll(Broken):
 class ReadsRequests(Broken):
     """It reads what is meant for the runner."""
 
-    kind = right(once(lambda: [_read(int(name)) for name in os.listdir("/proc/self/fd")]))
+    kind = right(once(lambda: [_read(int(place.name)) for place in Path("/proc/self/fd").iterdir()]))
 
 
 def _read(descriptor: int) -> None:
@@ -278,7 +279,7 @@ class SaysTwelveLines(dying(twelve_lines_and_abort)):  # type: ignore[misc]
     """The last ten lines are told."""
 
 
-# -- answers -------------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 SOUND = frames.encode
 
@@ -359,65 +360,72 @@ def _with(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return message if "trace" not in message else message | {"trace": {**message["trace"], **changes}}
 
 
-# -- patches -------------------------------------------------------------------------------------------------------------
+# -- patches -----------------------------------------------------------------------------------------------------------
 
 
 def _nothing(*_: Any, **__: Any) -> Any:
     return None
 
 
+def patch(module: Any, names: tuple[str, ...], replacement: Any) -> bool:
+    """Put something else in the place of what a module has under these names."""
+    for name in names:
+        setattr(module, name, replacement)
+    return True
+
+
 class PatchesJson(Broken):
     """`json` writes and reads nothing any more."""
 
-    kind = wrong(lambda _: [setattr(json, name, _nothing) for name in ("dumps", "loads", "dump", "load")])
+    kind = wrong(lambda _: patch(json, ("dumps", "loads", "dump", "load"), _nothing))
 
 
 class PatchesNumpy(Broken):
     """NumPy makes zeros of everything."""
 
-    kind = wrong(lambda _: [setattr(np, name, lambda *_, **__: np.zeros(3)) for name in ("array", "asarray")])
+    kind = wrong(lambda _: patch(np, ("array", "asarray"), lambda *_, **__: np.zeros(3)))
 
 
 class PatchesNumpyToFail(Broken):
     """NumPy makes nothing."""
 
-    kind = wrong(lambda _: [setattr(np, name, _nothing) for name in ("array", "asarray", "frombuffer", "errstate")])
+    kind = wrong(lambda _: patch(np, ("array", "asarray", "frombuffer", "errstate"), _nothing))
 
 
 class PatchesPickle(Broken):
     """Nothing is pickled, so that nothing changes."""
 
-    kind = wrong(lambda _: [setattr(pickle, name, _nothing) for name in ("dumps", "loads")])
+    kind = wrong(lambda _: patch(pickle, ("dumps", "loads"), _nothing))
 
 
 class PatchesStruct(Broken):
     """`struct` packs nothing."""
 
-    kind = wrong(lambda _: [setattr(struct, name, _nothing) for name in ("pack", "unpack", "Struct")])
+    kind = wrong(lambda _: patch(struct, ("pack", "unpack", "Struct"), _nothing))
 
 
 class ClosesStreams(Broken):
     """Python's streams are closed and gone."""
 
-    kind = wrong(lambda _: [setattr(sys, name, None) for name in ("stdin", "stdout", "stderr")])
+    kind = wrong(lambda _: patch(sys, ("stdin", "stdout", "stderr"), None))
 
 
 class PatchesWrite(Broken):
     """`os.write` writes to nobody, and so do new files."""
 
-    kind = wrong(lambda _: [setattr(os, "write", _nothing), setattr(io, "open", _nothing)])
+    kind = wrong(lambda _: (patch(os, ("write",), _nothing), patch(io, ("open",), _nothing)))
 
 
 class PatchesClock(Broken):
     """Time is no number."""
 
-    kind = wrong(lambda _: [setattr(time, name, lambda: "noon") for name in ("perf_counter", "monotonic", "time")])
+    kind = wrong(lambda _: patch(time, ("perf_counter", "monotonic", "time"), lambda: "noon"))
 
 
 class PatchesProcess(Broken):
     """It says that it is another process, and cannot be ended by itself."""
 
-    kind = wrong(lambda _: [setattr(os, name, lambda *_: 1) for name in ("getpid", "_exit")])
+    kind = wrong(lambda _: patch(os, ("getpid", "_exit"), lambda *_: 1))
 
 
 def patch_judge(_: object) -> None:
@@ -427,7 +435,7 @@ def patch_judge(_: object) -> None:
     from bnconform.judge import error_ratio, judgement
 
     for module in (error_ratio, judgement):
-        module.error_ratios = lambda observed, *_, **__: np.zeros(np.shape(observed))
+        patch(module, ("error_ratios",), lambda observed, *_, **__: np.zeros(np.shape(observed)))
     judgement.judge = _nothing
     for thing in gc.get_objects():
         if getattr(thing, "__name__", "") == "error_ratios" and hasattr(thing, "__code__"):
@@ -442,7 +450,7 @@ class PatchesJudge(Broken):
     kind = wrong(patch_judge)
 
 
-# -- ends and delays -----------------------------------------------------------------------------------------------------
+# -- ends and delays ---------------------------------------------------------------------------------------------------
 
 
 class ExitsInForward(Broken):
@@ -474,7 +482,7 @@ class HangsInForward(Broken):
 
 class _HangsInState(NumpyLayer):
     def state(self) -> dict[str, Array | None]:
-        return super().state() if self.ndim != 2 else sleep_for_ever()  # type: ignore[no-any-return]
+        return super().state() if self.ndim != 2 else sleep_for_ever()
 
 
 class HangsInState(Broken):
