@@ -249,10 +249,11 @@ class ReadsRequests(Broken):
     kind = right(once(lambda: [_read(int(place.name)) for place in Path("/proc/self/fd").iterdir()]))
 
 
-def _read(descriptor: int) -> None:
+def _read(descriptor: int) -> object:
     with suppress(OSError):
         os.set_blocking(descriptor, False)
-        os.read(descriptor, 100)
+        return os.read(descriptor, 100)
+    return None
 
 
 class Flood(Broken):
