@@ -10,13 +10,13 @@ import argparse
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from bnconform.errors import UserError
-from bnconform.execution.selection import Selection
-from bnconform.execution.settings import settings
-from bnconform.execution.worker_pool import WorkerPool
 from bnconform.results.result import LEVELS
+
+if TYPE_CHECKING:
+    from bnconform.execution.selection import Selection
 
 NEAR = 0.7
 """How alike two words are, of 1, from which on one is suggested for the other."""
@@ -155,6 +155,11 @@ def selection(known: argparse.Namespace) -> Iterator[Selection]:
     Raises:
         BackendError: for a setting that makes no sense.
     """
+    # Most verbs run nothing, and are to be quick.
+    from bnconform.execution.selection import Selection
+    from bnconform.execution.settings import settings
+    from bnconform.execution.worker_pool import WorkerPool
+
     chosen = Selection(WorkerPool(settings(known.time_limit, 0, known.python, known.run_in)))
     try:
         yield chosen

@@ -80,7 +80,9 @@ class Worker:
         self._closed = False
         # Who knows the mark, which is there for everybody to see, does not know the nonce of the conversation.
         mark = f"{run}.{secrets.token_hex(8)}"
-        environment = {**os.environ, MARK: mark, "PYTHONSAFEPATH": "1"}
+        # What the command sets for pytest-xdist is not for programs of the user's, which find what lies beside them.
+        kept = dict(item for item in os.environ.items() if item != ("PYTHONSAFEPATH", "bnconform"))
+        environment = {**kept, MARK: mark}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         command = settings.command(key)
         try:

@@ -18,6 +18,7 @@ CLONE = None if ROOT == PACKAGE else ROOT
 ADAPTERS = Path(__file__).parent / "adapters"
 FOREIGN = (
     "PYTHONPATH",
+    "PYTHONSAFEPATH",
     "PYTEST_ADDOPTS",
     "PYTEST_PLUGINS",
     "PYTEST_CURRENT_TEST",

@@ -82,8 +82,8 @@ NARROWINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "words, in two processes": (("-k", "BN-RUN-VAR", "-n", "2"), "-k BN-RUN-VAR"),
     "mark": (("-m", "not once"), "-m not once"),
     "left out": (
-        ("--deselect", "tests/conformance/test_running.py::test_variance"),
-        "--deselect tests/conformance/test_running.py::test_variance",
+        ("--deselect", "tests/conformance/test_running.py::test_sequences"),
+        "--deselect tests/conformance/test_running.py::test_sequences",
     ),
 }
 
@@ -108,14 +108,14 @@ def test_narrowed_run_is_never_green(options: tuple[str, ...], words: str, tmp_p
 def test_node_id_is_a_part(tmp_path: Path) -> None:
     """So is what is named by the id of a test; beside the folder of all tests, the id narrows nothing."""
     assert CLONE is not None
-    node = f"{CLONE / 'tests' / 'conformance' / 'test_running.py'}::test_variance"
+    node = f"{CLONE / 'tests' / 'conformance' / 'test_running.py'}::test_sequences"
     options = ["--dtype", "float64", "--json", str(tmp_path / "r.json")]
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", node, *options]
     done = subprocess.run(command, cwd=CLONE, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = read(tmp_path / "r.json")
     assert judged(result) == (False, "finished", False)
-    assert result.selection is not None and result.selection.narrowed_by == ("test_running.py::test_variance",)
+    assert result.selection is not None and result.selection.narrowed_by == ("test_running.py::test_sequences",)
     bnconform(tmp_path, "run", node, *options)
     assert judged(read(tmp_path / "r.json")) == (True, "finished", True)
 

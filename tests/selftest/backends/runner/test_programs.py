@@ -36,7 +36,7 @@ class Noting(NumpyBackend):
     def _noting(self, layer: NumpyLayer) -> NumpyLayer:
         asked = self.asked
 
-        class Layer(self.layer):  # type: ignore[name-defined, misc]
+        class Layer(self.layer):  # type: ignore[name-defined]
             def forward(self, x: Array, *, training: bool) -> Any:
                 asked.append("forward")
                 return super().forward(x, training=training)
