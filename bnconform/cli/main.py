@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Let what asks the command to end do so as an interrupt from the keyboard does, so that it ends what it started."""
+    """Let what asks the command to end be an interrupt, as from the keyboard, so that it ends what it started."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)

@@ -25,7 +25,7 @@ IN_A_ROW, DEATHS = 12, 50
 
 HANGS, BREACHES = 5, 5
 """How often it may run into the time limit, and send what it should not, otherwise than by features that are left out,
-before it is not asked any more: two groups may have less than three deaths each, so that one more is of a third kind."""
+before it is not asked any more: two groups may have two such deaths each, so that one more is of a third kind."""
 
 EVIDENCE = 200
 """Programs with an answer that are kept in mind before the first death."""
@@ -127,6 +127,7 @@ class Deaths:
         unknown = [group for group in self.groups if not group.is_known]
         hangs, breaches = (sum(getattr(group, kind) for group in unknown) for kind in ("hangs", "breaches"))
         return hangs >= (HANGS if self.answered else HANGS_AT_ONCE) or breaches >= BREACHES
+
     def name(self, group: Group) -> str:
         """What tells a group from all that was answered, in the fewest words."""
         return " and ".join(self._telling(group))

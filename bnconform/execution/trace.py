@@ -151,7 +151,7 @@ def _whole(program: Program, seen: list[Seen], last: State) -> None:
     """Unreadable where a program that came to its end lacks a step, or a state that it was to read."""
     if len(seen) < len(program.steps):
         raise Unreadable(f"{len(seen)} steps came back of a program of {len(program.steps)}")
-    if program.reads == "always" and not all(one.before and one.after for one in seen) or (seen and not last):
+    if (program.reads == "always" and not all(one.before and one.after for one in seen)) or (seen and not last):
         raise Unreadable("a state that was to be read is not there")
 
 
@@ -240,7 +240,8 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
     found: dict[str, Any] = {"what": what}
     for name in names:
         found[name] = _text(given[name]) if (what, name) == ("kept", "array") else _said(name, given[name], program)
-    if "before" in found and (set(found["before"]) != set(found["after"]) or (what == "other" and not found["after"])):
+    whole = what != "other" or len(found["before"]) == len(STATE)
+    if "before" in found and (set(found["before"]) != set(found["after"]) or not whole):
         raise Unreadable("a fact with states that lack entries")
     return found
 

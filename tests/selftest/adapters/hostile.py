@@ -23,6 +23,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
 from bnconform.backends.numpy_layer import Array, NumpyLayer
 from bnconform.backends.runner import frames
 from bnconform.tests.selftest.adapters.broken import Broken

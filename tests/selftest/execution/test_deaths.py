@@ -210,6 +210,7 @@ def test_features_are_those_of_the_program() -> None:
     )
     assert found == {
         "rank 2", "float32", "momentum a number", "affine", "tracking", "a load", "forward in evaluation",
-        "backward in training", "forward in training", "a pass", "x fortran", "grad_output unaligned", "one value a channel",
+        "backward in training", "forward in training", "a pass",
+        "x fortran", "grad_output unaligned", "one value a channel",
         "a large batch", "another shape than the layer's", "an empty batch", "memory of results",
     }  # fmt: skip
