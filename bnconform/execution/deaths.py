@@ -17,15 +17,15 @@ from bnconform.execution.worker import Died
 ENOUGH = 3
 """Deaths of a group from which on what its programs share is left out."""
 
-AT_ONCE = 5
-"""Deaths before the first answer after which an implementation is not asked any more."""
+AT_ONCE, HANGS_AT_ONCE = 5, 3
+"""Deaths, and how many of them may be hangs, before the first answer after which nothing is asked any more."""
 
 IN_A_ROW, DEATHS = 12, 50
 """How often a process may die without an answer in between, and in all, before it is not asked any more."""
 
-HANGS, BREACHES = 3, 5
+HANGS, BREACHES = 5, 5
 """How often it may run into the time limit, and send what it should not, otherwise than by features that are left out,
-before it is not asked any more."""
+before it is not asked any more: two groups may have two such deaths each, so that one more is of a third kind."""
 
 EVIDENCE = 200
 """Programs with an answer that are kept in mind before the first death."""
@@ -125,7 +125,8 @@ class Deaths:
         if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS:
             return True
         unknown = [group for group in self.groups if not group.is_known]
-        return sum(group.hangs for group in unknown) >= HANGS or sum(group.breaches for group in unknown) >= BREACHES
+        hangs, breaches = (sum(getattr(group, kind) for group in unknown) for kind in ("hangs", "breaches"))
+        return hangs >= (HANGS if self.answered else HANGS_AT_ONCE) or breaches >= BREACHES
 
     def name(self, group: Group) -> str:
         """What tells a group from all that was answered, in the fewest words."""

@@ -143,7 +143,7 @@ def _wait(processes: set[psutil.Process]) -> None:
 
 
 def _held(process: psutil.Process, *, shared: bool) -> int:
-    """The bytes that a process holds, with all that it shares or with its part of that; 0 where it is gone."""
+    """The bytes that a process holds, with all that it shares with others, or its part of that; 0 where it is gone."""
     with suppress(psutil.Error):
         if not shared:
             full = process.memory_full_info()

@@ -26,8 +26,8 @@ KEPT = 2**16
 """Bytes of what is printed that are kept, the last ones."""
 
 HEAD_ROOM, ROOM, PER_BYTE = 2**20, 2**24, 32
-"""Bytes that the two parts of a reply may have, and how many more for each byte of the same part of what was asked:
-what is said of a step, and the arrays of a state, are longer than what is asked."""
+"""Bytes that the two parts of a reply may have, and how many more for each byte of the same part of what was asked, as
+what is said of a step, and the arrays of a state, are longer."""
 
 JOINING = 2.0
 """Seconds in which the thread ends; it waits for nobody, so that this is for a machine that is very busy."""

@@ -242,7 +242,8 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
     found: dict[str, Any] = {"what": what}
     for name in names:
         found[name] = _text(given[name]) if (what, name) == ("kept", "array") else _said(name, given[name], program)
-    if "before" in found and (set(found["before"]) != set(found["after"]) or (what == "other" and not found["after"])):
+    whole = what != "other" or len(found["before"]) == len(STATE)
+    if "before" in found and (set(found["before"]) != set(found["after"]) or not whole):
         raise Unreadable("a fact with states that lack entries")
     return found
 

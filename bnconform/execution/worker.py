@@ -192,7 +192,7 @@ class Worker:
     def _look(self, end: float, limit: float) -> None:
         """Whether a silent process is still there, has time, and holds no more memory than it may."""
         if self._closed:
-            raise Died("it was ended", "was ended")
+            self._ended()
         if self._is_gone():
             self.streams.settle()
             if self.streams.messages.empty():  # a child of it may hold the stream open, which then never ends
@@ -234,6 +234,8 @@ class Worker:
 
     def _ended(self) -> NoReturn:
         """Say how a process that is gone has ended."""
+        if self._closed:  # from another thread, as at an interrupt
+            raise Died("it was ended", "was ended")
         end = time.monotonic() + GOING
         while not self._is_gone():
             if time.monotonic() > end:

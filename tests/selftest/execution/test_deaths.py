@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from bnconform.cases.program import Program, backward, build, forward, load
-from bnconform.execution.deaths import AT_ONCE, DEATHS, ENOUGH, HANGS, IN_A_ROW, Deaths, features
+from bnconform.cases.probes import cases_of
+from bnconform.cases.program import Probe, Program, Step, backward, build, forward, load
+from bnconform.execution.deaths import AT_ONCE, BREACHES, DEATHS, ENOUGH, HANGS, IN_A_ROW, Deaths, features
 from bnconform.execution.worker import Died
+from bnconform.spec.catalogue import requirements
 from bnconform.spec.config import Config
 
 ABORT = Died("the process died of SIGABRT; its last words: no kernel", "SIGABRT")
@@ -64,21 +68,50 @@ def test_features_that_are_shared_together() -> None:
 
 
 def test_what_was_answered_is_not_to_blame() -> None:
-    """A feature of a program that was answered is not what it dies of alone, whenever that was."""
+    """A program is asked as long as one of the same features was answered, whenever that was."""
     deaths = after([program(5)] * 3, [program(), program(5)])
-    assert deaths.refusal(program(5, 0)) == ""
-    deaths = after([program(5, 0)] * 3, [program()])
-    assert "an empty batch" in deaths.refusal(program(5, 0))
-    deaths.note_answer(program(4, 0))
+    assert deaths.refusal(program(5)) == ""
+    deaths = after([program(5)] * 3, [program()])
     deaths.note_answer(program(5))
-    assert deaths.refusal(program(4, 0)) == deaths.refusal(program(5)) == ""
-    assert deaths.refusal(program(5, 0)) == "not asked: SIGABRT, only an empty batch and rank 5 (3 deaths)"
+    assert deaths.refusal(program(5)) == ""
+
+
+def test_fewest_words_that_tell() -> None:
+    """Where no feature tells alone, two do together; those that most programs have are named last."""
+    deaths = after([program(5, dtype="float16")] * 3, [program(), program(5), program(4, dtype="float16")])
+    assert deaths.refusal(program(5, dtype="float16")) == "not asked: SIGABRT, only float16 and rank 5 (3 deaths)"
+    assert deaths.refusal(program(4, dtype="float16")) == deaths.refusal(program(5)) == ""
+
+
+def test_what_deaths_have_by_chance_hides_nothing() -> None:
+    """Whoever lacks one of the features that all deaths so far have is asked, and widens the group if he dies."""
+    deaths = after([program(5)] * 3, [program(), program(momentum=None)])
+    other = program(5, momentum=None)
+    assert deaths.refusal(program(5)).startswith("not asked") and deaths.refusal(other) == ""
+    deaths.note_death(other, ABORT)
+    assert deaths.refusal(other) == "not asked: SIGABRT, only rank 5 (4 deaths)"
+
+
+def test_hangs_are_left_out_by_their_name() -> None:
+    """To find out more would cost a time limit each time."""
+    deaths = after([program(5)] * 3, [program(), program(momentum=None)], HUNG)
+    words = "not asked: no answer in time, only rank 5 (3 deaths)"
+    assert deaths.refusal(program(5)) == deaths.refusal(program(5, momentum=None)) == words
+    assert deaths.refusal(program(4, momentum=None)) == ""
+
+
+def test_two_causes_are_kept_apart() -> None:
+    """What two groups of deaths share was answered, so that each is named by itself."""
+    deaths = after([program(5), program(4, 0)] * 3, [program(), program(2)])
+    assert deaths.refusal(program(5)) == "not asked: SIGABRT, only rank 5 (3 deaths)"
+    assert deaths.refusal(program(4, 0)) == "not asked: SIGABRT, only an empty batch (3 deaths)"
+    assert deaths.refusal(program(2)) == ""
 
 
 def test_without_an_answer_nothing_is_said() -> None:
     """Where nothing was ever answered, every feature would be to blame."""
     deaths = after([program(5)] * 3, [])
-    assert deaths.refusal(program()) == deaths.refusal(program(5)) == ""
+    assert deaths.refusal(program(5)) == deaths.refusal(program()) == ""
 
 
 def test_causes_are_named_once() -> None:
@@ -102,18 +135,57 @@ def test_it_is_given_up(count: int, how: Died) -> None:
     assert deaths.refusal(program()) == words
 
 
-def test_deaths_in_a_row() -> None:
-    """A few before the first answer end it, or more without an answer in between; an answer begins the count anew."""
+@pytest.mark.parametrize(("answers", "count"), [([], AT_ONCE), ([build()], IN_A_ROW)], ids=["none", "one"])
+def test_deaths_in_a_row(answers: list[Step], count: int) -> None:
+    """Five before the first answer end it; once there was one, more, as others may yet be answered."""
     deaths = Deaths()
-    for _ in range(AT_ONCE):
-        assert deaths.refusal(program()) == ""
+    for step in answers:
+        deaths.note_answer(Program(Config(), (step, forward(np.ones((2, 3, 1, 1))))))
+    for number in range(count):
+        assert "has died" not in deaths.refusal(program()), number
         deaths.note_death(program(), ABORT)
+    assert f"has died {count} times before" in deaths.refusal(program(2))
+
+
+def test_what_breaks_the_conversation_is_soon_given_up() -> None:
+    """A process that sends what it should not is not asked often, whatever it answers in between."""
+    deaths = after([program()] * BREACHES, [program()], Died("it answered what it was not asked", "", breach=True))
     assert "has died 5 times before" in deaths.refusal(program())
-    deaths.note_answer(program())
-    for number in range(IN_A_ROW):
-        assert deaths.refusal(program()) == "", number
-        deaths.note_death(program(), ABORT)
-    assert f"has died {AT_ONCE + IN_A_ROW} times before" in deaths.refusal(program())
+
+
+CULPRITS: dict[str, tuple[Callable[[Program], bool], int]] = {
+    "rank 5": (lambda one: one.config.ndim == 5, 8),
+    "rank 2 or 3": (lambda one: one.config.ndim < 4, 20),
+    "an empty batch": (lambda one: any(step.x is not None and not step.x.size for step in one.steps), 12),
+    "momentum None": (lambda one: one.config.momentum is None, 12),
+    "evaluation": (lambda one: any(step.x is not None and not step.training for step in one.steps), 16),
+    "backward": (lambda one: any(step.op == "backward" for step in one.steps), 16),
+    "no tracking at rank 2": (lambda one: one.config.ndim == 2 and not one.config.track_running_stats, 12),
+    "fortran": (lambda one: any(step.x_layout == "fortran" for step in one.steps), 8),
+}
+"""What may be deadly, and the deaths that it takes to leave it out."""
+
+
+@pytest.mark.parametrize("name", CULPRITS)
+@pytest.mark.parametrize("how", [ABORT, HUNG], ids=["dies", "hangs"])
+def test_nothing_else_is_left_out(name: str, how: Died) -> None:
+    """Over all probes of the suite, in float32: few deaths, and what is left out is deadly, without an exception."""
+    deadly, most = CULPRITS[name]
+    deaths, wronged = Deaths(), []
+    for rule in requirements():
+        for case in (case for case in cases_of(rule, "float32") if isinstance(case, Probe)):
+            asked = case.at("float32", "float32")
+            refusal = deaths.refusal(asked)
+            if refusal and not deadly(asked):
+                wronged.append(f"{rule} {case.name}: {refusal}")
+            elif refusal:
+                continue
+            elif deadly(asked):
+                deaths.note_death(asked, how)
+            else:
+                deaths.note_answer(asked)
+    assert wronged == []
+    assert deaths.count <= most, [deaths.name(group) for group in deaths.groups]
 
 
 def test_features_are_those_of_the_program() -> None:
@@ -138,6 +210,7 @@ def test_features_are_those_of_the_program() -> None:
     )
     assert found == {
         "rank 2", "float32", "momentum a number", "affine", "tracking", "a load", "forward in evaluation",
-        "backward in training", "forward in training", "a pass", "x fortran", "grad_output unaligned",
-        "one value a channel", "a large batch", "another shape than the layer's", "an empty batch", "memory of results",
+        "backward in training", "forward in training", "a pass",
+        "x fortran", "grad_output unaligned", "one value a channel",
+        "a large batch", "another shape than the layer's", "an empty batch", "memory of results",
     }  # fmt: skip

@@ -382,11 +382,9 @@ def test_death_in_one_dtype_costs_that_dtype_alone(runs: Runs) -> None:
     rows = read(runs.folder / "result.json").rows
     assert {row.verdict for row in rows if row.dtype == "float32"} == {"conforms"}
     assert {row.requirement: row.verdict for row in rows if row.dtype == "float16"} == {
-        "BN-TRAIN-NORM": "crashed",
-        "BN-GRAD-BIAS": "crashed",
-        "BN-RUN-INIT-MEAN": "conforms",
-        "BN-RUN-INIT-VAR": "conforms",
-    }
+        "BN-TRAIN-NORM": "crashed", "BN-GRAD-BIAS": "crashed",
+        "BN-RUN-INIT-MEAN": "conforms", "BN-RUN-INIT-VAR": "conforms",
+    }  # fmt: skip
     text = " ".join(" ".join(row.message for row in rows).split())
     assert "not asked: SIGABRT, only float16" in text
 

@@ -108,6 +108,41 @@ WRONG: dict[str, Change] = {
     "counter is a number": _put("counter", value=3),
     "calls are a text": _put("calls", value="many"),
     "seconds are a list": _put("seconds", value=[]),
+    "seconds are no number": _put("seconds", value=float("nan")),
+    "seconds are infinite": _put("seconds", value=float("inf")),
+    "seconds are negative": _put("seconds", value=-1.0),
+    "calls are infinite": _put("calls", value=float("inf")),
+    "calls are negative": _put("calls", value=-1),
+    "calls are true": _put("calls", value=True),
+    "nothing": lambda data: data.clear(),
+    "fewer steps": lambda data: data["steps"].pop(),
+    "a million steps": _put("steps", value=[{}] * 10**6),
+    "steps are a dict": _put("steps", value={"0": {}}),
+    "steps are an array": _put("steps", value=X),
+    "no y": _put("steps", 1, "values", value={}),
+    "y is None": _put("steps", 1, "values", "y", value=None),
+    "y is a text": _put("steps", 1, "values", "y", value="1 2 3"),
+    "y of integers": _put("steps", 1, "values", "y", value=X.astype(np.int64)),
+    "y of objects": _put("steps", 1, "values", "y", value=X.astype(object)),
+    "y is masked": _put("steps", 1, "values", "y", value=np.ma.masked_array(X.astype(np.float32))),
+    "y of a huge shape": _put("steps", 1, "values", "y", value=np.broadcast_to(np.float32(1), (2**40, 3))),
+    "gradient of a forward pass": _put("steps", 1, "values", "grad_x", value=X.astype(np.float32)),
+    "name is a number": _put("steps", 1, "values", 3, value=X.astype(np.float32)),
+    "name is a tuple": _put("before", (1, 2), value=None),
+    "counter of floats": _put("before", "num_batches_tracked", value=np.float64(1).reshape(())),
+    "statistic of integers": _put("before", "running_mean", value=np.ones(3, np.int64)),
+    "state was not read": _put("steps", 2, "after", value={}),
+    "first state was not read": _put("before", value={}),
+    "raised is a dict": _put("steps", 1, "raised", value={}),
+    "misfit is a number": _put("steps", 1, "misfit", value=7),
+    "mutated is a text": _put("mutated", value="x"),
+    "mutated has numbers": _put("mutated", value=[1]),
+    "broken in another way": _put("broken", value={"kind": "bored", "text": ""}),
+    "broken without a text": _put("broken", value={"kind": "raised"}),
+    "counter of infinite size": _put("counter", value=["int64", [float("inf")]]),
+    "counter of no dtype": _put("counter", value=[None, []]),
+    "fact that nobody asked for": _put("facts", value=[{"what": "shared"}]),
+    "facts are a dict": _put("facts", value={}),
 }
 
 
@@ -119,4 +154,45 @@ def test_what_is_no_trace_is_refused(name: str) -> None:
     with pytest.raises(Unreadable) as refusal:
         from_data(PROGRAM, data)
     assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
     from_data(PROGRAM, copy.deepcopy(DATA))
+
+
+FULL = {**{name: np.ones(3, np.float32) for name in ("running_mean", "running_var", "weight", "bias")}}
+FACTS: dict[str, tuple[str, dict[Any, Any]]] = {
+    "no kind": ("results", {"holds": True}),
+    "another kind": ("results", {"what": "other", "before": {}, "after": {}}),
+    "kind is a list": ("results", {"what": [], "step": 0, "holds": True}),
+    "lacks a word": ("results", {"what": "writeable", "step": 0}),
+    "one word more": ("results", {"what": "writeable", "step": 0, "holds": True, "array": X}),
+    "neither true nor false": ("results", {"what": "writeable", "step": 0, "holds": "yes"}),
+    "step is no number": ("results", {"what": "writeable", "step": float("nan"), "holds": True}),
+    "name is a number": ("results", {"what": "kept", "step": 0, "name": 1, "holds": True}),
+    "array is none": ("loaded", {"what": "after calls", "state": {}, "array": [1, 2, 3]}),
+    "array of another shape": ("loaded", {"what": "after calls", "state": {}, "array": X}),
+    "state of another shape": ("loaded", {"what": "overwritten", "before": {"weight": X}, "after": {"weight": X}}),
+    "unlike states": ("loaded", {"what": "overwritten", "before": FULL, "after": {}}),
+    "state has one more": ("shown", {"what": "overwritten", "before": {1: None}, "after": {1: None}}),
+    "states lack entries": ("instances", {"what": "other", "before": FULL, "after": FULL}),
+    "no states": ("instances", {"what": "other", "before": {}, "after": {}}),
+}
+"""What no fact is, with the watch of the program."""
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_fact_that_is_none_is_refused(name: str) -> None:
+    """What was seen of whose memory is whose is looked at as well."""
+    watch, fact = FACTS[name]
+    program = Program(Config(ndim=2), (forward(X),), watch=watch)
+    data = {"steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0}
+    from_data(program, {**data, "facts": []})
+    with pytest.raises(Unreadable):
+        from_data(program, {**data, "facts": [fact]})
+
+
+def test_texts_are_made_printable() -> None:
+    """What an implementation says fits on one line, whatever it is."""
+    text = "a\nb\x1b[2J \ud800" + "x" * 10**6
+    trace = from_data(PROGRAM, {**DATA, "steps": [], "broken": {"kind": "raised", "text": text}, "mutated": [text]})
+    for found in (str(trace.broken), *trace.mutated):
+        assert found.startswith("a b?[2J ?xxx") and len(found) < 10**4 and found.isprintable()
