@@ -24,6 +24,9 @@ VERBS = {
     "list": ("listing", "the backends, whether each can run here, and the requirements"),
     "explain": ("explain", "one requirement: its formula, its sources, what usually breaks it"),
     "identify": ("identify", "measure what an implementation does, whatever it declares"),
+    "record": ("record", "keep what an implementation shows of every program, to be judged later or elsewhere"),
+    "judge": ("judge", "judge recordings as live implementations are judged"),
+    "runner": ("runner", "write one file that records implementations on a machine which has nothing of ours"),
     "porting": ("porting", "a table of what all implementations do, and trained layers carried between them"),
     "replay": ("replay", "run a failing case again, alone"),
     "freeze": ("freeze", "keep a failing case, so that every later run has it"),
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Let what asks the command to end be an interrupt, as from the keyboard, so that it ends what it started."""
+    """Let a request to end act as an interrupt from the keyboard does, so that what was started is ended."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -116,7 +119,7 @@ def carry_out(given: Sequence[str]) -> int:
     except SystemExit:  # the help or the version was printed
         return 0
     check_folder()
-    if verb == "run":
+    if verb in ("run", "judge"):  # whose further words are pytest's
         known.given = words[1:]
     elif unknown:
         known.parser.refuse(unknown)

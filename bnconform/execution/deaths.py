@@ -125,7 +125,7 @@ class Deaths:
         if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS:
             return True
         unknown = [group for group in self.groups if not group.is_known]
-        hangs, breaches = (sum(getattr(group, kind) for group in unknown) for kind in ("hangs", "breaches"))
+        hangs, breaches = sum(group.hangs for group in unknown), sum(group.breaches for group in unknown)
         return hangs >= (HANGS if self.answered else HANGS_AT_ONCE) or breaches >= BREACHES
 
     def name(self, group: Group) -> str:
