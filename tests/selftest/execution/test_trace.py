@@ -65,7 +65,7 @@ def test_lost_program() -> None:
 Change = Callable[[dict[str, Any]], object]
 
 
-def _put(*path: str | int, value: object) -> Change:
+def _put(*path: object, value: object) -> Change:
     def change(data: Any) -> None:
         for key in path[:-1]:
             data = data[key]
