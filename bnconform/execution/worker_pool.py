@@ -87,7 +87,7 @@ class WorkerPool:
         try:
             worker = self._started(keys[0])
             worker.ask({"do": "describe", "keys": keys})
-            told = worker.reply().get("described")
+            told: Any = worker.reply().get("described")
             for key in keys:
                 try:
                     found[key] = plain(told[key])

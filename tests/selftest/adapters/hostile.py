@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import io
 import json
 import os
 import pickle
@@ -19,6 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -75,7 +76,7 @@ def once(attack: Callable[[], object]) -> Callable[[Array], None]:
     return made
 
 
-# -- processes -----------------------------------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------------------------------
 
 
 def fork(_: object = None) -> None:
@@ -178,14 +179,14 @@ class DaemonAlways(Broken):
     kind = right(once(daemon))
 
 
-# -- noise ---------------------------------------------------------------------------------------------------------------
+# -- noise -------------------------------------------------------------------------------------------------------------
 
 
 def garble(_: object = None) -> None:
     """Write garbage to everything that is open, but for what nobody reads."""
-    for name in os.listdir("/proc/self/fd"):
+    for place in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            os.write(int(name), GARBAGE)
+            os.write(int(place.name), GARBAGE)
 
 
 def say(_: object = None) -> None:
@@ -242,16 +243,17 @@ class ClosesAll(Broken):
     kind = right(once(lambda: os.closerange(0, 4096)))
 
 
+def _read_all() -> None:
+    for place in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            os.set_blocking(int(place.name), False)
+            os.read(int(place.name), 100)
+
+
 class ReadsRequests(Broken):
     """It reads what is meant for the runner."""
 
-    kind = right(once(lambda: [_read(int(name)) for name in os.listdir("/proc/self/fd")]))
-
-
-def _read(descriptor: int) -> None:
-    with suppress(OSError):
-        os.set_blocking(descriptor, False)
-        os.read(descriptor, 100)
+    kind = right(once(_read_all))
 
 
 class Flood(Broken):
@@ -278,7 +280,7 @@ class SaysTwelveLines(dying(twelve_lines_and_abort)):  # type: ignore[misc]
     """The last ten lines are told."""
 
 
-# -- answers -------------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 SOUND = frames.encode
 
@@ -334,7 +336,7 @@ class Overlapping(Broken):
 
 def _overlapping() -> None:
     entry = '{"$":["float64",[131072],0,1048576]}'
-    head = ('{"trace":[' + ",".join([entry] * 50_000) + "]}").encode()
+    head = ('{"trace":[' + ",".join([entry] * 10_000) + "]}").encode()
     frames.encode = lambda message: frames.HEAD.pack(frames.MAGIC, len(head), 2**20) + head + bytes(2**20)
 
 
@@ -359,65 +361,75 @@ def _with(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return message if "trace" not in message else message | {"trace": {**message["trace"], **changes}}
 
 
-# -- patches -------------------------------------------------------------------------------------------------------------
+# -- patches -----------------------------------------------------------------------------------------------------------
 
 
 def _nothing(*_: Any, **__: Any) -> Any:
     return None
 
 
+def patch(owner: ModuleType, *names: str, by: object = _nothing) -> Callable[[Array], None]:
+    """Put something in the place of what a module has."""
+
+    def attack(_: Array) -> None:
+        for name in names:
+            setattr(owner, name, by)
+
+    return attack
+
+
 class PatchesJson(Broken):
     """`json` writes and reads nothing any more."""
 
-    kind = wrong(lambda _: [setattr(json, name, _nothing) for name in ("dumps", "loads", "dump", "load")])
+    kind = wrong(patch(json, "dumps", "loads", "dump", "load"))
 
 
 class PatchesNumpy(Broken):
     """NumPy makes zeros of everything."""
 
-    kind = wrong(lambda _: [setattr(np, name, lambda *_, **__: np.zeros(3)) for name in ("array", "asarray")])
+    kind = wrong(patch(np, "array", "asarray", by=lambda *_, **__: np.zeros(3)))
 
 
 class PatchesNumpyToFail(Broken):
     """NumPy makes nothing."""
 
-    kind = wrong(lambda _: [setattr(np, name, _nothing) for name in ("array", "asarray", "frombuffer", "errstate")])
+    kind = wrong(patch(np, "array", "asarray", "frombuffer", "errstate"))
 
 
 class PatchesPickle(Broken):
     """Nothing is pickled, so that nothing changes."""
 
-    kind = wrong(lambda _: [setattr(pickle, name, _nothing) for name in ("dumps", "loads")])
+    kind = wrong(patch(pickle, "dumps", "loads"))
 
 
 class PatchesStruct(Broken):
     """`struct` packs nothing."""
 
-    kind = wrong(lambda _: [setattr(struct, name, _nothing) for name in ("pack", "unpack", "Struct")])
+    kind = wrong(patch(struct, "pack", "unpack", "Struct"))
 
 
 class ClosesStreams(Broken):
     """Python's streams are closed and gone."""
 
-    kind = wrong(lambda _: [setattr(sys, name, None) for name in ("stdin", "stdout", "stderr")])
+    kind = wrong(patch(sys, "stdin", "stdout", "stderr", by=None))
 
 
 class PatchesWrite(Broken):
-    """`os.write` writes to nobody, and so do new files."""
+    """`os.write` writes to nobody."""
 
-    kind = wrong(lambda _: [setattr(os, "write", _nothing), setattr(io, "open", _nothing)])
+    kind = wrong(patch(os, "write", "writev", "fdopen"))
 
 
 class PatchesClock(Broken):
     """Time is no number."""
 
-    kind = wrong(lambda _: [setattr(time, name, lambda: "noon") for name in ("perf_counter", "monotonic", "time")])
+    kind = wrong(patch(time, "perf_counter", "monotonic", "time", by=lambda: "noon"))
 
 
 class PatchesProcess(Broken):
     """It says that it is another process, and cannot be ended by itself."""
 
-    kind = wrong(lambda _: [setattr(os, name, lambda *_: 1) for name in ("getpid", "_exit")])
+    kind = wrong(patch(os, "getpid", "_exit", by=lambda *_: 1))
 
 
 def patch_judge(_: object) -> None:
@@ -427,7 +439,7 @@ def patch_judge(_: object) -> None:
     from bnconform.judge import error_ratio, judgement
 
     for module in (error_ratio, judgement):
-        module.error_ratios = lambda observed, *_, **__: np.zeros(np.shape(observed))
+        vars(module)["error_ratios"] = lambda observed, *_, **__: np.zeros(np.shape(observed))
     judgement.judge = _nothing
     for thing in gc.get_objects():
         if getattr(thing, "__name__", "") == "error_ratios" and hasattr(thing, "__code__"):
@@ -442,7 +454,7 @@ class PatchesJudge(Broken):
     kind = wrong(patch_judge)
 
 
-# -- ends and delays -----------------------------------------------------------------------------------------------------
+# -- ends and delays ---------------------------------------------------------------------------------------------------
 
 
 class ExitsInForward(Broken):
@@ -457,11 +469,13 @@ class ExitsInBuild(Broken):
     def build(self, config: Any, device: str) -> Any:
         os._exit(0)
 
-    build_default = build  # type: ignore[assignment]
+    def build_default(self, num_features: int, device: str) -> Any:
+        os._exit(0)
 
 
-def sleep_for_ever(*_: object) -> Any:
-    """Hang."""
+def sleep_for_ever(before: Callable[[], None] = lambda: None) -> Any:
+    """Do something, and hang."""
+    before()
     while True:
         time.sleep(1)
 
@@ -474,7 +488,7 @@ class HangsInForward(Broken):
 
 class _HangsInState(NumpyLayer):
     def state(self) -> dict[str, Array | None]:
-        return super().state() if self.ndim != 2 else sleep_for_ever()  # type: ignore[no-any-return]
+        return super().state() if self.ndim != 2 else sleep_for_ever()
 
 
 class HangsInState(Broken):
@@ -506,7 +520,7 @@ class HangsInImport(Broken):
 class HangsInForwardAlways(Broken):
     """No pass returns, and a process is there for each."""
 
-    kind = right(lambda _: (started(), sleep_for_ever()))
+    kind = right(lambda _: sleep_for_ever(started))
 
 
 class StopsItself(dying(lambda: os.kill(os.getpid(), signal.SIGSTOP))):  # type: ignore[misc]

@@ -65,7 +65,7 @@ def test_lost_program() -> None:
 Change = Callable[[dict[str, Any]], object]
 
 
-def _put(*path: str | int, value: object) -> Change:
+def _put(*path: object, value: object) -> Change:
     def change(data: Any) -> None:
         for key in path[:-1]:
             data = data[key]
@@ -184,7 +184,7 @@ def test_fact_that_is_none_is_refused(name: str) -> None:
     """What was seen of whose memory is whose is looked at as well."""
     watch, fact = FACTS[name]
     program = Program(Config(ndim=2), (forward(X),), watch=watch)
-    data = {"steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0}
+    data: dict[str, Any] = {"steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0}
     from_data(program, {**data, "facts": []})
     with pytest.raises(Unreadable):
         from_data(program, {**data, "facts": [fact]})
