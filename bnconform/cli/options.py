@@ -54,7 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": float,
         "default": 300.0,
         "metavar": "SECONDS",
-        "help": "in which a check must be done; an implementation that takes longer has hung (default: 300)",
+        "help": "in which a program of calls must be done; what takes longer has hung (default: 300)",
     },
     "--memory-limit": {
         "type": float,

@@ -100,6 +100,7 @@ def messages(path: Path) -> list[str]:
 
 SAID_IN = (
     *(path for room in ("execution", "judge", "render", "results") for path in (PACKAGE / room).glob("*.py")),
+    *(ROOT / "backends" / "runner").glob("*.py"),
     ROOT / "backends" / "registry.py",
     PACKAGE / "pytest_plugin.py",
 )
@@ -116,7 +117,7 @@ def test_messages_are_those_of_the_sources(quoted: str) -> None:
 
 def test_every_refusal_of_the_smoke_check_is_explained() -> None:
     """What the smoke check can refuse stands in the table."""
-    tree = ast.parse((PACKAGE / "execution" / "smoke.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "backends" / "runner" / "smoke.py").read_text(encoding="utf-8"))
     raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) and "AdapterError" in ast.unparse(node)]
     lines = {line for node in raised for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     said = [
