@@ -125,8 +125,9 @@ class Deaths:
         if self.in_a_row >= (IN_A_ROW if self.answered else AT_ONCE) or self.count >= DEATHS:
             return True
         unknown = [group for group in self.groups if not group.is_known]
-        hangs, breaches = sum(group.hangs for group in unknown), sum(group.breaches for group in unknown)
-        return hangs >= (HANGS if self.answered else HANGS_AT_ONCE) or breaches >= BREACHES
+        if sum(group.breaches for group in unknown) >= BREACHES:
+            return True
+        return sum(group.hangs for group in unknown) >= (HANGS if self.answered else HANGS_AT_ONCE)
 
     def name(self, group: Group) -> str:
         """What tells a group from all that was answered, in the fewest words."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import io
 import json
 import os
 import pickle
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -129,9 +129,9 @@ def daemon() -> None:
     os.execv(sys.executable, [sys.executable, "-c", FOREVER, TOKEN])
 
 
-def started(environment: Mapping[str, str] | None = None) -> object:
+def started(environment: Mapping[str, str] | None = None) -> None:
     """A process in a session of its own, with standard output as it is here."""
-    return subprocess.Popen([sys.executable, "-c", FOREVER, TOKEN], start_new_session=True, env=environment)
+    subprocess.Popen([sys.executable, "-c", FOREVER, TOKEN], start_new_session=True, env=environment)
 
 
 def segfault() -> None:
@@ -243,17 +243,17 @@ class ClosesAll(Broken):
     kind = right(once(lambda: os.closerange(0, 4096)))
 
 
+def _read_all() -> None:
+    for place in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            os.set_blocking(int(place.name), False)
+            os.read(int(place.name), 100)
+
+
 class ReadsRequests(Broken):
     """It reads what is meant for the runner."""
 
-    kind = right(once(lambda: [_read(int(place.name)) for place in Path("/proc/self/fd").iterdir()]))
-
-
-def _read(descriptor: int) -> object:
-    with suppress(OSError):
-        os.set_blocking(descriptor, False)
-        return os.read(descriptor, 100)
-    return None
+    kind = right(once(_read_all))
 
 
 class Flood(Broken):
@@ -336,7 +336,7 @@ class Overlapping(Broken):
 
 def _overlapping() -> None:
     entry = '{"$":["float64",[131072],0,1048576]}'
-    head = ('{"trace":[' + ",".join([entry] * 50_000) + "]}").encode()
+    head = ('{"trace":[' + ",".join([entry] * 10_000) + "]}").encode()
     frames.encode = lambda message: frames.HEAD.pack(frames.MAGIC, len(head), 2**20) + head + bytes(2**20)
 
 
@@ -368,65 +368,68 @@ def _nothing(*_: Any, **__: Any) -> Any:
     return None
 
 
-def patch(module: Any, names: tuple[str, ...], replacement: Any) -> bool:
-    """Put something else in the place of what a module has under these names."""
-    for name in names:
-        setattr(module, name, replacement)
-    return True
+def patch(owner: ModuleType, *names: str, by: object = _nothing) -> Callable[[Array], None]:
+    """Put something in the place of what a module has."""
+
+    def attack(_: Array) -> None:
+        for name in names:
+            setattr(owner, name, by)
+
+    return attack
 
 
 class PatchesJson(Broken):
     """`json` writes and reads nothing any more."""
 
-    kind = wrong(lambda _: patch(json, ("dumps", "loads", "dump", "load"), _nothing))
+    kind = wrong(patch(json, "dumps", "loads", "dump", "load"))
 
 
 class PatchesNumpy(Broken):
     """NumPy makes zeros of everything."""
 
-    kind = wrong(lambda _: patch(np, ("array", "asarray"), lambda *_, **__: np.zeros(3)))
+    kind = wrong(patch(np, "array", "asarray", by=lambda *_, **__: np.zeros(3)))
 
 
 class PatchesNumpyToFail(Broken):
     """NumPy makes nothing."""
 
-    kind = wrong(lambda _: patch(np, ("array", "asarray", "frombuffer", "errstate"), _nothing))
+    kind = wrong(patch(np, "array", "asarray", "frombuffer", "errstate"))
 
 
 class PatchesPickle(Broken):
     """Nothing is pickled, so that nothing changes."""
 
-    kind = wrong(lambda _: patch(pickle, ("dumps", "loads"), _nothing))
+    kind = wrong(patch(pickle, "dumps", "loads"))
 
 
 class PatchesStruct(Broken):
     """`struct` packs nothing."""
 
-    kind = wrong(lambda _: patch(struct, ("pack", "unpack", "Struct"), _nothing))
+    kind = wrong(patch(struct, "pack", "unpack", "Struct"))
 
 
 class ClosesStreams(Broken):
     """Python's streams are closed and gone."""
 
-    kind = wrong(lambda _: patch(sys, ("stdin", "stdout", "stderr"), None))
+    kind = wrong(patch(sys, "stdin", "stdout", "stderr", by=None))
 
 
 class PatchesWrite(Broken):
-    """`os.write` writes to nobody, and so do new files."""
+    """`os.write` writes to nobody."""
 
-    kind = wrong(lambda _: (patch(os, ("write",), _nothing), patch(io, ("open",), _nothing)))
+    kind = wrong(patch(os, "write", "writev", "fdopen"))
 
 
 class PatchesClock(Broken):
     """Time is no number."""
 
-    kind = wrong(lambda _: patch(time, ("perf_counter", "monotonic", "time"), lambda: "noon"))
+    kind = wrong(patch(time, "perf_counter", "monotonic", "time", by=lambda: "noon"))
 
 
 class PatchesProcess(Broken):
     """It says that it is another process, and cannot be ended by itself."""
 
-    kind = wrong(lambda _: patch(os, ("getpid", "_exit"), lambda *_: 1))
+    kind = wrong(patch(os, "getpid", "_exit", by=lambda *_: 1))
 
 
 def patch_judge(_: object) -> None:
@@ -436,7 +439,7 @@ def patch_judge(_: object) -> None:
     from bnconform.judge import error_ratio, judgement
 
     for module in (error_ratio, judgement):
-        patch(module, ("error_ratios",), lambda observed, *_, **__: np.zeros(np.shape(observed)))
+        vars(module)["error_ratios"] = lambda observed, *_, **__: np.zeros(np.shape(observed))
     judgement.judge = _nothing
     for thing in gc.get_objects():
         if getattr(thing, "__name__", "") == "error_ratios" and hasattr(thing, "__code__"):
@@ -466,11 +469,13 @@ class ExitsInBuild(Broken):
     def build(self, config: Any, device: str) -> Any:
         os._exit(0)
 
-    build_default = build  # type: ignore[assignment]
+    def build_default(self, num_features: int, device: str) -> Any:
+        os._exit(0)
 
 
-def sleep_for_ever(*_: object) -> Any:
-    """Hang."""
+def sleep_for_ever(before: Callable[[], None] = lambda: None) -> Any:
+    """Do something, and hang."""
+    before()
     while True:
         time.sleep(1)
 
@@ -515,7 +520,7 @@ class HangsInImport(Broken):
 class HangsInForwardAlways(Broken):
     """No pass returns, and a process is there for each."""
 
-    kind = right(lambda _: (started(), sleep_for_ever()))
+    kind = right(lambda _: sleep_for_ever(started))
 
 
 class StopsItself(dying(lambda: os.kill(os.getpid(), signal.SIGSTOP))):  # type: ignore[misc]

@@ -231,7 +231,7 @@ def test_texts_are_made_fit_to_be_shown(runs: Runs) -> None:
         ("WrongNonce", "it answered what it was not asked"),
         ("Ahead", ""),
         ("NoNumber", "what came back is no trace"),
-        ("Absurd", "not one of the steps of the program"),
+        ("Absurd", "far beyond what is due"),
         ("Endless", "a message of 34359738368 and 34359738368 bytes, far beyond what is due"),
         ("Overlapping", "arrays that overlap"),
     ],

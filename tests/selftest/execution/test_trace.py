@@ -184,9 +184,7 @@ def test_fact_that_is_none_is_refused(name: str) -> None:
     """What was seen of whose memory is whose is looked at as well."""
     watch, fact = FACTS[name]
     program = Program(Config(ndim=2), (forward(X),), watch=watch)
-    data: dict[str, Any] = {
-        "steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0,
-    }  # fmt: skip
+    data: dict[str, Any] = {"steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0}
     from_data(program, {**data, "facts": []})
     with pytest.raises(Unreadable):
         from_data(program, {**data, "facts": [fact]})
