@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from functools import cache
 
@@ -19,6 +20,9 @@ MARK = "BNCONFORM_PROCESS"
 """The environment variable that marks a process and what it starts."""
 
 PR_SET_CHILD_SUBREAPER = 36
+
+REAPED = 1.0
+"""Seconds in which processes that were killed must have ended."""
 
 
 @cache
@@ -66,10 +70,7 @@ class ProcessTree:
                     process.kill()
             if not self._orphans():
                 break
-        for process in mine:
-            if process.pid != self.pid:  # that one is its starter's to wait for
-                with suppress(psutil.Error, ChildProcessError):
-                    process.wait(1)
+        _reap({process.pid for process in mine} - {self.pid})  # that one is its starter's to wait for
 
     def _orphans(self) -> set[psutil.Process]:
         found = set()
@@ -80,3 +81,17 @@ class ProcessTree:
                     if is_marked and process.status() != psutil.STATUS_ZOMBIE:
                         found.add(process)
         return found
+
+
+def _reap(pids: set[int]) -> None:
+    """Wait for killed processes, for a moment; those that have just become our children leave no zombie behind."""
+    end = time.monotonic() + REAPED
+    while pids and time.monotonic() < end:
+        for pid in list(pids):
+            try:
+                is_gone = os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:  # not ours, or not yet
+                is_gone = not psutil.pid_exists(pid)
+            if is_gone:
+                pids.discard(pid)
+        time.sleep(0.001)
