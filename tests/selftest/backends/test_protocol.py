@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from bnconform.backends import registry
@@ -107,14 +108,19 @@ def run(backend: ProgramBackend) -> None:
 
 
 def gone(group: int) -> bool:
-    """Whether every process of a group has ended, given a little time."""
+    """Whether every process of a group has ended, given a little time; one that nobody has waited for has ended."""
     for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+        if not any(_is_running_in(group, process) for process in psutil.process_iter()):
             return True
         time.sleep(0.1)
     return False
+
+
+def _is_running_in(group: int, process: psutil.Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ProcessLookupError):
+        return False
 
 
 def alive(backend: ProgramBackend) -> bool:
