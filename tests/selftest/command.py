@@ -25,6 +25,7 @@ FOREIGN = (
     "FORCE_COLOR",
     "PY_COLORS",
     "PYTEST_XDIST_WORKER",
+    "CI",
 )
 """What an outer pytest, or its caller, may have set for itself."""
 
