@@ -27,6 +27,9 @@ with -n N, N columns of the matrix at a time.
 BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K others
 than the usual ones."""
 
+IMPORTED = "ignore:Module already imported so cannot be rewritten; bnconform:pytest.PytestAssertRewriteWarning"
+"""What pytest warns of where a package that offers it a fixture is the one that started it."""
+
 
 def add_parser(verbs: Verbs, summary: str) -> None:
     """Add the verb; what its parser does not know is for pytest to say."""
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     # A clone is not put into the path of imports, where its rooms would hide a user's packages of the same names.
     own = [
         "-c", os.devnull, f"--rootdir={ROOT}", "--noconftest", "--import-mode=importlib",
-        "-p", "bnconform.pytest_plugin", "-p", "no:cacheprovider",
+        "-p", "bnconform.pytest_plugin", "-p", "no:cacheprovider", "-W", IMPORTED,
         "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
     status = int(pytest.main([*own, *given], plugins=[Parsing(arguments.parser.words)]))
