@@ -468,11 +468,34 @@ def test_command_that_will_not_do(command: str, words: tuple[str, ...], runs: Ru
     runs.judge("numpy", words=given).assert_refused("numpy", *words)
 
 
+DAEMON = """
+import os, subprocess, sys, time
+from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer
+class Layer(NumpyLayer):
+    def forward(self, x, *, training):
+        if not x.size:
+            words = [sys.executable, "-c", "import time; time.sleep(600)", "TOKEN"]
+            subprocess.Popen(words, start_new_session=True, env={})
+            time.sleep(1)
+            os._exit(3)
+        return super().forward(x, training=training)
+class Daemon(NumpyBackend):
+    name = "daemon"
+    def build(self, config, device):
+        layer = super().build(config, device)
+        layer.__class__ = Layer
+        return layer
+"""
+
+
 def test_command_with_an_environment_of_its_own(runs: Runs) -> None:
     """Behind a command that takes everything away, death and daemon are as they are here."""
-    backend = f"{HOSTILE}:DaemonWithoutEnvironment"
+    # There the runner is all that there is of ours, so that the adapter imports no more than that.
+    (runs.folder / "daemon.py").write_text(DAEMON.replace("TOKEN", runs.token))
+    backend = "daemon.py:Daemon"
     given = ("--run-in", f"{backend}=env -i {TOKEN}={runs.token}", "--python", f"{backend}={sys.executable}")
-    assert runs.judge("DaemonWithoutEnvironment", words=given).status == 1
+    assert runs.judge(backend, words=given).status == 1
+    runs.look_at("daemon")
     runs.assert_crashed_only(EMPTY, "the process ended with status 3")
 
 
