@@ -223,6 +223,8 @@ class Worker:
         """Whether the process has ended; it is not waited for yet, so that its number is nobody else's."""
         if self.process.returncode is not None:
             return True
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return self.process.poll() is not None
         try:
             return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # where nobody is to hear of the ends of children
