@@ -25,6 +25,9 @@ MARK = "BNCONFORM_PROCESS"
 ROUNDS = 8
 """How often what was started while others were ended is looked for."""
 
+BEGINNING = 20
+"""How often the environment of a new process is looked for."""
+
 DYING = 2.0
 """Seconds in which what was killed is gone."""
 
@@ -70,6 +73,7 @@ class ProcessTree:
                 return
             _kill(mine)
             _wait(mine)
+            _reap(mine, self.pid)
 
 
 def end_marked(mark: str) -> None:
@@ -102,17 +106,26 @@ def marked(mark: str, session: int = 0) -> set[psutil.Process]:
 def _environments() -> Iterator[tuple[int, bytes]]:
     """The environments with which processes started, as far as they can be seen; b"" for those that cannot."""
     if sys.platform == "linux":
-        for pid in psutil.pids():
-            environment = b""
-            with suppress(OSError):
-                environment = Path(f"/proc/{pid}/environ").read_bytes()
-            yield pid, environment
+        yield from ((pid, _environment(pid)) for pid in psutil.pids())
         return
     for process in psutil.process_iter():
         given: dict[str, str] = {}
         with suppress(psutil.Error, OSError):
             given = process.environ()
         yield process.pid, "\0".join(f"{name}={value}" for name, value in given.items()).encode(errors="replace")
+
+
+def _environment(pid: int) -> bytes:
+    """That of a process; of one that is just beginning another program, it is there only a moment later."""
+    try:
+        for _ in range(BEGINNING):
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            if environment or psutil.Process(pid).create_time() < time.time() - 1 or not _lives(psutil.Process(pid)):
+                return environment
+            time.sleep(0.002)
+    except (OSError, psutil.Error):
+        pass
+    return b""
 
 
 def _session(pid: int) -> int:
@@ -136,10 +149,18 @@ def _kill(processes: set[psutil.Process]) -> None:
 
 
 def _wait(processes: set[psutil.Process]) -> None:
-    """Wait until none lives; whose children they are, waits for them himself."""
+    """Wait until none lives."""
     end = time.monotonic() + DYING
     while any(_lives(process) for process in processes) and time.monotonic() < end:
-        time.sleep(0.005)
+        time.sleep(0.002)
+
+
+def _reap(processes: set[psutil.Process], root: int) -> None:
+    """Leave no zombies where they have become children of this process, as in a container; not of `root`, its own."""
+    for process in processes:
+        if process.pid != root:
+            with suppress(ChildProcessError):
+                os.waitpid(process.pid, os.WNOHANG)
 
 
 def _held(process: psutil.Process, *, shared: bool) -> int:

@@ -70,11 +70,13 @@ def test_what_a_process_started_ends_with_it(session: str, environment: str, end
     if end == "ends":
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert _lives(child)
+    begin = time.monotonic()
     tree = ProcessTree(process.pid, mark)
     tree.end()
     tree.end()
     process.wait(5)
     assert not _lives(child)
+    assert time.monotonic() - begin < 0.9
 
 
 def test_what_was_seen_is_remembered(mark: str) -> None:
@@ -87,6 +89,25 @@ def test_what_was_seen_is_remembered(mark: str) -> None:
     tree.end()
     process.wait(5)
     assert not _lives(child)
+
+
+ADOPTS = """
+import ctypes, os, subprocess, sys, psutil
+from bnconform.execution.process_tree import MARK, ProcessTree
+ctypes.CDLL(None).prctl(36, 1)
+process = subprocess.Popen(sys.argv[2:], env={**os.environ, MARK: sys.argv[1]}, stdout=-1, start_new_session=True)
+child = int(process.stdout.readline())
+ProcessTree(process.pid, sys.argv[1]).end()
+process.wait()
+print([one.status() for one in psutil.Process().children()], psutil.pid_exists(child))
+"""
+
+
+@pytest.mark.parametrize("end", ["stays", "ends"])
+def test_no_zombie_is_left_where_orphans_are_adopted(end: str, mark: str) -> None:
+    """In a container the process that judges may be the one to which orphans fall."""
+    words = [sys.executable, "-c", ADOPTS, mark, sys.executable, "-c", STARTS, "session", "kept", end]
+    assert subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False).stdout == "[] False\n"
 
 
 def test_nobody_else_is_touched(mark: str) -> None:
