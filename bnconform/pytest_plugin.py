@@ -209,6 +209,7 @@ class Run:
         try:
             answer = yield
         except Unsupported as reason:
+            self._fail_for_noted(made)
             raise pytest.skip.Exception(f"unsupported: {reason}", _use_item_location=True) from None
         except (Violation, AdapterError) as problem:
             if made is None:
@@ -233,19 +234,34 @@ class Run:
             raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
         noted = made.noted()
         if noted is not None:
-            self._fail(made, Violation(noted.message), noted)
+            self._let_pass(noted)
+            raise Violation(noted.message)
         return answer
 
-    def _fail(self, made: Check, problem: Exception, outcome: Outcome | None = None) -> None:
-        """Fail the test, unless its level or the baseline lets it pass."""
+    def _fail(self, made: Check, problem: Exception) -> None:
+        """Fail the test, unless its level or the baseline lets it pass, and all else that was noted, too."""
         __tracebackhide__ = True
-        worst = outcome or made.outcomes[-1]
+        self._fail_for_noted(made)
+        self._let_pass(made.outcomes[-1])
+        raise problem
+
+    def _fail_for_noted(self, made: Check | None) -> None:
+        """Fail the test for what was noted of another requirement, where nothing lets that pass."""
+        __tracebackhide__ = True
+        noted = made.noted() if made is not None else None
+        if noted is None or LEVELS.index(noted.level) > LEVELS.index(self.option.level):
+            return
+        if self.known.reason(noted) is None:
+            raise Violation(noted.message)
+
+    def _let_pass(self, worst: Outcome) -> None:
+        """End the test as an expected failure, where its level or the baseline says so."""
+        __tracebackhide__ = True
         if LEVELS.index(worst.level) > LEVELS.index(self.option.level):
             pytest.xfail(f"{worst.requirement} (level {worst.level}) {worst.verdict}")
         accepted = self.known.reason(worst)
         if accepted is not None:
             pytest.xfail(f"{worst.requirement} {worst.verdict}, as known: {accepted}")
-        raise problem
 
     def _explain(self, item: pytest.Item, made: Check) -> None:
         """Note at which points of the behaviour space a check that failed would have held."""

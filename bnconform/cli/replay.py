@@ -68,7 +68,7 @@ def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
         return 1
     except Unsupported as reason:
         print(f"unsupported by {subject.label}: {reason}")
-        return 0
+        return _status_of_noted(check)
     outcome = check.outcomes[-1]
     if outcome.verdict == UNTRUSTED:
         raise UserError(f"{path}: {outcome.headline}")
@@ -76,8 +76,13 @@ def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
     print(f"{rule.id} {outcome.verdict}: {subject.label}, case {name}{share}")
     if outcome.message:
         print(outcome.message)
+    return _status_of_noted(check)
+
+
+def _status_of_noted(check: Check) -> int:
+    """Say what was noted of another requirement; the exit status."""
     noted = check.noted()
-    if noted is not None:
-        print(noted.message)
-        return 1
-    return 0
+    if noted is None:
+        return 0
+    print(noted.message)
+    return 1

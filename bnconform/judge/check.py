@@ -254,11 +254,12 @@ class Check:
             if isinstance(self.case, Relation):
                 pair = self.case.at(subject.dtype, subject.param_dtype)
                 keep = len({program.config.ndim for program in pair}) > 1
+                # None keeps its place, so that what is asked for next is never taken for what cannot be asked.
                 found = [self._cut_down(program, keep_rank=keep) for program in pair]
             else:
                 found = [self._cut_down(self.case.at(subject.dtype, subject.param_dtype))]
-            subject.prepared[place] = [program for program in found if program is not None]
-        return subject.prepared[place]
+            subject.prepared[place] = found
+        return [program for program in subject.prepared[place] if program is not None]
 
     def _prepared(self, program: Program, *, keep_rank: bool = False) -> Program | None:
         """The program without what the implementation lacks; None where that leaves nothing to ask."""

@@ -48,7 +48,8 @@ class Subject:
         searches: failing checks that were tried at every neighbour.
         steady: False once it was seen to answer differently from call to call.
         mutations: what has been told of inputs that it changed.
-        prepared: programs that are under way for a check to come, by its requirement and case.
+        prepared: programs that are under way for a check to come, by its requirement and case; None for one that the
+            implementation lacks.
     """
 
     key: str
@@ -64,7 +65,7 @@ class Subject:
     steady: bool = True
     brief: bool = False
     mutations: list[str] = field(default_factory=list)
-    prepared: dict[tuple[str, str], list[Program]] = field(default_factory=dict)
+    prepared: dict[tuple[str, str], list[Program | None]] = field(default_factory=dict)
     _counters: dict[bool, bool] = field(default_factory=dict)
 
     @property

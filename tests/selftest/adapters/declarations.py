@@ -57,6 +57,23 @@ class CountsEverything(At):
     point = SPECIFIED.but(batch_counter="all_forwards")
 
 
+class CountsEverythingAndChangesX(CountsEverything):
+    """It misses that `should`, and a `must` beside it: x is not what it was."""
+
+    def build(self, config: Any, device: str) -> PuppetLayer:
+        """A layer whose forward pass zeroes x once y is computed."""
+        layer = super().build(config, device)
+        right = layer.forward
+
+        def forward(x: Any, *, training: bool) -> Any:
+            y = right(x, training=training)
+            x[...] = 0
+            return y
+
+        layer.forward = forward  # type: ignore[method-assign]
+        return layer
+
+
 class TwoFaults(At):
     """Two coordinates at once, which no single one explains."""
 
@@ -114,6 +131,16 @@ class NoKernel(At):
     @staticmethod
     def refused(x: Any, *, training: bool) -> Any:
         """No pass in float16."""
+        raise NotImplementedError("float16")
+
+
+class NoKernelForWhatItChanges(NoKernel):
+    """It refuses half precision, as declared, and has zeroed x by then."""
+
+    @staticmethod
+    def refused(x: Any, *, training: bool) -> Any:
+        """No pass in float16, and no x any more."""
+        x[...] = 0
         raise NotImplementedError("float16")
 
 

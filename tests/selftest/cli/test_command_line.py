@@ -234,6 +234,23 @@ def test_a_should_fails_a_run_that_asks_for_it(tmp_path: Path) -> None:
     assert bnconform(tmp_path, *options, "--level", "should").status == 1
 
 
+LET_PASS = {
+    "a should": ("CountsEverythingAndChangesX", "float32", "BN-RUN-COUNT", "violates"),
+    "unsupported": ("NoKernelForWhatItChanges", "float16", "BN-TRAIN-AFFINE", "unsupported"),
+}
+
+
+@pytest.mark.parametrize(("backend", "dtype", "asked", "verdict"), LET_PASS.values(), ids=list(LET_PASS))
+def test_a_changed_input_fails_what_else_passes(
+    backend: str, dtype: str, asked: str, verdict: str, tmp_path: Path
+) -> None:
+    """A `must` that is seen broken in passing fails the run, whatever becomes of the requirement that is checked."""
+    options = ("--backend", f"{DECLARATIONS}:{backend}", "--dtype", dtype, "-k", asked)
+    assert bnconform(tmp_path, *options, "--json", "r.json").status == 1
+    verdicts = {row.requirement: row.verdict for row in read(tmp_path / "r.json").rows}
+    assert verdicts == {asked: verdict, "BN-STATE-INPUT": "violates"}
+
+
 @pytest.fixture(scope="module")
 def failing(run: tuple[Answer, Path]) -> Row:
     """A row that failed, with its case."""

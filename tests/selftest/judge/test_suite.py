@@ -15,12 +15,18 @@ import pytest
 from bnconform.cases.metamorphic import Relation
 from bnconform.cases.probes import all_relations, cases_of, few_of, probes
 from bnconform.cases.program import Probe, Program
+from bnconform.judge.check import Check, Unsupported
 from bnconform.judge.marks import Marks, marks_of
+from bnconform.judge.outcome import UNSUPPORTED
+from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, catalogued_requirements, conformance_tests
 from bnconform.spec.catalogue import Requirement, requirements
+from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES
 from bnconform.tests import conformance
+from bnconform.tests.mutants.layer import Layer
 from bnconform.tests.selftest.command import bnconform
+from bnconform.tests.selftest.forgetful import Backend
 
 TYPABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_=-]*")
 """Words that no shell and no -k expression takes apart; a backend's name and a device may add a colon and a dot."""
@@ -113,6 +119,26 @@ def test_the_catalogue_takes_what_no_test_takes() -> None:
     own = {marks(test).requirement for test in OWN.values() if marks(test).over_cases}
     assert set(catalogued_requirements()) == {case.requirement for case in CASES} - own
     assert len(set(catalogued_requirements())) == len(catalogued_requirements())
+
+
+class RefusesImages(Layer):
+    """A layer that has no rank 4."""
+
+    def __init__(self, config: Config) -> None:
+        if config.ndim == 4:
+            raise NotImplementedError(config.ndim)
+        super().__init__(config)
+
+
+def test_a_relation_without_its_first_program_is_unsupported() -> None:
+    """What is sent ahead keeps its places: the second program is not taken for the first that cannot be asked."""
+    backend = Backend(RefusesImages, unsupported={"rank_4": "it has no images"})
+    (relation,) = [one for one in all_relations()["BN-INV-FLATTEN"] if one.name == "rank4-to-rank2"]
+    check = Check(Subject(backend.name, backend, "cpu", "float32"), requirements()[relation.requirement], relation)
+    assert [program.config.ndim for program in check.ahead()] == [2]
+    with pytest.raises(Unsupported, match="it has no images"):
+        check.run()
+    assert [outcome.verdict for outcome in check.outcomes] == [UNSUPPORTED]
 
 
 @each_case

@@ -192,7 +192,9 @@ def test_check_records_what_it_saw() -> None:
     assert str(caught.value) == check.outcomes[-1].message == messages.message(failure)
     quantity = failure.quantity
     assert isinstance(quantity.got, float) and isinstance(quantity.expected, float) and quantity.bound is not None
-    assert quantity.ratio == pytest.approx(abs(quantity.got - quantity.expected) / quantity.bound, rel=1e-6)
+    off = abs(quantity.got - quantity.expected)
+    rounding = 2.0**-53 * (abs(quantity.expected) / off + 3)  # of what is expected, the difference and the quotients
+    assert quantity.ratio == pytest.approx(off / quantity.bound, rel=rounding)
     assert quantity.ratio == check.outcomes[-1].bound_share
     assert shlex.split(str(caught.value).rpartition("replay     ")[2]) == messages.replay(failure)
 
