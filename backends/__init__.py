@@ -14,22 +14,28 @@ Requirements on a backend, each with its reason:
   function that needs it, so that listing the backends costs nothing and works where a framework is missing.
 * It computes nothing of BatchNorm itself. A formula in an adapter is judged in the framework's place and proves
   nothing about it. (The NumPy layer and those of the documents are hand-written because they are the subjects.)
-* `deviations` names coordinates of the behaviour space (`spec.behaviour`) and one of their values, each a documented
+* `deviations` names decisions of the behaviour space (`spec.behaviour`) and one of their values, each a documented
   intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
-  "track_running_stats", "track_running_stats_off", "rank_2" to "rank_5", a dtype's name. The reason is shown to people,
-  so it is a sentence.
+  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset",
+  "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
 * `devices` lists what can be used here and now, the CPU first; `build` and `build_default` take one of these names.
 * `slow_to_start = True` says that each new configuration or shape costs time, as with compilers; the suite then takes
-  the first case of each check, and of the others those that ask for nothing new.
-* `config` has `num_features` (C), `eps`, `momentum`, `affine`, `track_running_stats`, `ndim` (the rank of the input,
-  2 to 5), `dtype` (the input's) and `param_dtype` (that of weight, bias and running statistics: float32 for half-
-  precision input unless a case says otherwise). `momentum` is the weight of the *new* batch, or None for the cumulative
-  average; where the framework's weighs the old value, the adapter passes 1 - momentum and says so in its docstring.
+  the first case of each check, and of the others those that ask for nothing new, with a covering array of a few
+  configurations. `shapes_cost_time = True` says that each new shape does: then the covering array is one over few
+  shapes. What is left out so is not judged.
+* `config` has `num_features` (C), `eps`, `momentum`, `weight`, `bias`, `track_running_stats`, `ndim` (the rank of the
+  input, 2 to 5), `dtype` (the input's) and `param_dtype` (that of weight, bias and running statistics: float32 for
+  half-precision input unless a case says otherwise). `momentum` is the weight of the *new* batch, or None for the
+  cumulative average; where the framework's weighs the old value, the adapter passes 1 - momentum and says so in its
+  docstring. `weight` and `bias` say each for itself whether there is one; where a framework has both or none, the
+  adapter declares "weight_alone" and "bias_alone". `affine`, which adapters read before there were the two, is true
+  where there are both and false where there is none; an adapter that reads nothing else of a layer with one is
+  not judged by it, and the result says so.
 * `build_default` passes nothing but the number of channels, because the defaults themselves are judged; its layer takes
   float32 input of rank 4.
 * x has shape (N, C, *S), channels at axis 1, and any strides: overlapping, reversed and stepped ones too. An adapter
@@ -40,6 +46,20 @@ Requirements on a backend, each with its reason:
 * `backward(x, grad_output, training=...)` returns the gradients of sum(y * grad_output) for x (the shape of x), weight
   and bias (C,), with None where there is no parameter. It makes one forward pass of its own, so that it can be called
   alone; whether that moves the running statistics is left free, because frameworks differ in whether it can.
+* `vjp(x, training=...)` (optional) records a pass: it returns y, as `forward` does, and a function
+  `pullback(grad_output)` that returns what `backward` returns, by the framework's own means (autograd, a tape,
+  jax.vjp). It is called later, again, after other calls and in the other mode, and must answer for the pass that was
+  recorded; where the framework refuses, it refuses. The caller may write to x once the pass is made, so an adapter
+  whose framework keeps the array gives it a copy. Whether the pass moves the running statistics is left free, once; the
+  pullback moves nothing. A layer without the method is not asked; `unsupported` may say why under "vjp".
+* `jvp(x, tangent, training=...)` (optional) is a forward pass with a derivative: it returns y and tangent_y, how fast y
+  changes as x moves along the tangent (the shape of x), weight, bias and the state before the pass being held fixed, by
+  the framework's forward mode (dual numbers, an accumulator, jax.jvp). `hvp(x, grad_output, vector, training=...)`
+  (optional) returns how fast each of the three gradients of `backward` changes as x moves along the vector, by the
+  framework's derivative of its gradient, in whichever modes; None where there is no parameter, and 0 where nothing
+  flows. Both are asked as `vjp` is, and may move the running statistics, once.
+* `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
+  bias, by the framework's own method for it. It is asked as `vjp` is.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
   array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
 * `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an
@@ -54,7 +74,7 @@ Requirements on a backend, each with its reason:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -77,8 +97,16 @@ class LayerOptions(Protocol):
         """The weight of the new batch; None for the cumulative average."""
 
     @property
+    def weight(self) -> bool:
+        """Whether there is a weight."""
+
+    @property
+    def bias(self) -> bool:
+        """Whether there is a bias."""
+
+    @property
     def affine(self) -> bool:
-        """Whether there are a weight and a bias."""
+        """Whether there are both, for adapters that have both or none; an error where there is one of them."""
 
     @property
     def track_running_stats(self) -> bool:
@@ -113,6 +141,26 @@ class Layer(Protocol):
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set any of them, copying."""
+
+
+class LayerAbilities(Protocol):
+    """What a layer may have besides; each may be absent."""
+
+    def vjp(
+        self, x: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]]]:
+        """(y, pullback) of a pass that is recorded; the gradients of that pass are pullback(grad_output)."""
+
+    def jvp(self, x: NDArray[Any], tangent: NDArray[Any], *, training: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(y, tangent_y) of a forward pass: the output, and its derivative as x moves along the tangent."""
+
+    def hvp(
+        self, x: NDArray[Any], grad_output: NDArray[Any], vector: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """(hvp_x, hvp_weight, hvp_bias), the derivatives of what `backward` returns as x moves along the vector."""
+
+    def reset(self) -> None:
+        """Make running statistics and counter as when new."""
 
 
 class Backend(Protocol):
@@ -154,6 +202,10 @@ class BackendDetails(Protocol):
     @property
     def slow_to_start(self) -> bool:
         """Whether each new configuration or shape costs time, as with compilers."""
+
+    @property
+    def shapes_cost_time(self) -> bool:
+        """Whether each new shape costs time, as where operations are compiled one by one."""
 
     @property
     def packages(self) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ class _Layer:
         self.compute = np.float64 if "float64" in (config.dtype, config.param_dtype) else np.float32
         self.values: dict[str, Any] = dict.fromkeys(_NAMES)
         for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
-            if config.affine if name in ("weight", "bias") else config.track_running_stats:
+            if getattr(config, name) if name in ("weight", "bias") else config.track_running_stats:
                 self.values[name] = np.full(config.num_features, value, self.stored)
 
     def state(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class _D2l(_Layer):
         # A gradient needs gradients enabled, so this trains in either mode: the declared mode_source.
         with torch.enable_grad():
             y, *leaves = self.call(x)
-            upstream = torch.tensor(self.checked(grad_output))
+            upstream = torch.tensor(_forwards(self.checked(grad_output)))
             grads = torch.autograd.grad(y, leaves, upstream)
         return (self.narrow(grads[0], x.dtype), *(self.narrow(grad.reshape(-1), self.stored) for grad in grads[1:]))
 
@@ -152,7 +152,7 @@ class _D2l(_Layer):
         """(y, x, gamma, beta) as tensors; moves the moving statistics where gradients are enabled."""
         import torch
 
-        data = torch.tensor(self.checked(x), requires_grad=torch.is_grad_enabled())
+        data = torch.tensor(_forwards(self.checked(x)), requires_grad=torch.is_grad_enabled())
         shape = (1, -1) if data.dim() == 2 else (1, -1, 1, 1)
         old_mean, old_var, gamma, beta = (
             torch.tensor(self.values[name].astype(self.compute)).reshape(shape)
@@ -174,6 +174,14 @@ class _D2l(_Layer):
         return y, data, gamma, beta
 
 
+TOGETHER = dict.fromkeys(("weight_alone", "bias_alone"), "the document has weight and bias together or not at all")
+
+
+def _forwards(array: Any) -> Any:
+    """The same values; copied where a stride is negative, of which PyTorch has none, also that of an axis of one."""
+    return np.array(array, order="C") if any(stride < 0 for stride in array.strides) else array
+
+
 class _Backend:
     """What the backends share; `default` holds the document's own arguments."""
 
@@ -189,7 +197,9 @@ class _Backend:
         raise NotImplementedError
 
     def build(self, config: Any, device: str) -> Any:
-        asked = {f"rank_{config.ndim}", "affine" if config.affine else "affine_off"}
+        if config.weight != config.bias:
+            raise NotImplementedError(TOGETHER["weight_alone"])
+        asked = {f"rank_{config.ndim}", "affine" if config.weight else "affine_off"}
         asked.add("track_running_stats" if config.track_running_stats else "track_running_stats_off")
         if config.momentum is None:
             asked.add("momentum_none")
@@ -198,7 +208,7 @@ class _Backend:
         return self.layer(config)
 
     def build_default(self, num_features: int, device: str) -> Any:
-        common = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "ndim": 4}
+        common = {"eps": 1e-5, "momentum": 0.1, "weight": True, "bias": True, "track_running_stats": True, "ndim": 4}
         dtypes = {"dtype": "float32", "param_dtype": "float32"}
         return self.build(SimpleNamespace(num_features=num_features, **{**common, **self.default}, **dtypes), device)
 
@@ -214,6 +224,7 @@ class ManualNormalization(_Backend):
         "empty_batch": "nan_statistics",
     }
     unsupported: Mapping[str, str] = {
+        **TOGETHER,
         "backward": "the document gives no gradient",
         "momentum_none": "the document's update rule by hand needs a number",
         **{f"rank_{rank}": "the document's code reduces the axes of a rank 4 input" for rank in (2, 3, 5)},
@@ -234,6 +245,7 @@ class D2lEn(_Backend):
         "empty_batch": "nan_statistics",
     }
     unsupported: Mapping[str, str] = {
+        **TOGETHER,
         "affine_off": "the document's layer always has gamma and beta",
         "track_running_stats_off": "the document's layer always has moving statistics",
         "momentum_none": "the document's update needs a number",
@@ -265,6 +277,7 @@ class Simplified(_Backend):
     name = "documents.simplified"
     deviations: Mapping[str, str] = {"statistics_axes": "per_position", "single_value": "bias_output"}
     unsupported: Mapping[str, str] = {
+        **TOGETHER,
         "backward": "the document gives no gradient",
         "track_running_stats": "the document's function remembers nothing",
     }
@@ -280,11 +293,12 @@ class ManualStandardization(_Backend):
     name = "documents.manual_standardization"
     deviations: Mapping[str, str] = {"epsilon_form": "outside", "single_value": "bias_output"}
     unsupported: Mapping[str, str] = {
+        **TOGETHER,
         "backward": "the document gives no gradient",
         "affine": "the document's standardisation by hand has no weight and bias",
         "track_running_stats": "the document's standardisation by hand remembers nothing",
     }
-    default: Mapping[str, Any] = {"affine": False, "track_running_stats": False}
+    default: Mapping[str, Any] = {"weight": False, "bias": False, "track_running_stats": False}
 
     def layer(self, config: Any) -> Any:
         return _ManualStandardization(config)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from bnconform.backends.not_compiled import NotCompiled
 
 Array = NDArray[Any]
+Gradients = tuple[Array, Array | None, Array | None]
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 
@@ -88,10 +90,18 @@ def to_array(array: Any, channels_last: bool = False) -> Array:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A pass and its gradients, jitted; the function is (parameters, statistics, x) -> (y, statistics)."""
+    """A pass and its gradients, jitted; the function is (parameters, statistics, x) -> (y, statistics).
+
+    `record` gives a pass and its pullback, which JAX lets a jitted function return, and `pull` calls that. `tangent`
+    gives a pass with a tangent of x, `second` the derivatives of the gradients along a vector of x.
+    """
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    record: Callable[..., Any]
+    pull: Callable[..., Any]
+    tangent: Callable[..., Any]
+    second: Callable[..., Any]
 
 
 def compiled(function: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Compiled:
@@ -106,7 +116,25 @@ def compiled(function: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Compiled:
         y, pull, _ = jax.vjp(lambda *given: traced(given[0], statistics, given[1]), parameters, x, has_aux=True)
         return pull(grad_output.astype(y.dtype))
 
-    return Compiled(jax.jit(traced), jax.jit(gradients))
+    def record(parameters: Any, statistics: Any, x: Any) -> Any:
+        return jax.vjp(lambda *given: traced(given[0], statistics, given[1]), parameters, x, has_aux=True)
+
+    def tangent(parameters: Any, statistics: Any, x: Any, direction: Any) -> Any:
+        return jax.jvp(lambda x: traced(parameters, statistics, x), (x,), (direction,), has_aux=True)
+
+    def second(parameters: Any, statistics: Any, x: Any, grad_output: Any, vector: Any) -> Any:
+        return jax.jvp(lambda x: gradients(parameters, statistics, x, grad_output), (x,), (vector,))[1]
+
+    return Compiled(jax.jit(traced), jax.jit(gradients), jax.jit(record), pull(), jax.jit(tangent), jax.jit(second))
+
+
+@cache
+def pull() -> Callable[..., Any]:
+    """The jitted call of a pullback."""
+    import jax
+
+    found: Callable[..., Any] = jax.jit(lambda pullback, grad_output: pullback(grad_output))
+    return found
 
 
 class JaxLayer:
@@ -146,6 +174,40 @@ class JaxLayer:
             found, grad_x = self.functions(training).backward(self.parameters, self.statistics, given, upstream)
             weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
             return to_array(grad_x, self.channels_last), weight, bias
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback), by jax.vjp; the statistics move."""
+        functions = self.functions(training)
+        with self.where.entered():
+            given = self.where.array(x, self.channels_last)
+            y, pulled, self.statistics = functions.record(self.parameters, self.statistics, given)
+            shown = to_array(y, self.channels_last)
+
+        def pullback(grad_output: Array) -> Gradients:
+            with self.where.entered():
+                upstream = self.where.array(grad_output, self.channels_last).astype(y.dtype)
+                found, grad_x = functions.pull(pulled, upstream)
+                weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+                return to_array(grad_x, self.channels_last), weight, bias
+
+        return shown, pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), by jax.jvp; the statistics move."""
+        with self.where.entered():
+            given, direction = (self.where.array(array, self.channels_last) for array in (x, tangent))
+            y, tangent_y, self.statistics = self.functions(training).tangent(
+                self.parameters, self.statistics, given, direction
+            )
+            return to_array(y, self.channels_last), to_array(tangent_y, self.channels_last)
+
+    def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
+        with self.where.entered():
+            operands = (self.where.array(array, self.channels_last) for array in (x, grad_output, vector))
+            found, by_x = self.functions(training).second(self.parameters, self.statistics, *operands)
+            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+            return to_array(by_x, self.channels_last), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""

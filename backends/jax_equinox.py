@@ -14,7 +14,6 @@ from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, d
 
 AXIS = "batch"
 PAGE = "https://docs.kidger.site/equinox/api/nn/normalisation/"
-PROMOTION = "https://docs.jax.dev/en/latest/type_promotion.html: bfloat16 or float16 with float32 gives float32"
 
 ONE_DTYPE = "a training pass in mode ema fails in lax.select where input and statistics differ in dtype"
 
@@ -97,11 +96,13 @@ class Equinox:
     """equinox.nn.BatchNorm with mode="batch", under jax.jit."""
 
     name = "equinox"
-    deviations: Mapping[str, str] = {"output_dtype": "parameter"}
-    documented: Mapping[str, str] = {"output_dtype": PROMOTION}
+    deviations: Mapping[str, str] = {}
+    documented: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {
         "momentum_none": "Equinox has no cumulative average: it takes None and fails in the first training pass",
         "track_running_stats_off": "Equinox' layer always has running statistics",
+        "weight_alone": "channelwise_affine is about weight and bias together",
+        "bias_alone": "channelwise_affine is about weight and bias together",
     }
     slow_to_start = True
     mode = "batch"
@@ -118,10 +119,12 @@ class Equinox:
             raise NotImplementedError(self.unsupported[config.dtype])
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
+        if config.weight != config.bias:
+            raise NotImplementedError(self.unsupported["weight_alone" if config.weight else "bias_alone"])
         given = {
             "input_size": config.num_features,
             "eps": config.eps,
-            "channelwise_affine": config.affine,
+            "channelwise_affine": config.weight,
             "momentum": 1 - config.momentum,
             "dtype": config.param_dtype,
             "mode": self.mode,
@@ -148,7 +151,8 @@ class EquinoxEma(Equinox):
         "averaging": f"{PAGE}: batch statistics are used to fill in the running statistics until they are populated",
         "initial_running_variance": f"{PAGE}: nothing is used of them until they are populated",
         "running_variance": f"{PAGE}: expectations over all spatial dimensions and the batch, updated by momentum",
-        "training_statistics": "https://github.com/patrick-kidger/equinox/issues/659: consistent train and inference",
+        "training_statistics": f"{PAGE}: in training the batch statistics only fill in the running ones until they "
+        "are populated; with mode 'batch', unlike this, the batch mean and variance are used for normalization",
     }
     unsupported: Mapping[str, str] = {**Equinox.unsupported, "bfloat16": ONE_DTYPE, "float16": ONE_DTYPE}
     mode = "ema"

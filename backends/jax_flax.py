@@ -5,11 +5,21 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from bnconform.backends.jax_arrays import Array, Compiled, Place, assert_traced, devices, place, to_array
+from bnconform.backends.jax_arrays import (
+    Array,
+    Compiled,
+    Gradients,
+    Place,
+    assert_traced,
+    devices,
+    place,
+    pull,
+    to_array,
+)
 
 NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
 AVERAGED = (
@@ -37,7 +47,20 @@ def nnx_functions() -> Compiled:
         y, pull = jax.vjp(lambda given, x: forward(nnx.merge(graph, given, rest, copy=True), x), parameters, x)
         return pull(grad_output.astype(y.dtype))
 
-    return Compiled(nnx.jit(forward), nnx.jit(backward))
+    def record(layer: Any, x: Any) -> Any:
+        graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+        return jax.vjp(lambda given, x: forward(nnx.merge(graph, given, rest, copy=True), x), parameters, x)
+
+    def tangent(layer: Any, x: Any, direction: Any) -> Any:
+        graph, rest = nnx.split(layer)
+        return jax.jvp(lambda x: forward(nnx.merge(graph, rest, copy=True), x), (x,), (direction,))
+
+    def second(layer: Any, x: Any, grad_output: Any, vector: Any) -> Any:
+        return jax.jvp(lambda x: backward(layer, x, grad_output), (x,), (vector,))[1]
+
+    every = (forward, backward, record, tangent, second)
+    first, back, kept, along, twice = (nnx.jit(function) for function in every)
+    return Compiled(first, back, kept, pull(), along, twice)
 
 
 class NNXLayer:
@@ -61,6 +84,39 @@ class NNXLayer:
             found, grad_x = nnx_functions().backward(self.layer, given, upstream)
             weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
             return to_array(grad_x, True), weight, bias
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback), by jax.vjp; the statistics stay."""
+        functions = nnx_functions()
+        with self.where.entered():
+            self._mode(training)
+            y, pulled = functions.record(self.layer, self.where.array(x, True))
+            shown = to_array(y, True)
+
+        def pullback(grad_output: Array) -> Gradients:
+            with self.where.entered():
+                found, grad_x = functions.pull(pulled, self.where.array(grad_output, True).astype(y.dtype))
+                weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+                return to_array(grad_x, True), weight, bias
+
+        return shown, pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), by jax.jvp; the statistics stay."""
+        with self.where.entered():
+            self._mode(training)
+            given, direction = (self.where.array(array, True) for array in (x, tangent))
+            y, tangent_y = nnx_functions().tangent(self.layer, given, direction)
+            return to_array(y, True), to_array(tangent_y, True)
+
+    def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
+        with self.where.entered():
+            self._mode(training)
+            operands = (self.where.array(array, True) for array in (x, grad_output, vector))
+            found, by_x = nnx_functions().second(self.layer, *operands)
+            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return to_array(by_x, True), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
@@ -90,8 +146,8 @@ def arguments(config: Any, told_dtype: bool) -> dict[str, Any]:
         "dtype": config.dtype if told_dtype else None,
         "epsilon": config.eps,
         "param_dtype": config.param_dtype,
-        "use_bias": config.affine,
-        "use_scale": config.affine,
+        "use_bias": config.bias,
+        "use_scale": config.weight,
     }
 
 

@@ -107,13 +107,11 @@ class Haiku:
     deviations: Mapping[str, str] = {
         "averaging": "zero_debiased",
         "initial_running_variance": "zero",
-        "output_dtype": "parameter",
         "running_variance": "biased",
     }
     documented: Mapping[str, str] = {
         "averaging": f"{PAGE}#haiku.ExponentialMovingAverage: uses the Adam debiasing procedure",
         "initial_running_variance": f"{PAGE}#haiku.ExponentialMovingAverage: initialize sets the average to zeros",
-        "output_dtype": "https://docs.jax.dev/en/latest/type_promotion.html: half precision with float32 gives float32",
         "running_variance": f"{PAGE}#haiku.BatchNorm: decay_rate is that of an average of the variance that divides",
     }
     unsupported: Mapping[str, str] = {
@@ -130,8 +128,8 @@ class Haiku:
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
         given = {
-            "create_scale": config.affine,
-            "create_offset": config.affine,
+            "create_scale": config.weight,
+            "create_offset": config.bias,
             "decay_rate": 1 - config.momentum,
             "eps": config.eps,
         }

@@ -20,8 +20,7 @@ def functions(given: tuple[tuple[str, Any], ...]) -> Compiled:
     _, apply = stax.BatchNorm(**dict(given))
 
     def named(parameters: Any, statistics: Any, x: Any) -> Any:
-        found = (parameters["bias"], parameters["weight"]) if parameters else ((), ())
-        return apply(found, x), statistics
+        return apply((parameters.get("bias", ()), parameters.get("weight", ())), x), statistics
 
     return compiled(named)
 
@@ -30,10 +29,8 @@ class Stax:
     """jax.example_libraries.stax.BatchNorm under jax.jit."""
 
     name = "jax.stax"
-    deviations: Mapping[str, str] = {"output_dtype": "parameter"}
-    documented: Mapping[str, str] = {
-        "output_dtype": "https://docs.jax.dev/en/latest/type_promotion.html: half precision with float32 gives float32"
-    }
+    deviations: Mapping[str, str] = {}
+    documented: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {"track_running_stats": "stax's BatchNorm has no running statistics"}
     slow_to_start = True
 
@@ -48,8 +45,8 @@ class Stax:
         given = {
             "axis": tuple(range(config.ndim - 1)),
             "epsilon": config.eps,
-            "center": config.affine,
-            "scale": config.affine,
+            "center": config.bias,
+            "scale": config.weight,
         }
         return self._layer(place(config, device), example(config), given, config.param_dtype)
 
@@ -64,7 +61,7 @@ class Stax:
         with where.entered():
             init, _ = stax.BatchNorm(**given)
             _, (bias, weight) = init(jax.random.key(0), (*shape[:1], *shape[2:], shape[1]))
-            # Without affine there are empty tuples in their places.
-            values = {"weight": weight, "bias": bias} if len(weight) else {}
-            parameters = {name: value.astype(dtype) for name, value in values.items()}
+            # An empty tuple stands for one that is not there.
+            values = {"weight": weight, "bias": bias}
+            parameters = {name: value.astype(dtype) for name, value in values.items() if len(value)}
         return JaxLayer(lambda training: functions(tuple(given.items())), parameters, {}, where, shape)

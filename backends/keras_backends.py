@@ -5,7 +5,7 @@ The channels are the last axis, Keras' default: axis 1 is moved there and back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -36,9 +36,38 @@ class KerasLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, through one more forward pass."""
         with self.scope():
-            found = self.gradients(self.tensor(x), self.tensor(grad_output), training)
-            grad_x, *rest = (self.array(gradient) for gradient in found)
-        return (grad_x, rest[0], rest[1]) if rest else (grad_x, None, None)
+            return self._named(self.gradients(self.tensor(x), self.tensor(grad_output), training))
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback), by the means of the Keras backend."""
+        with self.scope():
+            y, pulled = self.recorded(self.tensor(x), training)
+            shown = self.array(y)
+
+        def pullback(grad_output: Array) -> Gradients:
+            with self.scope():
+                return self._named(pulled(self.tensor(grad_output)))
+
+        return shown, pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), by the means of the Keras backend."""
+        with self.scope():
+            y, tangent_y = self.tangent(self.tensor(x), self.tensor(tangent), training)
+            return self.array(y), self.array(tangent_y)
+
+    def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """The derivatives of the gradients along the vector, by the means of the Keras backend."""
+        with self.scope():
+            given, upstream, direction = (self.tensor(array) for array in (x, grad_output, vector))
+            return self._named(self.second(given, upstream, direction, training))
+
+    def _named(self, found: Any) -> Gradients:
+        """The gradients as arrays, each in its place."""
+        grad_x, *rest = (self.array(gradient) for gradient in found)
+        there = [name for name in ("weight", "bias") if getattr(self.layer, NAMES[name]) is not None]
+        by_name = dict(zip(there, rest, strict=True))
+        return grad_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of the layer's variables."""
@@ -76,6 +105,18 @@ class KerasLayer:
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """Those of sum(y * grad_output) for x and each trainable variable: gamma, beta."""
+        return self.recorded(x, training)[1](grad_output)
+
+    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+        """y, and what gives the gradients for an upstream one, more than once."""
+        raise NotImplementedError
+
+    def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
+        """y, and its derivative along a direction of x."""
+        raise NotImplementedError
+
+    def second(self, x: Any, grad_output: Any, vector: Any, training: bool) -> Any:
+        """The derivatives of the gradients for x and each trainable variable along a vector; 0 where none flows."""
         raise NotImplementedError
 
 
@@ -104,6 +145,36 @@ class TensorflowLayer(KerasLayer):
             y = self.layer(x, training=training)
         return tape.gradient(y, [x, *self.parameters()], output_gradients=grad_output)
 
+    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+        """By a persistent GradientTape."""
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = self.layer(x, training=training)
+        wanted = [x, *self.parameters()]
+        return y, lambda grad_output: tape.gradient(y, wanted, output_gradients=grad_output)
+
+    def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
+        """By a ForwardAccumulator."""
+        import tensorflow as tf
+
+        with tf.autodiff.ForwardAccumulator(x, direction) as accumulator:
+            y = self.layer(x, training=training)
+        return y, accumulator.jvp(y)
+
+    def second(self, x: Any, grad_output: Any, vector: Any, training: bool) -> Any:
+        """By nested GradientTapes; what no derivative flows to is asked for as zeros."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = self.layer(x, training=training)
+            grad_x = inner.gradient(y, x, output_gradients=grad_output)
+        return outer.gradient(grad_x, [x, *self.parameters()], output_gradients=vector, unconnected_gradients="zero")
+
     def parameters(self) -> list[Any]:
         """TensorFlow's variables in the layer's trainable ones."""
         return [variable.value for variable in self.layer.trainable_variables]
@@ -131,17 +202,53 @@ class JaxLayer(KerasLayer):
         """A contiguous copy."""
         return np.array(np.moveaxis(np.asarray(tensor), -1, 1) if tensor.ndim > 1 else tensor, order="C")
 
-    def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
+    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
         """By jax.vjp; what the pass makes of the state is dropped."""
         import jax
 
-        parameters = [variable.value for variable in self.layer.trainable_variables]
+        return jax.vjp(self.pure(training), x, *self.parameters())  # type: ignore[no-any-return]
+
+    def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
+        """By jax.jvp."""
+        import jax
+
+        call, parameters = self.pure(training), self.parameters()
+        return jax.jvp(lambda x: call(x, *parameters), (x,), (direction,))  # type: ignore[no-any-return]
+
+    def second(self, x: Any, grad_output: Any, vector: Any, training: bool) -> Any:
+        """By jax.jvp of jax.vjp."""
+        import jax
+
+        call, parameters = self.pure(training), self.parameters()
+        return jax.jvp(lambda x: jax.vjp(call, x, *parameters)[1](grad_output), (x,), (vector,))[1]
+
+    def parameters(self) -> list[Any]:
+        """JAX's arrays of the trainable variables."""
+        return [variable.value for variable in self.layer.trainable_variables]
+
+    def pure(self, training: bool) -> Callable[..., Any]:
+        """Y as a function of x and the parameters."""
         state = [variable.value for variable in self.layer.non_trainable_variables]
 
         def call(x: Any, *parameters: Any) -> Any:
             return self.layer.stateless_call(parameters, state, x, training=training)[0]
 
-        return jax.vjp(call, x, *parameters)[1](grad_output)
+        return call
+
+
+class NumpyLayer(KerasLayer):
+    """On NumPy, which has no derivatives."""
+
+    jvp: Any = None
+    hvp: Any = None
+
+    def tensor(self, array: Array) -> Any:
+        """The array itself, as a view with the channels last."""
+        return np.moveaxis(array, 1, -1)
+
+    def array(self, tensor: Any) -> Array:
+        """A contiguous copy."""
+        return np.array(np.moveaxis(tensor, -1, 1) if tensor.ndim > 1 else tensor, order="C")
 
 
 class TorchLayer(KerasLayer):
@@ -155,10 +262,37 @@ class TorchLayer(KerasLayer):
         """See `torch_tensors.to_array`."""
         return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
 
-    def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
-        """By autograd."""
+    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+        """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""
+        import torch
+
+        x = x.clone().requires_grad_()
+        y = self.layer(x, training=training)
+        wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
+        return y, lambda grad_output: torch.autograd.grad(y, wanted, grad_output, retain_graph=True)
+
+    def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
+        """By forward-mode automatic differentiation."""
+        from torch.autograd import forward_ad
+
+        with forward_ad.dual_level():
+            y = self.layer(forward_ad.make_dual(x, direction), training=training)
+            return tuple(forward_ad.unpack_dual(y))
+
+    def second(self, x: Any, grad_output: Any, vector: Any, training: bool) -> Any:
+        """By autograd through a backward pass."""
         import torch
 
         y = self.layer(x.requires_grad_(), training=training)
-        parameters = [variable.value for variable in self.layer.trainable_variables]
-        return torch.autograd.grad(y, [x, *parameters], grad_output)
+        # grad_output asks for its gradient, so that the one for x always has a graph, if only to zeros.
+        (grad_x,) = torch.autograd.grad(y, x, grad_output.requires_grad_(), create_graph=True)
+        wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
+        return torch.autograd.grad(grad_x, wanted, vector, materialize_grads=True)
+
+    def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
+        """By autograd, of x as it lies."""
+        import torch
+
+        y = self.layer(x.requires_grad_(), training=training)
+        wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
+        return torch.autograd.grad(y, wanted, grad_output)

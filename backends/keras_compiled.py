@@ -64,6 +64,13 @@ class GraphLayer(TensorflowLayer):
         super().__init__(graphs.layer, device)
         self.graphs = graphs
 
+    vjp: Any = None
+    """The graph of a pass and that of its gradients are two, so that a pass is not recorded."""
+
+    jvp: Any = None
+    hvp: Any = None
+    """Nor are derivatives of these graphs among them."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it is not compiled."""
         return self.graphs.run(self.graphs.forward, training, x)

@@ -1,7 +1,8 @@
 """Keras 3: keras.layers.BatchNormalization on each of its backends, eager; `keras_compiled` has the compiled rows.
 
 Keras' momentum weighs the old value, so the layer is given 1 - momentum. Half-precision input with single-precision
-statistics is Keras' policy mixed_float16 (or mixed_bfloat16), passed to the layer; affine is center and scale together.
+statistics is Keras' policy mixed_float16 (or mixed_bfloat16), passed to the layer; `center` is the bias and `scale` the
+weight.
 The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
 
 Keras chooses its backend when it is first imported, once for the process: a row that finds another one there raises
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends import tensorflow_tensors, torch_tensors
-from bnconform.backends.keras_backends import JaxLayer, KerasLayer, TensorflowLayer, TorchLayer
+from bnconform.backends.keras_backends import JaxLayer, KerasLayer, NumpyLayer, TensorflowLayer, TorchLayer
 
 
 class OtherBackend(RuntimeError):
@@ -71,9 +72,9 @@ class KerasTensorflow:
         """A layer of this configuration; NotImplementedError where there is no way to ask."""
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
-        with_affine = {"center": config.affine, "scale": config.affine}
+        parameters = {"center": config.bias, "scale": config.weight}
         momentum = None if config.momentum is None else 1 - config.momentum
-        options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **with_affine}
+        options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
         return self.made((*(None,) * (config.ndim - 1), config.num_features), device, options)
 
     def build_default(self, num_features: int, device: str) -> KerasLayer:
@@ -117,3 +118,20 @@ class KerasTorch(KerasTensorflow):
         """See `torch_tensors.devices`."""
         activate(self.backend)
         return torch_tensors.devices()
+
+
+class KerasNumpy(KerasTensorflow):
+    """BatchNormalization on NumPy."""
+
+    name = "keras+numpy"
+    backend = "numpy"
+    layer = NumpyLayer
+    unsupported: Mapping[str, str] = {
+        **KerasTensorflow.unsupported,
+        "backward": "Keras on NumPy infers only: there are no gradients",
+    }
+
+    def devices(self) -> list[str]:
+        """The CPU: it is NumPy."""
+        activate(self.backend)
+        return ["cpu"]

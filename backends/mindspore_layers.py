@@ -114,6 +114,8 @@ class MindSpore:
         "bfloat16": "MindSpore's layers are documented for float16 and float32",
         "momentum_none": "MindSpore's momentum is a number: there is no cumulative average",
         "track_running_stats_off": "a MindSpore layer always has running statistics, and moves them in training",
+        "weight_alone": "affine is about gamma and beta together",
+        "bias_alone": "affine is about gamma and beta together",
     }
 
     def devices(self) -> list[str]:
@@ -126,15 +128,17 @@ class MindSpore:
         """A layer of this configuration; NotImplementedError without tracking, for which MindSpore has no word."""
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
+        if config.weight != config.bias:
+            raise NotImplementedError(self.unsupported["weight_alone" if config.weight else "bias_alone"])
         mindspore = on(device)
         module = getattr(mindspore.nn, f"BatchNorm{max(config.ndim - 2, 1)}d")(
             config.num_features,
             eps=config.eps,
             momentum=None if config.momentum is None else 1 - config.momentum,
-            affine=config.affine,
+            affine=config.weight,
             dtype=getattr(mindspore, config.param_dtype),
         )
-        return MindSporeLayer(module, config.affine)
+        return MindSporeLayer(module, config.weight)
 
     def build_default(self, num_features: int, device: str) -> MindSporeLayer:
         """BatchNorm2d with its own defaults."""

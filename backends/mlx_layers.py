@@ -156,6 +156,8 @@ class MLX:
     unsupported: Mapping[str, str] = {
         "rank_5": "mlx.nn.BatchNorm takes inputs of 2, 3 or 4 dimensions",
         "momentum_none": "MLX has no cumulative average: it takes None and fails in the first training pass",
+        "weight_alone": "affine is about weight and bias together",
+        "bias_alone": "affine is about weight and bias together",
     }
     layer: type[MLXLayer] = MLXLayer
 
@@ -165,7 +167,8 @@ class MLX:
 
         if mx.metal.is_available():
             return ["cpu", "mps"]
-        return ["cpu", *(f"cuda:{index}" for index in range(mx.device_count(mx.gpu)))]
+        counted = getattr(mx, "device_count", None)  # before 0.31 there is none, and no CUDA
+        return ["cpu", *(f"cuda:{index}" for index in range(counted(mx.gpu) if counted is not None else 0))]
 
     def build(self, config: Any, device: str) -> MLXLayer:
         """A layer of this configuration; NotImplementedError for momentum=None, at which MLX fails only in training."""
@@ -174,12 +177,14 @@ class MLX:
 
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
+        if config.weight != config.bias:
+            raise NotImplementedError(self.unsupported["weight_alone" if config.weight else "bias_alone"])
         with mx.stream(mlx_device(device)):
             module = nn.BatchNorm(
                 config.num_features,
                 eps=config.eps,
                 momentum=config.momentum,
-                affine=config.affine,
+                affine=config.weight,
                 track_running_stats=config.track_running_stats,
             )
             module.set_dtype(getattr(mx, config.param_dtype))

@@ -10,13 +10,14 @@ Golub and LeVeque 1983, section 2), and sums run along contiguous memory, where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Gradients = tuple[Array, Array | None, Array | None]
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -46,7 +47,8 @@ class NumpyBackend:
             config.num_features,
             eps=config.eps,
             momentum=config.momentum,
-            affine=config.affine,
+            weight=config.weight,
+            bias=config.bias,
             track_running_stats=config.track_running_stats,
             ndim=config.ndim,
             param_dtype=config.param_dtype,
@@ -68,20 +70,32 @@ class NumpyLayer:
         *,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
-        affine: bool = True,
+        weight: bool = True,
+        bias: bool = True,
         track_running_stats: bool = True,
         ndim: int = 4,
         param_dtype: str = "float32",
     ) -> None:
         self.eps, self.momentum, self.ndim, self.num_features = eps, momentum, ndim, num_features
-        dtype = _dtype(param_dtype)
+        self.dtype = dtype = _dtype(param_dtype)
         self.entries: dict[str, Array | None] = {
-            "running_mean": np.zeros(num_features, dtype) if track_running_stats else None,
-            "running_var": np.ones(num_features, dtype) if track_running_stats else None,
-            "num_batches_tracked": np.zeros((), np.int64) if track_running_stats else None,
-            "weight": np.ones(num_features, dtype) if affine else None,
-            "bias": np.zeros(num_features, dtype) if affine else None,
+            **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked")),
+            "weight": np.ones(num_features, dtype) if weight else None,
+            "bias": np.zeros(num_features, dtype) if bias else None,
         }
+
+        if track_running_stats:
+            self._start()
+
+    def _start(self) -> None:
+        self.entries["running_mean"] = np.zeros(self.num_features, self.dtype)
+        self.entries["running_var"] = np.ones(self.num_features, self.dtype)
+        self.entries["num_batches_tracked"] = np.zeros((), np.int64)
+
+    def reset(self) -> None:
+        """Make statistics and counter as they are when new; weight and bias stay."""
+        if self.entries["running_mean"] is not None:
+            self._start()
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of the shape and dtype of x; ValueError, the state as it was, for input that has no answer."""
@@ -91,31 +105,85 @@ class NumpyLayer:
                 self._remember(mean, variance, values.shape[1])
             z = values * (1 / np.sqrt(variance + self.eps))[:, None]
             weight, bias = self._entry("weight", values), self._entry("bias", values)
-            if weight is not None and bias is not None:
-                z = weight[:, None] * z + bias[:, None]
-            return _as_input(z, x)
+            z = z if weight is None else weight[:, None] * z
+            z = z if bias is None else z + bias[:, None]
+            return _as_input(z, x.shape, x.dtype)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients of sum(y * grad_output) for x, weight and bias; the running statistics stay as they are."""
-        if grad_output.shape != x.shape:
-            raise ValueError(f"grad_output has shape {grad_output.shape} and x {x.shape}; they must agree")
+        with np.errstate(all="ignore"):
+            values, _, variance = self._centred(x, training)
+            return self._recorded(values, variance, x, training)(grad_output)
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback): the pass is recorded, so that its gradients may be asked for later, and more than once."""
+        with np.errstate(all="ignore"):
+            values, _, variance = self._centred(x, training)
+            pullback = self._recorded(values, variance, x, training)
+        return self.forward(x, training=training), pullback
+
+    def _recorded(self, values: Array, variance: Array, x: Array, training: bool) -> Callable[[Array], Gradients]:
+        """The gradients of a pass, by its upstream gradient, of what the layer is now; x is not kept."""
+        inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
+        z = values * inverse_std
+        weight = self._entry("weight", values)
+        scale = inverse_std if weight is None else weight[:, None] * inverse_std
+        through, shape, dtype = self._from_batch(training) and bool(x.size), x.shape, x.dtype
+
+        def pullback(grad_output: Array) -> Gradients:
+            if grad_output.shape != shape:
+                raise ValueError(f"grad_output has shape {grad_output.shape} and x {shape}; they must agree")
+            with np.errstate(all="ignore"):
+                upstream = _by_channel(grad_output, z.dtype)
+                by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
+                if through:
+                    # Through mean and variance: what a shift or a stretch of the channel would absorb is taken off.
+                    count = z.shape[1]
+                    upstream = upstream - (by_bias / count)[:, None] - z * (by_weight / count)[:, None]
+                grad_x = _as_input(scale * upstream, shape, dtype)
+                return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", by_bias)
+
+        return pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y): the derivative of y as x moves along the tangent, by the chain rule; the statistics move."""
         with np.errstate(all="ignore"):
             values, _, variance = self._centred(x, training)
             inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
-            z = values * inverse_std
-            upstream = _by_channel(grad_output, values.dtype)
-            by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
-            weight = self._entry("weight", values)
-            scale = inverse_std if weight is None else weight[:, None] * inverse_std
+            z, moving = values * inverse_std, _by_channel(tangent, values.dtype)
             if self._from_batch(training) and x.size:
-                # Through mean and variance: what a shift or a stretch of the channel would absorb is taken off.
-                count = values.shape[1]
-                upstream = upstream - (by_bias / count)[:, None] - z * (by_weight / count)[:, None]
-            grad_x = _as_input(scale * upstream, x)
-            stored = self.entries["weight"]
-            if stored is None:
-                return grad_x, None, None
-            return grad_x, by_weight.astype(stored.dtype), by_bias.astype(stored.dtype)
+                moving = moving - moving.mean(axis=1, keepdims=True)
+                moving = moving - z * (z * moving).mean(axis=1, keepdims=True)
+            weight = self._entry("weight", values)
+            moving = inverse_std * moving if weight is None else weight[:, None] * inverse_std * moving
+        return self.forward(x, training=training), _as_input(moving, x.shape, x.dtype)
+
+    def hvp(
+        self, x: Array, grad_output: Array, vector: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The derivatives of the three gradients as x moves along the vector; the running statistics stay as they are.
+
+        With p = mean(z t), q = mean(z g) and s the covariance of g and t, t the vector, the gradient for x moves by
+        w / (var + eps) times p (mean(g) - g) + q (mean(t) - t) + z (3 p q - s).
+        """
+        with np.errstate(all="ignore"):
+            values, _, variance = self._centred(x, training)
+            inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
+            z, upstream, moving = values * inverse_std, *(_by_channel(a, values.dtype) for a in (grad_output, vector))
+            if not self._from_batch(training) or not x.size:
+                by_x, by_weight = z * 0, (upstream * inverse_std * moving).sum(axis=1)
+            else:
+                upstream = upstream - upstream.mean(axis=1, keepdims=True)
+                moving = moving - moving.mean(axis=1, keepdims=True)
+                along_t, along_g = ((z * a).mean(axis=1, keepdims=True) for a in (moving, upstream))
+                both = (upstream * moving).mean(axis=1, keepdims=True)
+                by_x = z * (3 * along_t * along_g - both) - along_t * upstream - along_g * moving
+                by_weight = (z.shape[1] * inverse_std * (both - along_t * along_g)).reshape(-1)
+            weight = self._entry("weight", values)
+            scale = inverse_std**2 if weight is None else weight[:, None] * inverse_std**2
+            none = np.zeros(self.num_features, values.dtype)
+            grad_x = _as_input(scale * by_x, x.shape, x.dtype)
+        return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", none)
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
@@ -141,6 +209,11 @@ class NumpyLayer:
     def _entry(self, name: str, like: Array) -> Array | None:
         value = self.entries[name]
         return None if value is None else value.astype(like.dtype)
+
+    def _as_entry(self, name: str, gradient: Array) -> Array | None:
+        """The gradient in the dtype of a parameter; None where there is no such parameter."""
+        stored = self.entries[name]
+        return None if stored is None else gradient.astype(stored.dtype)
 
     def _centred(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
         """The values less their mean (C, n), with the mean (C,) and the variance (C,) that normalise."""
@@ -188,7 +261,7 @@ def _by_channel(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(np.moveaxis(x, 1, 0).reshape(x.shape[1], x.size // x.shape[1]), dtype=dtype)
 
 
-def _as_input(values: Array, x: Array) -> Array:
+def _as_input(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """(C, n) back as a new contiguous array of the shape and dtype of x."""
-    shape = (x.shape[1], x.shape[0], *x.shape[2:])
-    return np.array(np.moveaxis(values.reshape(shape), 0, 1), dtype=x.dtype, order="C")
+    channels_first = (shape[1], shape[0], *shape[2:])
+    return np.array(np.moveaxis(values.reshape(channels_first), 0, 1), dtype=dtype, order="C")

@@ -8,8 +8,10 @@ Without tracking the node is one in training whose statistics nobody takes up, w
 The operator's `momentum` weighs the *old* running value, so 1 - momentum is passed. `epsilon` and `momentum` are
 attributes of type float32, whatever the type of x, which shows in float64. There is neither a counter nor a gradient.
 
-The definition changed: 7 and 9 have no `training_mode` (training is asked for by naming five outputs) and one type for
-all inputs; 14 has `training_mode`, defines training, and gives the statistics a type of their own; 15 also scale and B.
+The definition changed: 6 tells the mode by `is_test`; 7 and 9 have no attribute for it (training is asked for by naming
+five outputs), and all three one type for all inputs; 14 has `training_mode`, defines training, and gives the statistics
+a type of their own; 15 also scale and B. At 14 scale and B are given in the type of x, as a converter of models to half
+precision writes them, and what is loaded is kept as it is.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ INPUTS = {"weight": "scale", "bias": "B", "running_mean": "input_mean", "running
 UNSUPPORTED = {
     "backward": "an ONNX model has no gradient",
     "momentum_none": "the attribute momentum is a number; there is no cumulative average",
-    "affine_off": "scale and B are required inputs of the operator",
+    **dict.fromkeys(("affine_off", "weight_alone", "bias_alone"), "scale and B are required inputs of the operator"),
 }
 """What no definition of the operator has, with the reason."""
 
-BEFORE_15 = dict.fromkeys(("float16", "bfloat16"), "before opset 15 scale and B have the type of x, half precision")
+BEFORE_14 = dict.fromkeys(("float16", "bfloat16"), "before opset 14 everything has the type of x, half precision")
 
 PAGE = "https://onnx.ai/onnx/operators/onnx__BatchNormalization.html"
 POPULATION = (
@@ -75,12 +77,17 @@ class Node(NamedTuple):
 
 def node_of(config: Any, opset: int) -> Node:
     """The evaluation node of a configuration; NotImplementedError for what the operator cannot be asked."""
-    if not config.affine:
+    if not (config.weight and config.bias):
         raise NotImplementedError(UNSUPPORTED["affine_off"])
     if config.momentum is None:
         raise NotImplementedError(UNSUPPORTED["momentum_none"])
     attributes = (("epsilon", float(config.eps)), ("momentum", 1.0 - config.momentum))
     return Node(opset, config.ndim, config.dtype, config.param_dtype, attributes, tracked=config.track_running_stats)
+
+
+def dtype_of(node: Node, name: str) -> str:
+    """The dtype of one of the inputs that keep the state: before opset 15 scale and B have the type of x."""
+    return node.dtype if node.opset < 15 and name in ("scale", "B") else node.param_dtype
 
 
 def model(node: Node, constants: Mapping[str, Array]) -> bytes:
@@ -95,12 +102,14 @@ def model(node: Node, constants: Mapping[str, Array]) -> bytes:
     sizes = ["N", "C", "D1", "D2", "D3"][: node.ndim]
 
     def typed(name: str) -> Any:
-        dtype, shape = (node.dtype, sizes) if name in ("x", "y") else (node.param_dtype, ["C"])
+        dtype, shape = (node.dtype, sizes) if name in ("x", "y") else (dtype_of(node, name), ["C"])
         return helper.make_tensor_value_info(name, getattr(TensorProto, types[dtype]), shape)
 
     attributes: dict[str, Any] = dict(node.attributes)
     if node.opset >= 14:
         attributes["training_mode"] = int(node.training)
+    if node.opset < 7:
+        attributes["is_test"] = int(not node.training)
     statistics = ["running_mean", "running_var"] if node.training else []
     saved = ["saved_mean", "saved_var"] if node.training and node.opset < 14 else []
     inputs = ["convolved" if node.convolved else "x", *INPUTS.values()]
@@ -126,7 +135,7 @@ class OnnxLayer:
     def __init__(self, node: Node, num_features: int, prepare: Callable[[Node, Mapping[str, Array]], Run]) -> None:
         self.node = node
         self.prepare = prepare
-        self.dtype = _bfloat16() if node.param_dtype == "bfloat16" else np.dtype(node.param_dtype)
+        self.dtype = _dtype(node.param_dtype)
         self.kept = {name: np.full(num_features, name in ("weight", "running_var"), self.dtype) for name in INPUTS}
         self.constant: Run | None = None
         self._evaluation()  # here, so that a dtype that the runtime lacks is refused when the layer is built
@@ -135,8 +144,7 @@ class OnnxLayer:
         """y; in training the node's second and third output become the running statistics."""
         if not (training and self.node.tracked):
             return np.array(self._evaluation()({"x": x})[0])
-        given = {INPUTS[name]: value for name, value in self.kept.items()}
-        y, new_mean, new_var = self.prepare(self.node._replace(training=True), {})({"x": x, **given})
+        y, new_mean, new_var = self.prepare(self.node._replace(training=True), {})({"x": x, **self._inputs()})
         self.kept |= {"running_mean": np.array(new_mean), "running_var": np.array(new_var)}
         self.constant = None
         return np.array(y)
@@ -165,12 +173,18 @@ class OnnxLayer:
     def _evaluation(self) -> Run:
         """The model for passes that change nothing, made anew where the state has changed since."""
         if self.constant is None:
-            constants = {INPUTS[name]: value for name, value in self.kept.items()}
-            self.constant = self.prepare(self.node._replace(training=not self.node.tracked), constants)
+            self.constant = self.prepare(self.node._replace(training=not self.node.tracked), self._inputs())
         return self.constant
 
+    def _inputs(self) -> dict[str, Array]:
+        """What the layer remembers as the operator's inputs, in the types that the definition gives them."""
+        named = {INPUTS[name]: value for name, value in self.kept.items()}
+        return {name: value.astype(_dtype(dtype_of(self.node, name)), copy=False) for name, value in named.items()}
 
-def _bfloat16() -> Any:
+
+def _dtype(name: str) -> Any:
+    if name != "bfloat16":
+        return np.dtype(name)
     import ml_dtypes
 
     return np.dtype(ml_dtypes.bfloat16)

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import Any
 
 from bnconform.backends.onnx_models import (
-    BEFORE_15,
+    BEFORE_14,
     DOCUMENTED,
     TRAINING,
     UNSUPPORTED,
@@ -68,7 +68,6 @@ class OnnxReference14(OnnxReference):
 
     name = "onnx.reference+opset14"
     opset = 14
-    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_15}
 
 
 class OnnxReference9(OnnxReference):
@@ -78,7 +77,7 @@ class OnnxReference9(OnnxReference):
     opset = 9
     deviations: Mapping[str, str] = {}
     documented: Mapping[str, str] = {}
-    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_15}
+    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_14}
 
 
 class OnnxReference7(OnnxReference9):
@@ -86,3 +85,13 @@ class OnnxReference7(OnnxReference9):
 
     name = "onnx.reference+opset7"
     opset = 7
+
+
+class OnnxReference6(OnnxReference9):
+    """The definition of opset 6."""
+
+    name = "onnx.reference+opset6"
+    opset = 6
+    # It can be seen in evaluation only, which has no momentum.
+    deviations: Mapping[str, str] = {"epsilon_value": "single_precision"}
+    documented: Mapping[str, str] = {"epsilon_value": DOCUMENTED["epsilon_value"]}

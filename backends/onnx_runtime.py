@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from bnconform.backends.onnx_models import (
-    BEFORE_15,
+    BEFORE_14,
     DOCUMENTED,
     TRAINING,
     UNSUPPORTED,
@@ -147,7 +147,6 @@ class OnnxRuntime14(OnnxRuntime):
 
     name = "onnxruntime+opset14"
     opset = 14
-    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_15}
 
 
 class OnnxRuntime9(OnnxRuntime):
@@ -155,7 +154,7 @@ class OnnxRuntime9(OnnxRuntime):
 
     name = "onnxruntime+opset9"
     opset = 9
-    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_15}
+    unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_14}
     deviations: Mapping[str, str] = {"epsilon_value": "single_precision", "momentum_value": "single_precision"}
     documented: Mapping[str, str] = {name: DOCUMENTED[name] for name in deviations}
 

@@ -77,11 +77,13 @@ class PaddleLayer:
         paddle = imported()
         given = self._in(x)
         given.stop_gradient = False
-        parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
+        both = {"weight": self.module.weight, "bias": self.module.bias}
+        parameters = {name: value for name, value in both.items() if value is not None}
         y = self._call(given, training)
-        grad_x, *rest = paddle.grad([y], [given, *parameters], [self._in(grad_output)])
-        found = [to_array(gradient) for gradient in rest]
-        return (self._out(grad_x), found[0], found[1]) if found else (self._out(grad_x), None, None)
+        grad_x, *rest = paddle.grad([y], [given, *parameters.values()], [self._in(grad_output)])
+        found = zip(parameters, rest, strict=True)
+        by_name = {name: None if gradient is None else to_array(gradient) for name, gradient in found}
+        return self._out(grad_x), by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers; Paddle counts no batches."""
@@ -90,12 +92,10 @@ class PaddleLayer:
         return {**found, "num_batches_tracked": None}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
-        """Set the given entries; ValueError for one that the layer does not have, at which Paddle would only warn."""
+        """Hand the given entries to Paddle, which warns of those that the layer does not have in that shape."""
         given = {NAMES.get(name, name): value for name, value in state.items() if value is not None}
         tensors = {name: to_paddle(value, self.device) for name, value in given.items()}
-        missing, unexpected = self.module.set_state_dict(tensors)
-        if set(missing) & set(tensors) or unexpected:
-            raise ValueError(f"the layer has no such {', '.join({*missing, *unexpected} & set(tensors))}")
+        self.module.set_state_dict(tensors)
 
     def _call(self, x: Any, training: bool) -> Any:
         self.module.train() if training else self.module.eval()
@@ -143,14 +143,13 @@ class Paddle:
         lacking = self.unsupported_on.get(device.partition(":")[0], {})
         if config.dtype in lacking:
             raise NotImplementedError(lacking[config.dtype])
-        attribute = None if config.affine else False
         paddle.set_device(place(device))
         module = getattr(paddle.nn, f"BatchNorm{max(config.ndim - 2, 1)}D")(
             config.num_features,
             momentum=None if config.momentum is None else 1 - config.momentum,
             epsilon=config.eps,
-            weight_attr=attribute,
-            bias_attr=attribute,
+            weight_attr=None if config.weight else False,
+            bias_attr=None if config.bias else False,
             data_format=self.formats[config.ndim],
         )
         module.to(dtype=config.param_dtype)

@@ -17,6 +17,7 @@ NONE = ""
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "torch.nn": WORDS,
     "torch.functional": WORDS,
+    "torch.native_batch_norm": WORDS,
     "flax.nnx": ("scale", "bias", "mean", "var", "epsilon", "1 - momentum"),
     "flax.linen": (
         "params/scale", "params/bias", "batch_stats/mean", "batch_stats/var", "epsilon", "1 - momentum",
@@ -42,3 +43,18 @@ def spelling(name: str) -> dict[str, str]:
     """PyTorch's words to the framework's, for those that it has; empty for what is no framework."""
     words = FAMILIES.get(name.partition("+")[0], ())
     return {word: own for word, own in zip(WORDS, words, strict=False) if own}
+
+
+NO_DEFAULT: Mapping[str, tuple[str, ...]] = {
+    "torch.native_batch_norm": ("eps", "momentum"),
+    "haiku": ("momentum",),
+    "jax.stax": ("momentum",),
+    "tf.nn": ("eps", "momentum"),
+}
+"""What a caller must say, or cannot, by the name of a backend without its variant; the rest has a default."""
+
+
+def defaults_of(name: str) -> dict[str, bool]:
+    """Whether a framework has a default for eps and for the momentum."""
+    lacking = NO_DEFAULT.get(name.partition("+")[0], ())
+    return {word: word not in lacking for word in ("eps", "momentum")}

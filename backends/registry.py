@@ -1,13 +1,18 @@
-"""Finding a backend by what --backend is given: a name, FILE:CLASS, MODULE:CLASS, command:PROGRAM, an entry point.
+"""Finding a backend by what --backend is given.
+
+That is a name, FILE.py, FILE.py:CLASS, MODULE:CLASS, command:PROGRAM, or the name of an entry point.
 
 Nothing is imported until a backend is asked for, so listing them imports no framework.
 """
 
 from __future__ import annotations
 
+import ast
+import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +23,23 @@ GROUP = "bnconform.backends"
 
 COMMAND = "command:"
 """What a backend begins with that is a program with its arguments; see `program`."""
+
+
+NEAR = 3
+"""Names that are suggested for one."""
+
+OTHER_WORDS = {
+    "pytorch": ("torch.nn",),
+    "torch": ("torch.nn",),
+    "jax": ("flax.nnx", "equinox", "haiku"),
+    "flax": ("flax.nnx", "flax.linen"),
+    "tensorflow": ("tf.nn", "keras+tensorflow"),
+    "tf": ("tf.nn", "tf.fused+nhwc"),
+    "keras": ("keras+tensorflow", "keras+jax", "keras+torch"),
+    "onnx": ("onnx.reference", "onnxruntime"),
+    "np": ("numpy",),
+}
+"""What people call the frameworks, and which backends are meant."""
 
 
 class BackendError(Exception):
@@ -43,8 +65,10 @@ BUILTIN: dict[str, Entry] = {
     "numpy": Entry("numpy_layer", "NumpyBackend"),
     "torch.nn": Entry("torch_layers", "TorchNN", "torch", "torch"),
     "torch.functional": Entry("torch_functional", "TorchFunctional", "torch", "torch"),
+    "torch.native_batch_norm": Entry("torch_functional", "TorchNative", "torch", "torch"),
     "torch.nn+lazy": Entry("torch_layers", "TorchLazy", "torch", "torch"),
     "torch.nn+channels_last": Entry("torch_layers", "TorchChannelsLast", "torch", "torch"),
+    "torch.nn+func": Entry("torch_func", "TorchFunc", "torch", "torch"),
     "torch.nn+compile": Entry("torch_compiled", "TorchCompiled", "torch", "torch"),
     "flax.nnx": Entry("jax_flax", "FlaxNNX", "flax jax", "jax"),
     "flax.nnx+two_pass": Entry("jax_flax", "FlaxNNXTwoPass", "flax jax", "jax"),
@@ -61,9 +85,11 @@ BUILTIN: dict[str, Entry] = {
     "keras+tensorflow+xla": Entry("keras_compiled", "KerasXla", "keras tensorflow", "tensorflow"),
     "keras+jax": Entry("keras_layers", "KerasJax", "keras jax", "tensorflow,jax"),
     "keras+torch": Entry("keras_layers", "KerasTorch", "keras torch", "tensorflow,torch"),
+    "keras+numpy": Entry("keras_layers", "KerasNumpy", "keras", "tensorflow"),
     "tf.nn": Entry("tensorflow_ops", "TfNN", "tensorflow", "tensorflow"),
     "tf.fused+nhwc": Entry("tensorflow_ops", "TfFused", "tensorflow", "tensorflow"),
     "tf.fused+nchw": Entry("tensorflow_ops", "TfFusedFirst", "tensorflow", "tensorflow"),
+    "tf.fused+xla": Entry("tensorflow_xla", "TfFusedXla", "tensorflow", "tensorflow"),
     "tf_keras": Entry("tf_keras_layers", "TfKeras", "tf_keras tensorflow", "tf_keras"),
     "tf_keras+unfused": Entry("tf_keras_layers", "TfKerasUnfused", "tf_keras tensorflow", "tf_keras"),
     "onnxruntime": Entry("onnx_runtime", "OnnxRuntime", "onnx onnxruntime", "onnx"),
@@ -76,6 +102,7 @@ BUILTIN: dict[str, Entry] = {
     "onnx.reference+opset14": Entry("onnx_reference", "OnnxReference14", "onnx", "onnx"),
     "onnx.reference+opset9": Entry("onnx_reference", "OnnxReference9", "onnx", "onnx"),
     "onnx.reference+opset7": Entry("onnx_reference", "OnnxReference7", "onnx", "onnx"),
+    "onnx.reference+opset6": Entry("onnx_reference", "OnnxReference6", "onnx", "onnx"),
     "mlx": Entry("mlx_layers", "MLX", "mlx", "mlx"),
     "mlx+compile": Entry("mlx_layers", "MLXCompiled", "mlx", "mlx"),
     "paddle": Entry("paddle_layers", "Paddle", "paddle", "paddle"),
@@ -91,6 +118,34 @@ BUILTIN: dict[str, Entry] = {
 """The backends of this package by name, in the order in which they are listed."""
 
 
+DEPLOYMENTS: dict[str, Entry] = {
+    "torch.eager": Entry("deployments.torch_eager", "TorchEager", "torch", "torch"),
+    "torch.nn.utils.fusion": Entry("deployments.torch_fusers", "TorchFusion", "torch", "torch"),
+    "torch.fx.fuse": Entry("deployments.torch_fusers", "FxFuse", "torch", "torch"),
+    "torch.ao.fuse_fx": Entry("deployments.torch_fusers", "AoFuseFx", "torch", "torch"),
+    "torch.ao.fuse_modules": Entry("deployments.torch_fusers", "AoFuseModules", "torch", "torch"),
+    "torch.jit.script": Entry("deployments.torch_script", "JitScript", "torch", "torch"),
+    "torch.jit.trace": Entry("deployments.torch_script", "JitTrace", "torch", "torch"),
+    "torch.jit.freeze": Entry("deployments.torch_script", "JitFreeze", "torch", "torch"),
+    "torch.jit.optimize_for_inference": Entry("deployments.torch_script", "JitOptimized", "torch", "torch"),
+    "torch.export": Entry("deployments.torch_export", "TorchExport", "torch", "torch"),
+    "torch.export+decompositions": Entry("deployments.torch_export", "TorchDecomposed", "torch", "torch"),
+    "torch.onnx+onnxruntime": Entry("deployments.torch_onnx", "Ort", "torch onnx onnxruntime", "torch,onnx"),
+    "torch.onnx+onnxruntime+extended": Entry(
+        "deployments.torch_onnx", "OrtExtended", "torch onnx onnxruntime", "torch,onnx"
+    ),
+    "torch.onnx+onnxruntime+basic": Entry("deployments.torch_onnx", "OrtBasic", "torch onnx onnxruntime", "torch,onnx"),
+    "torch.onnx+onnxruntime+unoptimised": Entry(
+        "deployments.torch_onnx", "OrtUnoptimised", "torch onnx onnxruntime", "torch,onnx"
+    ),
+    "torch.onnx+reference": Entry("deployments.torch_onnx", "Reference", "torch onnx", "torch,onnx"),
+    "torch.onnx.dynamo+onnxruntime": Entry(
+        "deployments.torch_onnx", "DynamoOrt", "torch onnx onnxscript onnxruntime", "torch,onnx"
+    ),
+}
+"""The deployments of this package by name, in the order in which they are listed."""
+
+
 def missing(entry: Entry) -> str:
     """Why a backend of this package cannot run here, with the command that mends it; "" where it can."""
     lacking = [module for module in entry.needs.split() if importlib.util.find_spec(module) is None]
@@ -103,15 +158,20 @@ def missing(entry: Entry) -> str:
     return ""
 
 
+def known(name: str) -> Entry:
+    """A backend of this package: its layers, or its deployments."""
+    return BUILTIN[name] if name in BUILTIN else DEPLOYMENTS[name]
+
+
 def adapter_class(name: str) -> Any:
     """The adapter of a backend of this package, whether or not its framework is installed."""
-    entry = BUILTIN[name]
+    entry = known(name)
     return getattr(_import(f"{__package__}.{entry.module}", name), entry.attribute)
 
 
 def group(given: str) -> str:
     """Backends of one group can be loaded by one process."""
-    entry = BUILTIN.get(given)
+    entry = BUILTIN.get(given) or DEPLOYMENTS.get(given)
     return given if entry is None else entry.needs
 
 
@@ -126,8 +186,8 @@ def load(given: str) -> Any:
         from bnconform.backends.external.program import ProgramBackend  # which imports this module
 
         return ProgramBackend(given.removeprefix(COMMAND))
-    if given in BUILTIN:
-        entry = BUILTIN[given]
+    if given in BUILTIN or given in DEPLOYMENTS:
+        entry = known(given)
         reason = missing(entry)
         if reason:
             raise BackendError(f"the backend {given} cannot run: {reason}")
@@ -140,15 +200,55 @@ def load(given: str) -> Any:
             raise BackendError(f"the backend {given} of an installed package does not load: {_say(error)}") from error
     place, colon, attribute = given.rpartition(":")
     if not colon or not place:
-        known = ", ".join([*BUILTIN, *points])
+        near = alike(given, [*BUILTIN, *DEPLOYMENTS, *points])
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise BackendError(
-            f"unknown backend {given!r}; the known ones are {known}; or give FILE.py:CLASS, MODULE:CLASS "
-            "or command:PROGRAM"
+            f"unknown backend {given!r}; {meant}`bnconform list` shows the names; or give FILE.py, FILE.py:CLASS, "
+            "MODULE:CLASS or command:PROGRAM"
         )
     module = _import_file(Path(place), given) if place.endswith(".py") or "/" in place else _import(place, given)
     if not hasattr(module, attribute):
         raise BackendError(f"{place} has no {attribute}; it defines {', '.join(_classes(module)) or 'no class'}")
     return _instance(getattr(module, attribute), given)
+
+
+def alike(given: str, names: Iterable[str]) -> list[str]:
+    """The names that a misspelt or unfinished one may have been meant for, the likeliest first."""
+    word = given.lower()
+    known = [*names]
+    begun = [name for name in known if word and name.lower().startswith((word + ".", word + "+", word))]
+    said = [name for name in OTHER_WORDS.get(word, ()) if name in known]
+    return [*dict.fromkeys([*said, *begun])][:NEAR] or difflib.get_close_matches(word, known, n=NEAR)
+
+
+def completed(given: str) -> str:
+    """What --backend was given, with the class of a file that was given without one: the only backend in it.
+
+    The file is read and not run: a backend is a class that has a `name` of its own.
+
+    Raises:
+        BackendError: where the file is missing, is no Python, or holds no backend or several.
+    """
+    if not given.endswith(".py") or ":" in given.removeprefix(Path(given).drive):
+        return given
+    try:
+        tree = ast.parse(Path(given).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackendError(f"the backend {given} names a file that does not exist: {given}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BackendError(f"the backend {given} does not import: {_say(error)}") from None
+    found = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and any(map(_is_name, node.body))]
+    if len(found) != 1:
+        what = "several backends" if found else "no backend, which is a class with a `name` of its own"
+        choice = " or ".join(f"{given}:{name}" for name in found[:NEAR]) or f"{given}:CLASS"
+        raise BackendError(f"{given} holds {what}; give {choice}")
+    return f"{given}:{found[0]}"
+
+
+def _is_name(node: ast.stmt) -> bool:
+    """Whether a statement of a class gives it a `name`."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == "name" for target in targets)
 
 
 def _import(name: str, given: str) -> Any:

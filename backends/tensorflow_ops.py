@@ -5,7 +5,9 @@ the adapter says so; `num_batches_tracked` is absent, and `momentum=None` unsupp
 built, so that TensorFlow refuses a dtype or rank then.
 
 tf.nn has no running statistics. Training normalises by the moments of the batch and moves nothing; evaluation
-normalises by the statistics that were loaded, or by those of the batch where there are none to load.
+normalises by the statistics that were loaded, or by those of the batch where there are none to load. tf.nn.moments of
+half-precision input are in half precision, and tf.nn.batch_normalization refuses them beside a scale in single: they
+are cast to its dtype, which changes no value.
 
 The fused operation is called through tf.compat.v1.nn.fused_batch_norm. Its `exponential_avg_factor` is the weight of
 the new batch, and it returns the moved statistics, which are kept here. Where the factor is 1 it takes no statistics in
@@ -14,17 +16,17 @@ training; so it is called, too, where none are tracked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bnconform.backends.tensorflow_tensors import Array, devices, on, to_array, to_tensor
 
+Gradients = tuple[Array, Array | None, Array | None]
+
 INITIAL = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
-HALF = (
-    "tf.nn.moments gives half-precision moments, and the scale that multiplies them must then be in half precision too"
-)
+REQUIRED = "the operation requires scale and offset"
 
 
 class FunctionLayer:
@@ -51,17 +53,70 @@ class FunctionLayer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by GradientTape; nothing is moved."""
+        return self._recorded(x, training)[2](grad_output)
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback), by a persistent GradientTape; the statistics move."""
+        y, moved, pullback = self._recorded(x, training)
+        with on(self.device):
+            for name, value in moved.items():
+                self.kept[name].assign(value)
+            return to_array(y, self.axis), pullback
+
+    def _recorded(self, x: Array, training: bool) -> tuple[Any, dict[str, Any], Callable[[Array], Gradients]]:
+        """y, the statistics that the function moved, and what gives the gradients."""
         import tensorflow as tf
 
         with on(self.device):
             given = to_tensor(x, self.axis)
-            with tf.GradientTape() as tape:
+            with tf.GradientTape(persistent=True) as tape:
                 tape.watch(given)
-                y, _ = self.call(given, training)
-            parameters = [self.kept[name] for name in ("weight", "bias") if name in self.kept]
-            found = tape.gradient(y, [given, *parameters], output_gradients=to_tensor(grad_output, self.axis))
-        grad_x, *rest = (to_array(gradient, self.axis) for gradient in found)
-        return (grad_x, rest[0], rest[1]) if rest else (grad_x, None, None)
+                y, moved = self.call(given, training)
+        parameters = {name: self.kept[name] for name in ("weight", "bias") if name in self.kept}
+
+        def pullback(grad_output: Array) -> Gradients:
+            wanted = [given, *parameters.values()]
+            with on(self.device):
+                found = tape.gradient(y, wanted, output_gradients=to_tensor(grad_output, self.axis))
+                grad_x, *rest = (to_array(gradient, self.axis) for gradient in found)
+            by_name = dict(zip(parameters, rest, strict=True))
+            return grad_x, by_name.get("weight"), by_name.get("bias")
+
+        return y, moved, pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array | None]:
+        """(y, tangent_y), by a ForwardAccumulator; the statistics move."""
+        import tensorflow as tf
+
+        with on(self.device):
+            given, direction = (to_tensor(array, self.axis) for array in (x, tangent))
+            with tf.autodiff.ForwardAccumulator(given, direction) as accumulator:
+                y, moved = self.call(given, training)
+            for name, value in moved.items():
+                self.kept[name].assign(value)
+            tangent_y = accumulator.jvp(y)  # None where TensorFlow finds y unconnected to x: handed on as it is
+            return to_array(y, self.axis), None if tangent_y is None else to_array(tangent_y, self.axis)
+
+    def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """The derivatives of the gradients along the vector, by nested GradientTapes; nothing is moved."""
+        import tensorflow as tf
+
+        parameters = {name: self.kept[name] for name in ("weight", "bias") if name in self.kept}
+        with on(self.device):
+            given, upstream, direction = (to_tensor(array, self.axis) for array in (x, grad_output, vector))
+            with tf.GradientTape() as outer:
+                outer.watch(given)
+                with tf.GradientTape() as inner:
+                    inner.watch(given)
+                    y, _ = self.call(given, training)
+                grad_x = inner.gradient(y, given, output_gradients=upstream)
+            # What no derivative flows to is asked for as zeros, of TensorFlow.
+            found = outer.gradient(
+                grad_x, [given, *parameters.values()], output_gradients=direction, unconnected_gradients="zero"
+            )
+            by_x, *rest = (to_array(gradient, self.axis) for gradient in found)
+        by_name = dict(zip(parameters, rest, strict=True))
+        return by_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of the variables."""
@@ -83,8 +138,11 @@ class MomentsLayer(FunctionLayer):
 
         batch = training or "running_mean" not in self.kept
         given = tf.nn.moments(x, list(range(x.ndim - 1))) if batch else [self.kept[n] for n in list(INITIAL)[:2]]
-        affine = {"offset": self.kept.get("bias"), "scale": self.kept.get("weight")}
-        return tf.nn.batch_normalization(x, *given, **affine, **self.options), {}
+        parameters = {"offset": self.kept.get("bias"), "scale": self.kept.get("weight")}
+        kind = next((value.dtype for value in parameters.values() if value is not None), None)
+        if batch and kind is not None:
+            given = [tf.cast(moment, kind) for moment in given]
+        return tf.nn.batch_normalization(x, *given, **parameters, **self.options), {}
 
 
 class FusedLayer(FunctionLayer):
@@ -131,9 +189,7 @@ class TfNN:
         "averages thereof during inference'"
     }
     unsupported: Mapping[str, str] = {
-        "momentum_none": "the functions keep no average, so that there is no momentum to give them",
-        "float16": HALF,
-        "bfloat16": HALF,
+        "momentum_none": "the functions keep no average, so that there is no momentum to give them"
     }
 
     def devices(self) -> list[str]:
@@ -154,7 +210,7 @@ class TfNN:
     def made(self, config: Any, device: str, **options: Any) -> FunctionLayer:
         """A layer with these options that has seen zeros."""
         tracked = {"running_mean", "running_var"} if config.track_running_stats else set()
-        names = tracked | ({"weight", "bias"} if config.affine else set())
+        names = tracked | {name for name in ("weight", "bias") if getattr(config, name)}
         found = self.layer(variables(names, config.num_features, config.param_dtype, device), device, **options)
         x = to_tensor(np.zeros((2, config.num_features, *(1,) * (config.ndim - 2)), config.dtype), found.axis)
         found.call(x, False)
@@ -170,7 +226,7 @@ class TfFused(TfNN):
     documented: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {
         "momentum_none": "the operation keeps no count of batches; its factor is a number",
-        "affine_off": "the operation requires scale and offset",
+        **dict.fromkeys(("affine_off", "weight_alone", "bias_alone"), REQUIRED),
         "rank_2": "the operation knows ranks 4 and 5",
         "rank_3": "the operation knows ranks 4 and 5",
         "float64": "the operation takes float32, float16 and bfloat16",
@@ -182,9 +238,10 @@ class TfFused(TfNN):
 
     def build(self, config: Any, device: str) -> FunctionLayer:
         """A layer of this configuration that has seen zeros; NotImplementedError where there is no way to ask."""
-        for lacking, asked in (("momentum_none", config.momentum is None), ("affine_off", not config.affine)):
-            if asked:
-                raise NotImplementedError(self.unsupported[lacking])
+        if config.momentum is None:
+            raise NotImplementedError(self.unsupported["momentum_none"])
+        if not (config.weight and config.bias):
+            raise NotImplementedError(REQUIRED)
         factor = config.momentum if config.track_running_stats else 1.0
         return self.made(config, device, epsilon=config.eps, exponential_avg_factor=factor)
 

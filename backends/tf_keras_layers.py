@@ -2,8 +2,8 @@
 
 As it comes, the layer uses TensorFlow's fused operation at ranks 4 and 5, unless the dtype is float64, and its own
 composition of operations elsewhere. Momentum weighs the old value, so the layer is given 1 - momentum; half-precision
-input with single-precision statistics is the policy mixed_float16 (or mixed_bfloat16); affine is center and scale
-together. The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
+input with single-precision statistics is the policy mixed_float16 (or mixed_bfloat16); `center` is the bias and
+`scale` the weight. The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
 """
 
 from __future__ import annotations

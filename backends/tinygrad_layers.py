@@ -89,13 +89,11 @@ class TinygradLayer:
         return {name: to_array(tensors[name]) if name in tensors else None for name in STATE}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
-        """Set the given entries; KeyError for one that the layer does not have, which tinygrad would ignore."""
+        """Hand the given entries to tinygrad, with its own beside them, of which it wants none to be missing."""
         from tinygrad.nn.state import load_state_dict
 
         tensors = self._tensors()
         given = {name: to_tensor(value, self.device) for name, value in state.items() if value is not None}
-        if unknown := set(given) - set(tensors):
-            raise KeyError(f"the layer has no {', '.join(unknown)}")
         load_state_dict(self.module, {**tensors, **given}, verbose=False)
 
     def _tensors(self) -> dict[str, Any]:
@@ -117,7 +115,9 @@ class Tinygrad:
     name = "tinygrad"
     deviations: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {
-        "momentum_none": "tinygrad has no cumulative average: it takes None and fails in the first training pass"
+        "momentum_none": "tinygrad has no cumulative average: it takes None and fails in the first training pass",
+        "weight_alone": "affine is about weight and bias together",
+        "bias_alone": "affine is about weight and bias together",
     }
     slow_to_start = True
 
@@ -133,12 +133,14 @@ class Tinygrad:
         """A layer of this configuration; NotImplementedError for momentum=None."""
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
+        if config.weight != config.bias:
+            raise NotImplementedError(self.unsupported["weight_alone" if config.weight else "bias_alone"])
         return self._layer(
             device,
             config.param_dtype,
             config.num_features,
             eps=config.eps,
-            affine=config.affine,
+            affine=config.weight,
             track_running_stats=config.track_running_stats,
             momentum=config.momentum,
         )

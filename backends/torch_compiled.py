@@ -91,6 +91,9 @@ class CompiledLayer(TorchLayer):
             raise NotCompiled("the backward pass did not go through compiled code")
         return gradients
 
+    vjp: Any = None
+    """Compiled code gives back the buffers of its first backward pass, so that a graph cannot be asked twice."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it ran eagerly."""
         self.module.train(training)
@@ -106,7 +109,10 @@ class TorchCompiled(TorchNN):
 
     name = "torch.nn+compile"
     unsupported: Mapping[str, str] = {
-        "momentum_none": "torch.compile runs the layer eagerly then, because reading its counter breaks the graph"
+        **TorchNN.unsupported,
+        "jvp": "what torch.compile makes has no forward mode: 'You must implement the jvp function'",
+        "hvp": "PyTorch: 'torch.compile with aot_autograd does not currently support double backward'",
+        "momentum_none": "torch.compile runs the layer eagerly then, because reading its counter breaks the graph",
     }
     slow_to_start = True
 

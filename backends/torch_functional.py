@@ -1,9 +1,10 @@
-"""torch.nn.functional.batch_norm, given buffers and parameters that the adapter keeps for it.
+"""torch.nn.functional.batch_norm and torch.native_batch_norm, given tensors that the adapter keeps for them.
 
 The function has no state and so no initial state, no counter and no cumulative average: the buffers start at 0 and 1
 and the parameters at 1 and 0 because the adapter says so, `num_batches_tracked` is absent, and `momentum=None` is
 unsupported. Its `training` flag says whether the batch's statistics normalise; without buffers it has to be set in
-evaluation too, since the function refuses to evaluate without statistics.
+evaluation too, since the function refuses to evaluate without statistics. torch.native_batch_norm, into which export
+takes the function apart, is asked likewise; it checks nothing that the function checks, and has no defaults.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class FunctionalLayer(TorchLayer):
         }
         return batch_norm(x, **given, training=training or given["running_mean"] is None, **self.options)
 
+    reset: Any = None
+    """The function keeps nothing that it could reset."""
+
     def tensors(self) -> dict[str, Any]:
         """What there is of buffers and parameters."""
         return self.kept
@@ -49,10 +53,25 @@ class FunctionalLayer(TorchLayer):
                 self.kept[name].copy_(value)
 
 
+class NativeLayer(FunctionalLayer):
+    """The operator with its tensors."""
+
+    def call(self, x: Any, training: bool) -> Any:
+        """The first of the operator's three outputs; the other two are what its backward pass wants to know."""
+        import torch
+
+        names = ("weight", "bias", "running_mean", "running_var")
+        weight, bias, *statistics = (self.kept.get(name) for name in names)
+        momentum, eps = self.options["momentum"], self.options["eps"]
+        training = training or "running_mean" not in self.kept
+        return torch.native_batch_norm(x, weight, bias, *statistics, training, momentum, eps)[0]
+
+
 class TorchFunctional:
     """torch.nn.functional.batch_norm."""
 
     name = "torch.functional"
+    layer: type[FunctionalLayer] = FunctionalLayer
     deviations: Mapping[str, str] = {}
     unsupported_on = TorchNN.unsupported_on
     unsupported: Mapping[str, str] = {
@@ -69,14 +88,25 @@ class TorchFunctional:
             raise NotImplementedError(self.unsupported["momentum_none"])
         torch_dtype(config.dtype, device)  # the device may lack the input's dtype
         tensors = _tensors(config.num_features, device, torch_dtype(config.param_dtype, device))
-        dropped = set() if config.affine else {"weight", "bias"}
+        dropped = {name for name in ("weight", "bias") if not getattr(config, name)}
         dropped |= set() if config.track_running_stats else {"running_mean", "running_var"}
         kept = {name: value for name, value in tensors.items() if name not in dropped}
-        return FunctionalLayer(kept, device, eps=config.eps, momentum=config.momentum)
+        return self.layer(kept, device, eps=config.eps, momentum=config.momentum)
 
     def build_default(self, num_features: int, device: str) -> FunctionalLayer:
         """All four tensors, and the function's own eps and momentum."""
         return FunctionalLayer(_tensors(num_features, device, torch_dtype("float32", device)), device)
+
+
+class TorchNative(TorchFunctional):
+    """torch.native_batch_norm, the operator."""
+
+    name = "torch.native_batch_norm"
+    layer = NativeLayer
+
+    def build_default(self, num_features: int, device: str) -> FunctionalLayer:
+        """NotImplementedError: the operator has no default for anything."""
+        raise NotImplementedError("torch.native_batch_norm has no default for momentum and eps")
 
 
 def _tensors(num_features: int, device: str, dtype: Any) -> dict[str, Any]:

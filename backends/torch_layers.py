@@ -6,12 +6,32 @@ PyTorch's errors pass through as they are. `bnconform.backends.torch_compiled` h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bnconform.backends.torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
 
+Gradients = tuple[Array, Array | None, Array | None]
+
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+
+
+def takes_bias() -> bool:
+    """Whether this PyTorch's layers can have a weight and no bias; nothing of PyTorch is imported to know it."""
+    try:
+        major, minor = version("torch").split(".")[:2]
+    except PackageNotFoundError:
+        return True
+    return (int(major), int(minor)) >= (2, 13)
+
+
+ONE_PARAMETER = {"bias": "PyTorch's layers have no bias without a weight: affine=False leaves out both"}
+"""Why a layer cannot have a parameter alone, by the one that it has."""
+if not takes_bias():
+    ONE_PARAMETER["weight"] = "PyTorch's layers take bias=False from 2.13 on"
+
+UNSUPPORTED = {f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()}
 
 
 class TorchLayer:
@@ -28,14 +48,57 @@ class TorchLayer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by autograd through one more forward pass."""
+        return self._recorded(self._tensor(x), training, keep=False)[1](grad_output)
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback), by autograd, which keeps x: so it is given a copy, as the caller may write to x."""
+        y, pullback = self._recorded(self._tensor(x).clone(), training, keep=True)
+        return to_array(y), pullback
+
+    def _recorded(self, given: Any, training: bool, *, keep: bool) -> tuple[Any, Callable[[Array], Gradients]]:
+        """y, and what gives the gradients; `keep`: whether the graph outlives the first of them."""
+        import torch
+
+        given.requires_grad_()
+        tensors = self.tensors()
+        parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
+        y = self.call(given, training)
+
+        def pullback(grad_output: Array) -> Gradients:
+            wanted = [given, *parameters.values()]
+            return self._named(parameters, torch.autograd.grad(y, wanted, self._tensor(grad_output), retain_graph=keep))
+
+        return y, pullback
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), by forward-mode automatic differentiation."""
+        from torch.autograd import forward_ad
+
+        with forward_ad.dual_level():
+            given = forward_ad.make_dual(self._tensor(x), self._tensor(tangent))
+            y, tangent_y = forward_ad.unpack_dual(self.call(given, training))
+            return to_array(y), to_array(tangent_y)
+
+    def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """The derivatives of the gradients along the vector, by autograd through autograd; 0 where none flows."""
         import torch
 
         given = self._tensor(x).requires_grad_()
-        parameters = [value for name, value in self.tensors().items() if name in ("weight", "bias")]
+        tensors = self.tensors()
+        parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
         y = self.call(given, training)
-        found = torch.autograd.grad(y, [given, *parameters], self._tensor(grad_output))
-        grad_x, *rest = (to_array(gradient) for gradient in found)
-        return (grad_x, rest[0], rest[1]) if rest else (grad_x, None, None)
+        # It asks for its gradient, so that the one for x always has a graph, if only to zeros.
+        upstream = self._tensor(grad_output).requires_grad_()
+        (grad_x,) = torch.autograd.grad(y, given, upstream, create_graph=True)
+        wanted = [given, *parameters.values()]
+        found = torch.autograd.grad(grad_x, wanted, self._tensor(vector), materialize_grads=True)
+        return self._named(parameters, found)
+
+    def _named(self, parameters: Iterable[str], found: Iterable[Any]) -> Gradients:
+        """What there is for x and each of the parameters, as arrays, each in its place."""
+        by_x, *rest = map(to_array, found)
+        by_name = dict(zip(parameters, rest, strict=True))
+        return by_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
@@ -46,6 +109,10 @@ class TorchLayer:
         """Set the given entries; RuntimeError, from PyTorch, for one that the layer does not have."""
         given = {name: to_tensor(value, self.device) for name, value in state.items() if value is not None}
         self.module.load_state_dict({**self.module.state_dict(), **given})
+
+    def reset(self) -> None:
+        """Make statistics and counter as they are when new, by PyTorch's own method."""
+        self.module.reset_running_stats()
 
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass, tensor to tensor."""
@@ -64,12 +131,17 @@ def module(config: Any, device: str, prefix: str = "", **arguments: Any) -> Any:
     """A torch.nn layer of this configuration: BatchNorm1d at ranks 2 and 3, 2d at 4, 3d at 5."""
     from torch import nn
 
+    for name, lacking in ONE_PARAMETER.items():
+        if getattr(config, name) and config.weight != config.bias:
+            raise NotImplementedError(lacking)
+    if config.weight != config.bias:
+        arguments["bias"] = config.bias
     torch_dtype(config.dtype, device)  # the device may lack the input's dtype
     return getattr(nn, f"{prefix}BatchNorm{max(config.ndim - 2, 1)}d")(
         **arguments,
         eps=config.eps,
         momentum=config.momentum,
-        affine=config.affine,
+        affine=config.weight,
         track_running_stats=config.track_running_stats,
         device=device,
         dtype=torch_dtype(config.param_dtype, device),
@@ -81,7 +153,7 @@ class TorchNN:
 
     name = "torch.nn"
     deviations: Mapping[str, str] = {}
-    unsupported: Mapping[str, str] = {}
+    unsupported: Mapping[str, str] = UNSUPPORTED
     unsupported_on: Mapping[str, Mapping[str, str]] = {"mps": {"float64": "Apple's GPU has no float64"}}
 
     def devices(self) -> list[str]:
@@ -132,6 +204,7 @@ class TorchChannelsLast(TorchNN):
 
     name = "torch.nn+channels_last"
     unsupported: Mapping[str, str] = {
+        **UNSUPPORTED,
         "rank_2": "channels-last memory is a format of ranks 4 and 5",
         "rank_3": "channels-last memory is a format of ranks 4 and 5",
     }

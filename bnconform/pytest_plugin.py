@@ -13,9 +13,7 @@ import pytest
 from rich.console import Console
 
 from bnconform.cases import golden, regression
-from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import cases_of, few_of
-from bnconform.cases.program import Probe
+from bnconform.cases.probes import Case, cases_of
 from bnconform.cli import options
 from bnconform.diagnosis import causes
 from bnconform.errors import USER_ERRORS
@@ -36,9 +34,8 @@ from bnconform.pytest_fixtures import MARK
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
+from bnconform.results.visible import visible
 from bnconform.spec.catalogue import Requirement, requirement, requirements
-
-Case = Probe | Relation | None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,12 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.pluginmanager.register(Run(config), "bnconform-run")
     except USER_ERRORS as problem:
-        pytest.exit(f"bnconform: {problem}", returncode=2)
+        pytest.exit(f"bnconform: {visible(str(problem))}", returncode=2)
     except KeyboardInterrupt:
         pytest.exit("bnconform: interrupted", returncode=2)
 
 
 CHECK = pytest.StashKey[Check]()
+
+EMPTY = "[NOTSET]"
+"""What pytest puts behind the name of a test that is given no value."""
 
 
 class Run:
@@ -74,6 +74,7 @@ class Run:
     Attributes:
         selection: the implementations. known: what is known to fail.
         outcomes: of all checks, in the process that reports; nodes: the id of the test of each.
+        has_others: whether there were tests that are no checks.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -84,9 +85,11 @@ class Run:
         self.order: dict[str, int] = {}
         self.items: list[pytest.Item] = []
         self.summary: run_summary.RunSummary | None = None
+        self.has_others = False
         option = self.option
         pool = WorkerPool(settings(option.time_limit, option.memory_limit, option.python, option.run_in))
-        self.selection = Selection(pool, in_process=bool(option.in_process or option.usepdb or option.trace))
+        in_process = bool(option.in_process or option.usepdb or option.trace)
+        self.selection = Selection(pool, in_process=in_process, thorough=bool(option.thorough))
         self.is_worker = hasattr(config, "workerinput")
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
@@ -134,16 +137,16 @@ class Run:
             raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
         named = (marks.requirement,) if marks.requirement else catalogued_requirements()
         rules = [requirement(name) for name in named]
-        values: list[tuple[Subject, Requirement, Case]] = []
+        values: list[tuple[Subject, Requirement, Case | None]] = []
         ids: list[str] = []
         for subject in once_each(self.subjects) if marks.once else self.subjects:
-            for rule in rules:
+            for rule in (one for one in rules if one.is_of_deployments == subject.is_deployment):
                 label = f"{subject.label}-{rule.id}"
                 if not marks.over_cases:
                     values.append((subject, rule, None))
                     ids.append(f"{label}-{metafunc.function.__name__.removeprefix('test_').replace('_', '-')}")
                     continue
-                for case in (few_of if subject.slow else cases_of)(rule.id, subject.dtype):
+                for case in cases_of(rule.id, subject.dtype, subject.cost):
                     values.append((subject, rule, case))
                     ids.append(f"{label}-{case.name}")
         # For -m; the tests themselves have no marks of pytest's.
@@ -153,7 +156,11 @@ class Run:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """One subject after the other, so that each implementation's process is started once."""
+        """One subject after the other, so that each implementation's process is started once.
+
+        A test that no subject is asked, of tools where there are layers alone, is no check: pytest would skip it.
+        """
+        items[:] = [item for item in items if not item.nodeid.endswith(EMPTY)]
         scheduling.order(items)
         self.items, self.order = items, {item.nodeid: number for number, item in enumerate(items)}
 
@@ -220,7 +227,7 @@ class Run:
                 self._explain(item, made)
             self._fail(made, problem)
         except CannotStart as problem:  # nothing can be judged any more, and no implementation is to blame
-            pytest.exit(f"bnconform: {problem}", returncode=2)
+            pytest.exit(f"bnconform: {visible(str(problem))}", returncode=2)
         except Exception as error:
             if made is not None:
                 made.note_internal_error(error)
@@ -291,6 +298,7 @@ class Run:
         if self.is_worker or report.when != "teardown":
             return
         found = run_result.from_properties(report.user_properties)
+        self.has_others = self.has_others or not found
         self.outcomes += found
         self.nodes += [report.nodeid] * len(found)
         others = [entry for entry in report.user_properties if entry[0] != "bnconform"]
@@ -332,12 +340,15 @@ class Run:
         stale = declarations.stale(outcomes, subjects, completion.complete and not self.option.dtype)
         outcomes, diagnoses = causes.diagnosed([*outcomes, *stale])
         self._tell(outcomes)
+        self._show_cards_only()
         wrong = any(
             LEVELS.index(outcome.level) <= LEVELS.index(self.option.level) and self.known.reason(outcome) is None
             for outcome in stale
         )
         seconds = time.perf_counter() - self.begin
         found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion)
+        if self.has_others:
+            self.option.xmlpath = None  # pytest has written its own file, of all tests
         self.summary = closed = run_summary.RunSummary.of(self.option, found, self.known, subjects)
         if (wrong or (closed.judged and closed.judged.fails)) and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -355,6 +366,15 @@ class Run:
             if outcome is not None and outcome.message and isinstance(report.longrepr, str):
                 report.longrepr = outcome.message
 
+    def _show_cards_only(self) -> None:
+        """Let pytest not repeat what the cards say of failing checks, unless more words were asked for."""
+        option = self.option
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or option.verbose > 0 or option.tbstyle != "auto" or reporter.stats.get("error"):
+            return
+        if all(isinstance(report.longrepr, str) for report in reporter.stats.get("failed", ())):
+            option.tbstyle, reporter.reportchars = "no", ""
+
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
         """Print what became of the run."""
         closed = self.summary
@@ -367,9 +387,9 @@ class Run:
             file=writer._file, width=max(writer.fullwidth, 60), force_terminal=writer.hasmarkup, highlight=False
         )
         _, left_out = self.selection.keys(options.backends(self.option))
-        closed.show(console, self.subjects, left_out)
-        for line in closed.annotations:
+        for line in closed.annotations:  # before the rest: the last lines are the verdict
             terminalreporter.write_line(line)
+        closed.show(console, self.subjects, left_out)
 
     def pytest_keyboard_interrupt(self) -> None:
         """End the implementations at once: a worker process of pytest's that waits for one would not end itself."""

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import ForwardErrors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
@@ -111,7 +111,7 @@ def forward(
         record = oracle.forward(layer.config, layer.behaviour, layer.state, layer.batch, training=training)
         if record.refused:
             raise ValueError(record.refused)
-        errors = ForwardErrors(record, layer.allow)
+        errors = ForwardErrors(record, layer.model)
         unknown = "y" in record.unspecified
         y, bound = _numbers(record.y, errors.output if record.x.size else np.zeros(record.x.shape), unknown)
         return OutputReference(y, bound, _state(record, errors))
@@ -155,7 +155,7 @@ def backward(
         )
         if record.forward.refused:
             raise ValueError(record.forward.refused)
-        errors = ForwardErrors(record.forward, layer.allow)
+        errors = ForwardErrors(record.forward, layer.model)
         found: list[tuple[Floats, Floats] | None] = []
         for name, given, limit in (
             ("grad_x", True, input_gradient),
@@ -166,7 +166,7 @@ def backward(
             if not given or value is None:
                 found.append(None)
                 continue
-            bound = limit(record, layer.allow, errors) if upstream.size else np.zeros(value.shape)
+            bound = limit(record, layer.model, errors) if upstream.size else np.zeros(value.shape)
             found.append(_numbers(value, bound, name in record.forward.unspecified))
     grad_x, grad_weight, grad_bias = found
     assert grad_x is not None
@@ -183,7 +183,7 @@ class _Layer(NamedTuple):
 
     config: Config
     behaviour: Behaviour
-    allow: Allowance
+    model: ErrorModel
     state: oracle.State
     batch: oracle.Batch
 
@@ -234,7 +234,7 @@ class _Layer(NamedTuple):
                 channelwise(bias, "bias", 0.0 if affine else None),
             )
             batch = oracle.Batch(exact(values.astype(numpy_dtype(name))))
-        return cls(config, point, allowance(config, point), state, batch)
+        return cls(config, point, error_model_of(config, point), state, batch)
 
 
 def _state(record: oracle.Forward, errors: ForwardErrors) -> StateAfter:

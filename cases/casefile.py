@@ -16,22 +16,19 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.json_files import JsonForm
-from bnconform.cases.program import OBSERVABLES, Array, Program, Step
+from bnconform.cases.program import OBSERVABLES, OPERATIONS, PASSES, RESULTS, Array, Program, Step
 from bnconform.spec.config import Config
 from bnconform.spec.errors import UserError
 from bnconform.spec.formats import numpy_dtype
 
 SCHEMA = "bnconform/case/1"
 
-_GRADIENTS = frozenset({"grad_x", "grad_weight", "grad_bias"})
-_STATE = frozenset(OBSERVABLES) - _GRADIENTS - {"y"}
-_SHOWN: Mapping[str, frozenset[str]] = {
-    "build": _STATE,
-    "load": _STATE,
-    "forward": _STATE | {"y"},
-    "backward": _STATE | _GRADIENTS,
-}
+_STATE = frozenset(OBSERVABLES).difference(*RESULTS.values())
+_SHOWN: Mapping[str, frozenset[str]] = {name: _STATE.union(RESULTS.get(name, ())) for name in OPERATIONS}
 """What each operation lets one observe."""
+
+GIVEN = ("x", "grad_output", "tangent")
+"""The arrays of the input's dtype and rank that a step may be given."""
 
 _NUMBER = re.compile(r"[+-]?(0x[0-9a-f]*\.?[0-9a-f]*(p[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 """What `float.hex` writes; `float.fromhex` would read the decimal 0.1 as 1/16."""
@@ -78,7 +75,7 @@ def _array(data: dict[str, Any], name: str, number: int) -> Array:
 
 def _step(entry: dict[str, Any], number: int) -> Step:
     """Step `number` of a case; ValueError, naming it, where it is none."""
-    x, grad_output = (_array(entry[name], name, number) if name in entry else None for name in ("x", "grad_output"))
+    x, grad_output, tangent = (_array(entry[name], name, number) if name in entry else None for name in GIVEN)
     state = {name: _array(value, name, number) for name, value in entry.get("state", {}).items()}
     try:
         return Step(
@@ -86,10 +83,14 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             training=entry.get("training", True),
             x=x,
             grad_output=grad_output,
+            tangent=tangent,
             state=state,
             x_layout=entry.get("x_layout", "contiguous"),
             grad_layout=entry.get("grad_layout", "contiguous"),
             observe=frozenset(entry["observe"]),
+            may_refuse=entry.get("may_refuse", False),
+            refills=entry.get("refills", False),
+            pass_number=entry.get("pass_number", 0),
         )
     except ValueError as problem:
         raise ValueError(f"step {number}: {problem}") from None
@@ -108,15 +109,16 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
     steps = []
     for step in program.steps:
         entry: dict[str, Any] = {"op": step.op, "observe": sorted(step.observe)}
-        if step.op in ("forward", "backward"):
+        if step.op in PASSES:
             entry |= {"training": step.training, "x_layout": step.x_layout, "grad_layout": step.grad_layout}
-        if step.x is not None:
-            entry["x"] = _encode(step.x)
-        if step.grad_output is not None:
-            entry["grad_output"] = _encode(step.grad_output)
+        entry |= {name: True for name in ("may_refuse", "refills") if getattr(step, name)}
+        entry |= {name: _encode(value) for name in GIVEN if (value := getattr(step, name)) is not None}
+        if step.pass_number:
+            entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
         if step.state:
             entry["state"] = {key: _encode(value) for key, value in step.state.items()}
         steps.append(entry)
+    reads = {"reads": program.reads} if program.reads != "always" else {}
     return {
         "schema": SCHEMA,
         "requirement": requirement,
@@ -124,6 +126,7 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
         "quality": quality,
         "config": program.config.as_dict(),
         "steps": steps,
+        **reads,
     }
 
 
@@ -135,7 +138,7 @@ def from_json(data: Any) -> tuple[str, str, Program, str]:
             raise ValueError(f"name is {data['name'][:80]!r}; a name has no control characters")
         _finite(data["config"]["eps"])
         steps = tuple(_step(entry, number) for number, entry in enumerate(data["steps"], 1))
-        program = Program(Config(**data["config"]), steps)
+        program = Program(Config(**data["config"]), steps, reads=data.get("reads", "always"))
         _fits(program)
         return data["requirement"], data["name"], program, data["quality"]
     except (ValueError, TypeError, OverflowError) as problem:
@@ -162,10 +165,14 @@ def _fits(program: Program) -> None:
                 f"step {number}, a {step.op}, cannot observe {', '.join(sorted(beyond))}; "
                 f"choose from {', '.join(name for name in OBSERVABLES if name in _SHOWN[step.op])}"
             )
+        x, given = step.x, step.grad_output
+        if step.op in ("backward", "hvp") and x is not None and given is not None and x.shape != given.shape:
+            raise ValueError(f"step {number}: a {step.op} step needs a grad_output of the shape of x")
         if step.op == "load" and not step.state:
             raise ValueError(f"step {number}, a load, has no state; give what it loads")
-        for name, value in (("x", step.x), ("grad_output", step.grad_output)):
-            if value is None:
+        for name in GIVEN:
+            value = getattr(step, name)
+            if value is None or step.may_refuse:
                 continue
             if str(value.dtype) != config.dtype:
                 raise ValueError(f"{name} of step {number} is {value.dtype}, and the layer's input {config.dtype}")
@@ -178,11 +185,18 @@ def _fits(program: Program) -> None:
         for name, value in step.state.items():
             counter = name == "num_batches_tracked"
             shape, dtype = ((), "int64") if counter else ((config.num_features,), config.param_dtype)
-            if value.shape != shape or str(value.dtype) != dtype:
+            if value.shape != shape or (str(value.dtype) != dtype and not (not counter and _is_held(value, dtype))):
                 due = f"{dtype} {shape}"
                 raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
             if counter and value < 0:
                 raise ValueError(f"{name} of step {number} is {value}; it must not be negative")
+
+
+def _is_held(value: Array, dtype: str) -> bool:
+    """Whether the format holds every number of an array of another dtype."""
+    with np.errstate(all="ignore"):
+        kept = value.astype(numpy_dtype(dtype)).astype(np.float64)
+    return bool(np.array_equal(kept, value.astype(np.float64), equal_nan=True))
 
 
 def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:

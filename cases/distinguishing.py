@@ -2,7 +2,7 @@
 
 A diagnosis and `identify` run them on an implementation and look for the point that explains all that they show. They
 are short, so that what one call shows depends on few decisions, and small (n from 4 to 16), where estimators, axes and
-epsilons differ most; epsilons and momenta are such that no two values of a coordinate agree. Shapes are few, for
+epsilons differ most; epsilons and momenta are such that no two values of a decision agree. Shapes are few, for
 implementations that compile for each.
 """
 
@@ -26,7 +26,7 @@ SQUARE = (2, 3, 2, 3)
 SHOWN = ("running_mean", "running_var", "num_batches_tracked")
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 EPSILON, MOMENTUM = 0.1, 0.4
-"""Far from every fixed value of the coordinates, and large enough to show.
+"""Far from every fixed value of the decisions, and large enough to show.
 
 Rounding the momentum to single precision, or 1 less it, gives different weights: of 0.3 it would give the same.
 """

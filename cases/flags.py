@@ -30,7 +30,9 @@ def _deviations(program: Program) -> Iterator[tuple[Array, Array]]:
 
 def _arrays(program: Program) -> Iterator[Array]:
     for step in program.steps:
-        yield from (value for value in (step.x, step.grad_output, *step.state.values()) if value is not None)
+        yield from (
+            value for value in (step.x, step.grad_output, step.tangent, *step.state.values()) if value is not None
+        )
 
 
 def _after_training(program: Program) -> bool:
@@ -72,7 +74,9 @@ FLAGS: Mapping[str, tuple[str, Holds]] = {
     "Rank3": ("x is (N, C, L)", lambda _, program: program.config.ndim == 3),
     "Rank4": ("x is (N, C, H, W)", lambda _, program: program.config.ndim == 4),
     "Rank5": ("x is (N, C, D, H, W)", lambda _, program: program.config.ndim == 5),
-    "AffineOff": ("the layer has no weight and no bias", lambda _, program: not program.config.affine),
+    "AffineOff": ("the layer has no weight and no bias", lambda _, program: program.config.affine is False),
+    "WeightAlone": ("the layer has a weight and no bias", lambda _, program: program.config.affine == "weight"),
+    "BiasAlone": ("the layer has a bias and no weight", lambda _, program: program.config.affine == "bias"),
     "TrackOff": (
         "the layer has no running statistics, so that evaluation too normalises by the batch's",
         lambda _, program: not program.config.track_running_stats,

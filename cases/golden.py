@@ -226,7 +226,7 @@ class Erratum:
 
     @property
     def explanation(self) -> str:
-        """What explains the printed: the coordinates of the behaviour, or the word."""
+        """What explains the printed: the decisions of the behaviour, or the word."""
         if self.behaviour is None:
             return self.word
         return ", ".join(f"{name} = {value}" for name, value in self.behaviour.differences().items())
@@ -339,7 +339,7 @@ class _Reader:
             here = f"{place}/expect/{i}"
             observable = wanted["observable"]
             shown = {"running_mean", "running_var"} if config.track_running_stats else set()
-            shown |= {"weight", "bias"} if config.affine else set()
+            shown |= {name for name in ("weight", "bias") if getattr(config, name)}
             state = observable in ("running_mean", "running_var", "weight", "bias")
             if bool(wanted.get("absent")) != (state and observable not in shown):
                 raise self.refuse(here, f"this configuration {'has' if observable in shown else 'has no'} {observable}")

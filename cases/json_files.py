@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from bnconform.spec.errors import UserError
 
 LONGEST = 160
 """Characters of what a schema says of a fault; it may quote whole arrays."""
+
+
+LARGEST = 256 << 20
+"""Bytes of a file that is read: some thousand times as many as a run of one implementation writes."""
+
+FAULTS = 50
+"""Faults of which the one that says most is told; a file may have as many as it has entries."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class JsonForm:
         """The data of a file; `error`, naming it, where it is missing or not JSON."""
         maker = f"; {self.maker}" if self.maker else ""
         try:
+            if path.is_file() and path.stat().st_size > LARGEST:
+                raise self.error(f"{path} is larger than {LARGEST >> 20} MiB, which no {self.noun} is{maker}")
             text = path.read_text(encoding="utf-8")
             return json.loads(text, parse_constant=None if self.constants else _refuse_constant)
         except OSError as problem:
@@ -54,7 +64,7 @@ class JsonForm:
     def check(self, data: Any) -> None:
         """`error`, naming the place, where the data do not fit the schema."""
         try:
-            fault = jsonschema.exceptions.best_match(self._validator.iter_errors(data))
+            fault = jsonschema.exceptions.best_match(islice(self._validator.iter_errors(data), FAULTS))
         except RecursionError:
             raise self.error("at the top: it is nested too deeply") from None
         if fault is not None:

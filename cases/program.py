@@ -8,19 +8,43 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.spec.config import Config
+from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
-PASSES = ("forward", "backward")
-OPERATIONS = ("build", "load", "forward", "backward")
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp")
+OPERATIONS = ("build", "load", "reset", *PASSES, "pullback", "refill")
+ABILITIES = ("reset", "vjp", "jvp", "hvp")
+"""The operations for which a layer may have no method."""
+
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-OBSERVABLES = ("y", "grad_x", "grad_weight", "grad_bias", *STATE, "running_var:finite")
+OF_A_PASS = ("pullback", "refill")
+"""The operations that are about a pass recorded before."""
+
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
+HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
+"""How fast the gradients change as x moves along a vector: rows of the Hessian times that vector."""
+
+RESULTS: Mapping[str, tuple[str, ...]] = {
+    "forward": ("y",),
+    "vjp": ("y",),
+    "jvp": ("y", "tangent_y"),
+    "backward": GRADIENTS,
+    "pullback": GRADIENTS,
+    "hvp": HESSIAN,
+}
+"""What an operation returns, by name; the others return nothing."""
+
+SPREAD = ("y", "tangent_y", "grad_x", "hvp_x")
+"""What has the shape of x, (N, C, *S); every other result has (C,)."""
+
+OBSERVABLES = ("y", "tangent_y", *GRADIENTS, *HESSIAN, *STATE, "running_var:finite")
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
@@ -39,11 +63,24 @@ LAYOUTS = (
     "reversed_batch",
     "expanded_batch",
     "unaligned",
+    "reversed_channels",
+    "reversed_width",
+    "expanded_channels",
+    "expanded_positions",
+    "expanded_everywhere",
+    "channels_last_slice",
+    "transposed_positions",
+    "overlapping",
+    "read_only",
 )
 """How an array may lie in memory; the side that executes makes it so (`bnconform.backends.runner.layouts`).
 
-`contiguous` begins at a multiple of 64 bytes, `unaligned` one element later; `expanded_batch` (stride 0) is for arrays
-that are equal along axis 0."""
+`contiguous` begins at a multiple of 64 bytes, `unaligned` one element later; `SHARING` are for arrays that are equal
+where these have the same memory for several elements."""
+
+SHARING = ("expanded_batch", "expanded_channels", "expanded_positions", "expanded_everywhere", "overlapping")
+"""Layouts with the same memory for several elements: stride 0 along the batch, the channels, the last axis or all, and
+windows of the last two axes, each one element further on."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +89,25 @@ class Step:
 
     Attributes:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
-            the same configuration takes its place), "load", "forward" or "backward".
+            the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
+            recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
+            "reset" (statistics and counter are made as when new), "pullback" (the gradients of a recorded pass) or
+            "refill" (the caller writes other numbers into the array that a recorded pass was given as x).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
+        tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
+            calls it a vector.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
         observe: which of OBSERVABLES are judged after the call.
-        may_refuse: whether, in a program that watches memory, the call may be refused.
+        may_refuse: whether the call may be refused: whatever it does is taken as it is, and nothing of it is judged;
+            as a pullback it may be refused, and is judged where it answers.
+        refills: whether x, and grad_output, are given as the same array objects as in the call before, refilled, where
+            they fit those.
+        pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
     """
 
-    op: Literal["build", "load", "forward", "backward"]
+    op: Literal["build", "load", "reset", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill"]
     training: bool = True
     x: Array | None = None
     grad_output: Array | None = None
@@ -70,6 +116,9 @@ class Step:
     grad_layout: str = "contiguous"
     observe: frozenset[str] = frozenset()
     may_refuse: bool = False
+    refills: bool = False
+    pass_number: int = 0
+    tangent: Array | None = None
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -83,11 +132,21 @@ class Step:
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-        if self.op in ("forward", "backward") and self.x is None:
+        if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op == "backward" and (given is None or self.x is None or given.shape != self.x.shape):
-            raise ValueError("a backward step needs a grad_output of the shape of x")
+        if self.op in ("backward", "hvp") and given is None:
+            raise ValueError(f"a {self.op} step needs a grad_output")
+        if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
+            raise ValueError("a jvp or hvp step, and no other, needs a tangent")
+        if self.tangent is not None and self.x is not None and self.tangent.shape != self.x.shape:
+            raise ValueError(
+                f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
+            )
+        if self.op == "pullback" and (given is None or self.x is not None):
+            raise ValueError("a pullback step needs a grad_output, and no x")
+        if (self.op in OF_A_PASS) != (self.pass_number > 0):
+            raise ValueError("a pullback or refill step, and no other, needs the number of a recorded pass, from 1 on")
 
     @property
     def mode(self) -> str:
@@ -96,15 +155,21 @@ class Step:
 
     def describe(self) -> str:
         """The call in one line, for messages."""
-        if self.op == "build":
-            return "build"
+        if self.op in ("build", "reset"):
+            return self.op
         if self.op == "load":
             return "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
+        if self.op == "refill":
+            return f"refill x of recorded pass {self.pass_number}"
+        if self.op == "pullback":
+            return f"pullback(grad_output) of recorded pass {self.pass_number}"
         assert self.x is not None
         text = f"{self.op}(x {self.x.dtype} {self.x.shape}"
         text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
-        if self.op == "backward":
+        text += ", the same array object refilled" if self.refills else ""
+        if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
+        text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
         return f"{text}, {self.mode})"
 
 
@@ -133,6 +198,21 @@ class Program:
     def __post_init__(self) -> None:
         if self.watch not in WATCHES:
             raise ValueError(f"unknown watch {self.watch!r}; choose one of {', '.join(WATCHES)}")
+        shapes: list[tuple[int, ...]] = []
+        for step in self.steps:
+            if step.op == "vjp" and step.x is not None:
+                shapes.append(step.x.shape)
+            if step.pass_number > len(shapes):
+                raise ValueError(f"there is no recorded pass {step.pass_number} before that {step.op}")
+            if step.grad_output is not None and step.pass_number:
+                due = shapes[step.pass_number - 1]
+                if step.grad_output.shape != due:
+                    raise ValueError(f"the pullback of recorded pass {step.pass_number} needs a grad_output of {due}")
+
+    @cached_property
+    def read_always(self) -> Program:
+        """The same, its state read after every call; always the same object, as runs are kept by the program's."""
+        return self if self.reads == "always" else replace(self, reads="always")
 
     def message(self) -> dict[str, Any]:
         """The program as the side that executes is sent it."""
@@ -145,7 +225,8 @@ class Program:
                 {
                     "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
-                    "may_refuse": step.may_refuse,
+                    "may_refuse": step.may_refuse, "refills": step.refills,
+                    "pass_number": step.pass_number, "tangent": step.tangent,
                 }
                 for step in self.steps
             ],
@@ -159,11 +240,15 @@ class Program:
             array = np.asarray(value)
             return array.astype(np.int64 if name == "num_batches_tracked" else parameters)
 
+        def given(value: Array | None) -> Array | None:
+            return None if value is None else np.asarray(value).astype(target)
+
         steps = tuple(
             replace(
                 step,
-                x=None if step.x is None else np.asarray(step.x).astype(target),
-                grad_output=None if step.grad_output is None else np.asarray(step.grad_output).astype(target),
+                x=given(step.x),
+                grad_output=given(step.grad_output),
+                tangent=given(step.tangent),
                 state={name: loaded(name, value) for name, value in step.state.items()},
             )
             for step in self.steps
@@ -174,33 +259,50 @@ class Program:
         """The same program for an implementation that lacks something, as far as it can be asked.
 
         What does not exist (affine, tracking) is neither loaded nor observed, passes of a mode or kind that is
-        missing are left out, and where rank 2 or 3 is missing, the values are given at rank 4. The program may then
-        observe nothing.
+        missing are left out, and where rank 2 or 3 is missing, the values are given at rank 4. In the place of a layer
+        with a weight or a bias alone there is one with both, or with none. The program may then observe nothing.
         """
-        affine = self.config.affine and "affine" not in unsupported
+        affine = self._affine(unsupported)
         tracked = self.config.track_running_stats and "track_running_stats" not in unsupported
-        gone = set() if affine == self.config.affine else {"weight", "bias", "grad_weight", "grad_bias"}
+        config = replace(self.config, affine=affine, track_running_stats=tracked)
+        gone = {"weight", "grad_weight", "hvp_weight"} if self.config.weight and not config.weight else set()
+        gone |= {"bias", "grad_bias", "hvp_bias"} if self.config.bias and not config.bias else set()
         if tracked != self.config.track_running_stats:
             gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked"}
         steps = []
+        numbers: list[int] = []  # of the recorded passes that are left, 0 for one that is not
         for step in self.steps:
             state = {name: value for name, value in step.state.items() if name not in gone}
-            if step.op in unsupported or (step.op in PASSES and step.mode in unsupported):
+            leaves = step.op in unsupported or (step.op in PASSES and step.mode in unsupported)
+            if step.op == "vjp":
+                numbers.append(0 if leaves else max(numbers, default=0) + 1)
+            if leaves or (step.pass_number and not numbers[step.pass_number - 1]):
                 continue
+            if step.pass_number:
+                step = replace(step, pass_number=numbers[step.pass_number - 1])
             if step.op == "load" and step.state and not state:
                 continue
             steps.append(replace(step, state=state, observe=step.observe - gone))
-        config = replace(self.config, affine=affine, track_running_stats=tracked)
         program = replace(self, config=config, steps=tuple(steps))
         if program.config.ndim < 4 and f"rank_{program.config.ndim}" in unsupported and "rank_4" not in unsupported:
             return program._at_rank_4()
         return program
 
+    def _affine(self, unsupported: Container[str]) -> Affine:
+        """Which parameters a layer has that is as near as an implementation comes."""
+        affine = self.config.affine
+        if isinstance(affine, str) and ALONE[affine] in unsupported:
+            affine = True
+        return affine if not affine or "affine" not in unsupported else False
+
     def _at_rank_4(self) -> Program:
         def lifted(values: Array | None) -> Array | None:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
-        steps = tuple(replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output)) for step in self.steps)
+        steps = tuple(
+            replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output), tangent=lifted(step.tangent))
+            for step in self.steps
+        )
         return replace(self, config=replace(self.config, ndim=4), steps=steps)
 
     def with_a_pass(self, *, training: bool) -> Program:
@@ -210,15 +312,34 @@ class Program:
         steps = (*self.steps, forward(x, "y", training=training))
         return replace(self, steps=steps).cast(c.dtype, c.param_dtype)
 
+    def features(self) -> frozenset[str]:
+        """The ones of `config.FEATURES` that the configuration and the calls ask for."""
+        wanted = set(self.config.features())
+        for step in self.steps:
+            if step.op in PASSES:
+                wanted |= {step.op, step.mode}
+            if step.op in ABILITIES:
+                wanted.add(step.op)
+        return frozenset(wanted)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How much there is to look at: the calls, and the values that are given to them."""
+        arrays = (array for step in self.steps for array in (step.x, step.grad_output, *step.state.values()))
+        return len(self.steps), sum(int(np.size(array)) for array in arrays if array is not None)
+
     @property
     def key(self) -> bytes:
         """What is the same for the same calls on the same configuration, and quickly found."""
         found = hashlib.sha256(repr((self.config, self.reads, self.watch, self.default)).encode())
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
+            arrays += () if step.tangent is None else (step.tangent,)
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
-            head = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, list(step.state), shapes
-            found.update(repr((head, sorted(step.observe))).encode())
+            kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
+            found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
+            if step.pass_number:
+                found.update(b"of recorded pass %d" % step.pass_number)
             for value in arrays:
                 if value is not None:
                     found.update(np.ascontiguousarray(value).view(np.uint8).data if value.size else b"")
@@ -236,7 +357,8 @@ class Program:
             return "; ".join([f"BatchNorm({c.num_features}) by default", *(step.describe() for step in self.steps)])
         head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
         head += f"track_running_stats={c.track_running_stats}, {c.dtype}, parameters {c.param_dtype}"
-        return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps)])
+        unread = ["the state is read after the last call only"] if self.reads == "end" else []
+        return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps), *unread])
 
 
 def forward(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
@@ -257,6 +379,43 @@ def backward(
         "backward", training, np.asarray(x), np.asarray(grad_output),
         x_layout=layout, grad_layout=grad_layout, observe=frozenset(observe),
     )  # fmt: skip
+
+
+def reset(*observe: str) -> Step:
+    """Make statistics and counter as they are when new."""
+    return Step("reset", observe=frozenset(observe))
+
+
+def vjp(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
+    """A forward step that is recorded, and observes the given quantities."""
+    return Step("vjp", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
+
+
+def jvp(x: Any, tangent: Any, *observe: str, training: bool = True) -> Step:
+    """A forward step with a tangent of x, that observes the given quantities."""
+    return Step("jvp", training, np.asarray(x), tangent=np.asarray(tangent), observe=frozenset(observe))
+
+
+def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the derivative of the gradients along a vector, that observes the given quantities."""
+    return Step(
+        "hvp", training, np.asarray(x), np.asarray(grad_output), tangent=np.asarray(vector), observe=frozenset(observe)
+    )
+
+
+def pullback(
+    number: int, grad_output: Any, *observe: str, may_refuse: bool = False, layout: str = "contiguous"
+) -> Step:
+    """The gradients of a recorded pass, of which the first has the number 1, for an upstream gradient."""
+    return Step(
+        "pullback", grad_output=np.asarray(grad_output), grad_layout=layout, observe=frozenset(observe),
+        may_refuse=may_refuse, pass_number=number,
+    )  # fmt: skip
+
+
+def refill(number: int) -> Step:
+    """The caller writes other numbers into the array that a recorded pass was given as x."""
+    return Step("refill", pass_number=number)
 
 
 def load(observe: Iterable[str] = (), **state: Any) -> Step:

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.possible_states import BEYOND, Course, Interval, Open, Part, both, ends_of, hull, joined
-from bnconform.cases.program import Program, Step
+from bnconform.cases.program import ABILITIES, Program, Step
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import ForwardErrors, kept_as_inverse, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
@@ -70,15 +70,15 @@ def reach(program: Program, quality: str = "") -> tuple[Shown, ...]:
     config = program.config
     found: list[Shown] = []
     with arithmetic(), np.errstate(all="ignore"):
-        allow = allowance(config, SPECIFIED, quality=quality)
-        courses = [_built(config, allow)]
+        model = error_model_of(config, SPECIFIED, quality=quality)
+        courses = [_built(config, model)]
         lost = ""
         for step in program.steps:
             shown = Shown()
             try:
                 if lost:
                     raise Open(lost)
-                courses = _after(config, allow, courses, step, shown)
+                courses = _after(config, model, courses, step, shown)
             except Open as problem:
                 lost = str(problem)
                 shown = Shown(open=dict.fromkeys(sorted(step.observe), lost))
@@ -86,36 +86,38 @@ def reach(program: Program, quality: str = "") -> tuple[Shown, ...]:
     return tuple(found)
 
 
-def _after(config: Config, allow: Allowance, courses: list[Course], step: Step, shown: Shown) -> list[Course]:
+def _after(config: Config, model: ErrorModel, courses: list[Course], step: Step, shown: Shown) -> list[Course]:
     """The courses after a step, with what it shows entered in `shown`."""
+    if step.op in ABILITIES or step.pass_number:
+        raise Open(f"a {step.op} is judged from what the layer shows before it")
     if step.op == "build":
-        courses = [_built(config, allow)]
+        courses = [_built(config, model)]
     elif step.op == "load":
-        courses = [_loaded(config, allow, course, step) for course in courses]
+        courses = [_loaded(config, model, course, step) for course in courses]
     else:
         assert step.x is not None
         parts: dict[str, list[Part] | None] = {}
         after: list[Course] = []
         for course in courses:
-            passed = _pass(config, allow, course, step, parts)
-            moved = _moved(config, allow, course, passed) if step.training else course
+            passed = _pass(config, model, course, step, parts)
+            moved = _moved(config, model, course, passed) if step.training else course
             after += [moved] if step.op == "forward" else [course, moved] if step.training else [course]
-        _results(allow, step, parts, shown)
+        _results(model, step, parts, shown)
         courses = joined(after)
     _state(courses, step, shown)
     return courses
 
 
-def _built(config: Config, allow: Allowance) -> Course:
+def _built(config: Config, model: ErrorModel) -> Course:
     state = oracle.initial_state(config)
     if state.running_mean is None or state.running_var is None:
         return Course(state, None, None)
-    return Course(state, _stored([state.running_mean]), _kept(config, allow, [state.running_var]))
+    return Course(state, _stored([state.running_mean]), _kept(config, model, [state.running_var]))
 
 
-def _kept(config: Config, allow: Allowance, variances: Iterable[Exact]) -> Interval:
+def _kept(config: Config, model: ErrorModel, variances: Iterable[Exact]) -> Interval:
     """A stored running variance, which may be kept as an inverse deviation."""
-    parts = [(value, kept_as_inverse(floats(value), config.eps, allow)) for value in variances]
+    parts = [(value, kept_as_inverse(floats(value), config.eps, model)) for value in variances]
     return hull(parts, stored=True)
 
 
@@ -124,7 +126,7 @@ def _stored(values: Iterable[Exact]) -> Interval:
     return hull([(value, np.zeros(value.shape)) for value in values], stored=True)
 
 
-def _loaded(config: Config, allow: Allowance, course: Course, step: Step) -> Course:
+def _loaded(config: Config, model: ErrorModel, course: Course, step: Step) -> Course:
     set_to: dict[str, Any] = {
         name: int(value) if name == "num_batches_tracked" else exact(value)
         for name, value in step.state.items()
@@ -135,16 +137,16 @@ def _loaded(config: Config, allow: Allowance, course: Course, step: Step) -> Cou
     variances = [state.running_var for state in ends if state.running_var is not None]
     if not means:
         return Course(ends[0], None, None)
-    return Course(ends[0], _stored(means), _kept(config, allow, variances))
+    return Course(ends[0], _stored(means), _kept(config, model, variances))
 
 
 def _pass(
-    config: Config, allow: Allowance, course: Course, step: Step, parts: dict[str, list[Part] | None]
+    config: Config, model: ErrorModel, course: Course, step: Step, parts: dict[str, list[Part] | None]
 ) -> oracle.Forward:
     """Enter what one forward or backward pass may compute, course by course; a record of its forward pass."""
     assert step.x is not None
     x = exact(step.x)
-    kink = _kink(allow)
+    kink = _kink(model)
     evaluated = not step.training and config.track_running_stats
     states = course.corners(kink) if evaluated else course.ends()[:1]
     gradients: list[oracle.Backward] = []
@@ -168,7 +170,7 @@ def _pass(
         # All corners have the last rounding of the largest of them.
         most = exact(np.max([np.abs(floats(value)) for value in values], axis=0))
         rounded: dict[str, Any] = {"output" if name == "y" else name: most}
-        bounds = [_bound(name, replace(source, **rounded), allow) for source in sources]
+        bounds = [_bound(name, replace(source, **rounded), model) for source in sources]
         bound = np.max(bounds, axis=0) * (factor if values[0].ndim == x.ndim else factor.reshape(-1))
         entered = parts.setdefault(name, [])
         assert entered is not None
@@ -176,23 +178,23 @@ def _pass(
     return records[0]
 
 
-def _bound(name: str, record: Any, allow: Allowance) -> Floats:
+def _bound(name: str, record: Any, model: ErrorModel) -> Floats:
     """The bound on one result of a pass."""
     value: Exact = getattr(record, name)
     if not value.size:
         return np.zeros(value.shape)
     if name == "y":
-        return ForwardErrors(record, allow).output
-    return GRADIENTS[name](record, allow)
+        return ForwardErrors(record, model).output
+    return GRADIENTS[name](record, model)
 
 
-def _kink(allow: Allowance) -> float:
+def _kink(model: ErrorModel) -> float:
     """The remembered variance v that is as large as its error u v + underflow in the arithmetic of a pass."""
-    u = allow.u if allow.u > allow.statistics.unit_roundoff else 0.0
-    return allow.compute.underflow / (1 - u)
+    u = model.u if model.u > model.statistics.unit_roundoff else 0.0
+    return model.compute.underflow / (1 - u)
 
 
-def _moved(config: Config, allow: Allowance, course: Course, record: oracle.Forward) -> Course:
+def _moved(config: Config, model: ErrorModel, course: Course, record: oracle.Forward) -> Course:
     """The course after the batch of a training pass has moved the running statistics."""
     ends = course.ends()
     after = [
@@ -205,18 +207,18 @@ def _moved(config: Config, allow: Allowance, course: Course, record: oracle.Forw
     variances: list[Part] = []
     for before, state in zip(ends, after, strict=True):
         assert state.running_mean is not None and state.running_var is not None
-        mean, variance = running_errors(config, SPECIFIED, before, replace(record, before=before, state=state), allow)
+        mean, variance = running_errors(config, SPECIFIED, before, replace(record, before=before, state=state), model)
         means.append((state.running_mean, mean))
         variances.append((state.running_var, variance))
-    largest = allow.statistics.largest
+    largest = model.statistics.largest
     return Course(after[0], hull(means, largest), hull(variances, largest))
 
 
-def _results(allow: Allowance, step: Step, parts: dict[str, list[Part] | None], shown: Shown) -> None:
-    largest = {"y": allow.output.largest, "grad_x": allow.gradient.largest}
+def _results(model: ErrorModel, step: Step, parts: dict[str, list[Part] | None], shown: Shown) -> None:
+    largest = {"y": model.output.largest, "grad_x": model.gradient.largest}
     for name, found in parts.items():
         try:
-            limit = largest.get(name, allow.statistics.largest)
+            limit = largest.get(name, model.statistics.largest)
             shown.expected[name] = None if found is None else hull(found, limit)
         except Open as problem:
             shown.open[name] = str(problem)

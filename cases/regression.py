@@ -22,7 +22,7 @@ import numpy as np
 
 from bnconform.cases import casefile
 from bnconform.cases.casefile import CaseError
-from bnconform.cases.program import Program, Step
+from bnconform.cases.program import ABILITIES, Program, Step
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
@@ -100,7 +100,12 @@ def _same(one: Program, other: Program) -> bool:
     pairs = [
         pair
         for a, b in zip(one.steps, other.steps, strict=True)
-        for pair in ((a.x, b.x), (a.grad_output, b.grad_output), *((a.state[key], b.state[key]) for key in a.state))
+        for pair in (
+            (a.x, b.x),
+            (a.grad_output, b.grad_output),
+            (a.tangent, b.tangent),
+            *((a.state[key], b.state[key]) for key in a.state),
+        )
     ]
     return all(a is None or b is None or np.array_equal(a.astype(float), b.astype(float), equal_nan=True)
                for a, b in pairs)  # fmt: skip
@@ -136,6 +141,8 @@ def _answer(
             if getattr(state, name) is None:
                 raise FrozenError(f"step {number} loads {name}, which a layer of this configuration does not have")
         state = replace(state, **{name: _entry(name, value) for name, value in step.state.items()})
+    elif step.op in ABILITIES or step.pass_number:
+        raise FrozenError(f"step {number} is a {step.op}, which is judged by the probes alone")
     else:
         assert step.x is not None
         x = exact(step.x)

@@ -127,4 +127,4 @@ def programs(draw: st.DrawFn, unsupported: frozenset[str] = frozenset(), most: i
 def parts(config: Config) -> tuple[str, ...]:
     """The statistics and parameters that a layer has."""
     tracked = ("running_mean", "running_var") if config.track_running_stats else ()
-    return (*tracked, *(("weight", "bias") if config.affine else ()))
+    return (*tracked, *(name for name in ("weight", "bias") if getattr(config, name)))

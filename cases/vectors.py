@@ -28,7 +28,7 @@ import numpy as np
 from bnconform.cases.flags import FLAGS, flags_of
 from bnconform.cases.possible_states import BEYOND, Interval
 from bnconform.cases.probes import probes
-from bnconform.cases.program import PASSES, Array, Probe, Program
+from bnconform.cases.program import ABILITIES, PASSES, Array, Probe, Program
 from bnconform.cases.reachable import Refused, Shown, reach
 from bnconform.spec.catalogue import Requirement
 from bnconform.spec.formats import parameter_dtype
@@ -107,6 +107,10 @@ def _vector(probe: Probe, rule: Requirement, dtype: str, found: Made, large: boo
         )
 
     program = probe.at(dtype, parameter_dtype(dtype))
+    asked = sorted({step.op for step in program.steps} & set(ABILITIES))
+    if asked:
+        leave_out(f"{' and '.join(asked)}: what a layer may do besides is asked by the live suite alone")
+        return None
     if not large and _size(program) > LARGEST:
         leave_out(f"{_size(program)} numbers, more than {LARGEST}; --large takes it in")
         return None

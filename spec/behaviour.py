@@ -1,8 +1,8 @@
-"""The behaviour space: every decision that a BatchNorm implementation makes, one coordinate each.
+"""The behaviour space: every decision that a BatchNorm implementation makes, one decision each.
 
-The specification is the point at which each coordinate has its first value (PyTorch's documented semantics);
+The specification is the point at which each decision has its first value (PyTorch's documented semantics);
 another framework's convention is another point, and a bug is nearly always a neighbour. `spec.oracle` evaluates any
-point. A coordinate's values are words that an adapter may declare: `deviations = {"running_variance": "biased"}`.
+point. A decision's values are words that an adapter may declare: `deviations = {"running_variance": "biased"}`.
 
 Notation: x of shape (N, C, *S); per channel n values, mean m, sum of squared deviations q; weight w, bias b,
 epsilon e, momentum a (the weight of the new batch), running mean and variance rm, rv.
@@ -21,7 +21,7 @@ HALVES = tuple(filter(is_half, DTYPES))
 """The dtypes of the input that the parameters do not share."""
 
 
-class Coordinate(StrEnum):
+class Decision(StrEnum):
     """One decision; the members are its values, the first is the specified one, `meaning` says each in words.
 
     `dtypes`: those of the input in which a value shows, that is, in which it does something else than the specified one
@@ -43,7 +43,7 @@ class Coordinate(StrEnum):
         return member
 
 
-class StatisticsAxes(Coordinate):
+class StatisticsAxes(Decision):
     """Over which axes of x the batch statistics are taken."""
 
     PER_CHANNEL = "per_channel", "over the batch and all positions: one mean and variance a channel"
@@ -53,7 +53,7 @@ class StatisticsAxes(Coordinate):
     ALL = "all", "over every axis: one mean and variance for the whole batch"
 
 
-class NormalizingVariance(Coordinate):
+class NormalizingVariance(Decision):
     """Which variance divides in training."""
 
     BIASED = "biased", "q / n"
@@ -61,14 +61,14 @@ class NormalizingVariance(Coordinate):
     UNCENTRED = "uncentred", "the mean of x**2, the mean not subtracted"
 
 
-class RunningMean(Coordinate):
+class RunningMean(Decision):
     """What of the batch the running mean remembers."""
 
     MEAN = "mean", "m"
     BESSEL_SCALED = "bessel_scaled", "m n / (n - 1)"
 
 
-class RunningVariance(Coordinate):
+class RunningVariance(Decision):
     """Which variance the running statistics remember."""
 
     UNBIASED = "unbiased", "q / (n - 1)"
@@ -80,7 +80,7 @@ class RunningVariance(Coordinate):
     UNCENTRED = "uncentred", "the mean of x**2"
 
 
-class EpsilonForm(Coordinate):
+class EpsilonForm(Decision):
     """Where epsilon enters the denominator."""
 
     INSIDE = "inside", "sqrt(var + e)"
@@ -90,7 +90,7 @@ class EpsilonForm(Coordinate):
     ABSENT = "absent", "sqrt(var)"
 
 
-class EvaluationEpsilonForm(Coordinate):
+class EvaluationEpsilonForm(Decision):
     """Where epsilon enters the denominator in evaluation."""
 
     AS_TRAINING = "as_training", "as in training"
@@ -100,7 +100,7 @@ class EvaluationEpsilonForm(Coordinate):
     ABSENT = "absent", "sqrt(var)"
 
 
-class EpsilonValue(Coordinate):
+class EpsilonValue(Decision):
     """Which epsilon is used."""
 
     AS_GIVEN = "as_given", "the configured one"
@@ -110,14 +110,14 @@ class EpsilonValue(Coordinate):
     SINGLE_PRECISION = "single_precision", "the configured one, rounded to single precision", ("float64",)
 
 
-class MomentumWeighs(Coordinate):
+class MomentumWeighs(Decision):
     """Which value the momentum weighs in the running statistics."""
 
     BATCH = "batch", "the new batch: (1 - a) old + a batch"
     RUNNING = "running", "the old value: a old + (1 - a) batch"
 
 
-class MomentumValue(Coordinate):
+class MomentumValue(Decision):
     """Which momentum is used."""
 
     AS_GIVEN = "as_given", "the configured one"
@@ -135,7 +135,7 @@ class MomentumValue(Coordinate):
     )
 
 
-class MomentumNone(Coordinate):
+class MomentumNone(Decision):
     """What momentum=None means; k counts the training batches, the present one included."""
 
     CUMULATIVE = "cumulative", "the average of all batches: weight 1/k"
@@ -145,7 +145,7 @@ class MomentumNone(Coordinate):
     UNCHANGED = "unchanged", "weight 0: nothing is remembered"
 
 
-class Averaging(Coordinate):
+class Averaging(Decision):
     """How batches are averaged where the momentum is a number."""
 
     EXPONENTIAL = "exponential", "an exponential moving average from the initial value"
@@ -154,35 +154,35 @@ class Averaging(Coordinate):
     CUMULATIVE = "cumulative", "the average of all batches, whatever the momentum"
 
 
-class InitialRunningMean(Coordinate):
+class InitialRunningMean(Decision):
     """The running mean before any batch."""
 
     ZERO = "zero", "0"
     ONE = "one", "1"
 
 
-class InitialRunningVariance(Coordinate):
+class InitialRunningVariance(Decision):
     """The running variance before any batch."""
 
     ONE = "one", "1"
     ZERO = "zero", "0"
 
 
-class InitialWeight(Coordinate):
+class InitialWeight(Decision):
     """The weight before any training."""
 
     ONE = "one", "1"
     ZERO = "zero", "0"
 
 
-class InitialBias(Coordinate):
+class InitialBias(Decision):
     """The bias before any training."""
 
     ZERO = "zero", "0"
     ONE = "one", "1"
 
 
-class TrainingStatistics(Coordinate):
+class TrainingStatistics(Decision):
     """Which statistics normalise in training."""
 
     BATCH = "batch", "those of the batch"
@@ -190,7 +190,7 @@ class TrainingStatistics(Coordinate):
     RUNNING_UPDATED = "running_updated", "the running ones, after their update"
 
 
-class TrainingUpdate(Coordinate):
+class TrainingUpdate(Decision):
     """How often a training forward pass moves the running statistics."""
 
     ONCE = "once", "once"
@@ -198,7 +198,7 @@ class TrainingUpdate(Coordinate):
     NEVER = "never", "never"
 
 
-class BatchCounter(Coordinate):
+class BatchCounter(Decision):
     """What num_batches_tracked counts."""
 
     TRAINING_FORWARDS = "training_forwards", "training forward passes"
@@ -206,7 +206,7 @@ class BatchCounter(Coordinate):
     NOTHING = "nothing", "it never moves"
 
 
-class EvaluationStatistics(Coordinate):
+class EvaluationStatistics(Decision):
     """Which statistics normalise in evaluation, where running statistics are tracked."""
 
     RUNNING = "running", "the running ones"
@@ -215,35 +215,35 @@ class EvaluationStatistics(Coordinate):
     RUNNING_VARIANCE_ONLY = "running_variance_only", "the batch's mean with the running variance"
 
 
-class UntrackedEvaluationStatistics(Coordinate):
+class UntrackedEvaluationStatistics(Decision):
     """Which statistics normalise in evaluation, where none are tracked."""
 
     BATCH = "batch", "those of the batch"
     INITIAL = "initial", "mean 0 and variance 1"
 
 
-class EvaluationUpdate(Coordinate):
+class EvaluationUpdate(Decision):
     """Whether an evaluation forward pass moves the running statistics."""
 
     NEVER = "never", "never"
     AS_TRAINING = "as_training", "as a training pass does"
 
 
-class ModeSource(Coordinate):
+class ModeSource(Decision):
     """What decides between training and evaluation."""
 
     MODE = "mode", "the layer's mode"
     GRADIENTS_ENABLED = "gradients_enabled", "whether gradients are being recorded, so that every backward pass trains"
 
 
-class EvaluationBroadcast(Coordinate):
+class EvaluationBroadcast(Decision):
     """Along which axis of x the running statistics lie in evaluation."""
 
     CHANNEL_AXIS = "channel_axis", "axis 1"
     LAST_AXIS = "last_axis", "the last axis, as an array of shape (C,) broadcasts; refused unless its length is C"
 
 
-class AffineForm(Coordinate):
+class AffineForm(Decision):
     """What weight and bias do to the normalised value z."""
 
     SCALE_THEN_SHIFT = "scale_then_shift", "w z + b"
@@ -254,14 +254,14 @@ class AffineForm(Coordinate):
     ABSOLUTE_WEIGHT = "absolute_weight", "|w| z + b"
 
 
-class EvaluationAffine(Coordinate):
+class EvaluationAffine(Decision):
     """Whether weight and bias act in evaluation."""
 
     AS_TRAINING = "as_training", "as in training"
     ABSENT = "absent", "they do not"
 
 
-class TrainingGradient(Coordinate):
+class TrainingGradient(Decision):
     """Through which statistics the gradient for x flows where they depend on the batch.
 
     They do where the batch's own normalise, and where running statistics do that the batch has just moved.
@@ -273,7 +273,7 @@ class TrainingGradient(Coordinate):
     DETACHED = "detached", "through neither"
 
 
-class EvaluationGradient(Coordinate):
+class EvaluationGradient(Decision):
     """The gradient for x where running statistics normalise that the batch has not moved."""
 
     CONSTANT_STATISTICS = "constant_statistics", "g w / sqrt(rv + e)"
@@ -281,7 +281,7 @@ class EvaluationGradient(Coordinate):
     ZERO = "zero", "0"
 
 
-class GradientScale(Coordinate):
+class GradientScale(Decision):
     """Which factors the gradient for x carries."""
 
     FULL = "full", "w / sqrt(var + e)"
@@ -289,7 +289,7 @@ class GradientScale(Coordinate):
     WITHOUT_STD = "without_std", "w: right only where var + e is 1"
 
 
-class WeightGradient(Coordinate):
+class WeightGradient(Decision):
     """The gradient for the weight; z is the normalised value."""
 
     SUM = "sum", "the sum of g z"
@@ -298,7 +298,7 @@ class WeightGradient(Coordinate):
     ZERO = "zero", "0"
 
 
-class BiasGradient(Coordinate):
+class BiasGradient(Decision):
     """The gradient for the bias."""
 
     SUM = "sum", "the sum of g"
@@ -306,7 +306,7 @@ class BiasGradient(Coordinate):
     ZERO = "zero", "0"
 
 
-class SingleValue(Coordinate):
+class SingleValue(Decision):
     """What training does with one value a channel, whose unbiased variance does not exist."""
 
     REFUSE = "refuse", "an error"
@@ -315,7 +315,7 @@ class SingleValue(Coordinate):
     NAN_STATISTICS = "nan_statistics", "the output is the bias, the running variance becomes NaN"
 
 
-class EmptyBatch(Coordinate):
+class EmptyBatch(Decision):
     """What training does with an empty batch."""
 
     UNCHANGED = "unchanged", "an empty output, the statistics stay"
@@ -323,14 +323,14 @@ class EmptyBatch(Coordinate):
     NAN_STATISTICS = "nan_statistics", "an empty output, the statistics become NaN"
 
 
-class OutputDtype(Coordinate):
+class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
     INPUT = "input", "that of x"
     PARAMETER = "parameter", "that of the parameters", HALVES
 
 
-class StatisticsDtype(Coordinate):
+class StatisticsDtype(Decision):
     """The dtype of the running statistics and of the parameters' gradients."""
 
     PARAMETER = "parameter", "that of the parameters"
@@ -341,7 +341,7 @@ class StatisticsDtype(Coordinate):
 class Behaviour:
     """One point of the space; the default is the specification.
 
-    Values may be given as words; ValueError, naming the choices, for a word that a coordinate does not have.
+    Values may be given as words; ValueError, naming the choices, for a word that a decision does not have.
     """
 
     statistics_axes: StatisticsAxes = StatisticsAxes.PER_CHANNEL
@@ -381,7 +381,7 @@ class Behaviour:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            kind = coordinate(field.name)
+            kind = decision(field.name)
             try:
                 object.__setattr__(self, field.name, kind(getattr(self, field.name)))
             except ValueError:
@@ -389,14 +389,14 @@ class Behaviour:
                 raise ValueError(f"{field.name} = {getattr(self, field.name)!r}: choose one of {choices}") from None
 
     def but(self, **values: str) -> Behaviour:
-        """The point that differs from this one in the given coordinates; ValueError for an unknown name or value."""
+        """The point that differs from this one in the given decisions; ValueError for an unknown name or value."""
         for name in values:
-            coordinate(name)
+            decision(name)
         changes: dict[str, Any] = dict(values)
         return replace(self, **changes)
 
     def differences(self, other: Behaviour | None = None) -> dict[str, str]:
-        """The coordinates, with their values here, in which this point differs from `other` (the specification)."""
+        """The decisions, with their values here, in which this point differs from `other` (the specification)."""
         base = SPECIFIED if other is None else other
         return {
             field.name: str(getattr(self, field.name))
@@ -407,31 +407,29 @@ class Behaviour:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes of the input in which everything shows that differs from the specification."""
-        values = [coordinate(name)(value) for name, value in self.differences().items()]
+        values = [decision(name)(value) for name, value in self.differences().items()]
         return tuple(dtype for dtype in DTYPES if all(dtype in value.dtypes for value in values))
 
     def neighbours(self) -> Iterator[tuple[str, str, Behaviour]]:
-        """Every point that differs from this one in one coordinate: (coordinate, value, point)."""
+        """Every point that differs from this one in one decision: (decision, value, point)."""
         for field in fields(self):
-            for value in coordinate(field.name):
+            for value in decision(field.name):
                 if value is not getattr(self, field.name):
                     yield field.name, str(value), self.but(**{field.name: value})
 
 
-_KINDS: Mapping[str, type[Coordinate]] = {
-    field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)
-}
+_KINDS: Mapping[str, type[Decision]] = {field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)}
 
 
-def coordinate(name: str) -> type[Coordinate]:
-    """The coordinate called `name`; ValueError, listing them all, where there is none."""
+def decision(name: str) -> type[Decision]:
+    """The decision called `name`; ValueError, listing them all, where there is none."""
     if name not in _KINDS:
-        raise ValueError(f"unknown coordinate {name!r}; the coordinates are {', '.join(sorted(_KINDS))}")
+        raise ValueError(f"unknown decision {name!r}; the decisions are {', '.join(sorted(_KINDS))}")
     return _KINDS[name]
 
 
-def coordinates() -> Mapping[str, type[Coordinate]]:
-    """All coordinates by name, in the order of the space."""
+def decisions() -> Mapping[str, type[Decision]]:
+    """All decisions by name, in the order of the space."""
     return _KINDS
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bnconform.spec.behaviour import coordinates
+from bnconform.spec.behaviour import decisions
 from bnconform.spec.config import FEATURES
 from bnconform.spec.errors import UserError
 
@@ -29,22 +29,29 @@ CHAPTERS = (
     "running",
     "flags",
     "gradients",
+    "recorded",
+    "derivatives",
     "invariances",
     "layout",
     "dtypes",
     "edges",
     "errors",
     "state",
+    "combinations",
+    "folding",
     "quality",
 )
 """The chapters' files, without their ending, in the order in which they are reported."""
+
+FOLDING = "Folding"
+"""The title of the chapter about tools that deploy models; all others are about layers."""
 
 IDENTIFIER = re.compile(r"^BN-[A-Z0-9-]+$")
 FOLDER = Path(__file__).parent / "requirements"
 DOCUMENTS = Path(__file__).parent / "documents.toml"
 
 _TEXTS = ("id", "level", "title", "statement", "formula", "breaks")
-_LISTS = ("coordinates", "features", "sources")
+_LISTS = ("decisions", "features", "sources")
 
 
 class CatalogueError(UserError):
@@ -77,7 +84,7 @@ class Requirement:
         id: a stable name, BN-...; never renumbered. chapter: the title of its chapter. level: one of LEVELS.
         title: one sentence, the headline of a failure. statement: the requirement, with shapes.
         formula: plain-text mathematics, one formula a line.
-        coordinates: the coordinates of `bnconform.spec.behaviour` that it fixes, and no other requirement does.
+        decisions: the decisions of `bnconform.spec.behaviour` that it fixes, and no other requirement does.
         features: what a layer must support for it to be judged, in the words of `features`.
         breaks: what usually breaks it, with public threads. sources: at least one.
     """
@@ -88,10 +95,15 @@ class Requirement:
     title: str
     statement: str
     formula: str
-    coordinates: tuple[str, ...]
+    decisions: tuple[str, ...]
     features: frozenset[str]
     breaks: str
     sources: tuple[Source, ...]
+
+    @property
+    def is_of_deployments(self) -> bool:
+        """Whether it is about tools that deploy models, and not about layers."""
+        return self.chapter == FOLDING
 
 
 def load(folder: Path = FOLDER, documents: Path = DOCUMENTS) -> Mapping[str, Requirement]:
@@ -99,7 +111,7 @@ def load(folder: Path = FOLDER, documents: Path = DOCUMENTS) -> Mapping[str, Req
 
     Raises:
         CatalogueError: for a file that is missing, unknown or not TOML; a key that is missing, unknown or of the wrong
-            type; an id, level, coordinate, feature or document that does not exist; an id given twice; a coordinate
+            type; an id, level, decision, feature or document that does not exist; an id given twice; a decision
             that no requirement fixes, or two do.
     """
     titles = _documents(documents)
@@ -123,13 +135,13 @@ def load(folder: Path = FOLDER, documents: Path = DOCUMENTS) -> Mapping[str, Req
             if one.id in found:
                 raise CatalogueError(f"{path}: {one.id}: id: given twice")
             found[one.id] = one
-            for name in one.coordinates:
+            for name in one.decisions:
                 if name in fixed:
-                    raise CatalogueError(f"{path}: {one.id}: coordinates: {fixed[name]} fixes {name!r} already")
+                    raise CatalogueError(f"{path}: {one.id}: decisions: {fixed[name]} fixes {name!r} already")
                 fixed[name] = one.id
-    missing = [name for name in coordinates() if name not in fixed]
+    missing = [name for name in decisions() if name not in fixed]
     if missing:
-        raise CatalogueError(f"{folder}: coordinates: no requirement fixes {', '.join(missing)}")
+        raise CatalogueError(f"{folder}: decisions: no requirement fixes {', '.join(missing)}")
     return MappingProxyType(found)
 
 
@@ -149,12 +161,12 @@ def requirement(identifier: str) -> Requirement:
     return known[identifier]
 
 
-def fixing(coordinate: str) -> Requirement:
-    """The one requirement that fixes `coordinate`; ValueError where the space has no such coordinate."""
+def fixing(decision: str) -> Requirement:
+    """The one requirement that fixes `decision`; ValueError where the space has no such decision."""
     for one in requirements().values():
-        if coordinate in one.coordinates:
+        if decision in one.decisions:
             return one
-    raise ValueError(f"unknown coordinate {coordinate!r}; the coordinates are {', '.join(sorted(coordinates()))}")
+    raise ValueError(f"unknown decision {decision!r}; the decisions are {', '.join(sorted(decisions()))}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -206,7 +218,7 @@ def _requirement(
         raise CatalogueError(f"{where}: level: {entry['level']!r} is none of {', '.join(LEVELS)}")
     if "\n" in entry["title"] or entry["title"].endswith("."):
         raise CatalogueError(f"{where}: title: must be one line without a full stop at its end")
-    for key, known in (("coordinates", set(coordinates())), ("features", FEATURES)):
+    for key, known in (("decisions", set(decisions())), ("features", FEATURES)):
         for name in entry[key]:
             if not isinstance(name, str) or name not in known:
                 raise CatalogueError(f"{where}: {key}: {name!r} is none of {', '.join(sorted(known))}")
@@ -219,7 +231,7 @@ def _requirement(
         title=entry["title"],
         statement=" ".join(entry["statement"].split()),
         formula=entry["formula"].strip(),
-        coordinates=tuple(entry["coordinates"]),
+        decisions=tuple(entry["decisions"]),
         features=frozenset(entry["features"]),
         breaks=" ".join(entry["breaks"].split()),
         sources=tuple(_source(where, source, titles) for source in entry["sources"]),

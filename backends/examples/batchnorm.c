@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define HELLO ",\"protocol\":\"bnconform/1\",\"name\":\"batchnorm.c\",\"version\":\"1\",\"devices\":[\"cpu\"]," \
-    "\"deviations\":{},\"documented\":{},\"unsupported\":{\"float16\":\"C99 lacks it\",\"bfloat16\":\"C99 lacks it\"}"
+    "\"abilities\":[\"weight_alone\",\"bias_alone\"],\"deviations\":{},\"documented\":{}," \
+    "\"unsupported\":{\"float16\":\"C99 lacks it\",\"bfloat16\":\"C99 lacks it\"}"
 #define DEFAULTS "\"eps\":1e-5,\"momentum\":0.1,\"affine\":true,\"track_running_stats\":true,\"ndim\":4," \
     "\"dtype\":\"float32\",\"param_dtype\":\"float32\""
 #define REFUSE(kind, why) printf(",\"error\":{\"kind\":\"" kind "\",\"message\":\"" why "\"}")
@@ -44,8 +45,7 @@ static Array read_array(const char *json) {
     for (char *p = strchr(get(json, "shape"), '[') + 1; *p != ']' && rank < 8; p += *p == ',')
         shape[rank++] = strtol(p, &p, 10);
     Array a = array(dtype_of(get(json, "dtype")), (int)rank, shape, 0);
-    unsigned held = 0, bits = 0, bytes = 0;
-    Number number;
+    unsigned held = 0, bits = 0, bytes = 0; Number number;
     json = get(json, "data") + 1;
     for (long i = 0; i < a.size && *json != '"'; json++) {
         held = held << 6 | (unsigned)(strchr(DIGITS, *json) - DIGITS);
@@ -60,8 +60,7 @@ static void show(const char *name, const Array *a) {
     if (a->absent) { printf(",\"%s\":null", name); return; }
     printf(",\"%s\":{\"dtype\":%s,\"shape\":[", name, DTYPES[a->dtype]);
     for (int axis = 0; axis < a->rank; axis++) printf(axis ? ",%ld" : "%ld", a->shape[axis]);
-    printf("],\"data\":\"");
-    unsigned held = 0, bits = 0, digits = 0;
+    printf("],\"data\":\""); unsigned held = 0, bits = 0, digits = 0;
     for (long i = 0; i < a->size; i++) {
         Number number = {.wide = a->value[i]};
         if (a->dtype == FLOAT32) number.single = (float)a->value[i];
@@ -75,14 +74,14 @@ static void show(const char *name, const Array *a) {
     printf("%.*s\"}", (int)(-digits % 4), "===");
 }
 static void build(const char *request, const char *config) {
-    int dtype = dtype_of(get(config, "param_dtype"));
-    Layer *layer = malloc(sizeof *layer);
+    int dtype = dtype_of(get(config, "param_dtype")); Layer *layer = malloc(sizeof *layer);
     layer->channels = atol(get(request, "num_features")), layer->rank = atoi(get(config, "ndim"));
     layer->eps = atof(get(config, "eps"));
     layer->momentum = is(get(config, "momentum"), "null") ? NAN : atof(get(config, "momentum"));
     for (int k = 0; k < ENTRIES; k++) {
         layer->entry[k] = array(k == COUNT ? INT64 : dtype, k != COUNT, &layer->channels, k == VAR || k == WEIGHT);
-        layer->entry[k].absent = is(get(config, k < WEIGHT ? "track_running_stats" : "affine"), "false");
+        const char *there = get(config, k < WEIGHT ? "track_running_stats" : "affine"); /* or the one that there is */
+        layer->entry[k].absent = is(there, "false") || is(there, k % 2 ? "\"bias\"" : "\"weight\""); /* odd: weights */
     }
     if (dtype == OTHER || dtype_of(get(config, "dtype")) == OTHER) REFUSE("unsupported", "only float32 and float64");
     else printf(",\"layer\":\"%p\"", (void *)layer);
@@ -104,6 +103,7 @@ static void pass(Layer *layer, const char *request, int backward) {
     int training = is(get(request, "training"), "true"), from_batch = training || e[MEAN].absent;
     long n = x.size / layer->channels;
     if (x.rank != layer->rank || x.shape[1] != layer->channels) REFUSE("invalid", "wrong rank or channels");
+    else if (memcmp(g.shape, x.shape, sizeof x.shape)) REFUSE("invalid", "grad_output has another shape than x");
     else if (from_batch && n == 1) REFUSE("invalid", "one value per channel has no variance");
     else {
         if (training && !backward) e[COUNT].value[0]++;

@@ -178,7 +178,11 @@ class CustomFunction:
     documented: Mapping[str, str] = {
         "running_variance": "backends/examples/custom_function.py: 'The running variance remembers the biased variance'"
     }
-    unsupported: Mapping[str, str] = {"momentum_none": "the layer takes a number; it counts no batches to average"}
+    unsupported: Mapping[str, str] = {
+        "momentum_none": "the layer takes a number; it counts no batches to average",
+        "weight_alone": "affine is about weight and bias together",
+        "bias_alone": "affine is about weight and bias together",
+    }
     unsupported_on: Mapping[str, Mapping[str, str]] = {"mps": {"float64": "Apple's GPU has no float64"}}
 
     kind: type[Layer] = Layer
@@ -195,8 +199,10 @@ class CustomFunction:
 
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
+        if config.weight != config.bias:
+            raise NotImplementedError(self.unsupported["weight_alone" if config.weight else "bias_alone"])
         module = BatchNorm(
-            config.num_features, config.eps, config.momentum, affine=config.affine,
+            config.num_features, config.eps, config.momentum, affine=config.weight,
             track=config.track_running_stats, device=device, dtype=getattr(torch, config.param_dtype),
         )  # fmt: skip
         return self.kind(module, device)

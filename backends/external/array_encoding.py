@@ -70,6 +70,9 @@ def fault_of(told: dict[str, Any]) -> str:
     here = told.get("unsupported_on", {})
     if not isinstance(here, dict) or not all(_words(value) for value in here.values()):
         return f"unsupported_on {json.dumps(here)[:80]} should have an object of words to words for each kind of device"
+    abilities = told.get("abilities", [])
+    if not isinstance(abilities, list) or not all(isinstance(word, str) for word in abilities):
+        return f"abilities {json.dumps(abilities)[:80]} should be a list of words"
     for key, kind, words in (("version", str, "a text"), ("slow_to_start", bool, "true or false")):
         if key in told and not isinstance(told[key], kind):
             return f"{key} {json.dumps(told[key])[:80]} should be {words}"

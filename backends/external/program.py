@@ -16,7 +16,7 @@ import math
 import os
 import shlex
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,13 +27,19 @@ from bnconform.backends.registry import BackendError
 
 Array = NDArray[Any]
 Answer = dict[str, Any]
+Gradients = tuple[Array, Array | None, Array | None]
 
 PROTOCOL = "bnconform/1"
 LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 """The environment variable that says in how many seconds an answer must be there, and what holds without it."""
 
-CONFIG = ("num_features", "eps", "momentum", "affine", "track_running_stats", "ndim", "dtype", "param_dtype")
+CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"}
+"""What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
+
+UNKNOWN = "the program does not name it among its abilities"
+
 ROOM = 2**20
 """Bytes that an answer may have besides its arrays."""
 
@@ -92,7 +98,8 @@ class ProgramBackend:
         self.name = str(self.told["name"])
         self.deviations: Mapping[str, str] = self.told["deviations"]
         self.documented: Mapping[str, str] = self.told["documented"]
-        self.unsupported: Mapping[str, str] = self.told["unsupported"]
+        lacking = dict.fromkeys(LATER - set(self.told.get("abilities", ())), UNKNOWN)
+        self.unsupported: Mapping[str, str] = {**lacking, **self.told["unsupported"]}
         self.unsupported_on: Mapping[str, Mapping[str, str]] = self.told.get("unsupported_on", {})
         self.slow_to_start = bool(self.told.get("slow_to_start", False))
         version = self.told.get("version")
@@ -104,7 +111,14 @@ class ProgramBackend:
 
     def build(self, config: Any, device: str) -> ProgramLayer:
         """A layer in the program; NotImplementedError or ValueError where it refuses."""
-        asked = {name: getattr(config, name) for name in CONFIG}
+        asked: dict[str, Any] = {name: getattr(config, name) for name in CONFIG}
+        if config.weight == config.bias:
+            asked["affine"] = config.weight
+        else:
+            asked["affine"] = "weight" if config.weight else "bias"
+            alone = f"{asked['affine']}_alone"
+            if alone in self.unsupported:  # a program that does not know the word is not given it
+                raise NotImplementedError(self.unsupported[alone])
         return self._layer("build", config.num_features, config=asked, device=device)
 
     def build_default(self, num_features: int, device: str) -> ProgramLayer:
@@ -124,7 +138,14 @@ class ProgramBackend:
         if handle in self.layers:
             raise self._broken(f"its answer to {what} names the layer {json.dumps(handle)[:80]}, as another that lives")
         self.layers.add(handle)
-        layer = ProgramLayer(self, self.pipe, handle, channels)
+        kind = ProgramLayer if "vjp" in self.unsupported else RecordingProgramLayer
+        layer = kind(self, self.pipe, handle, channels)
+        if "reset" not in self.unsupported:
+            layer.reset = layer.start_anew
+        if "jvp" not in self.unsupported:
+            layer.jvp = layer.output_along
+        if "hvp" not in self.unsupported:
+            layer.hvp = layer.gradients_along
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -198,6 +219,9 @@ class ProgramLayer:
 
     def __init__(self, backend: ProgramBackend, pipe: Pipe, handle: int | str, channels: int) -> None:
         self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
+        self.reset: Callable[[], None] | None = None
+        self.jvp: Callable[..., tuple[Array, Array]] | None = None
+        self.hvp: Callable[..., Gradients] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -219,10 +243,45 @@ class ProgramLayer:
         """Set the given entries."""
         self._ask("load", 0, state={name: encoded(value) for name, value in state.items() if value is not None})
 
+    def start_anew(self) -> None:
+        """Make statistics and counter as they are when new; `reset` of a program with that ability."""
+        self._ask("reset", 0)
+
+    def output_along(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y); `jvp` of a program with that ability."""
+        told = self._ask("jvp", 2 * x.size, x=encoded(x), tangent=encoded(tangent), training=training)
+        return _array(told, "jvp", "y"), _array(told, "jvp", "tangent_y")
+
+    def gradients_along(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
+        """(hvp_x, hvp_weight, hvp_bias), None where the program has none; `hvp` of a program with that ability."""
+        operands = {"x": encoded(x), "grad_output": encoded(grad_output), "vector": encoded(vector)}
+        told = self._ask("hvp", x.size, **operands, training=training)
+        by_weight, by_bias = (_maybe(told, "hvp", name) for name in ("hvp_weight", "hvp_bias"))
+        return _array(told, "hvp", "hvp_x"), by_weight, by_bias
+
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:
             raise Lost(f"{what} was not asked of this layer: {self.pipe.fate}")
         return self.backend.ask(what, elements + self.channels, layer=self.handle, **request)
+
+
+class RecordingProgramLayer(ProgramLayer):
+    """One whose program can record a pass. The program forgets its recorded passes together with the layer."""
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback) of a pass that the program keeps under a handle of its own."""
+        told = self._ask("vjp", x.size, x=encoded(x), training=training)
+        handle = told.get("pass")
+        if isinstance(handle, bool) or not isinstance(handle, int | str):
+            raise WrongAnswer(f"its answer to vjp names the pass {json.dumps(handle)[:80]}, no number and no text")
+
+        def pullback(grad_output: Array) -> Gradients:
+            asked = {"pass": handle, "grad_output": encoded(grad_output)}
+            told = self._ask("pullback", grad_output.size, **asked)
+            grad_weight, grad_bias = (_maybe(told, "pullback", name) for name in ("grad_weight", "grad_bias"))
+            return _array(told, "pullback", "grad_x"), grad_weight, grad_bias
+
+        return _array(told, "vjp", "y"), pullback
 
 
 def _array(told: Answer, what: str, name: str) -> Array:

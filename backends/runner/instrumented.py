@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +23,13 @@ Array = NDArray[Any]
 
 LAYER_METHODS = ("forward", "backward", "state", "load")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
+HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 """The dtypes that a result may have."""
+
+KNOWN = frozenset(np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in DTYPES)
+"""The same, as NumPy's."""
 
 LONGEST = 300
 """Characters of an error's text that are told."""
@@ -55,7 +61,7 @@ class Observation(Exception):
     """Something else than an answer, as the other side hears of it.
 
     Attributes:
-        kind: "raised", "misfit", "interrupt" or "adapter". text: what happened, in one line.
+        kind: "raised", "misfit", "interrupt", "contract", "ability" or "adapter". text: what happened, in one line.
     """
 
     kind = ""
@@ -79,6 +85,18 @@ class Misfit(Observation):
     """What the implementation returned is of the wrong kind or shape; the text says what it should have been."""
 
     kind = "misfit"
+
+
+class ContractError(Observation):
+    """The adapter asked what a layer is in a way that has no answer for this one; the program ends there."""
+
+    kind = "contract"
+
+
+class LacksAbility(Observation):
+    """The layer has no method for what the program asks; it is no fault, and the program ends there."""
+
+    kind = "ability"
 
 
 class AdapterError(Observation):
@@ -106,6 +124,14 @@ def observed(call: str, error: BaseException) -> Observation:
 
 
 @dataclass
+class RecordedPass:
+    """A recorded pass of a layer: what gives its gradients, and the array that it was given as x, itself."""
+
+    pullback: Callable[[Array], Any]
+    x: Array
+
+
+@dataclass
 class InstrumentedLayer:
     """One layer of an implementation.
 
@@ -114,6 +140,7 @@ class InstrumentedLayer:
         given, returned: the arrays that the last pass was given and returned, themselves; what the methods give are
             copies, so that a buffer used again does not change what was seen.
         shown: what the last `state` returned, itself.
+        passes: the recorded passes, in their order; None for one that was refused.
     """
 
     layer: Any
@@ -123,6 +150,7 @@ class InstrumentedLayer:
     given: tuple[Array, ...] = ()
     returned: tuple[Array, ...] = ()
     shown: Mapping[str, Any] = field(default_factory=dict)
+    passes: list[RecordedPass | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in LAYER_METHODS:
@@ -147,9 +175,26 @@ class InstrumentedLayer:
                 elif writeable[key] != value.flags.writeable:
                     self.mutated.append(f"{name} changed whether the array that it was given as {key} can be written")
 
-    def forward(self, x: Array, *, training: bool, layout: str = "contiguous") -> Array:
+    def _laid(self, values: Array, layout: str, last: Array | None) -> Array:
+        """Values as they are to lie in memory: in `last`, refilled, where it is given and fits."""
+        laid = LAYOUTS[layout](values)
+        if last is None or (last.shape, last.strides, last.dtype) != (laid.shape, laid.strides, laid.dtype):
+            return laid
+        writeable = last.flags.writeable
+        if not writeable:
+            last.flags.writeable = True
+        last[...] = laid
+        if not writeable:
+            last.flags.writeable = False
+        return last
+
+    def _last(self, number: int, refills: bool) -> Array | None:
+        """An array that the call before was given, by its place, if it is to be refilled."""
+        return self.given[number] if refills and number < len(self.given) else None
+
+    def forward(self, x: Array, *, training: bool, layout: str = "contiguous", refills: bool = False) -> Array:
         """y, of the shape of x; Raised or Misfit."""
-        given = LAYOUTS[layout](x)
+        given = self._laid(x, layout, self._last(0, refills))
         y = self._call("forward", {"x": given}, lambda: self.layer.forward(given, training=training))
         self.given, self.returned = (given,), (_array(y, "forward", "y", x.shape),)
         return np.array(y)
@@ -162,23 +207,108 @@ class InstrumentedLayer:
         training: bool,
         layout: str = "contiguous",
         grad_layout: str = "contiguous",
+        refills: bool = False,
     ) -> tuple[Array, Array | None, Array | None]:
         """(grad_x, grad_weight, grad_bias); None where the implementation gives none; Raised or Misfit."""
-        given, upstream = LAYOUTS[layout](x), LAYOUTS[grad_layout](grad_output)
+        given = self._laid(x, layout, self._last(0, refills))
+        upstream = self._laid(grad_output, grad_layout, self._last(1, refills))
         result = self._call(
             "backward",
             {"x": given, "grad_output": upstream},
             lambda: self.layer.backward(given, upstream, training=training),
         )
-        if not isinstance(result, tuple) or len(result) != 3:
-            raise Misfit(f"backward returned {kind(result)}; it should return (grad_x, grad_weight, grad_bias)")
-        shape = (self.num_features,)
-        grad_x = _array(result[0], "backward", "grad_x", x.shape)
-        grad_weight, grad_bias = (
-            None if value is None else _array(value, "backward", name, shape)
-            for name, value in zip(("grad_weight", "grad_bias"), result[1:], strict=True)
-        )
         self.given = (given, upstream)
+        return self._gradients("backward", result, x.shape)
+
+    def reset(self) -> None:
+        """Make statistics and counter as when new; Raised, or LacksAbility where the layer has no such method."""
+        self._must_have("reset")
+        self._call("reset", {}, lambda: self.layer.reset())
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool, layout: str = "contiguous") -> tuple[Array, Array]:
+        """(y, tangent_y), each of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("jvp")
+        given, direction = LAYOUTS[layout](x), LAYOUTS["contiguous"](tangent)
+        result = self._call(
+            "jvp", {"x": given, "tangent": direction}, lambda: self.layer.jvp(given, direction, training=training)
+        )
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise Misfit(f"jvp returned {kind(result)}; it should return (y, tangent_y)")
+        y, tangent_y = (
+            _array(value, "jvp", name, x.shape) for value, name in zip(result, ("y", "tangent_y"), strict=True)
+        )
+        self.given, self.returned = (given, direction), (y, tangent_y)
+        return np.array(y), np.array(tangent_y)
+
+    def hvp(
+        self,
+        x: Array,
+        grad_output: Array,
+        vector: Array,
+        *,
+        training: bool,
+        layout: str = "contiguous",
+        grad_layout: str = "contiguous",
+    ) -> tuple[Array, Array | None, Array | None]:
+        """(hvp_x, hvp_weight, hvp_bias), as `backward`; LacksAbility where the layer has no such method."""
+        self._must_have("hvp")
+        given, upstream = LAYOUTS[layout](x), LAYOUTS[grad_layout](grad_output)
+        direction = LAYOUTS["contiguous"](vector)
+        result = self._call(
+            "hvp",
+            {"x": given, "grad_output": upstream, "vector": direction},
+            lambda: self.layer.hvp(given, upstream, direction, training=training),
+        )
+        self.given = (given, upstream, direction)
+        return self._gradients("hvp", result, x.shape, HESSIAN)
+
+    def _must_have(self, name: str) -> None:
+        """LacksAbility where the layer has no method of this name."""
+        if not callable(getattr(self.layer, name, None)):
+            raise LacksAbility(f"the layer ({type(self.layer).__name__}) has no method {name}()")
+
+    def vjp(self, x: Array, *, training: bool, layout: str = "contiguous") -> Array:
+        """The output y of a pass that is recorded; Raised or Misfit; LacksAbility where the layer records none."""
+        self._must_have("vjp")
+        given = LAYOUTS[layout](x)
+        self.passes.append(None)
+        result = self._call("vjp", {"x": given}, lambda: self.layer.vjp(given, training=training))
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise Misfit(f"vjp returned {kind(result)}; it should return (y, pullback), the second a function")
+        y = _array(result[0], "vjp", "y", x.shape)
+        self.passes[-1] = RecordedPass(result[1], given)
+        self.given, self.returned = (given,), (y,)
+        return np.array(y)
+
+    def pullback(
+        self, number: int, grad_output: Array, *, layout: str = "contiguous"
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The gradients of recorded pass `number`, from 1 on, of whichever layer it was; as `backward`."""
+        recorded = self.passes[number - 1]
+        if recorded is None:
+            raise Raised(f"pullback was not asked, as recorded pass {number} gave none")
+        upstream = LAYOUTS[layout](grad_output)
+        result = self._call("pullback", {"grad_output": upstream}, lambda: recorded.pullback(upstream))
+        self.given = (upstream,)
+        return self._gradients("pullback", result, grad_output.shape)
+
+    def refill(self, number: int) -> None:
+        """Write 7 over the array that recorded pass `number` was given as x, as its caller may."""
+        recorded = self.passes[number - 1]
+        if recorded is not None and recorded.x.flags.writeable:
+            recorded.x[...] = 7
+
+    def _gradients(
+        self, call: str, result: Any, shape: tuple[int, ...], names: tuple[str, str, str] = GRADIENTS
+    ) -> tuple[Array, Array | None, Array | None]:
+        """Copies of what a call returned, for an input of `shape`; Misfit."""
+        if not isinstance(result, tuple) or len(result) != 3:
+            raise Misfit(f"{call} returned {kind(result)}; it should return ({', '.join(names)})")
+        grad_x = _array(result[0], call, names[0], shape)
+        grad_weight, grad_bias = (
+            None if value is None else _array(value, call, name, (self.num_features,))
+            for name, value in zip(names[1:], result[1:], strict=True)
+        )
         self.returned = tuple(value for value in (grad_x, grad_weight, grad_bias) if value is not None)
         return np.array(grad_x), _copy(grad_weight), _copy(grad_bias)
 
@@ -243,7 +373,7 @@ def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
         raise Misfit(f"{call} returned {kind(value)} as {name}; it should be a numpy.ndarray of shape {shape}")
     if value.shape != shape:
         raise Misfit(f"{call} returned {name} of shape {value.shape}; it should have shape {shape}")
-    if str(value.dtype) not in DTYPES:
+    if value.dtype not in KNOWN:
         raise Misfit(f"{call} returned {name} of dtype {value.dtype}; it should be one of {', '.join(DTYPES)}")
     return value
 

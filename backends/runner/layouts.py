@@ -74,9 +74,54 @@ def _reversed(values: Array) -> Array:
     return np.array(values[::-1], order="C")[::-1]
 
 
-def _expanded(values: Array) -> Array:
-    first = np.array(values[:1], order="C")
-    return np.lib.stride_tricks.as_strided(first, values.shape, (0, *first.strides[1:]))
+def _faithful(laid: Array, values: Array) -> Array:
+    """The array as it was laid, or a contiguous one where values that would share memory are not equal.
+
+    What a program gives is what is judged: a layout must never change a number of it.
+    """
+    return laid if laid.tobytes() == values.tobytes() else _contiguous(values)
+
+
+def _expanded(*axes: int) -> Callable[[Array], Array]:
+    """A layout with stride 0 along axes, or along all: the first element stands for the others."""
+
+    def expanded(values: Array) -> Array:
+        along = {axis % values.ndim for axis in axes} if axes else set(range(values.ndim))
+        part = tuple(slice(0, 1) if axis in along else slice(None) for axis in range(values.ndim))
+        first = np.array(values[part], order="C")
+        strides = tuple(0 if axis in along else stride for axis, stride in enumerate(first.strides))
+        return _faithful(np.lib.stride_tricks.as_strided(first, values.shape, strides), values)
+
+    return expanded
+
+
+def _reversed_along(axis: int) -> Callable[[Array], Array]:
+    return lambda values: np.flip(np.array(np.flip(values, axis), order="C"), axis)
+
+
+def _channels_last_slice(values: Array) -> Array:
+    """Some channels of a wider channels-last array."""
+    last = np.moveaxis(values, 1, -1)
+    wide = np.full((*last.shape[:-1], last.shape[-1] + 5), 33, values.dtype)
+    wide[..., 2 : 2 + last.shape[-1]] = last
+    return np.moveaxis(wide[..., 2 : 2 + last.shape[-1]], -1, 1)
+
+
+def _transposed_positions(values: Array) -> Array:
+    return np.swapaxes(np.array(np.swapaxes(values, -2, -1), order="C"), -2, -1)
+
+
+def _overlapping(values: Array) -> Array:
+    """Windows of a line, along the last two axes, each one element further on than the one before."""
+    line = np.ascontiguousarray(np.concatenate([values[..., 0, :], values[..., 1:, -1]], axis=-1))
+    strides = (*line.strides[:-1], line.itemsize, line.itemsize)
+    return _faithful(np.lib.stride_tricks.as_strided(line, values.shape, strides), values)
+
+
+def _read_only(values: Array) -> Array:
+    made = _contiguous(values)
+    made.flags.writeable = False
+    return made
 
 
 LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
@@ -89,8 +134,18 @@ LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
     "slice_with_offset": _offset,
     "every_third_sample": _batch_stepped,
     "reversed_batch": _reversed,
-    "expanded_batch": _expanded,
+    "expanded_batch": _expanded(0),
     "unaligned": _unaligned,
+    "reversed_channels": _reversed_along(1),
+    "reversed_width": _reversed_along(-1),
+    "expanded_channels": _expanded(1),
+    "expanded_positions": _expanded(-1),
+    "expanded_everywhere": _expanded(),
+    "channels_last_slice": _channels_last_slice,
+    "transposed_positions": _transposed_positions,
+    "overlapping": _overlapping,
+    "read_only": _read_only,
 }
 """How an array lies in memory: `contiguous` begins at a multiple of 64 bytes, `unaligned` one element later;
-`expanded_batch` (stride 0) is for arrays that are equal along axis 0."""
+the `expanded` ones (stride 0) and `overlapping` are for arrays that are equal where memory is the same; others stay
+contiguous."""

@@ -15,6 +15,8 @@ from bnconform.backends.runner.smoke import smoke
 Data = dict[str, Any]
 
 BACKEND_METHODS = ("devices", "build", "build_default")
+DEPLOYMENT_METHODS = ("devices", "load", "deploy", "parameters")
+"""What a backend has, and one that deploys models (`bnconform.backends.deployments`)."""
 
 DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
 """What an adapter declares, mappings all."""
@@ -49,11 +51,18 @@ def description(backend: Any, key: str) -> Data:
         "name": backend.name,
         **{word: _plain(getattr(backend, word, {})) for word in DECLARED},
         "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
+        "shapes_cost_time": bool(getattr(backend, "shapes_cost_time", False)),
+        "deployment": is_deployment(backend),
         "devices": {device: device_name(backend, device) for device in devices_of(backend, key)},
         "packages": {**installed(), **getattr(backend, "packages", {})},
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def is_deployment(backend: Any) -> bool:
+    """Whether a backend deploys models, and is no layer."""
+    return callable(getattr(backend, "deploy", None))
 
 
 def _plain(value: Mapping[str, Any]) -> Data:
@@ -67,7 +76,9 @@ def smoked(key: str, device: str) -> str:
 
 
 def smoke_check(backend: Any, key: str, device: str) -> str:
-    """Why the smoke check refuses an adapter; "" where it does not."""
+    """Why the smoke check refuses an adapter; "" where it does not. Of a deployment it asks nothing."""
+    if is_deployment(backend):
+        return ""
     here = getattr(backend, "unsupported_on", {}).get(device.partition(":")[0], {})
     unsupported = {**getattr(backend, "unsupported", {}), **here}
     try:
@@ -83,7 +94,7 @@ def check_adapter(backend: Any, key: str) -> None:
     name = _asked(where, "say its name", lambda: getattr(backend, "name", None))
     if not isinstance(name, str) or not name:
         raise BackendError(f"{where} has no name; give its class a string `name`")
-    for method in BACKEND_METHODS:
+    for method in DEPLOYMENT_METHODS if is_deployment(backend) else BACKEND_METHODS:
         if not callable(getattr(backend, method, None)):
             raise BackendError(f"{where} has no method {method}(); add it (see backends/__init__.py for the contract)")
     for mapping in ("deviations", "unsupported"):

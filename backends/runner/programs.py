@@ -2,9 +2,9 @@
 
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
-"steps": [{"op", "training", "x", "grad_output", "state", "x_layout", "grad_layout"}]}. A trace goes back as data:
-{"steps": [{"values", "raised", "misfit", "after"}], "before": the state of the new layer, "broken", "mutated",
-"counter": the dtype and shape of the counter as it was shown, "facts", "calls", "seconds"}.
+"steps": [{"op", "training", "x", "grad_output", "tangent", "state", "x_layout", "grad_layout", "pass_number"}]}. A
+trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before": the state of the new layer,
+"broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts", "calls", "seconds"}.
 """
 
 from __future__ import annotations
@@ -14,32 +14,95 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnconform.backends.runner.instrumented import (
+    GRADIENTS,
+    HESSIAN,
     AdapterError,
     Array,
     Clock,
+    ContractError,
     InstrumentedLayer,
     Misfit,
     Observation,
     Raised,
+    RecordedPass,
     observed,
 )
 
 Data = dict[str, Any]
 State = dict[str, "Array | None"]
 
+PARAMETERS = ("weight", "bias", "affine")
+"""What of a configuration says which parameters there are."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerConfig:
-    """What an adapter's `build` is given; see `bnconform.backends` for the meaning of each."""
+    """What an adapter's `build` is given; see `bnconform.backends` for the meaning of each.
+
+    `affine` is whether there are a weight and a bias, for adapters that know no layers with one of the two. Which of
+    the three an adapter has looked at is noted.
+    """
 
     num_features: int = 3
     eps: float = 1e-5
     momentum: float | None = 0.1
-    affine: bool = True
+    weight: bool = True
+    bias: bool = True
     track_running_stats: bool = True
     ndim: int = 4
     dtype: str = "float32"
     param_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Nothing has been looked at yet; what has is no field, as it is nothing that a layer is asked to be."""
+        object.__setattr__(self, "_read", set())
+
+    def __getattribute__(self, name: str) -> Any:
+        """A field; that one of the three was looked at is noted."""
+        found = super().__getattribute__(name)
+        if name in PARAMETERS:
+            super().__getattribute__("_read").add(name)
+        return found
+
+    def _values(self) -> dict[str, Any]:
+        """All fields, without noting that they were looked at: an adapter may keep layers by their configuration."""
+        return {name: value for name, value in super().__getattribute__("__dict__").items() if name != "_read"}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other asks for the same layer."""
+        return self._values() == other._values() if isinstance(other, LayerConfig) else NotImplemented
+
+    def __hash__(self) -> int:
+        """The same for equal ones."""
+        return hash(tuple(self._values().items()))
+
+    def __repr__(self) -> str:
+        """As it would be written."""
+        return f"LayerConfig({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> LayerConfig:
+        """The configuration of a program, whose "affine" is True, False, "weight" or "bias"."""
+        affine = given["affine"]
+        rest = {name: value for name, value in given.items() if name != "affine"}
+        return cls(weight=affine in (True, "weight"), bias=affine in (True, "bias"), **rest)
+
+    @property
+    def affine(self) -> bool:
+        """Whether there are a weight and a bias."""
+        there = super().__getattribute__
+        return bool(there("weight") or there("bias"))
+
+    def misread(self) -> str:
+        """What is wrong where an adapter took a layer with one parameter for one with both; "" where it did not.
+
+        It was written before the contract knew such layers, so that what it does then says nothing of them.
+        """
+        there = super().__getattribute__
+        if there("weight") == there("bias") or there("_read") != {"affine"}:
+            return ""
+        what, other = ("weight", "bias") if there("weight") else ("bias", "weight")
+        return f"this layer has a {what} and no {other}: read config.weight and config.bias, not config.affine alone"
 
 
 @dataclass
@@ -48,6 +111,7 @@ class Execution:
 
     Attributes:
         state: as it was read last; empty where it has not been read. trace: what has been seen so far.
+        passes: the recorded passes of all layers. configs: what each layer was built of.
     """
 
     backend: Any
@@ -55,6 +119,8 @@ class Execution:
     program: Mapping[str, Any]
     clock: Clock = field(default_factory=Clock)
     state: State = field(default_factory=dict)
+    passes: list[RecordedPass | None] = field(default_factory=list)
+    configs: list[LayerConfig] = field(default_factory=list)
     trace: Data = field(default_factory=lambda: {"steps": [], "before": {}, "broken": None, "mutated": [], "facts": []})
 
     def build(self) -> InstrumentedLayer:
@@ -63,13 +129,14 @@ class Execution:
         what = "build" if given else "build_default"
         try:
             if given:
-                config = LayerConfig(**given)
+                config = LayerConfig.of(given)
+                self.configs.append(config)
                 layer = self.clock.run(lambda: self.backend.build(config, self.device))
             else:
                 layer = self.clock.run(lambda: self.backend.build_default(features, self.device))
         except BaseException as error:
             raise observed(what, error) from error
-        return InstrumentedLayer(layer, features, self.clock, self.trace["mutated"])
+        return InstrumentedLayer(layer, features, self.clock, self.trace["mutated"], passes=self.passes)
 
     def read(self, layer: InstrumentedLayer) -> State:
         """The state now, with the kind of its counter kept."""
@@ -113,6 +180,9 @@ def execute(backend: Any, device: str, program: Mapping[str, Any]) -> Data:
                 trace["broken"] = problem.as_data()
     except (AdapterError, Observation) as problem:
         trace["broken"] = problem.as_data()
+    misread = next(filter(None, (config.misread() for config in execution.configs)), "")
+    if misread:
+        trace["broken"] = ContractError(misread).as_data()
     return {**trace, "calls": execution.clock.calls, "seconds": execution.clock.seconds}
 
 
@@ -120,7 +190,8 @@ def call(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> Dat
     """Make one call and note what it gives: {"values", "raised", "misfit", "after": None}.
 
     Raises:
-        Observation: an interrupt, after which nothing is asked.
+        Observation: an interrupt, an adapter that knows no such layer, or a layer without the method, after which
+            nothing is asked.
     """
     seen: Data = {"values": {}, "raised": None, "misfit": "", "after": None}
     try:
@@ -140,10 +211,38 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         absent = "num_batches_tracked" if state.get("num_batches_tracked") is None else ""
         layer.load({name: value for name, value in step["state"].items() if name != absent})
     elif step["op"] == "forward":
-        return {"y": layer.forward(step["x"], training=training, layout=step["x_layout"])}
+        refills = step.get("refills", False)
+        return {"y": layer.forward(step["x"], training=training, layout=step["x_layout"], refills=refills)}
     elif step["op"] == "backward":
         found = layer.backward(
-            step["x"], step["grad_output"], training=training, layout=step["x_layout"], grad_layout=step["grad_layout"]
+            step["x"],
+            step["grad_output"],
+            training=training,
+            layout=step["x_layout"],
+            grad_layout=step["grad_layout"],
+            refills=step.get("refills", False),
         )
-        return dict(zip(("grad_x", "grad_weight", "grad_bias"), found, strict=True))
+        return dict(zip(GRADIENTS, found, strict=True))
+    elif step["op"] == "jvp":
+        y, tangent_y = layer.jvp(step["x"], step["tangent"], training=training, layout=step["x_layout"])
+        return {"y": y, "tangent_y": tangent_y}
+    elif step["op"] == "hvp":
+        found = layer.hvp(
+            step["x"],
+            step["grad_output"],
+            step["tangent"],
+            training=training,
+            layout=step["x_layout"],
+            grad_layout=step["grad_layout"],
+        )
+        return dict(zip(HESSIAN, found, strict=True))
+    elif step["op"] == "vjp":
+        return {"y": layer.vjp(step["x"], training=training, layout=step["x_layout"])}
+    elif step["op"] == "pullback":
+        found = layer.pullback(step["pass_number"], step["grad_output"], layout=step["grad_layout"])
+        return dict(zip(GRADIENTS, found, strict=True))
+    elif step["op"] == "reset":
+        layer.reset()
+    elif step["op"] == "refill":
+        layer.refill(step["pass_number"])
     return {}

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from bnconform.backends.external import line_process
 from bnconform.backends.runner import frames, loading
+from bnconform.backends.runner.deployments import deploy
 from bnconform.backends.runner.programs import execute
 
 Data = dict[str, Any]
@@ -45,6 +46,9 @@ def answer(request: Mapping[str, Any]) -> Data:
     if what == "run":
         backend = loading.adapter(request["key"])
         return {"name": backend.name, "trace": execute(backend, request["device"], request["program"])}
+    if what == "deploy":
+        backend = loading.adapter(request["key"])
+        return {"name": backend.name, "deployed": deploy(backend, request["device"], request)}
     raise ValueError(f"unknown request {what!r}")
 
 

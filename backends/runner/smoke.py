@@ -64,7 +64,8 @@ def smoke(backend: Any, given: str, device: str, *, unsupported: Mapping[str, st
         return
     config = LayerConfig(
         num_features=CHANNELS,
-        affine="affine" not in unsupported,
+        weight="affine" not in unsupported,
+        bias="affine" not in unsupported,
         track_running_stats="track_running_stats" not in unsupported,
         ndim=ranks[0],
         dtype=dtypes[0],
@@ -139,7 +140,11 @@ def _same(before: Any, after: Any) -> bool:
 
 def _state(layer: Any) -> dict[str, Any]:
     """What state() shows, of the kind that the contract asks for."""
-    shown = _call(layer, "state")
+    try:
+        shown = _call(layer, "state")
+    except _Left as left:
+        why = f"{type(left.__cause__).__name__}: {left.__cause__}"
+        raise AdapterError(f"state() raised {why}; without the state nothing can be judged: return a dict") from left
     if not isinstance(shown, Mapping):
         raise AdapterError(f"state() returned {kind(shown)}; return a dict with the keys {', '.join(STATE)}")
     absent = [name for name in STATE if shown.get(name) is None]
@@ -214,7 +219,9 @@ def _check_signature(owner: Any, method: str, arguments: tuple[Any, ...], keywor
 def _own_fault(owner: Any, error: BaseException, arguments: tuple[Any, ...]) -> str:
     """What an exception says of the adapter itself, with the place in its file; "" where it may be the framework's."""
     place = error.__traceback__
-    while place is not None and place.tb_next is not None:
+    # The configuration looks itself at what is asked of it: that frame is none of the adapter's.
+    looks = LayerConfig.__getattribute__.__code__
+    while place is not None and place.tb_next is not None and place.tb_next.tb_frame.f_code is not looks:
         place = place.tb_next
     module = type(owner).__module__
     file = getattr(sys.modules.get(module), "__file__", None)

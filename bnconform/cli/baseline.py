@@ -14,7 +14,7 @@ from rich.console import Console
 from bnconform.cli.parser import Parser, Verbs, add_verb, levels
 from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
-from bnconform.results.baseline import UNEXPLAINED, BaselineError, When
+from bnconform.results.baseline import UNEXPLAINED, BaselineError, Entry, When
 from bnconform.results.baseline_update import Update, updated
 from bnconform.results.completeness import partial, reason
 from bnconform.results.files import check_writable
@@ -115,14 +115,24 @@ def _changes(update: Update, path: Path) -> Iterator[str]:
         f"{path}: {len(update.added)} added, {len(update.refreshed)} changed, {len(update.dropped)} dropped, "
         f"{same} as they were"
     )
-    yield from (f"  + {e}: {e.verdict}{f', {e.diagnosis}' if e.diagnosis else ''}" for e in update.added)
-    yield from (f"  ~ {known.entry}: {known.why}" for known in update.refreshed)
-    yield from (f"  - {note.entry}: {note.why}" for note in update.dropped)
-    for note in update.kept:
-        yield f"  = {note.entry}: {note.why}; kept"
+    yield from _alike("+", ((e, e.verdict + (f", {e.diagnosis}" if e.diagnosis else "")) for e in update.added))
+    yield from _alike("~", ((known.entry, known.why) for known in update.refreshed))
+    yield from _alike("-", update.dropped)
+    yield from _alike("=", ((note.entry, f"{note.why}; kept") for note in update.kept))
     unexplained = sum(entry.reason == UNEXPLAINED for entry in update.entries)
     if unexplained:
         yield f"{unexplained} of {len(update.entries)} are {UNEXPLAINED}: write each one's reason into {path}"
+
+
+def _alike(sign: str, entries: Iterable[tuple[Entry, str]]) -> Iterator[str]:
+    """One line for the entries of a backend of which the same is said, with their requirements and places."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry, says in entries:
+        groups.setdefault((entry.backend, says), []).append(entry)
+    for (backend, says), mine in groups.items():
+        names = ", ".join(dict.fromkeys(entry.requirement for entry in mine))
+        places = ", ".join(dict.fromkeys(f"{entry.device} {entry.dtype}" for entry in mine))
+        yield f"  {sign} {backend}: {says}: {names}  [{places}]"
 
 
 def when(given: Sequence[str]) -> When:

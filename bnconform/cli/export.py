@@ -20,7 +20,7 @@ from rich.progress import Progress
 from bnconform.backends.runner.loading import version
 from bnconform.cases import vectors
 from bnconform.cases.json_files import JsonForm
-from bnconform.cases.probes import all_relations, probes
+from bnconform.cases.probes import all_relations, covering, probes
 from bnconform.cli.main import ROOT
 from bnconform.cli.parser import Verbs, add_verb, dtypes
 from bnconform.errors import UserError
@@ -195,6 +195,8 @@ def _beside(rule: Requirement) -> list[str]:
 
 def _without(rule: Requirement, dtypes: Sequence[str], *, left_out: bool) -> str:
     """Why a requirement has no vectors."""
+    if rule.is_of_deployments:
+        return "its cases are models that a tool deploys, and the predictions of what it makes of them: ask it live"
     if rule.id in vectors.LAWS:
         return vectors.LAWS[rule.id]
     if left_out:
@@ -203,6 +205,8 @@ def _without(rule: Requirement, dtypes: Sequence[str], *, left_out: bool) -> str
     if cases:
         those = {dtype for probe in cases for dtype in probe.dtypes}
         return f"its cases are of {', '.join(sorted(those))}, and {', '.join(dtypes)} was asked for"
+    if covering(rule.id):
+        return "its cases are the rows of the covering array, whose values are other ones in each dtype: ask it live"
     return "; ".join(_beside(rule)) or "no check is over cases"
 
 

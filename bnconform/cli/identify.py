@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnconform.cli.parser import Verbs, add_verb, one_backend, places, selection
+from bnconform.cli.parser import Verbs, add_verb, dtype_name, one_backend, places, selection
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.judge.subject import AdapterError, Ended
 from bnconform.measure.identify import PREFERRED, first_card
 from bnconform.measure.semantics_profile import Card, as_data
 from bnconform.results.files import check_writable, write
+from bnconform.results.visible import visible
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -30,7 +31,9 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         run=run,
         parents=[one_backend(), places()],
     )
-    parser.add_argument("--dtype", metavar="T", help="in which to measure (default: the first that it has)")
+    parser.add_argument(
+        "--dtype", type=dtype_name, metavar="T", help="in which to measure (default: the first that it has)"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured to a file")
 
 
@@ -59,6 +62,8 @@ def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
     offered = chosen.subjects(
         [known.backend], [known.device] if known.device else [], [known.dtype] if known.dtype else []
     )
+    if offered[0].is_deployment:
+        raise UserError(f"{offered[0].name} deploys models and has no layer to measure; bnconform --backend judges it")
     first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
     lacking = offered[0].unsupported
     wanted = [dtype for dtype in PREFERRED if dtype in first and dtype not in lacking]
@@ -73,6 +78,11 @@ def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
     return card
 
 
+def _shown(words: str, style: str = "") -> Text:
+    """Text in which nothing is obeyed."""
+    return Text(visible(words), style)
+
+
 SHOWN = 8
 """Lines of one kind that are shown."""
 
@@ -81,31 +91,31 @@ def show(card: Card, console: Console) -> None:
     """Print a card."""
     differing = [one for one in card.findings if one.differs]
     open_ones = [one for one in card.findings if not one.decided and not one.differs]
-    console.print(Text(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
-    words = ", ".join(f"{one.coordinate} = {' or '.join(one.values)}" for one in differing)
+    console.print(_shown(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
+    words = ", ".join(f"{one.decision} = {' or '.join(one.values)}" for one in differing)
     shown = ", as far as it shows" if open_ones else ""
     if not card.seen:
         reason = next(iter(card.refused.values()), "it lacks all that the survey asks for")
-        console.print(Text(f"Nothing could be measured: {reason}", "bold red"))
+        console.print(_shown(f"Nothing could be measured: {reason}", "bold red"))
         return
     if card.ended:
         how = card.refused[card.ended[0]]
-        console.print(Text(f"Its process ended in {len(card.ended)} of the programs: {how}", "bold red"))
+        console.print(_shown(f"Its process ended in {len(card.ended)} of the programs: {how}", "bold red"))
     if card.unexplained:
         count = f"{len(card.unexplained)} observations"
         near = f"; the nearest point has {words}" if words else ""
-        console.print(Text(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+        console.print(_shown(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
     else:
-        console.print(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}", markup=False)
+        console.print(_shown(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}"))
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("coordinate", no_wrap=True)
+    table.add_column("decision", no_wrap=True)
     for column, ratio in (("measured", None), ("next to it", None), ("which is refuted by", 1)):
         table.add_column(column, overflow="fold", ratio=ratio)
     for one in card.findings:
         style = "yellow" if one.differs else "green" if one.decided else "dim"
         value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
-        table.add_row(one.coordinate, Text(value, style), one.refuted, Text(one.evidence, "dim"))
+        table.add_row(one.decision, _shown(value, style), one.refuted, _shown(one.evidence, "dim"))
     console.print(table)
     console.print()
     _measurements(card, console)
@@ -115,26 +125,26 @@ def show(card: Card, console: Console) -> None:
         ("Errors of the adapter", card.contradictions),
     ):
         if lines:
-            console.print(Text(title, "bold red"))
+            console.print(_shown(title, "bold red"))
             for line in lines[:SHOWN]:
-                console.print(Text(f"  {line}"))
+                console.print(_shown(f"  {line}"))
             if len(lines) > SHOWN:
-                console.print(Text(f"  and {len(lines) - SHOWN} more (--json has all)"))
+                console.print(_shown(f"  and {len(lines) - SHOWN} more (--json has all)"))
 
 
 def _measurements(card: Card, console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("what", style="bold")
     table.add_column("measured", overflow="fold")
-    table.add_row("defaults", Text(card.defaults.describe() if card.defaults else f"none: {card.no_defaults}"))
-    table.add_row("variance", Text(card.algorithm))
+    table.add_row("defaults", _shown(card.defaults.describe() if card.defaults else f"none: {card.no_defaults}"))
+    table.add_row("variance", _shown(card.algorithm))
     for dtype, shown in card.dtypes.items():
         text = f"y {shown[0]}, statistics {shown[1]}" if isinstance(shown, tuple) else f"not offered: {shown}"
-        table.add_row(f"{dtype} input", Text(text))
+        table.add_row(f"{dtype} input", _shown(text))
     if not card.steady:
-        table.add_row("repeated", Text("it answers differently when asked the same again"))
+        table.add_row("repeated", _shown("it answers differently when asked the same again"))
     console.print(table)
     undeclared = [one for one in card.findings if one.differs and not one.declared]
     if undeclared:
-        words = ", ".join(f'"{one.coordinate}": "{one.values[0]}"' for one in undeclared)
+        words = ", ".join(f'"{one.decision}": "{one.values[0]}"' for one in undeclared)
         console.print(f"not declared by the adapter: {words}", markup=False)

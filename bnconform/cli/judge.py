@@ -23,7 +23,7 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         verbs, "judge", summary, example=EXAMPLE, run=run, mixed=False, usage="%(prog)s RECORDING... [OPTIONS]"
     )
     parser.add_argument("recordings", nargs="*", metavar="RECORDING", help="a file that a runner has recorded")
-    options.declare(parser.add_argument)
+    options.declare_all(parser.add_argument)
 
 
 def run(arguments: argparse.Namespace) -> int:

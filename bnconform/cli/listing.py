@@ -1,9 +1,11 @@
-"""`bnconform list`: backends, whether each can run here and if not why, their devices; requirements; errata."""
+"""`bnconform list`: backends, whether each can run here and if not why; requirements; errata; findings."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +15,8 @@ from bnconform.backends import registry
 from bnconform.cases.golden import errata
 from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.execution.selection import Selection
+from bnconform.render.findings_page import page
+from bnconform.results.findings import findings
 from bnconform.spec.catalogue import requirements
 
 
@@ -21,11 +25,17 @@ def add_parser(verbs: Verbs, summary: str) -> None:
     parser = add_verb(verbs, "list", summary, example="bnconform list --requirements", run=run, parents=[places()])
     parser.add_argument("--requirements", action="store_true", help="the requirements alone")
     parser.add_argument("--errata", action="store_true", help="the errata of the source documents")
+    parser.add_argument(
+        "--findings", action="store_true", help="what was found out about released frameworks, as a page in Markdown"
+    )
 
 
 def run(known: argparse.Namespace) -> int:
     """Print what there is: 0."""
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    if known.findings:
+        print(page(findings(Path(registry.__file__).parent / "findings")), end="")
+        return 0
     if not known.requirements and not known.errata:
         with selection(known) as chosen:
             _backends(console, chosen)
@@ -37,12 +47,17 @@ def run(known: argparse.Namespace) -> int:
 
 
 def _backends(console: Console, chosen: Selection) -> None:
-    table = Table(title="Backends", title_justify="left", box=None, pad_edge=False)
+    with Console(stderr=True).status("asking each framework for its devices"):
+        _, left_out = chosen.keys(["all", "deployments"])
+    _table(console, chosen, "Backends", [*registry.BUILTIN, *registry.offered()], left_out)
+    _table(console, chosen, "Tools that deploy models", [*registry.DEPLOYMENTS], left_out)
+
+
+def _table(console: Console, chosen: Selection, title: str, names: Sequence[str], left_out: Mapping[str, str]) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("name", "here", "declared deviations"):
         table.add_column(column)
-    with Console(stderr=True).status("asking each framework for its devices"):
-        _, left_out = chosen.keys(["all"])
-    for name in [*registry.BUILTIN, *registry.offered()]:
+    for name in names:
         reason = left_out.get(name)
         if reason:
             table.add_row(name, Text(f"no: {reason}"), "")

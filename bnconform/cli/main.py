@@ -32,8 +32,10 @@ VERBS = {
     "freeze": ("freeze", "keep a failing case, so that every later run has it"),
     "baseline": ("baseline", "write what is known to fail from result files, or judge result files beside it"),
     "compare": ("compare", "what differs between results: verdicts, conventions, and which side moved"),
+    "history": ("history", "what became of an implementation's faults over the released versions of its framework"),
     "report": ("report", "a result as a page, a summary, annotations or a badge"),
     "export": ("export", "the cases as test vectors with expected intervals, for readers in any language"),
+    "completion": ("completion", "a script with which your shell completes verbs, options and names"),
     "new-adapter": ("new_adapter", "a commented adapter that runs, to put your own implementation into"),
 }
 """By verb the module of this folder that has it, imported only when it is used, and what it does in a few words."""
@@ -127,8 +129,8 @@ def carry_out(given: Sequence[str]) -> int:
     return status
 
 
-def tree(wanted: str = "") -> Parser:
-    """The parser of the command; only the verb that is wanted has all of its own options."""
+def tree(*wanted: str) -> Parser:
+    """The parser of the command; only the verbs that are wanted have all of their own options."""
     parser = Parser(prog="bnconform", mixed=False, description=DESCRIPTION, epilog=EPILOG)
     take_help(parser)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -136,7 +138,7 @@ def tree(wanted: str = "") -> Parser:
         title="verbs (each has its own --help)", metavar="VERB", dest="verb", parser_class=Parser
     )
     for name, (module, summary) in VERBS.items():
-        if name == wanted:
+        if name in wanted:
             importlib.import_module(f"bnconform.cli.{module}").add_parser(verbs, summary)
         else:
             verbs.add_parser(name, help=summary)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bnconform.backends.registry import COMMAND
+from bnconform.cli.parser import dtype_name
 from bnconform.results.result import LEVELS
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -15,13 +16,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "append",
         "default": [],
         "metavar": "B",
-        "help": "a name, FILE.py:CLASS, MODULE:CLASS, or all (default: numpy); may be repeated",
+        "help": "a name, FILE.py, FILE.py:CLASS, MODULE:CLASS, command:PROGRAM, or all (default: numpy); "
+        "may be repeated",
     },
     "--backend-command": {
         "action": "append",
         "default": [],
         "metavar": "C",
-        "help": "a program, with its arguments, that speaks the protocol of backends/PROTOCOL.md; may be repeated",
+        "help": "as --backend command:C, a program that speaks the protocol of backends/PROTOCOL.md; may be repeated",
     },
     "--device": {
         "action": "append",
@@ -32,8 +34,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--dtype": {
         "action": "append",
         "default": [],
+        "type": dtype_name,
         "metavar": "T",
-        "help": "float64, float32, float16 or bfloat16 (default: all); may be repeated",
+        "help": "float64, float32, float16 or bfloat16; or f64, f32, f16, bf16 (default: all); may be repeated",
     },
     "--level": {
         "choices": LEVELS,
@@ -75,6 +78,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": 'start the process of backend B behind a command: "ssh gpu-box", "docker run -i --rm IMAGE"; '
         "the runner is sent over standard input, and --python names the interpreter there (default: python3)",
     },
+    "--thorough": {
+        "action": "store_true",
+        "help": "ask every row of the covering array in every dtype, every three of some circumstances, and a thousand "
+        "updates: some four times as many rows, for a nightly run; recordings hold the everyday ones",
+    },
     "--in-process": {
         "action": "store_true",
         "help": "run implementations in pytest's own process, for a debugger; one that dies takes the run with it",
@@ -86,6 +94,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 """Each option, with what argparse's `add_argument` takes of it."""
+
+PYTESTS: dict[str, dict[str, Any]] = {
+    "--junit-xml": {
+        "dest": "xmlpath",
+        "metavar": "PATH",
+        "help": "write it as JUnit's XML: a suite for each column, a failure for each requirement and cause",
+    },
+}
+"""Options that pytest has and a run of ours fills otherwise: the command's help has them, and pytest registers them."""
 
 
 def backends(option: Any) -> list[str]:
@@ -105,4 +122,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def declare(add: Callable[..., object]) -> None:
     """Declare every option by `add`, which takes what argparse's `add_argument` takes."""
     for name, details in OPTIONS.items():
+        add(name, **details)
+
+
+def declare_all(add: Callable[..., object]) -> None:
+    """Declare those of the command: every option, and pytest's own that we say something of."""
+    declare(add)
+    for name, details in PYTESTS.items():
         add(name, **details)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from bnconform.results.visible import visible
+
 FIRST_DESCRIPTORS = (0, 1, 2)
 """Standard input, output and error: another file that took one of these numbers would be written to by accident."""
 
@@ -83,4 +85,4 @@ def release(output: Output) -> None:
 def say(problem: object) -> None:
     """One line on standard error, as far as that can be written."""
     with suppress(OSError, ValueError):
-        print(f"bnconform: {problem}", file=sys.stderr, flush=True)
+        print(f"bnconform: {visible(str(problem))}", file=sys.stderr, flush=True)

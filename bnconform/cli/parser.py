@@ -25,6 +25,20 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 """What carries out a verb: the exit status for its arguments."""
 
 
+SHORT_DTYPES = {
+    "f64": "float64", "fp64": "float64", "double": "float64",
+    "f32": "float32", "fp32": "float32", "single": "float32",
+    "f16": "float16", "fp16": "float16", "half": "float16",
+    "bf16": "bfloat16",
+}  # fmt: skip
+"""What dtypes are called besides, as in the matrix."""
+
+
+def dtype_name(given: str) -> str:
+    """The name of a dtype that was given in short; any other word as it is."""
+    return SHORT_DTYPES.get(given.lower(), given)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of one verb.
 
@@ -116,7 +130,10 @@ def add_verb(verbs: Verbs, name: str, summary: str, *, example: str, run: Run, *
 def one_backend() -> Parser:
     """--backend and --device of a verb that looks at one implementation."""
     shared = Parser()
-    shared.add_argument("--backend", default="numpy", metavar="B", help="which implementation (default: numpy)")
+    shared.add_argument(
+        "--backend", default="numpy", metavar="B",
+        help="a name, FILE.py, FILE.py:CLASS, MODULE:CLASS or command:PROGRAM (default: numpy)",
+    )  # fmt: skip
     shared.add_argument("--device", metavar="D", help="a device such as cpu or cuda:0 (default: its first)")
     return shared
 
@@ -171,8 +188,9 @@ def dtypes(what: str) -> Parser:
     """--dtype, which may be repeated."""
     shared = Parser()
     shared.add_argument(
-        "--dtype", action="append", default=[], metavar="T", help=f"{what} (default: all); may be repeated"
-    )
+        "--dtype", action="append", default=[], type=dtype_name, metavar="T",
+        help=f"{what} (default: all); may be repeated",
+    )  # fmt: skip
     return shared
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from bnconform.backends.parameter_names import spelling
+from bnconform.backends.parameter_names import defaults_of, spelling
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.loading import installed
 from bnconform.cli.parser import Verbs, add_verb, places, selection
@@ -21,7 +21,7 @@ from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.execution.sessions import Description, Session
 from bnconform.judge.subject import AdapterError, Ended, Subject
-from bnconform.measure import identify, porting
+from bnconform.measure import identify, porting, porting_cells
 from bnconform.measure.semantics_profile import as_data
 from bnconform.render.porting_table import page
 from bnconform.results.files import write
@@ -30,6 +30,9 @@ SubjectOf = Callable[[str], Subject]
 """The subject of a backend, by its dtype."""
 
 FILES = ("porting.json", "porting.md")
+
+SAME_LAYER = {"torch.nn+func": "torch.nn"}
+"""Rows that differ from another one in how derivatives are asked for alone, of which the table has nothing."""
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -53,6 +56,8 @@ def run(known: argparse.Namespace) -> int:
     """Write the table: 0. Raises UserError or BackendError where it cannot be made."""
     with selection(known) as chosen:
         keys, left_out = chosen.keys(known.backend or ["all"])
+        if not known.backend:
+            keys = [key for key in keys if key not in SAME_LAYER]
         data = measured(chosen, keys, known.device)
     try:
         known.into.mkdir(parents=True, exist_ok=True)
@@ -71,6 +76,7 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
     described = chosen.pool.described
     with Progress(transient=True) as progress:
         cards = _each(chosen, keys, progress, "measuring", device, _card)
+        cells = _each(chosen, keys, progress, "looking at ranks and dtypes", device, _cells)
         trained = _each(chosen, keys, progress, "training", device, lambda of: porting.trained(of(porting.DTYPE)))
         states = {key: found["state"] for key, found in trained.items() if "state" in found}
 
@@ -88,6 +94,8 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items())),
         "cards": cards,
+        "cells": {key: found.get("cells", {}) for key, found in cells.items()},
+        "defaults": {key: defaults_of(key) for key in keys},
         "spelling": {key: spelling(key) for key in keys},
         "documented": {key: described[key].get("documented", {}) for key in keys},
         "unsupported": {
@@ -97,6 +105,7 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
             }
             for key in keys
         },
+        "kept": {key: told["share"] for key, told in trained.items() if "share" in told},
         "untrained": {key: told["reason"] for key, told in trained.items() if "reason" in told},
         "carried": {
             donor: {key: carried[key].get(donor, {"reason": carried[key].get("reason", "not asked")}) for key in keys}
@@ -109,6 +118,11 @@ def _card(of: SubjectOf) -> dict[str, Any]:
     """The card of a backend, in the first dtype that it has and answers in."""
     card = identify.first_card(of)
     return as_data(card) if card else {"reason": "it has no dtype to measure"}
+
+
+def _cells(of: SubjectOf) -> dict[str, Any]:
+    """What is seen at each rank and in each dtype."""
+    return {"cells": porting_cells.cells(of)}
 
 
 def _subject(key: str, backend: Description, device: str, session: Session, dtype: str) -> Subject:

@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bnconform.cli.parser import Verbs, add_verb, places
+from bnconform.backends.registry import completed
+from bnconform.cli.parser import Verbs, add_verb, dtype_name, places
 from bnconform.execution.packing import pack
 from bnconform.execution.settings import settings
 from bnconform.results.files import check_writable
@@ -20,9 +21,11 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         verbs, "record", summary, example="bnconform record torch.nn --dtype float32 --out trace", run=run,
         parents=[places()],
     )  # fmt: skip
-    parser.add_argument("backend", metavar="B", help="a name, or FILE.py:CLASS")
+    parser.add_argument("backend", metavar="B", help="a name, FILE.py, FILE.py:CLASS or command:PROGRAM")
     parser.add_argument("--device", metavar="D", help="a device such as cuda:0 (default: its first)")
-    parser.add_argument("--dtype", action="append", default=[], metavar="T", help="may be repeated (default: all)")
+    parser.add_argument(
+        "--dtype", action="append", default=[], type=dtype_name, metavar="T", help="may be repeated (default: all)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="TRACE", help="the file to write")
 
 
@@ -33,10 +36,11 @@ def run(known: argparse.Namespace) -> int:
         UserError, BackendError: where it cannot be done.
     """
     check_writable(known.out, "the recording")
-    python = settings(known.time_limit, 0, known.python).interpreter(known.backend)
+    backend = completed(known.backend)
+    python = settings(known.time_limit, 0, known.python).interpreter(backend)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "runner.pyz"
-        archive.write_bytes(pack([known.backend], known.dtype or DTYPES))
+        archive.write_bytes(pack([backend], known.dtype or DTYPES))
         device = ["--device", known.device] if known.device else []
         asked = [*device, "--out", str(known.out), "--time-limit", str(known.time_limit)]
-        return subprocess.run([python, str(archive), "record", known.backend, *asked], check=False).returncode
+        return subprocess.run([python, str(archive), "record", backend, *asked], check=False).returncode

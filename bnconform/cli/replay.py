@@ -45,6 +45,8 @@ def run(known: argparse.Namespace) -> int:
     with selection(known) as chosen:
         devices = [known.device] if known.device else []
         subject = chosen.subjects([known.backend], devices, [program.config.dtype])[0]
+        if subject.is_deployment:
+            raise UserError(f"{subject.name} deploys models; a case of a layer cannot be replayed on it")
         return _replayed(known.case, subject, Probe(identifier, name, program, quality))
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bnconform.cli.parser import Verbs, add_verb
 from bnconform.render import report_files
-from bnconform.render.matrix import render
+from bnconform.render.terminal import render
 from bnconform.results import result as results
 from bnconform.results.joining import joined
 from bnconform.spec.catalogue import requirements
@@ -25,12 +25,15 @@ def add_parser(verbs: Verbs, summary: str) -> None:
     parser.add_argument("--kill-matrix", type=Path, metavar="PATH", help="the one that the page shows")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="text for a pull request or a job summary")
     parser.add_argument("--badge", type=Path, metavar="PATH", help="a badge, .svg or .json")
+    parser.add_argument("--junit", type=Path, metavar="PATH", help="JUnit's XML, a suite for each column")
     parser.add_argument("--annotations", action="store_true", help="print failures as GitHub annotations")
 
 
 def run(known: argparse.Namespace) -> int:
     """Write what is asked for, or print the matrix: 0 whatever it says. Raises UserError where that cannot be done."""
-    wanted = report_files.Wanted(known.html, known.markdown, known.badge, known.annotations, known.kill_matrix)
+    wanted = report_files.Wanted(
+        known.html, known.markdown, known.badge, known.annotations, known.kill_matrix, known.junit
+    )
     report_files.check(wanted, *known.results)
     found = joined([(str(path), results.read(path)) for path in known.results])
     lines = report_files.produce(found, wanted)

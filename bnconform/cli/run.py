@@ -14,16 +14,18 @@ import pytest
 from bnconform.cli import options
 from bnconform.cli.main import ROOT
 from bnconform.cli.parser import Verbs, add_verb, suggestion
+from bnconform.cli.run_display import RunDisplay, asks_for_pytests_words, lists_only
 from bnconform.errors import UserError
 
 EXAMPLE = """\
 bnconform run --backend torch.nn --dtype float32 --json result.json
   bnconform --backend torch.nn -k BN-RUN-VAR -x
 
-A backend is a name that `bnconform list` shows, such as torch.nn; FILE.py:CLASS, an adapter in a
-file; MODULE:CLASS, one in an installed module; or all, every backend of this package that can run
-here. Every option of pytest is accepted too (`pytest --help` lists them), for instance -k, -x or,
-with -n N, N columns of the matrix at a time.
+A backend is a name that `bnconform list` shows, such as torch.nn; FILE.py or FILE.py:CLASS, an
+adapter in a file; MODULE:CLASS, one in an installed module; command:PROGRAM, a program in any
+language (backends/PROTOCOL.md); or all, every backend of this package that can run here.
+Every option of pytest is accepted too (`pytest --help` lists them), for instance -k, -x or, with
+-n N, N columns of the matrix at a time; -v and --tb=short show pytest's own words of each check.
 BNCONFORM_EXAMPLES=N tries N random programs a subject instead of 30, and BNCONFORM_SEED=K others
 than the usual ones."""
 
@@ -34,7 +36,7 @@ IMPORTED = "ignore:Module already imported so cannot be rewritten; bnconform:pyt
 def add_parser(verbs: Verbs, summary: str) -> None:
     """Add the verb; what its parser does not know is for pytest to say."""
     parser = add_verb(verbs, "run", summary, example=EXAMPLE, run=run, mixed=False, usage="%(prog)s [OPTIONS]")
-    options.declare(parser.add_argument)
+    options.declare_all(parser.add_argument)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,9 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     own = [
         "-c", os.devnull, f"--rootdir={ROOT}", "--noconftest", "--import-mode=importlib",
         "-p", "bnconform.pytest_plugin", "-p", "no:cacheprovider", "-W", IMPORTED,
-        "-q", "--no-header", "--tb=no", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
+        "--no-header", "-r", "N", "--strict-markers", str(ROOT / "tests" / "conformance"),
     ]  # fmt: skip
-    status = int(pytest.main([*own, *given], plugins=[Parsing(arguments.parser.words)]))
+    plugins: list[object] = [Parsing(arguments.parser.words)]
+    own.append("--tb=no")
+    if lists_only(given):
+        own.append("-q")  # the ids of the checks, one a line
+    elif not asks_for_pytests_words(given):
+        own.append("-qq")
+        plugins.append(RunDisplay())
+    status = int(pytest.main([*own, *given], plugins=plugins))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise UserError(f"nothing was selected by {' '.join(given)}")
     return status if status in (0, 1) else 2

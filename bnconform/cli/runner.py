@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bnconform.backends import registry
-from bnconform.cli.parser import Verbs, add_verb
+from bnconform.cli.parser import Verbs, add_verb, dtype_name
 from bnconform.errors import UserError
 from bnconform.execution.packing import pack
 from bnconform.results.files import check_writable, write
@@ -28,11 +28,12 @@ def add_parser(verbs: Verbs, summary: str) -> None:
     )
     parser.add_argument("path", type=Path, metavar="OUT.pyz", help="the file to write")
     parser.add_argument(
-        "--backend", action="append", default=[], metavar="B", help="a name or FILE.py:CLASS (default: all built in)"
+        "--backend", action="append", default=[], metavar="B", help="a name, or FILE.py (default: all built in)"
     )
     parser.add_argument(
-        "--dtype", action="append", default=[], metavar="T", help="to record (default: all); may be repeated"
-    )
+        "--dtype", action="append", default=[], type=dtype_name, metavar="T",
+        help="to record (default: all); may be repeated",
+    )  # fmt: skip
 
 
 def run(known: argparse.Namespace) -> int:
@@ -41,12 +42,11 @@ def run(known: argparse.Namespace) -> int:
         if dtype not in DTYPES:
             raise UserError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     check_writable(known.path, "the runner")
+    keys = [registry.completed(key) for key in known.backend] or list(registry.BUILTIN)
     with Console(stderr=True).status("planning") as status:
-        data = pack(
-            known.backend or list(registry.BUILTIN), known.dtype or DTYPES, lambda key: status.update(f"planning {key}")
-        )
+        data = pack(keys, known.dtype or DTYPES, lambda key: status.update(f"planning {key}"))
     write(known.path, data, "the runner")
     print(f"{known.path}: {len(data) / 2**20:.1f} MiB. On the other machine (Python 3.11, NumPy, ml_dtypes):")
-    print(f"  python {known.path.name} record {(known.backend or ['torch.nn'])[0]} --out trace")
+    print(f"  python {known.path.name} record {keys[0] if known.backend else 'torch.nn'} --out trace")
     print("and here: bnconform judge trace")
     return 0

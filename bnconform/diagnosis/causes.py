@@ -10,11 +10,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bnconform.diagnosis import search
-from bnconform.diagnosis.failure_conditions import narrowest
+from bnconform.diagnosis.crashes import shared_crash
+from bnconform.diagnosis.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.kept_traces import KeptTraces
+from bnconform.diagnosis.narrowing import narrow
+from bnconform.diagnosis.where import told_where
+from bnconform.execution.trace import Trace
+from bnconform.judge.judgement import agrees
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
@@ -51,58 +56,84 @@ def _searched(subject: Subject) -> list[Behaviour]:
     found = search.explain(evidence, base)
     # Where nothing explains everything, what explains most is worth trying on the failing checks, which decide.
     points = [point for point in found.points if point != base][:MOST]
+    subject.is_partly_explained = bool(found.unexplained)
     if points and not found.unexplained:
         _HINTS.setdefault(subject.name, []).extend(points)
-    return points if 2 * found.unexplained <= found.total else []
+    if 2 * found.unexplained <= found.total:
+        return points
+    subject.conditional += points  # what `identify` names may hold for some checks all the same
+    return []
+
+
+Rerun = Callable[[Subject], Sequence[Outcome]]
+"""Runs a check on the subject that it is given, and returns what it recorded."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The points at which a failing check holds.
+
+    Attributes:
+        conditional: whether they explain no more than checks like this one.
+        is_cut_short: whether the search ended before all were tried.
+    """
+
+    points: list[Behaviour]
+    conditional: bool = False
+    is_cut_short: bool = False
 
 
 def explained(
-    subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]], *, conditions: bool = True
-) -> tuple[list[Point], bool]:
-    """The points at which a failing check holds, and whether they explain no more than checks like this one.
+    subject: Subject, rerun: Rerun, *, conditions: bool = True, failing: tuple[Trace, str] | None = None
+) -> Explained:
+    """The points at which a failing check holds.
 
-    Where the survey shows nothing wrong, or nothing that can be explained, a decision may differ under a condition,
+    Where the survey shows nothing wrong, or nothing that explains this check, a decision may differ under a condition,
     such as rank 3: the points that explained an earlier failing check are tried, then all neighbours.
 
     Args:
-        rerun: runs the check on the subject that it is given, and returns what it recorded.
         conditions: whether to look for such points.
+        failing: the trace that the check failed on, with the quality of its bounds, where it was one: it is judged
+            again instead of the whole check. For random sequences it is the shortest that fails.
     """
     kept = KeptTraces(subject.runs)
 
     def holds(point: Behaviour) -> bool:
+        if failing is not None:
+            return agrees(failing[0], point, failing[1])
         outcomes = rerun(replace(subject, assumed=point, brief=True, session=kept, prepared={}))
         return bool(outcomes) and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes)
 
     points = [point for point in candidates(subject) if holds(point)]
-    if points or candidates(subject):
-        return _differences(subject, points), False
-    if not conditions:
-        return [], True
+    if points or not conditions:
+        return Explained(points, conditional=not points and not candidates(subject))
     points = [point for point in subject.conditional if holds(point)]
+    cut_short = False
     if not points and subject.searches < SEARCHES:
         subject.searches += 1
-        tried = _within(PATIENCE, (point for _, _, point in subject.declared.neighbours()), holds)
+        tried, cut_short = _within(PATIENCE, (point for _, _, point in subject.declared.neighbours()), holds)
         # What many explain, none does: the check shows too little.
         points = tried if len(tried) <= MOST_CONDITIONAL else []
         subject.conditional += points
-    return _differences(subject, points), True
+    return Explained(points, conditional=True, is_cut_short=cut_short)
 
 
 SEARCHES, PATIENCE, MOST_CONDITIONAL = 8, 5.0, 3
 """Failing checks that are tried at every neighbour, seconds that this may take, and points that may remain."""
 
 
-def _within(seconds: float, points: Iterable[Behaviour], holds: Callable[[Behaviour], bool]) -> list[Behaviour]:
-    """The points at which a check holds; none where there is no time to try them all, as a part of them misleads."""
+def _within(
+    seconds: float, points: Iterable[Behaviour], holds: Callable[[Behaviour], bool]
+) -> tuple[list[Behaviour], bool]:
+    """The points at which a check holds, and False; none, and True, where there is no time to try them all."""
     end = time.perf_counter() + seconds
     found = []
     for point in points:
         if time.perf_counter() > end:
-            return []
+            return [], True
         if holds(point):
             found.append(point)
-    return found
+    return found, False
 
 
 def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
@@ -114,14 +145,41 @@ def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence
 
     An implementation that is slow to start is not asked the survey's questions for the sake of quality alone.
     """
-    decides = outcome.level == "must" or requirement(outcome.requirement).coordinates
+    if subject.is_deployment:  # its checks say what they find, and no decision of a layer explains them
+        return
+    decides = outcome.level == "must" or requirement(outcome.requirement).decisions
     if subject.slow and not decides and subject.candidates is None:
         return
+    failing, subject.failing = subject.failing, None
+    if failing is not None and (outcome.failure is None or outcome.failure.call != failing[0].program.describe()):
+        failing = None  # of another check
     # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
-    points, conditional = explained(subject, rerun, conditions=outcome.level == "must")
-    outcome.conditional = conditional and outcome.level == "must"
-    outcome.explained = [[list(part) for part in point] for point in points]
+    found = explained(subject, rerun, conditions=outcome.level == "must", failing=failing)
+    outcome.conditional = found.conditional and outcome.level == "must"
+    outcome.explained = [[list(part) for part in point] for point in _differences(subject, found.points)]
+    outcome.is_cut_short = found.is_cut_short
     outcome.steady = subject.steady
+    if not found.points or outcome.conditional or subject.is_partly_explained:
+        point = found.points[0] if found.points else None
+        is_quality = outcome.level != "must"
+        shown = [] if failing is None else [failing]
+        if failing is None and not outcome.died:
+            shown = _traces(subject, rerun)
+        for trace, quality in shown:
+            # Of a quality no cause is looked for: either a must has shown it, or it is a matter of how well.
+            made = narrow(subject, trace, quality, point, known_only=is_quality)
+            if made is not None:
+                outcome.narrowed = made.record()
+                outcome.steady = outcome.steady and made.steady
+                return
+
+
+def _traces(subject: Subject, rerun: Rerun) -> list[tuple[Trace, str]]:
+    """What the check is made of, run again: the trace of each of its programs."""
+    kept = KeptTraces(subject.runs)
+    rerun(replace(subject, brief=True, session=kept, prepared={}))
+    judged = [trace for trace in kept.traces if trace.program.reads == "always" and not trace.program.watch]
+    return [(trace, "") for trace in judged if trace.program.observes and not (trace.ended or trace.fault)][:MOST]
 
 
 def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosis]]:
@@ -137,28 +195,77 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
         rest = [i for i in mine if outcomes[i].verdict in (VIOLATES, CRASHED) and not outcomes[i].about_declaration]
         total = len(rest)
         while rest:
-            points, chosen = _best([outcomes[i] for i in rest])
-            if points and 2 * len(chosen) < len(rest) and outcomes[rest[chosen[0]]].conditional:
-                points = ()
-            group = [rest[k] for k in chosen] if points else _alike(outcomes, rest)
-            everywhere = points and not any(outcomes[i].conditional for i in group)
-            where = "" if everywhere else narrowest([outcomes[i] for i in group], [outcomes[i] for i in mine])
-            text = _words(points, len(group), total, where)
-            found.append(Diagnosis(backend, points, len(group) if points else 0, total, text))
-            for i in group:
-                result[i] = _told(outcomes[i], points, text)
-            rest = [i for i in rest if i not in group]
+            one = _next_cause(outcomes, rest, mine)
+            failing = [outcomes[i] for i in one.group]
+            everywhere = one.shared or (one.points and not any(outcome.conditional for outcome in failing))
+            where = "" if everywhere else told_where(failing, [outcomes[i] for i in mine], one.cause)
+            text = _words(one, failing, total, where, others=bool(found and found[-1].backend == backend))
+            explains = len(one.group) if one.points or one.cause or one.shared else 0
+            found.append(Diagnosis(backend, one.points, explains, total, text))
+            for i in one.group:
+                result[i] = _told(outcomes[i], one.points, text)
+            rest = [i for i in rest if i not in one.group]
     return result, found
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """What explains a group of failing checks: decisions, or a relation in words, or what crashes share, or nothing."""
+
+    points: tuple[Point, ...]
+    cause: str
+    group: list[int]
+    shared: str = ""
+
+
+def _next_cause(outcomes: Sequence[Outcome], rest: Sequence[int], mine: Sequence[int]) -> _Cause:
+    """What explains most of the rest; where nothing explains any of it, those that have one cause.
+
+    Args:
+        mine: the numbers of all checks of the backend.
+    """
+    points, chosen = _best([outcomes[i] for i in rest])
+    cause, fitted = _best_fitted(outcomes, rest)
+    if points and 2 * len(chosen) < len(rest) and outcomes[rest[chosen[0]]].conditional and not cause:
+        points = ()
+    if points and len(chosen) >= len(fitted):
+        return _Cause(points, "", [rest[k] for k in chosen])
+    if cause:
+        return _Cause((), cause, fitted)
+    crash = shared_crash(outcomes, rest, mine)
+    if crash is not None:
+        return _Cause((), "", crash.group, crash.sentence)
+    return _Cause((), "", _alike(outcomes, rest))
+
+
+def _best_fitted(outcomes: Sequence[Outcome], rest: Sequence[int]) -> tuple[str, list[int]]:
+    """The fitted cause that explains most of the rest, the simplest of several, and what it explains."""
+    groups: dict[tuple[str, ...], dict[int, Cause]] = {}
+    places: Counter[tuple[str, ...]] = Counter()
+    for i in rest:
+        for place, cause in enumerate(outcomes[i].narrowed.get("causes", ())):
+            groups.setdefault(relations_of(cause), {})[i] = cause
+            places[relations_of(cause)] += place
+    if not groups:
+        return "", []
+    best = min(groups, key=lambda relations: (-len(groups[relations]), places[relations]))
+    return sentence(groups[best].values()), list(groups[best])
 
 
 def _alike(outcomes: Sequence[Outcome], rest: Sequence[int]) -> list[int]:
     """Those of the rest that may have one cause: failures of a must; each quality fails for a reason of its own."""
 
-    def kind(i: int) -> str:
-        return "" if outcomes[i].level == "must" else outcomes[i].requirement
+    def kind(i: int) -> object:
+        outcome = outcomes[i]
+        if not outcome.steady:
+            return False
+        if outcome.narrowed:
+            return True
+        return "" if outcome.level == "must" else outcome.requirement
 
-    first = kind(rest[0])
-    return [i for i in rest if kind(i) == first]
+    # What was found by experiment first: it says more than what is left.
+    first = next((i for i in rest if outcomes[i].narrowed), rest[0])
+    return [i for i in rest if kind(i) == kind(first)]
 
 
 def _best(failing: Sequence[Outcome]) -> tuple[tuple[Point, ...], list[int]]:
@@ -173,26 +280,42 @@ def _best(failing: Sequence[Outcome]) -> tuple[tuple[Point, ...], list[int]]:
 
 
 def _point(entries: Iterable[Sequence[str]]) -> Point:
-    return tuple(Difference(coordinate, value) for coordinate, value in entries)
+    return tuple(Difference(decision, value) for decision, value in entries)
 
 
 def words(points: Sequence[Point]) -> str:
     """The points in words: what differs together with `and`, what cannot be told apart with `or`."""
     return " or ".join(
-        " and ".join(f"{coordinate} = {value}" for coordinate, value in point) or "what is declared" for point in points
+        " and ".join(f"{decision} = {value}" for decision, value in point) or "what is declared" for point in points
     )
 
 
-def _words(points: Sequence[Point], explains: int, failing: int, where: str) -> str:
-    checks = f"{explains} of {failing} failing check{'' if failing == 1 else 's'}"
-    if points:
-        return f"{words(points)} (explains {checks}){f', but {where}' if where else ''}"
-    unexplained = f"no decision of the behaviour space explains {checks}"
+def _words(one: _Cause, failing: Sequence[Outcome], total: int, where: str, *, others: bool = False) -> str:
+    """The sentence on failing checks of one cause.
+
+    Args:
+        others: whether other checks of the backend have been explained before.
+    """
+    checks = f"{len(failing)} of {total} failing check{'' if total == 1 else 's'}"
+    if one.points:
+        return f"{words(one.points)} (explains {checks}){f', but {where}' if where else ''}"
+    if one.cause:
+        return f"{one.cause} (explains {checks}){f'; {where}' if where else ''}"
+    if one.shared:
+        return one.shared
+    if any(outcome.is_cut_short for outcome in failing):
+        unexplained = f"nothing explains {checks} so far, as the search of the behaviour space was cut short"
+    elif any(outcome.explained for outcome in failing):
+        unexplained = f"no decision of the behaviour space explains all of {checks}"
+    elif others:
+        unexplained = f"nothing of that explains {checks}"
+    else:
+        unexplained = f"no decision of the behaviour space explains {checks}"
     return f"{unexplained}; {where}" if where else unexplained
 
 
 def _told(outcome: Outcome, points: tuple[Point, ...], text: str) -> Outcome:
-    diagnosis = [{"coordinate": coordinate, "value": value} for coordinate, value in (points[0] if points else ())]
+    diagnosis = [{"coordinate": decision, "value": value} for decision, value in (points[0] if points else ())]
     if outcome.failure is None:
         return replace(outcome, diagnosis=diagnosis)
     failure = replace(outcome.failure, cause=text)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import Array, Program, Step
+from bnconform.cases.program import OF_A_PASS, SPREAD, Array, Program, Step
 from bnconform.judge.judgement import Comparison, Judgement
 from bnconform.judge.outcome import Outcome
 
@@ -92,7 +92,10 @@ def _after(steps: Sequence[Step]) -> str:
     """What the layer did last."""
     if not steps or steps[-1].op == "build":
         return "on a new layer"
-    return "after a load" if steps[-1].op == "load" else f"after {steps[-1].mode}"
+    last = steps[-1]
+    if last.op in (*OF_A_PASS, "reset"):
+        return f"after a {last.op}"
+    return "after a load" if last.op == "load" else f"after {last.mode}"
 
 
 def _untouched(steps: Sequence[Step]) -> bool:
@@ -119,7 +122,7 @@ def _relative(comparison: Comparison) -> float | None:
 def _channels(comparison: Comparison) -> list[int] | None:
     """The first and last channel that are wrong, where others are right; None for what has no channels."""
     ratio = comparison.error_ratio
-    axis = 1 if comparison.name in ("y", "grad_x") else 0
+    axis = 1 if comparison.name in SPREAD else 0
     if ratio.ndim <= axis:
         return None
     wrong = np.flatnonzero((ratio > 1).any(axis=tuple(a for a in range(ratio.ndim) if a != axis)))
@@ -205,10 +208,15 @@ def _shared_sizes(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Share
         known = [seen for seen in right if seen.get(name) is not None]
         below = [seen for seen in known if seen[name] < least]
         above = [seen for seen in known if seen[name] > largest]
-        if known and len(below) >= (1 - FEW) * len(known):
-            yield f"only {noun} >= {_size(least)} (not at {_size(max(seen[name] for seen in below))})", below
-        if known and len(above) >= (1 - FEW) * len(known):
-            yield f"only {noun} <= {_size(largest)} (not at {_size(min(seen[name] for seen in above))})", above
+        sides = (
+            (">=", least, below, max((seen[name] for seen in below), default=None)),
+            ("<=", largest, above, min((seen[name] for seen in above), default=None)),
+        )
+        for sign, wrong_at, out, right_at in sides:
+            # A limit between two numbers that print alike is none.
+            told = _size(wrong_at), "" if right_at is None else _size(right_at)
+            if right_at is not None and len(out) >= (1 - FEW) * len(known) and told[0] != told[1]:
+                yield f"only {noun} {sign} {told[0]} (not at {told[1]})", out
 
 
 def _size(value: float) -> str:

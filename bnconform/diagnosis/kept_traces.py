@@ -24,5 +24,10 @@ class KeptTraces:
             self._traces[key] = self.session.run(program)
         return self._traces[key]
 
+    @property
+    def traces(self) -> list[Trace]:
+        """What was asked for so far, in this order."""
+        return list(self._traces.values())
+
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing."""

@@ -1,15 +1,16 @@
 """The search for the point of the behaviour space that explains everything an implementation shows in the survey.
 
 Evidence is the survey's programs as they ran on one subject. A point explains a program if every observation of it
-lies within its bound there. First the neighbours of the base are tried, then pairs of coordinates, and then, for an
+lies within its bound there. First the neighbours of the base are tried, then pairs of decisions, and then, for an
 implementation that differs in more, the best of them step by step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from bnconform.cases.program import PASSES, Program
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, coordinates
+from bnconform.judge.truth import WatchedBehaviour
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, decisions
 from bnconform.spec.config import Config
 
 WIDTH = {"float64": 3, "float32": 2, "float16": 1, "bfloat16": 1}
@@ -61,14 +63,26 @@ class Evidence:
     ended: list[str] = field(default_factory=list)
     steady: bool = True
     _views: dict[tuple[str, Behaviour], View] = field(default_factory=dict)
+    _alike: dict[str, dict[tuple[str, ...], dict[tuple[str, ...], View]]] = field(default_factory=dict)
 
     def view(self, name: str, point: Behaviour) -> View:
-        """How a program looks from a point."""
-        key = name, point
-        if key not in self._views:
-            trace = self.traces[name]
-            self._views[key] = view(trace, judge(trace, point), point)
-        return self._views[key]
+        """How a program looks from a point: as from any other that has the same decisions, of those that are read."""
+        found = self._views.get((name, point))
+        if found is None:
+            known = self._alike.setdefault(name, {})
+            for names, views in known.items():
+                found = views.get(tuple(str(getattr(point, one)) for one in names))
+                if found is not None:
+                    break
+            else:
+                watched = WatchedBehaviour(point)
+                seen_from = cast(Behaviour, watched)
+                trace = self.traces[name]
+                found = view(trace, judge(trace, seen_from), seen_from)
+                read = {one: str(value) for one, value in watched.decisions_read.items()}
+                known.setdefault(tuple(read), {})[tuple(read.values())] = found
+            self._views[name, point] = found
+        return found
 
     def holds(self, names: Iterable[str], point: Behaviour) -> bool:
         """Whether the point explains all of these programs."""
@@ -110,7 +124,7 @@ def _dtypes(trace: Trace, point: Behaviour) -> Iterator[tuple[Atom, bool]]:
     """Whether outputs and statistics have the dtypes of the point; statistics and their like may be wider."""
     config = trace.program.config
     output, kept = dtypes(config, point)
-    for number, seen in enumerate(trace.seen):
+    for number, seen in enumerate(trace.steps):
         for name in sorted(seen.step.observe):
             value = seen.values.get(name, seen.after.get(name))
             if value is None or name in ("num_batches_tracked", "weight", "bias"):
@@ -163,11 +177,11 @@ def _set_aside(evidence: Evidence) -> None:
     answered = {
         (seen.step.op, seen.step.training)
         for trace in evidence.traces.values()
-        for seen in trace.seen
+        for seen in trace.steps
         if seen.step.op in PASSES and not seen.raised and not seen.misfit
     }
     for name, trace in list(evidence.traces.items()):
-        for seen in trace.seen:
+        for seen in trace.steps:
             failed = seen.raised or seen.misfit
             if failed and seen.step.op in PASSES and (seen.step.op, seen.step.training) not in answered:
                 evidence.refused[name] = str(failed)
@@ -178,7 +192,7 @@ def _set_aside(evidence: Evidence) -> None:
 def _shown(trace: Trace) -> list[bytes | None]:
     return [
         None if value is None else value.tobytes()
-        for seen in trace.seen
+        for seen in trace.steps
         for value in (*seen.values.values(), *seen.after.values())
     ]
 
@@ -231,7 +245,7 @@ def _cost(trace: Trace) -> int:
 
 
 def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str]) -> list[Behaviour]:
-    """The points two coordinates away that explain everything.
+    """The points two decisions away that explain everything.
 
     A pair is tried if each program that the base does not explain looks different from one of its two alone: what
     neither changes, both together are not expected to change. One may undo what the other does, though, so pairs
@@ -239,11 +253,11 @@ def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str
     """
     plain = {name: evidence.view(name, base) for name in names}
     singles = []
-    for coordinate, value, point in base.neighbours():
+    for decision, value, point in base.neighbours():
         changed = frozenset(name for name in names if evidence.view(name, point).mark != plain[name].mark)
         if changed:
             fixed = sum(len(plain[name].wrong - evidence.view(name, point).wrong) for name in changed)
-            singles.append((coordinate, value, changed, fixed))
+            singles.append((decision, value, changed, fixed))
     pairs = []
     for one, other in combinations(singles, 2):
         if one[0] != other[0]:
@@ -259,9 +273,9 @@ def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str
 
 
 def _climbed(evidence: Evidence, base: Behaviour) -> Behaviour:
-    """The point that changing one coordinate at a time, each time the one that explains most, comes to.
+    """The point that changing one decision at a time, each time the one that explains most, comes to.
 
-    Where no change explains more, one that was made is taken back together with each: two coordinates may explain the
+    Where no change explains more, one that was made is taken back together with each: two decisions may explain the
     same, and the first that was taken may have been the wrong one.
     """
     point, left = base, evidence.wrong(base)
@@ -284,12 +298,12 @@ def _best_next(
     """The neighbour of one of the starts that leaves least unexplained, if that is less than `left`."""
     ranked: list[tuple[int, int, Behaviour]] = []
     for start in starts:
-        names = {*left, *evidence.wrong(start)}
-        before = sum(len(evidence.view(name, start).wrong) for name in names)
-        for _, _, neighbour in start.neighbours():
-            after = sum(len(evidence.view(name, neighbour).wrong) for name in names)
-            if after < before:
-                ranked.append((after, len(ranked), neighbour))
+        names = sorted({*left, *evidence.wrong(start)})
+        # A part of the programs ranks the neighbours well enough; all of them where that part shows none.
+        ranked += _ranked(evidence, start, names[:: max(1, -(-len(names) // SAMPLE))]) or _ranked(
+            evidence, start, names
+        )
+    ranked = [(after, order, neighbour) for order, (after, _, neighbour) in enumerate(ranked)]
     scored = [
         (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
         for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:FEW]
@@ -298,6 +312,20 @@ def _best_next(
     return None if best is None or best[0] >= sum(map(len, left.values())) else best[2]
 
 
+def _ranked(evidence: Evidence, start: Behaviour, names: Sequence[str]) -> list[tuple[int, int, Behaviour]]:
+    """The neighbours that leave less of these programs, with how much that is."""
+    found: list[tuple[int, int, Behaviour]] = []
+    before = sum(len(evidence.view(name, start).wrong) for name in names)
+    for _, _, neighbour in start.neighbours():
+        after = sum(len(evidence.view(name, neighbour).wrong) for name in names)
+        if after < before:
+            found.append((after, len(found), neighbour))
+    return found
+
+
+SAMPLE = 10
+"""Programs by which the neighbours are ranked, of all that are wrong, evenly."""
+
 FEW = 10
 """Neighbours that are tried on everything at each step of the climb: those that leave least of what was left."""
 
@@ -305,8 +333,8 @@ FEW = 10
 def _needed(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
     """The point without the changes that explain nothing."""
     count = sum(len(atoms) for atoms in evidence.wrong(point).values())
-    for coordinate in point.differences(base):
-        without = point.but(**{coordinate: str(getattr(base, coordinate))})
+    for decision in point.differences(base):
+        without = point.but(**{decision: str(getattr(base, decision))})
         if sum(len(atoms) for atoms in evidence.wrong(without).values()) <= count:
             point = without
     return point
@@ -314,7 +342,7 @@ def _needed(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
 
 @dataclass(frozen=True)
 class Refutation:
-    """Why a coordinate does not have a value: what the program `name` shows is `margin` times its bound off there."""
+    """Why a decision does not have a value: what the program `name` shows is `margin` times its bound off there."""
 
     name: str
     atom: Atom
@@ -322,12 +350,12 @@ class Refutation:
 
 
 def alternatives(evidence: Evidence, point: Behaviour) -> dict[str, dict[str, Refutation | None]]:
-    """For each coordinate, each value other than the point's with the observation that refutes it most clearly.
+    """For each decision, each value other than the point's with the observation that refutes it most clearly.
 
     None means that the evidence cannot tell the value from the point's.
     """
-    found: dict[str, dict[str, Refutation | None]] = {name: {} for name in coordinates()}
-    for coordinate, value, neighbour in point.neighbours():
+    found: dict[str, dict[str, Refutation | None]] = {name: {} for name in decisions()}
+    for decision, value, neighbour in point.neighbours():
         refuting: list[Refutation] = []
         for name in evidence.traces:
             seen = evidence.view(name, neighbour)
@@ -335,5 +363,5 @@ def alternatives(evidence: Evidence, point: Behaviour) -> dict[str, dict[str, Re
                 refuting.append(Refutation(name, seen.worst[1], seen.worst[0]))
         # A number says more than a difference that is none, such as a refusal.
         finite = [one for one in refuting if one.margin < np.inf]
-        found[coordinate][value] = max(finite or refuting, key=lambda one: one.margin, default=None)
+        found[decision][value] = max(finite or refuting, key=lambda one: one.margin, default=None)
     return found

@@ -63,11 +63,18 @@ def declarations(key: str) -> Description:
         found = registry.adapter_class(key)
     elif Path(key.rpartition(":")[0]).suffix == ".py":
         found = loading.adapter(key)
+    elif key.startswith(registry.COMMAND):
+        found = loading.adapter(key)  # the program is started, and asked
     else:
-        raise BackendError(f"{key} cannot be packed: give a name of this package's backends, or FILE.py:CLASS")
+        raise BackendError(
+            f"{key} cannot be packed: give a name of this package's backends, FILE.py:CLASS or command:PROGRAM"
+        )
     words = ("deviations", "unsupported", "unsupported_on", "documented")
-    given = {word: dict(getattr(found, word, {})) for word in words}
-    return Description(str(found.name), **given, slow_to_start=bool(getattr(found, "slow_to_start", False)))
+    given: dict[str, Any] = {word: dict(getattr(found, word, {})) for word in words}
+    return Description(
+        str(found.name), **given, slow_to_start=bool(getattr(found, "slow_to_start", False)),
+        shapes_cost_time=bool(getattr(found, "shapes_cost_time", False)),
+    )  # fmt: skip
 
 
 def _plan(
@@ -76,7 +83,9 @@ def _plan(
     """The keys of the programs for one dtype; backends that declare alike are asked alike."""
     here = declared.unsupported_on.get(device.partition(":")[0], {})
     lacking = sorted({*declared.unsupported, *here})
-    place = json.dumps([lacking, sorted(declared.deviations.items()), declared.slow_to_start, dtype])
+    place = json.dumps(
+        [lacking, sorted(declared.deviations.items()), declared.slow_to_start, declared.shapes_cost_time, dtype]
+    )
     if place not in known:
         found = planned(declared, device, dtype)
         programs.update((program.key.hex(), program) for program in found)

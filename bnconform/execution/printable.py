@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from bnconform.results.visible import visible
+
 LONGEST = 4000
 """Characters of a text that are kept."""
 
 
 def printable(given: object) -> str:
-    """A text on one line, of characters that a terminal shows and every encoding has; not too long."""
-    text = str(given)[:LONGEST]
-    return "".join(
-        character if character.isprintable() else " " if character.isspace() else "?" for character in text
-    ).strip()
+    """A text on one line, not too long: what a terminal would obey, a line end among it, is written out."""
+    return visible(str(given).strip()[:LONGEST])

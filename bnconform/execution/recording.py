@@ -77,7 +77,7 @@ class RecordedSession:
             known = trace.program
             same = all(one is other for one, other in zip(program.steps, known.steps, strict=False))
             if same and len(program.steps) <= len(known.steps) and replace(known, steps=program.steps) == program:
-                return replace(trace, program=program, seen=trace.seen[: len(program.steps)])
+                return replace(trace, program=program, steps=trace.steps[: len(program.steps)])
         return replace(lost(program, f"{self.path.name} does not have this program"), missing=True)
 
     def ahead(self, programs: Iterable[Program]) -> None:

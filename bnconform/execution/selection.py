@@ -14,8 +14,15 @@ from bnconform.execution.recording import PREFIX, RecordedSession
 from bnconform.execution.sessions import Description, InProcess, Session, describe_here, describe_object
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.subject import Subject
+from bnconform.results.visible import bounded
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.formats import DTYPES
+
+EVERY = {"all": registry.BUILTIN, "deployments": registry.DEPLOYMENTS}
+"""What --backend takes for all layers, and for all tools that deploy models: those of this package, and of others."""
+
+MOST = 8
+"""Backends whose devices a refusal lists."""
 
 
 @dataclass
@@ -24,11 +31,13 @@ class Selection:
 
     Attributes:
         pool: the processes in which they live. in_process: whether they live in this process instead.
+        thorough: whether the subjects are asked every row of the covering array; recordings have the everyday ones.
         objects: adapters that are there already, by the key of each; they live in this process.
     """
 
     pool: WorkerPool = field(default_factory=WorkerPool)
     in_process: bool = False
+    thorough: bool = False
     _recordings: dict[str, RecordedSession] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
     _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
@@ -48,16 +57,16 @@ class Selection:
         keys: list[str] = []
         left_out: dict[str, str] = {}
         for key in given:
-            if key != "all":
-                keys.append(key)
+            if key not in EVERY:
+                keys.append(self._completed(key))
                 continue
-            for name, entry in registry.BUILTIN.items():
+            for name, entry in EVERY[key].items():
                 reason = "" if self.pool.settings.is_elsewhere(name) else registry.missing(entry)
                 if reason:
                     left_out[name] = reason
                 else:
                     keys.append(name)
-            keys.extend(registry.offered())
+            keys.extend(registry.offered() if key == "all" else ())
         keys = list(dict.fromkeys(keys))
         if self.in_process:
             return keys, left_out
@@ -65,10 +74,13 @@ class Selection:
         self.pool.describe(away, registry.group)
         refused = {key: str(self.pool.described[key]["refused"]) for key in away if self.pool.is_refused(key)}
         for key, reason in refused.items():
-            if key in given:
+            if key in map(self._completed, given):
                 raise BackendError(reason)
             left_out[key] = reason
         return [key for key in keys if key not in refused], left_out
+
+    def _completed(self, key: str) -> str:
+        return key if key in self.objects or key.startswith(PREFIX) else registry.completed(key)
 
     def description(self, key: str) -> Description:
         """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
@@ -105,7 +117,7 @@ class Selection:
 
     def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:
         """Every subject of a run; BackendError for a device or dtype that does not exist."""
-        place = tuple(keys), tuple(devices), tuple(dtypes)
+        place = tuple(map(self._completed, keys)), tuple(devices), tuple(dtypes)
         if place not in self._subjects:
             self._subjects[place] = self._chosen(*place)
         return self._subjects[place]
@@ -131,14 +143,15 @@ class Selection:
                 if device in devices or not devices:
                     session = self.session(key, device)
                     chosen = [dtype for dtype in dtypes or DTYPES if dtype in present]
-                    found += [Subject(key, backend, device, dtype, session) for dtype in chosen]
+                    more = self.thorough and not recorded
+                    found += [Subject(key, backend, device, dtype, session, thorough=more) for dtype in chosen]
         if not found and not devices:
             raise BackendError(f"{' and '.join(keys)}: nothing was recorded in {' or '.join(dtypes)}")
         for device in devices:
             # Of many backends, those take part that have the device.
             if not any(subject.device == device for subject in found):
-                has = "; ".join(f"{name} has {', '.join(its)}" for name, its in offered.items())
-                raise BackendError(f"{' and '.join(offered)} has no device {device!r} here: {has}")
+                has = "; ".join(f"{bounded([name])} has {bounded(its)}" for name, its in [*offered.items()][:MOST])
+                raise BackendError(f"{bounded([*offered])} has no device {device!r} here: {has}")
         return tuple(found)
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bnconform.backends.registry import BackendError
-from bnconform.backends.runner import loading, programs
+from bnconform.backends.runner import deployments, loading, programs
 from bnconform.cases.program import Program
+from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, deployment_trace
 from bnconform.execution.printable import printable
 from bnconform.execution.trace import Trace, from_data, lost
 
@@ -23,9 +24,10 @@ class Description:
 
     Attributes:
         name: the implementation's. deviations, unsupported, unsupported_on, documented: as the contract has them.
-        slow_to_start: whether each new configuration or shape costs time.
+        slow_to_start: whether each new configuration or shape costs time. shapes_cost_time: whether a new shape does.
         offered: what each device is, by its name, the CPU first.
         packages: version by distribution, in the environment where it runs.
+        deployment: whether it deploys models (`bnconform.backends.deployments`), and has no layers.
     """
 
     name: str
@@ -34,8 +36,10 @@ class Description:
     unsupported_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     documented: Mapping[str, str] = field(default_factory=dict)
     slow_to_start: bool = False
+    shapes_cost_time: bool = False
     offered: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    deployment: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Description:
@@ -60,9 +64,17 @@ class Session(Protocol):
         ...
 
 
+class DeploymentSession(Protocol):
+    """A tool that deploys models, on one device."""
+
+    def deploy(self, request: DeploymentRequest) -> DeploymentTrace:
+        """What it makes of a model, and what that predicts."""
+        ...
+
+
 @dataclass
 class InProcess:
-    """An adapter's layers in this very process."""
+    """An adapter's layers, or its deployments, in this very process."""
 
     backend: Any
     device: str = "cpu"
@@ -73,6 +85,10 @@ class InProcess:
 
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing: here one thing is done after the other."""
+
+    def deploy(self, request: DeploymentRequest) -> DeploymentTrace:
+        """What a tool makes of a model."""
+        return deployment_trace(request, deployments.deploy(self.backend, self.device, request.message()))
 
 
 @dataclass
@@ -117,7 +133,8 @@ def plain(told: Any) -> dict[str, Any]:
         found[name] = text[:LONGEST]
     if not found["devices"]:
         raise ValueError("no devices")
-    found["slow_to_start"] = told.get("slow_to_start") is True
+    for name in ("slow_to_start", "shapes_cost_time", "deployment"):
+        found[name] = told.get(name) is True
     return found
 
 

@@ -43,7 +43,7 @@ class Settings:
 
 
 def _named(given: Mapping[str, Named], key: str) -> Named | None:
-    return given.get(key) or given.get(key.partition("+")[0])
+    return given.get(key) or given.get(key.partition("+")[0]) or given.get(key.rpartition(":")[0])
 
 
 def _pairs(option: str, what: str, given: Iterable[str]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import STATE, Array, Program, Step
+from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step
 from bnconform.execution.printable import printable
-from bnconform.spec.formats import DTYPES
+from bnconform.spec.formats import DTYPES, numpy_dtype
 
 State = dict[str, Array | None]
 
@@ -35,6 +35,16 @@ class Raised:
 
 
 @dataclass(frozen=True)
+class ReadsAffine(Raised):
+    """The adapter reads `config.affine` of a layer that has a weight or a bias alone: its contract is older."""
+
+
+@dataclass(frozen=True)
+class LacksAbility(Raised):
+    """The layer has no method for what the program asks."""
+
+
+@dataclass(frozen=True)
 class Misfit:
     """What the implementation returned is of the wrong kind or shape; the text says what it should have been."""
 
@@ -45,12 +55,12 @@ class Misfit:
 
 
 @dataclass
-class Seen:
+class StepResult:
     """What one step showed.
 
     Attributes:
         before, after: the layer's state around the call; empty where it was not read.
-        values: y, grad_x, grad_weight, grad_bias, as far as the step gives them.
+        values: what the step returns, by the names of `bnconform.cases.program.RESULTS`.
         raised: the error that the implementation raised, or None.
         misfit: what was returned in the wrong kind or shape, or "".
     """
@@ -79,7 +89,7 @@ class Trace:
     """
 
     program: Program
-    seen: list[Seen]
+    steps: list[StepResult]
     mutated: list[str]
     broken: Raised | Misfit | None = None
     fault: str = ""
@@ -93,7 +103,7 @@ class Trace:
     @property
     def refused(self) -> bool:
         """Whether the implementation raised anywhere."""
-        return isinstance(self.broken, Raised) or any(seen.raised for seen in self.seen)
+        return isinstance(self.broken, Raised) or any(seen.raised for seen in self.steps)
 
 
 def lost(program: Program, how: str) -> Trace:
@@ -126,13 +136,17 @@ def _trace(program: Program, data: Any) -> Trace:
         raised = None if entry["raised"] is None else Raised(_text(entry["raised"]))
         misfit = _text(entry["misfit"])
         values = _values(entry["values"], step, program, is_due=raised is None and not misfit)
-        seen.append(Seen(step, state, after, values, raised, misfit))
+        seen.append(StepResult(step, state, after, values, raised, misfit))
         state = after
     kind, text = (broken["kind"], _text(broken["text"])) if broken is not None else ("", "")
-    if kind not in ("", "raised", "misfit", "adapter", "interrupt"):
+    if kind not in ("", "raised", "misfit", "adapter", "interrupt", "contract", "ability"):
         raise Unreadable("it broke off in a way that there is not")
+    if kind == "contract" and not program.config.has_one_parameter:
+        raise Unreadable("it speaks of a layer with one parameter, and this one has both or none")
     if not kind and not program.watch:
         _whole(program, seen, state)
+    if kind == "ability" and not any(step.op in ABILITIES for step in program.steps):
+        raise Unreadable("it lacks an ability that it was not asked for")
     counter, mutated, facts = data.get("counter"), data["mutated"], data["facts"]
     calls, seconds = data["calls"], float(data["seconds"])
     if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
@@ -141,7 +155,7 @@ def _trace(program: Program, data: Any) -> Trace:
         raise Unreadable("its facts are no list")
     return Trace(
         program, seen, [_text(line) for line in mutated],
-        broken=Raised(text) if kind == "raised" else Misfit(text) if kind == "misfit" else None,
+        broken=_broken_off(kind, text),
         fault=text if kind == "adapter" else "", ended=text if kind == "interrupt" else "",
         facts=[_fact(fact, program) for fact in facts],
         counter=None if counter is None else (_text(counter[0]), tuple(int(size) for size in counter[1])),
@@ -149,7 +163,15 @@ def _trace(program: Program, data: Any) -> Trace:
     )  # fmt: skip
 
 
-def _whole(program: Program, seen: list[Seen], last: State) -> None:
+def _broken_off(kind: str, text: str) -> Raised | Misfit | None:
+    """Why nothing was called after a step, where it is for the judgement to weigh."""
+    if kind == "misfit":
+        return Misfit(text)
+    refusals: dict[str, type[Raised]] = {"raised": Raised, "contract": ReadsAffine, "ability": LacksAbility}
+    return refusals[kind](text) if kind in refusals else None
+
+
+def _whole(program: Program, seen: list[StepResult], last: State) -> None:
     """Unreadable where a program that came to its end lacks a step, or a state that it was to read."""
     if len(seen) < len(program.steps):
         raise Unreadable(f"{len(seen)} steps came back of a program of {len(program.steps)}")
@@ -179,19 +201,22 @@ def _entries(given: Mapping[str, Any], program: Program) -> State:
 
 def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: bool) -> dict[str, Array | None]:
     """The results of a step: all that it gives, or fewer where it failed."""
-    if step.x is None:
-        shapes: dict[str, tuple[int, ...]] = {}
-    elif step.op == "forward":
-        shapes = {"y": step.x.shape}
-    else:
-        features = (program.config.num_features,)
-        shapes = {"grad_x": step.x.shape, "grad_weight": features, "grad_bias": features}
+    like = step.grad_output if step.x is None else step.x
+    features = (program.config.num_features,)
+    shapes = {
+        name: like.shape if like is not None and name in SPREAD else features for name in RESULTS.get(step.op, ())
+    }
     if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
         raise Unreadable(f"a {step.op} step with other results than it gives")
-    for name in ("y", "grad_x"):
+    for name in SPREAD:
         if name in given and given[name] is None:
             raise Unreadable(f"no array as {name}")
     return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
+
+
+REAL = frozenset(map(numpy_dtype, DTYPES))
+WHOLE = frozenset({np.dtype(np.int64)})
+"""The dtypes of what a layer shows, and of its counter."""
 
 
 def _array(value: Any, shape: tuple[int, ...], *, whole: bool = False) -> Array:
@@ -200,7 +225,7 @@ def _array(value: Any, shape: tuple[int, ...], *, whole: bool = False) -> Array:
         raise Unreadable(f"a {type(value).__name__} where an array is due")
     if value.shape != shape:
         raise Unreadable(f"an array of shape {value.shape} where {shape} is due")
-    if str(value.dtype) not in (("int64",) if whole else DTYPES):
+    if value.dtype not in (WHOLE if whole else REAL):
         raise Unreadable(f"an array of dtype {value.dtype}")
     found: Array = value
     return found

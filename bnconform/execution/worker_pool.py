@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from bnconform.backends.registry import BackendError
 from bnconform.cases.program import Program
 from bnconform.execution import bundle
 from bnconform.execution.deaths import Deaths
+from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, deployment_trace
 from bnconform.execution.printable import printable
 from bnconform.execution.process_tree import end_marked
 from bnconform.execution.sessions import LONGEST, Description, plain
@@ -237,6 +238,21 @@ class WorkerSession:
                 if all(program is not other for other in known) and not deaths.refusal(program):
                     self._send(program)
 
+    def deploy(self, request: DeploymentRequest) -> DeploymentTrace:
+        """What a tool makes of a model; a process that dies of it is in the trace."""
+        try:
+            worker = self.pool.worker(self.key)
+            worker.ask({"do": "deploy", "key": self.key, "device": self.device, **request.message()})
+            message = worker.reply()
+            self._check_name(message)
+            try:
+                return deployment_trace(request, message.get("deployed"))
+            except Unreadable as problem:
+                raise Died(str(problem), "sent what is no trace", breach=True) from None
+        except Died as how:
+            self.pool.close()
+            return DeploymentTrace(ended=str(how))
+
     def forget(self) -> None:
         """Drop what was under way: its worker is gone."""
         self._under_way.clear()
@@ -251,10 +267,7 @@ class WorkerSession:
         worker = self.pool.worker(self.key)
         message = worker.reply()
         program = self._under_way[0]
-        name, before = printable(message.get("name"))[:LONGEST], self.pool.described.get(self.key, {}).get("name")
-        if before not in (None, name):
-            text = f"it calls itself {name} here, and {before} when first asked"
-            raise Died(text, "another name than at first", breach=True)
+        self._check_name(message)
         try:
             trace = from_data(program, message.get("trace"))
         except Unreadable as problem:
@@ -262,6 +275,13 @@ class WorkerSession:
         self._under_way.pop(0)
         self.pool.deaths(self.key).note_answer(program)
         self._ready.append((program, trace))
+
+    def _check_name(self, message: Mapping[str, Any]) -> None:
+        """Died where the other side calls itself otherwise than it did at first."""
+        name, before = printable(message.get("name"))[:LONGEST], self.pool.described.get(self.key, {}).get("name")
+        if before not in (None, name):
+            text = f"it calls itself {name} here, and {before} when first asked"
+            raise Died(text, "another name than at first", breach=True)
 
     def _bury(self, culprit: Program, how: Died) -> None:
         self.pool.deaths(self.key).note_death(culprit, how)
@@ -276,4 +296,9 @@ class WorkerSession:
 
 
 def _size(program: Program) -> int:
-    return sum(value.nbytes for step in program.steps for value in (step.x, step.grad_output) if value is not None)
+    return sum(
+        value.nbytes
+        for step in program.steps
+        for value in (step.x, step.grad_output, step.tangent)
+        if value is not None
+    )

@@ -11,11 +11,15 @@ from typing import Any, NoReturn
 
 from bnconform.backends.registry import BackendError
 from bnconform.cases import casefile
+from bnconform.cases.covering.rows import Row
 from bnconform.cases.metamorphic import Relation
+from bnconform.cases.models.rows import ModelCase
+from bnconform.cases.probes import Case
 from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
 from bnconform.diagnosis.failure_conditions import sightings
-from bnconform.execution.trace import Raised, Trace
+from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
+from bnconform.judge import covering, first_difference
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
@@ -42,16 +46,19 @@ class Check:
 
     The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
     recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has; `source`
-    is the case file that is replayed.
+    is the case file that is replayed; `features` are what its programs have asked for, `size` is that of the last one.
     """
 
     subject: Subject
     requirement: Requirement
-    case: Probe | Relation | None = None
+    case: Case | None = None
     folder: Path | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     reduced: bool = False
     source: Path | None = None
+    features: frozenset[str] = frozenset()
+    size: tuple[int, ...] = ()
+    _judged: tuple[Trace, tuple[Behaviour, str], Judgement] | None = field(default=None, init=False, repr=False)
 
     # -- what a test calls ---------------------------------------------------------------------------------------
 
@@ -61,17 +68,44 @@ class Check:
         if isinstance(self.case, Relation):
             self.relation(self.case)
             return None
-        assert self.case is not None
-        return self.program(
-            self.case.at(self.subject.dtype, self.subject.param_dtype), self.case.quality, self.case.name
-        )
+        assert self.case is not None and not isinstance(self.case, ModelCase)
+        return self.program(self._own(self.case), self.case.quality, self.case.name)
+
+    def _own(self, case: Probe | Row) -> Program:
+        """The case's program for the subject."""
+        if isinstance(case, Row):
+            case = case.adapt(frozenset(self.subject.unsupported))
+        return case.at(self.subject.dtype, self.subject.param_dtype)
 
     def program(self, program: Program, quality: str = "", name: str = "case") -> Trace:
         """Run a program and record the verdict on everything that it observes."""
         __tracebackhide__ = True
-        trace = self.executed(self.fitted(program))
+        self.forget(name)
+        fitted = self.fitted(program)
+        if fitted.reads == "end":
+            trace = self._read_at_the_end(fitted, quality)
+        else:
+            trace = self.executed(fitted)
+        if isinstance(self.case, Row) and (reason := covering.reason_not_judged(self.case, trace)):
+            self._add(self._outcome(UNSUPPORTED, headline=reason, message=reason))
+            raise Unsupported(reason)
         self.judged(trace, quality, name)
         return trace
+
+    def _read_at_the_end(self, program: Program, quality: str) -> Trace:
+        """The trace of a program whose state is read at the end only, with the states that it shows when it is read.
+
+        What holds when it is read, and not otherwise, is a fault; unless the layer never does the same twice.
+        """
+        __tracebackhide__ = True
+        always = program.read_always
+        read = self.executed(always)
+        if read.broken is not None:
+            return read  # it cannot be read at all, which is told of it
+        trace = covering.fill_states(self.executed(program), read)
+        declared = self.subject.declared
+        only_unread = not self._judgement(trace, declared, quality).holds and agrees(read, declared, quality)
+        return read if only_unread and covering.differs(read, self.executed(always)) else trace
 
     def fitted(self, program: Program, *, keep_rank: bool = False) -> Program:
         """The program without what the implementation lacks; the check ends as unsupported where that leaves nothing.
@@ -81,6 +115,9 @@ class Check:
         __tracebackhide__ = True
         fitted = self._prepared(program, keep_rank=keep_rank)
         if fitted is None:
+            unasked = [feature for feature in self.missing(program) if feature in self.subject.not_asked]
+            if unasked:
+                self.unsupported_feature(*unasked)
             self.unsupported(program, self.executed(program))
         self.reduced = self.reduced or bool(self.missing(program))
         return fitted
@@ -104,9 +141,11 @@ class Check:
     def executed(self, program: Program) -> Trace:
         """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once.
 
-        A program that does not come to its end is a crash, and the check ends with it.
+        A program that does not come to its end is a crash, and the check ends with it; it ends as unsupported where
+        the adapter asks of a layer with one parameter whether it has both.
         """
         __tracebackhide__ = True
+        self.features, self.size = self.features | program.features(), program.size
         try:
             trace = self.subject.run(program)
         except NotRecorded as reason:
@@ -115,17 +154,21 @@ class Check:
             self._crash(str(how), program)
         for line in trace.mutated[:1]:
             self._note_mutation(line, program)
+        if isinstance(trace.broken, ReadsAffine) and not self.missing(program):
+            self._reads_affine(program)
+        if isinstance(trace.broken, LacksAbility) and not self.missing(program):
+            self._lacks(str(trace.broken))
         return trace
 
     def require(
         self, holds: bool, what: str = "", got: object = "", due: object = "", program: Program | None = None
     ) -> None:
-        """Record one fact that is not a number: it holds, or the check fails saying what, got and should be."""
+        """Record one fact: it holds, or the check fails saying what, got and should be; of arrays where they differ."""
         __tracebackhide__ = True
         if holds:
             self._add(self._outcome(CONFORMS, checks=1))
         else:
-            self.fail("", program, quantity=Quantity(what, str(got), str(due)))
+            self.fail("", program, quantity=first_difference.quantity(what, got, due))
 
     def fail(
         self,
@@ -157,10 +200,8 @@ class Check:
             outcome.headline = outcome.message = "as declared"
         self._add(outcome)
 
-    def fact(
-        self, coordinate: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program
-    ) -> None:
-        """Record a fact that one coordinate decides: `due` is what each of its values would have shown.
+    def fact(self, decision: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program) -> None:
+        """Record a fact that one decision fixes: `due` is what each of its values would have shown.
 
         Raises Violation, naming the value that explains it, where it is neither the specified nor the declared one.
         """
@@ -169,12 +210,12 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=1)
         differs = due(declared) != due(SPECIFIED)
         if differs and got == due(declared):
-            outcome.needed.append(coordinate)
+            outcome.needed.append(decision)
             outcome.verdict = DEVIATES
-            outcome.diagnosis = [{"coordinate": coordinate, "value": self.subject.deviations[coordinate]}]
-            outcome.headline = outcome.message = f"as declared: {coordinate} = {self.subject.deviations[coordinate]}"
+            outcome.diagnosis = [{"coordinate": decision, "value": self.subject.deviations[decision]}]
+            outcome.headline = outcome.message = f"as declared: {decision} = {self.subject.deviations[decision]}"
         elif differs:
-            outcome.contradicted.append(coordinate)
+            outcome.contradicted.append(decision)
         if outcome.verdict == DEVIATES or got == due(SPECIFIED):
             self._add(outcome)
             return
@@ -182,16 +223,14 @@ class Check:
         quantity = Quantity(what, str(got), str(due(SPECIFIED)))
         self._raise(outcome, None, quantity=quantity, call=program.describe())
 
-    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
-        """Record which value of a coordinate that is left open explains what was seen; it never fails."""
+    def policy(self, decision: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
+        """Record which value of a decision that is left open explains what was seen; it never fails."""
         declared = self.subject.declared
-        shown = [value for value in values if holds(declared.but(**{coordinate: value}))]
+        shown = [value for value in values if holds(declared.but(**{decision: value}))]
         outcome = self._outcome(CONFORMS, checks=1)
-        outcome.headline = outcome.message = f"{coordinate} = {' or '.join(shown) or 'none of the known policies'}"
-        if coordinate in self.subject.deviations:
-            (outcome.needed if self.subject.deviations[coordinate] in shown else outcome.contradicted).append(
-                coordinate
-            )
+        outcome.headline = outcome.message = f"{decision} = {' or '.join(shown) or 'none of the known policies'}"
+        if decision in self.subject.deviations:
+            (outcome.needed if self.subject.deviations[decision] in shown else outcome.contradicted).append(decision)
         self._add(outcome)
 
     def note(self, text: str) -> None:
@@ -229,7 +268,7 @@ class Check:
         """Run a program whose layer must be built and read, and whose last call must answer; no number is judged."""
         __tracebackhide__ = True
         trace = self.readable(program)
-        last = trace.seen[-1] if trace.seen else None
+        last = trace.steps[-1] if trace.steps else None
         if last is not None and last.raised:
             self.fail(str(last.raised), verdict=CRASHED)
         if last is not None and last.misfit:
@@ -246,7 +285,7 @@ class Check:
 
     def ahead(self) -> list[Program]:
         """The programs that `run` will ask for, as far as that is known beforehand; they are kept for it."""
-        if self.case is None:
+        if self.case is None or isinstance(self.case, ModelCase):
             return []
         place = self.requirement.id, self.case.name
         subject = self.subject
@@ -257,9 +296,10 @@ class Check:
                 # None keeps its place, so that what is asked for next is never taken for what cannot be asked.
                 found = [self._cut_down(program, keep_rank=keep) for program in pair]
             else:
-                found = [self._cut_down(self.case.at(subject.dtype, subject.param_dtype))]
+                found = [self._cut_down(self._own(self.case))]
             subject.prepared[place] = found
-        return [program for program in subject.prepared[place] if program is not None]
+        waiting = [program for program in subject.prepared[place] if program is not None]
+        return [one for program in waiting for one in covering.programs_of(program)]
 
     def _prepared(self, program: Program, *, keep_rank: bool = False) -> Program | None:
         """The program without what the implementation lacks; None where that leaves nothing to ask."""
@@ -281,11 +321,13 @@ class Check:
 
     def missing(self, program: Program) -> list[str]:
         """The features that the program or the requirement needs and the implementation says it lacks."""
-        wanted = set(program.config.features())
-        for step in program.steps:
-            if step.op in PASSES:
-                wanted |= {step.op, step.mode}
-        return sorted(wanted & set(self.subject.unsupported))
+        return sorted(program.features() & set(self.subject.unsupported))
+
+    def _in_the_way(self, program: Program) -> list[str]:
+        """Of what is missing that for which the check cannot be made: nothing else stands in the place of it."""
+        lacking = set(self.missing(program))
+        about = lacking & set(self.requirement.features)
+        return sorted(about or set(self.missing(program.without(lacking))) or lacking)
 
     def unsupported(self, program: Program, trace: Trace) -> NoReturn:
         """Record that a declared lack was seen, or fail because the implementation answers all the same.
@@ -293,12 +335,14 @@ class Check:
         A layer of a dtype without a kernel may be made and loaded: then a pass asks.
         """
         __tracebackhide__ = True
-        lacking = self.missing(program)
+        lacking = self._in_the_way(program)
         if not trace.refused and not any(step.op in PASSES for step in program.steps):
             program = program.with_a_pass(training="training" not in self.subject.unsupported)
             trace = self.executed(program)
         if not trace.refused:
-            self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: remove the declaration", program)
+            names = " and ".join(f"`{name}`" for name in lacking)
+            todo = f"take {names} out of `unsupported`, or refuse it with NotImplementedError"
+            self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: {todo}", program)
         self.unsupported_feature(*lacking)
 
     def unsupported_feature(self, *lacking: str) -> NoReturn:
@@ -309,34 +353,51 @@ class Check:
         self._add(outcome)
         raise Unsupported(reason)
 
+    def _reads_affine(self, program: Program) -> NoReturn:
+        """Record that the adapter knows no layers with one parameter, so that nothing was asked of any."""
+        __tracebackhide__ = True
+        there, absent = ("weight", "bias") if program.config.weight else ("bias", "weight")
+        self._lacks(f"the adapter reads config.affine: layers with a {there} and no {absent} were not judged")
+
+    def _lacks(self, text: str) -> NoReturn:
+        """Record that the adapter cannot be asked, which is no fault of what it stands for."""
+        __tracebackhide__ = True
+        self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
+        raise Unsupported(text)
+
     def judged(self, trace: Trace, quality: str, name: str) -> Judgement:
         """Record the verdict on a trace."""
         __tracebackhide__ = True
-        found = judge(trace, SPECIFIED, quality)
+        found = self._judgement(trace, SPECIFIED, quality)
         ratio = found.error_ratio if found.comparisons else None
-        outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=ratio)
+        checks = found.checks
+        outcome = self._outcome(CONFORMS, checks=checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
             outcome.sightings = sightings(trace.program, found)
             if is_observed(self.requirement.id, name):
                 outcome.observed = observed(self.requirement.id, name, trace)
         declared = self.subject.declared
-        at_declared = judge(trace, declared, quality) if declared != SPECIFIED else found
+        at_declared = self._judgement(trace, declared, quality) if declared != SPECIFIED else found
         if not at_declared.holds and at_declared is not found:
             outcome.contradicted = self._contradictions(trace, quality, found)
         if found.holds:
-            if not found.checks and trace.program.observes <= {"num_batches_tracked"}:
+            if not checks and trace.program.observes <= {"num_batches_tracked"}:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
-            elif not found.checks and self.reduced:
+            elif not checks and self.reduced:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "without what the implementation lacks nothing is left to compare"
-            elif not found.checks:
+            elif not checks and found.vacuous:
+                outcome.verdict, outcome.vacuous = UNTRUSTED, True
+                outcome.headline = outcome.message = VACUOUS
+            elif not checks:
                 outcome.verdict = UNTRUSTED
                 outcome.headline = outcome.message = "nothing could be compared"
             self._add(outcome)
             return found
-        if at_declared.holds and at_declared.checks:
+        # What refutes the specified point may lie in a bound at the declared one that says no more than that.
+        if at_declared.holds and (at_declared.checks or at_declared.vacuous):
             outcome.verdict = DEVIATES
             outcome.bound_share = at_declared.error_ratio
             self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
@@ -347,6 +408,12 @@ class Check:
         outcome.verdict = CRASHED if found.crashed else VIOLATES
         return self._raise_judged(outcome, trace, quality, name, found)
 
+    def _judgement(self, trace: Trace, point: Behaviour, quality: str) -> Judgement:
+        """What `judge` finds; kept while it is asked of the same trace."""
+        if self._judged is None or self._judged[0] is not trace or self._judged[1] != (point, quality):
+            self._judged = trace, (point, quality), judge(trace, point, quality)
+        return self._judged[2]
+
     def _unspecified(self) -> None:
         """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
         words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
@@ -354,14 +421,14 @@ class Check:
         self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
 
     def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool], *programs: Program) -> None:
-        """Record a declared deviation, named by the coordinates without which it would not be explained."""
+        """Record a declared deviation, named by the decisions without which it would not be explained."""
         declared, deviations = self.subject.declared, self.subject.deviations
         outcome.verdict = DEVIATES
         outcome.needed = [
-            coordinate
-            for coordinate in deviations
-            if any(can_act(coordinate, declared, program) for program in programs)
-            and not holds(declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))}))
+            decision
+            for decision in deviations
+            if any(can_act(decision, declared, program) for program in programs)
+            and not holds(declared.but(**{decision: str(getattr(SPECIFIED, decision))}))
         ]
         outcome.diagnosis = [{"coordinate": c, "value": deviations[c]} for c in outcome.needed or deviations]
         words = ", ".join(f"{entry['coordinate']} = {entry['value']}" for entry in outcome.diagnosis)
@@ -369,22 +436,25 @@ class Check:
         self._add(outcome)
 
     def _contradictions(self, trace: Trace, quality: str, found: Judgement) -> list[str]:
-        """The declared coordinates that a trace refutes, which does not hold at the declared point."""
+        """The declared decisions that a trace refutes, which does not hold at the declared point."""
         declared, deviations = self.subject.declared, self.subject.deviations
         refuted = []
-        for coordinate in deviations:
-            without = declared.but(**{coordinate: str(getattr(SPECIFIED, coordinate))})
-            alone = SPECIFIED.but(**{coordinate: deviations[coordinate]})
+        for decision in deviations:
+            without = declared.but(**{decision: str(getattr(SPECIFIED, decision))})
+            alone = SPECIFIED.but(**{decision: deviations[decision]})
             if agrees(trace, without, quality) or (found.holds and not agrees(trace, alone, quality)):
-                refuted.append(coordinate)
+                refuted.append(decision)
         return refuted
 
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
         worst = found.worst if found.worst is not None and found.worst.worst > 1 else None
+        remark = covering.circumstances(self.case) if isinstance(self.case, Row) else ""
+        self.subject.failing = trace, quality
         self._raise(
             outcome,
             self._save(trace.program, quality, name),
+            remark=remark,
             problems=_problems(found),
             quantity=messages.compared(trace.program, worst) if worst else None,
             call=trace.program.describe(),
@@ -409,7 +479,9 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.error_ratio)
         if found.holds:
             if not found.checks:
-                outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, *["nothing could be compared"] * 2
+                outcome.vacuous = found.vacuous > 0
+                text = VACUOUS if outcome.vacuous else "nothing could be compared"
+                outcome.verdict, outcome.headline, outcome.message = UNTRUSTED, text, text
             self._add(outcome)
             return
         outcome.verdict = CRASHED if found.crashed else VIOLATES
@@ -432,6 +504,7 @@ class Check:
         )  # fmt: skip
 
     def _add(self, outcome: Outcome) -> None:
+        outcome.features, outcome.size = sorted(self.features), list(self.size)
         self.outcomes.append(outcome)
 
     def _note_mutation(self, line: str, program: Program) -> None:
@@ -460,7 +533,9 @@ class Check:
     def _crash(self, how: str, program: Program) -> NoReturn:
         """Record that a program did not come to its end."""
         __tracebackhide__ = True
-        self._raise(self._outcome(CRASHED, checks=1), None, headline=how, problems=(how,), call=program.describe())
+        self._raise(
+            self._outcome(CRASHED, checks=1, died=True), None, headline=how, problems=(how,), call=program.describe()
+        )
 
     def _raise(self, outcome: Outcome, case: Path | None, headline: str = "", **facts: Any) -> NoReturn:
         __tracebackhide__ = True
@@ -490,16 +565,28 @@ class Check:
         size = sum(step.x.size for step in program.steps if step.x is not None)
         if self.folder is None or size > LARGEST_CASE:
             return None
-        subject = self.subject
-        words = f"{subject.label}-{self.requirement.id}-{name}"
-        digest = hashlib.sha256(f"{subject.key} {words}".encode()).hexdigest()[:6]
-        safe = "".join(character if character.isalnum() or character in "+.-_" else "-" for character in words)
-        path = self.folder / f"{safe}-{digest}.json"
+        path = self._case_path(self.folder, name)
         try:
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True)
+                (self.folder / ".gitignore").write_text("*\n")
             casefile.write(path, self.requirement.id, name, program, quality)
         except OSError:
             return None
         return path
+
+    def forget(self, name: str) -> None:
+        """Remove the case that an earlier run wrote of this check: it is made anew if it fails again."""
+        if self.folder is not None and self.source is None:
+            with suppress(OSError):
+                self._case_path(self.folder, name).unlink(missing_ok=True)
+
+    def _case_path(self, folder: Path, name: str) -> Path:
+        subject = self.subject
+        words = f"{subject.label}-{self.requirement.id}-{name}"
+        digest = hashlib.sha256(f"{subject.key} {words}".encode()).hexdigest()[:6]
+        safe = "".join(character if character.isalnum() or character in "+.-_" else "-" for character in words)
+        return folder / f"{safe}-{digest}.json"
 
 
 def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
@@ -515,6 +602,8 @@ def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
         check.note_internal_error(error)
     return check.outcomes
 
+
+VACUOUS = "nothing can be told here: the bounds admit any answer"
 
 INPUT = "BN-STATE-INPUT"
 """The requirement that what is given is left as it was."""

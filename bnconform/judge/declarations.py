@@ -12,7 +12,7 @@ from bnconform.spec.catalogue import fixing
 
 
 def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
-    """An outcome for each declared coordinate that no check bore out, or that some check refuted.
+    """An outcome for each declared decision that no check bore out, or that some check refuted.
 
     Args:
         whole: whether every check ran; without that, a declaration may simply not have been asked about.
@@ -24,13 +24,13 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             continue
         seen.add(subject.name)
         mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
-        for coordinate, value in subject.deviations.items():
-            needed = any(coordinate in outcome.needed for outcome in mine)
-            contradicted = next((outcome for outcome in mine if coordinate in outcome.contradicted), None)
+        for decision, value in subject.deviations.items():
+            needed = any(decision in outcome.needed for outcome in mine)
+            contradicted = next((outcome for outcome in mine if decision in outcome.contradicted), None)
             if contradicted is None and (needed or not whole or not mine):
                 continue
-            rule = fixing(coordinate)
-            text = f"declares {coordinate} = {value}, "
+            rule = fixing(decision)
+            text = f"declares {decision} = {value}, "
             if contradicted is not None:
                 text += (
                     f"but {contradicted.requirement} in {contradicted.dtype} shows otherwise: correct the declaration"

@@ -111,6 +111,14 @@ class Expansion:
         """Its size in memory, roughly."""
         return int(self.parts.nbytes) + 200 * len(self.beside) + 200
 
+    def equals(self, got: NDArray[Any]) -> bool:
+        """Whether an array holds exactly these numbers, which are finite float64 ones."""
+        return self._is_float and bool((got == self.parts[0]).all())
+
+    @cached_property
+    def _is_float(self) -> bool:
+        return self.is_plain and not self.parts[1:].any()
+
     def distance(self, index: tuple[int, ...], got: float) -> float:
         """The distance of a finite float64 from the number at an index, which is finite, correctly rounded."""
         place = int(np.ravel_multi_index(index, self.shape)) if index else 0

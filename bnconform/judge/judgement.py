@@ -7,22 +7,22 @@ carried by the oracle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import Array, Program
-from bnconform.execution.trace import Misfit, Seen, State, Trace
+from bnconform.cases.program import GRADIENTS, RESULTS, Array, Program, Step
+from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.expansion import Expansion
 from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Values
 from bnconform.judge.truth import Question, Truths, process_truths
-from bnconform.judge.truth_record import GRADIENTS, Due, Truth
+from bnconform.judge.truth_record import Due, Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import kept_as_inverse
 from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import ulp
@@ -49,6 +49,8 @@ class Comparison:
             (infinite where a finite value was due and another came).
         unspecified: whether nothing fixes it: exact, bound and error ratio are then 0, infinite and 0, whatever was
             observed.
+        given: x, the tangent or grad_output, of which the observation is a function of the same shape; None for those
+            of (C,).
     """
 
     step: int
@@ -58,6 +60,26 @@ class Comparison:
     bound: Floats
     error_ratio: Floats
     unspecified: bool = False
+    given: Array | None = None
+
+    @cached_property
+    def is_vacuous(self) -> bool:
+        """Whether the bound admits what is plainly wrong, so that nothing can be told from the observation.
+
+        That is zero where something else is due, or the input as it was given; in half precision, where n u nears 1,
+        any answer. What must be exactly 0 is told from everything that is not.
+        """
+        due = self.exact.nearest
+        told = self.exact.finite & (due != 0)
+        if self.unspecified or (not told.any() and self.exact.finite.all() and np.isfinite(self.bound).all()):
+            return self.unspecified
+        bound = np.broadcast_to(self.bound, due.shape)
+        if not told.any() or (np.abs(due) <= bound)[told].all():
+            return bool(self.exact.finite.all())
+        if self.given is None:
+            return False
+        given = self.given.astype(np.float64)
+        return bool((np.abs(due[told] - given[told]) <= bound[told]).all() and (due != given)[told].any())
 
     @cached_property
     def worst(self) -> float:
@@ -71,7 +93,7 @@ class Comparison:
 
     def ulps(self) -> float:
         """How far the worst element is off, in units in the last place of the observed dtype."""
-        if not self.error_ratio.size or self.unspecified:
+        if not self.worst or self.unspecified:
             return 0.0
         at = self.index
         got, due = float(self.observed[at]), float(self.exact.nearest[at])
@@ -91,6 +113,7 @@ class Judgement:
         comparisons: every array compared, within its bound or not.
         problems: (step, what) where something else than a number was wrong; `crashed` if the implementation raised.
         truths: what answers what is due.
+        recorded: the passes that were recorded, each with the state before it; None for one that was refused.
     """
 
     behaviour: Behaviour
@@ -99,6 +122,7 @@ class Judgement:
     refusals: int = 0
     crashed: bool = False
     truths: Truths = field(default_factory=process_truths, repr=False)
+    recorded: list[tuple[LayerState, Step] | None] = field(default_factory=list, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -108,7 +132,13 @@ class Judgement:
     @property
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
-        return self.refusals + sum(int((np.isfinite(c.bound) | ~c.exact.finite).sum()) for c in self.comparisons)
+        told = (one for one in self.comparisons if not one.is_vacuous)
+        return self.refusals + sum(int((np.isfinite(c.bound) | ~c.exact.finite).sum()) for c in told)
+
+    @property
+    def vacuous(self) -> int:
+        """How many observations were within bounds that admit what is plainly wrong."""
+        return sum(comparison.is_vacuous and not comparison.unspecified for comparison in self.comparisons)
 
     @property
     def unspecified(self) -> int:
@@ -126,16 +156,16 @@ class Judgement:
         return max(self.comparisons, key=lambda comparison: comparison.worst, default=None)
 
 
-def can_act(coordinate: str, behaviour: Behaviour, program: Program) -> bool:
-    """Whether a coordinate may make a difference to a program; False where it surely makes none, which saves judging.
+def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
+    """Whether a decision may make a difference to a program; False where it surely makes none, which saves judging.
 
     What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels.
     """
-    if coordinate not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
+    if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
     shapes = [step.x.shape for step in program.steps if step.x is not None]
     values = [int(np.prod(shape, dtype=np.int64)) // max(shape[1], 1) for shape in shapes]
-    return (0 if coordinate == "empty_batch" else 1) in values
+    return (0 if decision == "empty_batch" else 1) in values
 
 
 def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:
@@ -162,51 +192,63 @@ def judge(
     """
     verdict = Judgement(behaviour, truths=truths or process_truths())
     program = trace.program
-    if trace.broken is not None and not trace.seen:
+    if trace.broken is not None and not trace.steps:
         verdict.problems.append((-1, str(trace.broken)))
         verdict.crashed = not isinstance(trace.broken, Misfit)
         return verdict
     with arithmetic():
-        allow = allowance(program.config, behaviour, quality=quality)
+        model = error_model_of(program.config, behaviour, quality=quality)
         carried = initial_state(program.config, behaviour)
         known = 0
-        for number, seen in enumerate(trace.seen):
-            carried = judge_step(verdict, number, seen, program, carried, allow)
+        for number, seen in enumerate(trace.steps):
+            carried = judge_step(verdict, number, seen, program, carried, model)
             new, known = verdict.comparisons[known:], len(verdict.comparisons)
             if brief and (verdict.problems or any(comparison.worst > 1 for comparison in new)):
                 return verdict
     if trace.broken is not None:
-        verdict.problems.append((len(trace.seen) - 1, str(trace.broken)))
+        verdict.problems.append((len(trace.steps) - 1, str(trace.broken)))
         verdict.crashed = verdict.crashed or not isinstance(trace.broken, Misfit)
     return verdict
 
 
 def judge_step(
-    verdict: Judgement, number: int, seen: Seen, program: Program, carried: LayerState, allow: Allowance
+    verdict: Judgement, number: int, seen: StepResult, program: Program, carried: LayerState, model: ErrorModel
 ) -> LayerState:
     """Compare what one call shows with what is due after the state `carried`; the state that is due afterwards.
 
     To be called within `arithmetic()`.
     """
     step, config, behaviour = seen.step, program.config, verdict.behaviour
+    if step.may_refuse and step.op in ("forward", "backward"):
+        return carried.with_everything_shown(seen.after) if seen.after else carried
+    if step.op == "vjp":
+        answers = not seen.misfit and not seen.raised
+        verdict.recorded.append((carried.shown(seen.before), step) if answers else None)
     if seen.misfit:
         verdict.problems.append((number, seen.misfit))
         return carried
-    if step.op in ("build", "load"):
+    if step.pass_number:
+        return _recorded(verdict, number, seen, config, carried, model)
+    if step.op in ("build", "load", "reset"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
             return carried
         if step.op == "build":
             after = initial_state(config, behaviour)
+        elif step.op == "reset":
+            kept = carried.shown(seen.before)
+            after = replace(initial_state(config, behaviour), weight=kept.weight, bias=kept.bias)
         else:
             after = carried.shown(seen.before).loaded(step.state)
         for name in sorted(step.observe):
             variance = after.values("running_var") if name.startswith("running_var") else None
-            kept = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, allow)
-            _stored(verdict, number, name, seen.after, after, kept)
+            bound = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
+            _stored(verdict, number, name, seen.after, after, bound)
         return after
-    question = Question.of(config, allow, carried.shown(seen.before), step)
+    if _is_unjudged_update(seen):
+        return carried.after_unjudged_update(seen.after)
+    question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
     if truth.refused or seen.raised:
         if truth.refused and seen.raised:
@@ -217,22 +259,34 @@ def judge_step(
         else:
             verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
         return question.before
-    if step.op == "backward":
-        _gradients(verdict, number, seen, truth, allow)
-    elif "y" in truth.unspecified & step.observe:
-        _unspecified(verdict, number, "y", seen.values["y"])
-    elif "y" in step.observe:
-        _compare(verdict, number, "y", seen.values["y"], truth.due("y"), allow.output.largest)
+    _results(verdict, number, seen, truth, model)
     return _state(verdict, number, seen, question, truth)
+
+
+def _is_unjudged_update(seen: StepResult) -> bool:
+    """Whether a call is one of training that nothing is asked of and no point refuses, with its state shown.
+
+    The truth of it is not needed then: the next call is judged from the state that is shown.
+    """
+    step = seen.step
+    if step.op != "forward" or step.observe or not step.training or seen.raised or not seen.after:
+        return False
+    assert step.x is not None
+    return seen.after["running_mean"] is not None and step.x.size > step.x.shape[1]
 
 
 def _nearest(values: Values) -> Floats:
     return floats(values) if values.dtype == object else np.asarray(values, np.float64)
 
 
-def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, allow: Allowance) -> None:
-    for name in GRADIENTS:
-        if name not in seen.step.observe:
+def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, model: ErrorModel) -> None:
+    """Compare what a call returned, as far as it is observed."""
+    step = seen.step
+    # What each is a function of that has its shape.
+    like = {"y": step.x, "tangent_y": step.tangent, "grad_x": step.grad_output, "hvp_x": step.grad_output}
+    formats = {"y": model.output, "tangent_y": model.output, "grad_x": model.gradient, "hvp_x": model.gradient}
+    for name in RESULTS[step.op]:
+        if name not in step.observe:
             continue
         got = seen.values[name]
         if name not in truth.quantities:
@@ -242,11 +296,32 @@ def _gradients(verdict: Judgement, number: int, seen: Seen, truth: Truth, allow:
         if due is None:
             _absent(verdict, number, name, got, "as there is no such parameter")
             continue
-        largest = allow.gradient.largest if name == "grad_x" else allow.statistics.largest
-        _compare(verdict, number, name, got, due, largest)
+        _compare(verdict, number, name, got, due, formats.get(name, model.statistics).largest, like.get(name))
 
 
-def _state(verdict: Judgement, number: int, seen: Seen, question: Question, truth: Truth) -> LayerState:
+def _recorded(
+    verdict: Judgement, number: int, seen: StepResult, config: Config, carried: LayerState, model: ErrorModel
+) -> LayerState:
+    """Compare the gradients of a recorded pass with those at the state before it; nothing of the state may move."""
+    step, after = seen.step, carried.shown(seen.before)
+    recorded = verdict.recorded[step.pass_number - 1]
+    if step.op == "pullback" and recorded is not None:
+        before, passed = recorded
+        asked = replace(passed, op="backward", grad_output=step.grad_output, observe=step.observe & set(GRADIENTS))
+        if not seen.raised:
+            truth = verdict.truths.answer(Question.of(config, model, before, asked), verdict.behaviour)
+            _results(verdict, number, seen, truth, model)
+        elif not step.may_refuse:
+            verdict.problems.append((number, str(seen.raised)))
+            verdict.crashed = True
+    for name in sorted(step.observe - set(GRADIENTS)):
+        variance = after.values("running_var") if name.startswith("running_var") else None
+        kept = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
+        _stored(verdict, number, name, seen.after, after, kept)
+    return after
+
+
+def _state(verdict: Judgement, number: int, seen: StepResult, question: Question, truth: Truth) -> LayerState:
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
@@ -259,9 +334,9 @@ def _state(verdict: Judgement, number: int, seen: Seen, question: Question, trut
         if part in truth.unspecified and moved:
             _unspecified(verdict, number, part, seen.after[part])
         elif part in STATISTICS and moved and truth.moves:
-            _part(verdict, number, name, seen.after[part], truth.due(part), question.allow.statistics.largest)
+            _part(verdict, number, name, seen.after[part], truth.due(part), question.model.statistics.largest)
         else:
-            _stored(verdict, number, name, seen.after, after, None, question.allow.statistics.largest)
+            _stored(verdict, number, name, seen.after, after, None, question.model.statistics.largest)
     return after
 
 
@@ -324,14 +399,24 @@ def _unspecified(verdict: Judgement, number: int, name: str, got: Array | None) 
     )
 
 
-def _compare(verdict: Judgement, number: int, name: str, got: Array | None, due: Due | None, largest: float) -> None:
+def _compare(
+    verdict: Judgement,
+    number: int,
+    name: str,
+    got: Array | None,
+    due: Due | None,
+    largest: float,
+    given: Array | None = None,
+) -> None:
     assert due is not None
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.value.shape}"))
         return
     # What must be exact was stored: it has just been made, and is not asked for again.
-    if due.bound.any():
+    if due.value.equals(got):
+        ratio = np.zeros(got.shape)
+    elif due.bound.any():
         ratio = verdict.truths.error_ratios(got, due, largest)
     else:
         ratio = error_ratios(got, due.value, due.bound, largest)
-    verdict.comparisons.append(Comparison(number, name, got, due.value, due.bound, ratio))
+    verdict.comparisons.append(Comparison(number, name, got, due.value, due.bound, ratio, given=given))

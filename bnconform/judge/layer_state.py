@@ -60,6 +60,19 @@ class LayerState:
             changes["num_batches_tracked"] = None
         return self._changed(changes)
 
+    def with_everything_shown(self, state: Mapping[str, Array | None]) -> LayerState:
+        """The same with everything that a layer shows, its count too: after a call of which nothing is known."""
+        count = state["num_batches_tracked"]
+        known = self.shown(state)
+        return known if count is None else replace(known, num_batches_tracked=int(count))
+
+    def after_unjudged_update(self, state: Mapping[str, Array | None]) -> LayerState:
+        """The same after a training pass that showed this state, of which nothing else is asked."""
+        after = self.with_everything_shown(state)
+        shown = state["num_batches_tracked"] is not None
+        count = after.num_batches_tracked if shown or self.num_batches_tracked is None else self.num_batches_tracked + 1
+        return replace(after, num_batches_tracked=count, updates=self.updates + 1)
+
     def loaded(self, state: Mapping[str, Array]) -> LayerState:
         """The same with the entries that a load sets."""
         changes: dict[str, Any] = {

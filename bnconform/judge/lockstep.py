@@ -8,7 +8,7 @@ from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, initial_state, judge_step
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import arithmetic
 
 
@@ -34,7 +34,7 @@ class Lockstep:
 def follow(trace: Trace, subject: Subject) -> Lockstep:
     """Judge a trace at the specified and at the declared point, each for itself, call by call."""
     followed = [_followed(trace, point) for point in dict.fromkeys((SPECIFIED, subject.declared))]
-    calls = max(len(trace.seen) - (trace.broken is not None and bool(trace.seen)), 0)
+    calls = max(len(trace.steps) - (trace.broken is not None and bool(trace.steps)), 0)
     lasting = [calls if failing is None else failing for _, failing in followed]
     found = next((found for found, failing in followed if failing is None), followed[0][0])
     if trace.broken is not None or all(failing is not None for _, failing in followed):
@@ -47,11 +47,11 @@ def _followed(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
     found = Judgement(point)
     config = trace.program.config
     with arithmetic():
-        allow = allowance(config, point)
+        model = error_model_of(config, point)
         carried = initial_state(config, point)
-        for number, seen in enumerate(trace.seen):
+        for number, seen in enumerate(trace.steps):
             known = len(found.comparisons)
-            carried = judge_step(found, number, seen, trace.program, carried, allow)
+            carried = judge_step(found, number, seen, trace.program, carried, model)
             if found.problems or any(comparison.worst > 1 for comparison in found.comparisons[known:]):
                 return found, number
     return found, None
@@ -60,4 +60,4 @@ def _followed(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
 def cut(trace: Trace, last: int) -> Trace:
     """The trace of the program that ends with call `last`, from 0, as if no more had been asked."""
     program = replace(trace.program, steps=trace.program.steps[: last + 1])
-    return replace(trace, program=program, seen=trace.seen[: last + 1])
+    return replace(trace, program=program, steps=trace.steps[: last + 1])

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import cases_of, few_of
-from bnconform.cases.program import STATE, Array, Program, Step
+from bnconform.cases.probes import cases_of
+from bnconform.cases.program import RESULTS, SPREAD, STATE, Array, Program, Step
 from bnconform.diagnosis import search
-from bnconform.execution.trace import Seen, State, Trace
+from bnconform.execution.trace import State, StepResult, Trace
 from bnconform.judge.check import Check, Unsupported
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
@@ -34,8 +34,8 @@ def planned(backend: Any, device: str, dtype: str) -> list[Program]:
     """
     collector = Collector()
     subject = Subject(backend.name, backend, device, dtype, collector)
-    for test in conformance_tests():
-        cases = (few_of if subject.slow else cases_of)(test.rule.id, dtype) if test.over_cases else (None,)
+    for test in (test for test in conformance_tests() if test.fits(subject)):
+        cases = cases_of(test.rule.id, dtype, subject.cost) if test.over_cases else (None,)
         for case in cases:
             for counter in (True, False):
                 with suppress(Unsupported, Collected):
@@ -66,7 +66,7 @@ class Collector:
         """A trace of the right shapes."""
         self.programs.setdefault(program.key, program)
         state = _state(program)
-        seen = [Seen(step, state, state, _values(step, program)) for step in program.steps]
+        seen = [StepResult(step, state, state, _values(step, program)) for step in program.steps]
         return Trace(program, seen, [], counter=("int64", ()))
 
     def ahead(self, programs: Iterable[Program]) -> None:
@@ -77,8 +77,7 @@ def _state(program: Program) -> State:
     config = program.config
     state: State = {}
     for name in STATE:
-        tracked = name not in ("weight", "bias")
-        there = config.track_running_stats if tracked else config.affine
+        there = getattr(config, name) if name in ("weight", "bias") else config.track_running_stats
         if name == "num_batches_tracked":
             state[name] = np.zeros((), np.int64) if there else None
         else:
@@ -87,13 +86,12 @@ def _state(program: Program) -> State:
 
 
 def _values(step: Step, program: Program) -> dict[str, Array | None]:
-    if step.x is None:
+    given = step.x if step.grad_output is None else step.grad_output
+    if given is None:
         return {}
-    zeros: Array = np.zeros(step.x.shape, step.x.dtype)
-    if step.op == "forward":
-        return {"y": zeros}
+    zeros: Array = np.zeros(given.shape, given.dtype)
     parameter = np.zeros(program.config.num_features, numpy_dtype(program.config.param_dtype))
-    return {"grad_x": zeros, "grad_weight": parameter, "grad_bias": parameter}
+    return {name: zeros if name in SPREAD else parameter for name in RESULTS[step.op]}
 
 
 @dataclass
@@ -143,7 +141,7 @@ class CollectingCheck(Check):
     def note(self, *_: object, **__: object) -> None:
         """Nothing is recorded."""
 
-    def policy(self, coordinate: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
+    def policy(self, decision: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
         """Nothing is recorded."""
 
     def measured(self, *_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""Laws that are not over one array: sums of gradients, and facts such as a dtype that a coordinate decides."""
+"""Laws that are not over one array: sums of gradients, and facts such as a dtype that a decision fixes."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Effort:
     examples: int = 30
     calls: int = 11
     shapes: int = 2
-    shrinks: int = 150
+    shrinks: int = 60
     seed: int = 1
 
 
@@ -293,6 +293,7 @@ def explore(check: Check, work: Effort | None = None) -> None:
         check.fitted(
             Program(check.config(), (forward(np.ones((2, 3, 2, 2)), "y"),)).cast(subject.dtype, subject.param_dtype)
         )
+    check.forget("sequence")
     exploration = Exploration(check, work, check.shows_counter())
     unsteady = False
     try:

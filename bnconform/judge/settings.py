@@ -16,8 +16,9 @@ VARIABLE = "BNCONFORM_CACHE"
 MEMORY = 64 * 2**20
 """Bytes of truths that a process keeps; some 50 bytes an element."""
 
-DISK = 256 * 2**20
-"""Bytes that the file of truths may take."""
+DISK = 1024 * 2**20
+"""Bytes that the file of truths may take. A column in single precision takes 100 MiB, and another behaviour as much
+again; a file that holds less than a run asks for is of no use to the next run."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from functools import cache
 from importlib import import_module
 
 import bnconform.tests.conformance
-from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import all_relations, cases_of, probes
-from bnconform.cases.program import Probe
+from bnconform.cases.probes import Case, cases_of, with_cases
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import Outcome
@@ -33,11 +31,15 @@ class Test:
     over_cases: bool
     once: bool = False
 
-    def cases(self, dtype: str) -> tuple[Probe | Relation | None, ...]:
-        """What the test runs over in a dtype; (None,) for a property."""
-        return cases_of(self.rule.id, dtype) if self.over_cases else (None,)
+    def cases(self, dtype: str, cost: str = "") -> tuple[Case | None, ...]:
+        """What the test runs over in a dtype; (None,) for a property. `cost` is that of `cases_of`."""
+        return cases_of(self.rule.id, dtype, cost) if self.over_cases else (None,)
 
-    def run(self, subject: Subject, case: Probe | Relation | None) -> list[Outcome]:
+    def fits(self, subject: Subject) -> bool:
+        """Whether it is about what the subject is: a layer, or a tool that deploys models."""
+        return self.rule.is_of_deployments == subject.is_deployment
+
+    def run(self, subject: Subject, case: Case | None) -> list[Outcome]:
         """The outcomes of one check; a failure is among them."""
         return self.conduct(Check(subject, self.rule, case))
 
@@ -45,7 +47,7 @@ class Test:
         """The outcomes of a check that has been made already."""
         return conduct(self.function, check)
 
-    def rerun(self, case: Probe | Relation | None, subject: Subject) -> list[Outcome]:
+    def rerun(self, case: Case | None, subject: Subject) -> list[Outcome]:
         """The same, with what is bound to stay first."""
         return self.run(subject, case)
 
@@ -62,7 +64,7 @@ def conformance_tests() -> tuple[Test, ...]:
 def catalogued_requirements() -> tuple[str, ...]:
     """The requirements whose cases are judged by `Check.run`, as no test of their own takes them."""
     taken = {test.rule.id for test in _found() if test.over_cases}
-    return tuple(name for name in requirements() if name in {*probes(), *all_relations()} and name not in taken)
+    return tuple(name for name in requirements() if name in with_cases() and name not in taken)
 
 
 def _found() -> Iterator[Test]:

@@ -8,9 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import few_of
-from bnconform.cases.program import Probe
+from bnconform.cases.probes import Case
 from bnconform.diagnosis import causes
 from bnconform.execution.selection import once_each
 from bnconform.judge.check import Check
@@ -34,7 +32,7 @@ class PlannedCheck:
 
     subject: Subject
     test: Test
-    case: Probe | Relation | None
+    case: Case | None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -58,7 +56,9 @@ def planned(subjects: Sequence[Subject], only: Collection[str] = ()) -> list[Pla
         for test in conformance_tests():
             if (only and test.rule.id not in only) or (test.once and all(subject is not one for one in singles)):
                 continue
-            cases = few_of(test.rule.id, subject.dtype) if subject.slow else test.cases(subject.dtype)
+            if not test.fits(subject):
+                continue
+            cases = test.cases(subject.dtype, subject.cost)
             found += [PlannedCheck(subject, test, case) for case in (cases if test.over_cases else (None,))]
     return found
 

@@ -13,8 +13,6 @@ import numpy as np
 from bnconform.judge.expansion import Expansion
 from bnconform.spec.exact import Exact, Floats
 
-GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
-
 
 class Due(NamedTuple):
     """What one array must be, and how far it may lie from that, element by element (broadcastable to its shape)."""
@@ -30,9 +28,9 @@ class Truth:
     Attributes:
         refused: why the point refuses the call; "" where it does not, and then:
         unspecified: the names of what nothing fixes.
-        quantities: y, or grad_x, grad_weight and grad_bias, as far as the call observes them and something fixes them;
-            None for the gradient for a parameter that there is not. With running_mean and running_var after the pass,
-            where they are observed and it moves them.
+        quantities: what the call returns, by the names of `bnconform.cases.program.RESULTS`, as far as it observes them
+            and something fixes them; None for what belongs to a parameter that there is not. With running_mean and
+            running_var after the pass, where they are observed and it moves them.
         moves: whether the pass moves the running statistics.
         batches, updates: the counters of the state afterwards.
         statistics: the running statistics afterwards in 320 bits, where they have just been computed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnconform.cases.program import Program, forward
-from bnconform.execution.trace import Seen, Trace
+from bnconform.execution.trace import StepResult, Trace
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, Averaging, Behaviour, EpsilonForm, InitialRunningMean, TrainingUpdate
 from bnconform.spec.config import Config
@@ -91,12 +91,12 @@ def measured(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
     return Defaults(eps, first)
 
 
-def _answered(trace: Trace) -> list[Seen]:
+def _answered(trace: Trace) -> list[StepResult]:
     """What the calls showed; NotAnswered where one did something else."""
-    problems = [trace.broken, *(seen.raised or seen.misfit for seen in trace.seen)]
+    problems = [trace.broken, *(seen.raised or seen.misfit for seen in trace.steps)]
     if any(problems):
         raise NotAnswered(str(next(filter(None, problems))))
-    return trace.seen
+    return trace.steps
 
 
 CLOSE = 1e-5

@@ -20,7 +20,7 @@ from bnconform.judge.judgement import judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.measure.defaults import NotAnswered, measured
 from bnconform.measure.semantics_profile import Card, Finding
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate, coordinates
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision, decisions
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, format_of
 
@@ -28,7 +28,7 @@ RATIOS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
 """Mean over standard deviation of the inputs that tell variance algorithms apart."""
 
 IN_ALL_DTYPES = ("output_dtype", "statistics_dtype")
-"""The coordinates that are looked at in every dtype; the others in the subject's own."""
+"""The decisions that are looked at in every dtype; the others in the subject's own."""
 
 PREFERRED = ("float32", "float64", "bfloat16", "float16")
 
@@ -103,7 +103,7 @@ def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
 def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[Finding]:
     point = points[0]
     others = search.alternatives(evidence, point)
-    for name in coordinates():
+    for name in decisions():
         value = str(getattr(point, name))
         open_values = [
             other for other, refuted in others[name].items() if refuted is None and _tells(subject, point, name, other)
@@ -121,7 +121,7 @@ def _tells(subject: Subject, point: Behaviour, name: str, value: str) -> bool:
     """
     if name == "evaluation_epsilon_form":
         return value not in ("as_training", str(point.epsilon_form))
-    shows = name in IN_ALL_DTYPES or subject.dtype in coordinate(name)(value).dtypes
+    shows = name in IN_ALL_DTYPES or subject.dtype in decision(name)(value).dtypes
     return shows or subject.deviations.get(name) == value
 
 
@@ -141,7 +141,7 @@ def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
 
 
 def _dtypes(card: Card, subject: Subject) -> None:
-    """The dtypes of y and of the running statistics for each dtype of the input, and the coordinates that they fix."""
+    """The dtypes of y and of the running statistics for each dtype of the input, and the decisions that they fix."""
     refuting: dict[str, set[str]] = {name: set() for name in IN_ALL_DTYPES}
     for dtype in DTYPES:
         if dtype in subject.unsupported:
@@ -151,7 +151,7 @@ def _dtypes(card: Card, subject: Subject) -> None:
         mode = "evaluation" if "training" in subject.unsupported else "training"
         evidence = search.gather(other, {mode: survey()[mode]})
         trace = evidence.traces.get(mode)
-        seen = trace.seen[-1] if trace is not None else None
+        seen = trace.steps[-1] if trace is not None else None
         if trace is None or seen is None or seen.raised or seen.misfit:
             reason = seen and (seen.raised or seen.misfit)
             card.dtypes[dtype] = str(reason or next(iter(evidence.refused.values()), "not offered"))
@@ -162,21 +162,21 @@ def _dtypes(card: Card, subject: Subject) -> None:
             (str(statistics.dtype) if statistics is not None else "none"),
         )
         for name, refuted in refuting.items():
-            for value in coordinates()[name]:
+            for value in decisions()[name]:
                 point = card.point.but(**{name: str(value)})
                 view = search.view(trace, judge(trace, point), point)
                 if any(what.startswith("the dtype") for _, what in view.wrong):
                     refuted.add(str(value))
     for number, finding in enumerate(card.findings):
-        if finding.coordinate in refuting:
-            allowed = tuple(str(v) for v in coordinates()[finding.coordinate] if v not in refuting[finding.coordinate])
+        if finding.decision in refuting:
+            allowed = tuple(str(v) for v in decisions()[finding.decision] if v not in refuting[finding.decision])
             if len(allowed) == 1:
                 pairs = {d: " and ".join(kept) for d, kept in card.dtypes.items() if isinstance(kept, tuple)}
                 shown = "; ".join(f"{dtype}: {words}" for dtype, words in pairs.items())
                 card.findings[number] = replace(
                     finding, values=allowed, refuted="", evidence=f"y and statistics of {shown}"
                 )
-                card.point = card.point.but(**{finding.coordinate: allowed[0]})
+                card.point = card.point.but(**{finding.decision: allowed[0]})
 
 
 FEW = 64

@@ -8,21 +8,21 @@ from typing import Any
 
 from bnconform.backends.runner.loading import version
 from bnconform.measure.defaults import Defaults
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, coordinate
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One coordinate.
+    """One decision.
 
     Attributes:
         values: the values that the evidence allows, the simplest first; more than one where it cannot tell.
         declared: the value that the adapter declares, or "".
         refuted: of the values that the evidence refutes, the one that comes closest, or "".
-        evidence: by what it is refuted, or why nothing fixes the coordinate.
+        evidence: by what it is refuted, or why nothing fixes the decision.
     """
 
-    coordinate: str
+    decision: str
     values: tuple[str, ...]
     declared: str
     refuted: str
@@ -36,7 +36,7 @@ class Finding:
     @property
     def differs(self) -> bool:
         """Whether the evidence refutes the specified value."""
-        return str(getattr(SPECIFIED, self.coordinate)) not in self.values
+        return str(getattr(SPECIFIED, self.decision)) not in self.values
 
     @property
     def contradicted(self) -> bool:
@@ -50,7 +50,7 @@ class Card:
 
     Attributes:
         dtype: of the input with which the point was found. point: the simplest that explains it.
-        findings: one for each coordinate. unexplained: observations that the point does not explain, in words.
+        findings: one for each decision. unexplained: observations that the point does not explain, in words.
         seen: how many programs of the survey ran.
         refused: what it would not do, by the program of the survey, with its words.
         ended: the programs of those at which its process died or was ended.
@@ -82,7 +82,7 @@ class Card:
     def contradictions(self) -> list[str]:
         """Each declaration that the measurement refutes, in words."""
         return [
-            f"declares {one.coordinate} = {one.declared}, and was measured as {' or '.join(one.values)}: {one.evidence}"
+            f"declares {one.decision} = {one.declared}, and was measured as {' or '.join(one.values)}: {one.evidence}"
             for one in self.findings
             if one.contradicted
         ]
@@ -106,9 +106,9 @@ def as_data(card: Card) -> dict[str, Any]:
         "backend": card.backend, "device": card.device, "dtype": card.dtype,
         "coordinates": [
             {
-                "coordinate": one.coordinate, "values": list(one.values), "specified": _specified(one.coordinate),
+                "coordinate": one.decision, "values": list(one.values), "specified": _specified(one.decision),
                 "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
-                "meaning": coordinate(one.coordinate)(one.values[0]).meaning if one.decided else None,
+                "meaning": decision(one.decision)(one.values[0]).meaning if one.decided else None,
             }
             for one in card.findings
         ],

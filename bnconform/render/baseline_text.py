@@ -11,6 +11,7 @@ from rich.console import Console
 from bnconform.results.baseline import UNEXPLAINED, explanation
 from bnconform.results.baseline_check import BaselineVerdict, EntryNote, KnownRow
 from bnconform.results.result import Row
+from bnconform.results.visible import visible
 
 
 def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] = ()) -> Iterator[str]:
@@ -33,7 +34,7 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
     yield from _gathered((_known(known), known.row) for known in found.known)
     if found.new:
         yield f"  NEW: {_count(found.new, 'failing row')} that no entry knows"
-        yield from _gathered((_row(row), row) for row in found.new)
+        yield from _by_cause(found.new)
         yield f"    once looked into: {update} --reason TEXT --link URL{written}"
     if found.worse:
         yield f"  WORSE: {_count(found.worse, 'row')} known to fail less badly"
@@ -67,8 +68,7 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
 def show(texts: Iterable[str], console: Console) -> None:
     """Print lines, in characters that the console has."""
     for text in texts:
-        printable = "".join(letter if letter.isprintable() else " " for letter in text)
-        safe = printable.encode(console.encoding, "replace").decode(console.encoding)
+        safe = visible(text).encode(console.encoding, "replace").decode(console.encoding)
         console.print(safe, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -84,6 +84,19 @@ def _row(row: Row) -> str:
 def _known(known: KnownRow) -> str:
     link = f" <{known.entry.link}>" if known.entry.link else ""
     return f"{known.row.requirement} {known.row.backend} {known.row.verdict}: {known.entry.reason}{link}"
+
+
+def _by_cause(rows: Sequence[Row]) -> Iterator[str]:
+    """The rows that one explanation is of in one line each, with their requirements; the others by what is said."""
+    causes: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if why := explanation(row):
+            causes.setdefault((row.backend, row.verdict, why), []).append(row)
+    for (backend, verdict, why), mine in causes.items():
+        names = ", ".join(dict.fromkeys(row.requirement for row in mine))
+        places = ", ".join(dict.fromkeys(f"{row.device} {row.dtype}" for row in mine))
+        yield f"    {backend} {verdict}: {why}: {names}  [{places}]"
+    yield from _gathered((_row(row), row) for row in rows if not explanation(row))
 
 
 def _gathered(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from bnconform.results.comparison import (
     severity,
 )
 from bnconform.results.result import UNLIMITED, dtype_order
+from bnconform.results.visible import visible
 
 DIGITS = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
 """Decimal digits that tell a format's numbers apart."""
@@ -146,13 +147,14 @@ def _verdicts(pairs: Sequence[Pair], sides: Sequence[str], everything: bool) -> 
     if found:
         differing = sum(len(dtypes) for dtypes in found.values())
         yield Heading(f"Verdicts that differ ({differing} of {judged})", 3)
-        rows = []
+        causes: dict[tuple[str, ...], list[str]] = {}
         for verdict in sorted(found, key=severity):
             told = zip(sides, (verdict.first_says, verdict.second_says), strict=True)
             says = [f"{side}: {text}" for side, text in told if text]
             level = "" if verdict.level == "must" else f" ({verdict.level})"
-            dtypes = ", ".join(found[verdict])
-            rows.append((verdict.requirement + level, verdict.first, verdict.second, dtypes, "\n".join(says)))
+            cause = verdict.first, verdict.second, ", ".join(found[verdict]), "\n".join(says)
+            causes.setdefault(cause, []).append(verdict.requirement + level)
+        rows = [(_some(names, everything), *cause) for cause, names in causes.items()]
         yield Grid(("requirement", *sides, "dtype", "why"), rows)
     else:
         yield Line(f"No verdict differs ({judged} on both sides).")
@@ -256,7 +258,7 @@ def render(comparisons: Sequence[ResultComparison], console: Console, *, everyth
     """Print the comparisons, within the width of the console."""
 
     def safe(text: str, style: str = "") -> Text:
-        shown = "".join(mark if mark.isprintable() or mark == "\n" else " " for mark in text)
+        shown = visible(text, keep="\n")
         return Text(shown.encode(console.encoding, "replace").decode(console.encoding), style, overflow="fold")
 
     for part in parts(comparisons, everything=everything):
@@ -297,5 +299,5 @@ def _cell(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is, whatever an adapter wrote into it."""
-    flat = "".join(mark if mark.isprintable() else " " for mark in text)
+    flat = visible(text)
     return re.sub(r"([\\`*_\[\]<>|#~&@])", r"\\\1", flat)

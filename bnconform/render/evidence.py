@@ -10,6 +10,7 @@ from itertools import groupby
 from bnconform.results.completeness import partial, reason
 from bnconform.results.failure import VIOLATION
 from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
+from bnconform.results.visible import visible
 
 FAILURES = ("crashed", "violates", "untrusted")
 """The verdicts that fail a run, where they are about a level that was asked for."""
@@ -17,12 +18,10 @@ FAILURES = ("crashed", "violates", "untrusted")
 MESSAGE = 8000
 """Characters of a message that are shown; the result file has all of it."""
 
-MISSING = "\N{REPLACEMENT CHARACTER}"
-
 
 def clean(text: str) -> str:
-    """Text without what a page or a terminal might obey: control characters, marks that turn it round, half pairs."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else MISSING for letter in text)
+    """Text of several lines in which what a page or a log might obey is written out."""
+    return visible(text, keep="\n\t")
 
 
 def first_line(text: str, most: int = 300) -> str:

@@ -6,14 +6,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 
-from bnconform.render.evidence import RowGroup, by_level, clean, counts, environment, failures, first_line, headline
+from bnconform.render.cards import Card, cards
+from bnconform.render.evidence import by_level, clean, counts, environment, first_line, headline
+from bnconform.render.standing import standings
 from bnconform.results.result import VERDICTS, Result, Row
 
 LIMIT = 65_000
 """Characters at most: a comment may have 65,536, and the summary of a job 1 MiB."""
 
-_NAME, _MESSAGE = 120, 3000
-"""Characters of a name, and of a message."""
+_NAME, _MESSAGE, _SENTENCE = 120, 3000, 600
+"""Characters of a name, of a message, and of the sentence on an implementation."""
+
+_ALIKE = 8
+"""Requirements that are named of those which fail for one cause."""
 
 _SPECIAL = re.compile(r"[^\w .,+/()-]|_|www\.", re.ASCII)
 
@@ -55,18 +60,20 @@ def markdown(result: Result, titles: Mapping[str, str]) -> str:
     """
     page = _Page(LIMIT - 10 * _RESERVE)
     where = (f"{inline(word)} {_code(value)}" for word, value in environment(result)[:12] if word != "packages")
-    page.parts += [f"## BatchNorm conformance: {inline(headline(result))}", ", ".join(where)]
-    page.room -= sum(map(len, page.parts)) + 4
-    for level, rows in by_level(result.rows):
-        page.add(_table(level, rows), lambda rest: f"| {rest} more |", "\n")
-    if result.diagnoses:
-        page.parts.append("### Diagnosis")
-        lines = (f"- {_code(one.backend)}: {_code(one.text, 400)}" for one in result.diagnoses)
-        page.add(lines, lambda rest: f"- {rest} more are in the result file", "\n")
-    found = failures(result.rows)
+    found = cards(result)
+    page.parts.append(f"## BatchNorm conformance: {inline(headline(result))}")
+    page.room -= len(page.parts[0]) + 2
+    stands = (f"- {_code(standing.sentence, _SENTENCE)}" for standing in standings(result, found))
+    page.add(stands, lambda rest: f"- {rest} more are in the result file", "\n")
     if found:
         page.parts.append("### What fails")
-        page.add((_failure(one, titles) for one in found), lambda rest: f"{rest} more are in the result file.")
+        page.add(
+            (_card(n, one, titles) for n, one in enumerate(found, 1)),
+            lambda rest: f"{rest} more are in the result file.",
+        )
+    for level, rows in by_level(result.rows):
+        page.add(_table(level, rows), lambda rest: f"| {rest} more |", "\n")
+    page.parts.append(", ".join(where)[: _RESERVE * 10])
     return page.text()
 
 
@@ -98,15 +105,21 @@ def _table(level: str, rows: Iterable[Row]) -> Iterator[str]:
         yield f"| {_code(name)} | {cells} |"
 
 
-def _failure(finding: RowGroup, titles: Mapping[str, str]) -> str:
-    row = finding.row
-    name, backend, places = (_html(text, 300) for text in (row.requirement, row.backend, finding.places))
-    summary = f"<b>{name}</b> ({row.level}) {row.verdict}: {backend} {places}"
+def _card(number: int, card: Card, titles: Mapping[str, str]) -> str:
+    """A cause, folded, with the case that shows it."""
+    row = card.shown
+    backend, cause = _html(card.backend, 300), _html(card.short, 300)
+    name, places = _code(row.requirement, 300), _html(card.places, 300)
+    summary = f"{number}. <b>{backend} {cause}</b> ({row.level}, {row.verdict}): {card.checks} checks, {places}"
     said = first_line(titles.get(row.requirement, ""))
-    body = [inline(said, 300)] if said else []
-    if row.diagnosis:
-        body.append(f"Explained by {_code(finding.headline, 300)}.")
-    text = finding.row.message.strip()
+    body = [f"{name} {inline(said, 300)}"]
+    if card.cause != card.short:
+        body.append(f"Cause: {_code(card.cause, 400)}")
+    others = [_code(other) for other, _ in card.requirements[:_ALIKE] if other != row.requirement]
+    if others:
+        more = len(card.requirements) - _ALIKE
+        body.append(f"Alike: {', '.join(others)}{f' and {more} more' if more > 0 else ''}.")
+    text = row.message.strip()
     if text:
         body.append(fenced(text if len(text) <= _MESSAGE else text[:_MESSAGE] + "\n..."))
     return "\n\n".join([f"<details><summary>{summary}</summary>", *body, "</details>"])

@@ -1,4 +1,4 @@
-"""The matrix in the terminal: requirements x backend, device and dtype, then what does not conform, then a summary.
+"""The matrix in the terminal: requirements x backend, device and dtype, then what is as declared.
 
 Letters carry the verdicts, so that nothing is lost without colour: a capital where a `must` is concerned, a small
 letter where a `should` or a `may` is. Only ASCII is drawn, and no line is wider than the console.
@@ -6,20 +6,16 @@ letter where a `should` or a `may` is. Only ASCII is drawn, and no line is wider
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
-from bnconform.render import messages
 from bnconform.render.evidence import sameness
-from bnconform.results.completeness import partial, reason
-from bnconform.results.failure import VIOLATION
-from bnconform.results.result import LEVELS, VERDICTS, Key, Result, Row, dtype_order
+from bnconform.render.printer import Printer
+from bnconform.results.result import VERDICTS, Key, Result, Row, dtype_order
 
 LETTERS = {
     "conforms": "+",
@@ -40,9 +36,6 @@ _STYLES = {
     "unsupported": "dim",
 }
 _LESSER_STYLE = "yellow"
-_FAILURES = ("crashed", "violates", "untrusted")
-_IN_FULL = 12
-"""Failures whose whole message is shown; one that fails everywhere fails for one reason, which these show."""
 _SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _OTHER = "Other"
 _GAP = 2
@@ -73,31 +66,27 @@ class _Group(NamedTuple):
         return max(self.cells_width, min(name, _NAME_WIDTH))
 
 
-def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str], console: Console) -> None:
-    """Print the result on `console`, within its width.
+def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str], printer: Printer) -> None:
+    """Print where the result was reached, the matrix, and what is as the adapters declare.
 
     Args:
         result: the run, its rows merged.
         titles: a few words by requirement.
         chapters: the chapter's title by requirement, in the order in which to list requirements; a requirement that
             is missing comes last, under "Other".
-        console: where to print; its width, colours and encoding are respected.
+        printer: where to print; its console's width, colours and encoding are respected.
     """
-    printer = _Printer(console)
     names = {row.requirement for row in result.rows}
     requirements = [name for name in chapters if name in names] + sorted(names - chapters.keys())
     printer.wrapped(Text(_environment(result)))
     cells = {row.key: row for row in result.rows}
-    for groups in _tables(result.rows, _label_width(result.rows, console.width), console.width):
-        printer.line(Text())
+    width = printer.console.width
+    for groups in _tables(result.rows, _label_width(result.rows, width), width):
+        printer.line()
         _table(printer, groups, requirements, cells, titles, chapters)
-    printer.line(Text())
+    printer.line()
     printer.wrapped(_legend(result.rows))
-    _diagnoses(printer, result)
-    _findings(printer, result.rows, requirements, titles)
-    printer.line(Text())
-    for sentence in _summary(result):
-        printer.wrapped(sentence)
+    _declared(printer, result.rows, requirements)
 
 
 def mark(row: Row) -> Text:
@@ -105,33 +94,6 @@ def mark(row: Row) -> Text:
     letter = LETTERS[row.verdict]
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     return Text(letter.lower(), _LESSER_STYLE) if lesser else Text(letter, _STYLES[row.verdict])
-
-
-class _Printer:
-    """Prints lines that are never wider than the console, in characters that its encoding has."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    def line(self, text: Text, indent: int = 0) -> None:
-        padded = self._safe(Text(" " * indent) + text)
-        padded.rstrip()
-        self.console.print(padded, highlight=False, no_wrap=True, overflow="crop", crop=True)
-
-    def wrapped(self, text: Text, indent: int = 0, *, whole: bool = False) -> None:
-        """Print text over as many lines as it needs; `whole` leaves that to the terminal, for what is to be copied."""
-        if whole:
-            self.console.print(self._safe(Text(" " * indent) + text), highlight=False, soft_wrap=True)
-            return
-        for part in self._safe(text).wrap(self.console, max(self.console.width - indent, 1)):
-            self.line(part, indent)
-
-    def _safe(self, text: Text) -> Text:
-        # Each character stands for one, so that the styles stay in their places.
-        printable = "".join(letter if letter.isprintable() else " " for letter in text.plain)
-        safe = text.copy()
-        safe.plain = printable.encode(self.console.encoding, "replace").decode(self.console.encoding)
-        return safe
 
 
 def _environment(result: Result) -> str:
@@ -184,7 +146,7 @@ def _pieces(group: _Group, room: int) -> Iterator[_Group]:
 
 
 def _table(
-    printer: _Printer,
+    printer: Printer,
     groups: Sequence[_Group],
     requirements: Sequence[str],
     cells: Mapping[Key, Row],
@@ -276,107 +238,24 @@ def _legend(rows: Iterable[Row]) -> Text:
     return Text("   ").join([*parts, lesser, Text("blank not judged")])
 
 
-def _diagnoses(printer: _Printer, result: Result) -> None:
-    """What explains the failures of each backend, in one line each."""
-    if result.diagnoses:
-        printer.line(Text())
-        printer.line(Text("Diagnosis", "bold"))
-    for one in result.diagnoses:
-        printer.wrapped(Text.assemble((one.backend, "bold"), f"  {one.text}"), indent=2)
-
-
-def _findings(printer: _Printer, rows: Sequence[Row], requirements: Sequence[str], titles: Mapping[str, str]) -> None:
+def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:
+    """What deviates as declared, and what is unsupported, each with all the requirements that it concerns."""
     place = {name: number for number, name in enumerate(requirements)}
-    found = [row for row in rows if row.verdict != "conforms"]
-    # What concerns a must comes before what only misses a recommendation, however badly.
+    found = [row for row in rows if row.verdict in ("deviates", "unsupported")]
     found.sort(key=lambda row: (row.level != "must", VERDICTS.index(row.verdict), place[row.requirement]))
-    if not found:
-        return
-    printer.line(Text())
-    printer.line(Text(f"What does not conform ({len(found)} of {len(rows)} rows)", "bold"))
-    for number, (row, alike) in enumerate(_gathered(found)):
-        head = Text.assemble(mark(row), f" {row.verdict}  ")
-        if row.verdict in ("unsupported", "deviates"):
-            names = dict.fromkeys(f"{other.requirement}{_level(other)}" for other in alike)
-            head.append(f"{row.backend}  {', '.join(names)}")
-        else:
-            head.append_text(
-                Text.assemble((row.requirement, "bold"), f"{_level(row)}  {row.backend}  {_places(alike)}")
-            )
-        printer.wrapped(head)
-        if row.verdict in _FAILURES and number < _IN_FULL and _whole(printer, row, titles.get(row.requirement, "")):
-            continue
-        printer.wrapped(Text(_head(row) or titles.get(row.requirement, "")), indent=4)
-        if row.diagnosis:
-            words = " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
-            printer.wrapped(Text(f"explained by {words}", "cyan"), indent=4)
-        if row.case:
-            printer.wrapped(Text(f"case: {row.case}"), indent=4)
-
-
-def _gathered(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
-    """The rows that one entry can speak for, each entry with the row that has the largest share of its bound.
-
-    That are the devices and dtypes of one requirement with the same explanation, or failing that the same first line
-    but for their own names in it; and all that is unsupported, or deviates, for the same reason.
-    """
     entries: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        same = sameness(row)
-        requirement = "" if row.verdict in ("unsupported", "deviates") else row.requirement
-        entries.setdefault((row.verdict, row.backend, requirement, same), []).append(row)
-    return [
-        (max(entry, key=lambda row: -1.0 if row.bound_share is None else row.bound_share), entry)
-        for entry in entries.values()
-    ]
-
-
-def _whole(printer: _Printer, row: Row, title: str) -> bool:
-    """Print all that is known of a failure, if that is more than a line; whether it was."""
-    if row.failure is not None and row.failure.kind == VIOLATION:
-        printer.wrapped(Text(title, "bold"), indent=4)
-        for label, text in messages.lines(row.failure):
-            printer.wrapped(Text(f"{label:<11}{text}" if label else text.strip()), indent=4, whole=label == "replay")
-        return True
-    lines = row.message.strip().splitlines()
-    if len(lines) < 2:
-        return False
-    printer.wrapped(Text(title, "bold"), indent=4)
-    for line in lines:
-        printer.wrapped(Text(line.strip()), indent=4)
-    return True
-
-
-def _head(row: Row) -> str:
-    """The first line of what is said of a row."""
-    return next(iter(row.message.strip().splitlines()), "")
+    for row in found:
+        entries.setdefault((row.verdict, row.backend, sameness(row)), []).append(row)
+    if entries:
+        printer.line()
+        printer.line(Text("As declared", "bold"))
+    for alike in entries.values():
+        row = alike[0]
+        names = dict.fromkeys(f"{other.requirement}{_level(other)}" for other in alike)
+        head = Text.assemble(mark(row), f" {row.verdict}  {row.backend}  {', '.join(names)}")
+        printer.wrapped(head, hanging=4)
+        printer.wrapped(Text(row.summary), indent=4)
 
 
 def _level(row: Row) -> str:
     return "" if row.level == "must" else f" ({row.level})"
-
-
-def _places(rows: Iterable[Row]) -> str:
-    pairs = sorted({(row.device, row.dtype) for row in rows}, key=lambda pair: (pair[0], dtype_order(pair[1])))
-    devices = groupby(pairs, key=lambda pair: pair[0])
-    return "; ".join(f"{device} {', '.join(dtype for _, dtype in members)}" for device, members in devices)
-
-
-def _summary(result: Result) -> Iterator[Text]:
-    parts = []
-    for level in LEVELS:
-        counts = Counter(row.verdict for row in result.rows if row.level == level)
-        if counts:
-            words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in LETTERS if counts[verdict])
-            parts.append(f"{level}: {words}")
-    checks = sum(row.checks for row in result.rows)
-    counted = "; ".join(parts) or "nothing was judged"
-    failed = not result.rows or any(row.level == "must" and row.verdict in _FAILURES for row in result.rows)
-    part = partial(result)
-    style = "bold red" if failed else "bold yellow" if part else "bold green"
-    yield Text(f"{counted}; {checks} checks in {result.environment.seconds:.1f} s", style)
-    used = [f"{name} {usage.seconds:.1f} s" for name, usage in result.environment.backends.items()]
-    if used:
-        yield Text(f"inside the backend's own calls, all processes together: {', '.join(used)}")
-    if part:
-        yield Text(f"Only a part: {part}; {reason(result)}", "bold yellow")

@@ -44,8 +44,10 @@ def compared(program: Program, comparison: Comparison) -> Quantity:
 
 
 def sources(requirement: Requirement) -> str:
-    """Where the requirement comes from, in one line."""
-    return "; ".join(f"{source.document}, {source.place}" for source in requirement.sources)
+    """Where the requirement comes from: one source, and what shows the others."""
+    first, *others = requirement.sources
+    more = f" ({len(others)} more: bnconform explain {requirement.id})" if others else ""
+    return f"{first.document}, {first.place}{more}"
 
 
 def message(failure: Failure) -> str:
@@ -62,13 +64,14 @@ def message(failure: Failure) -> str:
 
 def lines(failure: Failure) -> Iterator[Line]:
     """What a failure's text says after its first line; what goes over several lines has labels only in its first."""
-    for label, text in _entries(failure):
+    for label, text in entries(failure):
         first, *rest = text.splitlines() or [""]
         yield label, first
         yield from (("", line) for line in rest)
 
 
-def _entries(failure: Failure) -> Iterator[Line]:
+def entries(failure: Failure) -> Iterator[Line]:
+    """What a failure's text says after its first line, each text whole."""
     yield from (("", line) for line in failure.remark.splitlines())
     yield from (("what", problem) for problem in failure.problems)
     if failure.quantity is not None:

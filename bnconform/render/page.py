@@ -43,7 +43,7 @@ KINDS = {
 _SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 Rule = Mapping[str, Any]
-"""A requirement as plain data: the fields of `spec.catalogue.Requirement`; `coordinates` as name and entries, each a
+"""A requirement as plain data: the fields of `spec.catalogue.Requirement`; `decisions` as name and entries, each a
 value with its meaning, the specified one first; `sources` as mappings."""
 
 
@@ -141,7 +141,7 @@ def _rules(result: Result, catalogue: Sequence[Rule]) -> list[Rule]:
     """The catalogue, and after it what is judged and not in it."""
     known = {rule["id"] for rule in catalogue}
     levels = {row.requirement: row.level for row in result.rows if row.requirement not in known}
-    unknown = {"chapter": OTHER, "title": "", "statement": "", "coordinates": ()}
+    unknown = {"chapter": OTHER, "title": "", "statement": "", "decisions": ()}
     return [*catalogue, *({**unknown, "id": name, "level": level} for name, level in sorted(levels.items()))]
 
 

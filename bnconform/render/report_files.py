@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,17 @@ from bnconform import backends
 from bnconform.cases.probes import probes
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
-from bnconform.render import badge, markdown
+from bnconform.render import badge, junit, markdown
 from bnconform.render.annotations import Place, workflow_commands
 from bnconform.render.porting_table import page as porting_page
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
 from bnconform.results.observations import placed, point
-from bnconform.results.result import VERDICTS, Declaration, Observation, Result
+from bnconform.results.result import VERDICTS, Declaration, Key, Observation, Result
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import coordinate
+from bnconform.spec.behaviour import decision
 from bnconform.spec.catalogue import Requirement, requirements
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.error_bounds.forward import ForwardErrors
 from bnconform.spec.exact import arithmetic, exact, floats
 from bnconform.spec.formats import parameter_dtype
@@ -57,16 +57,22 @@ DRAWN = ("float64", "float32")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for: a path for each file, or None; `kill_matrix` is read for the page."""
+    """What is asked for: a path for each file, or None; `kill_matrix` is read for the page.
+
+    `level` and `known` are what JUnit's file calls no failure; see `junit`.
+    """
 
     html: Path | None = None
     markdown: Path | None = None
     badge: Path | None = None
     annotations: bool = False
     kill_matrix: Path | None = None
+    junit: Path | None = None
+    level: str = "must"
+    known: Mapping[Key, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.html or self.markdown or self.badge or self.annotations)
+        return bool(self.html or self.markdown or self.badge or self.annotations or self.junit)
 
 
 def check(wanted: Wanted, *others: Path) -> None:
@@ -87,7 +93,11 @@ def check(wanted: Wanted, *others: Path) -> None:
     if wanted.badge:
         badge.check(wanted.badge)
     taken = {os.path.realpath(path): path for path in others}
-    for path, what in ((wanted.html, "the page"), (wanted.markdown, "the Markdown"), (wanted.badge, "the badge")):
+    files = (
+        (wanted.html, "the page"), (wanted.markdown, "the Markdown"), (wanted.badge, "the badge"),
+        (wanted.junit, "the JUnit file"),
+    )  # fmt: skip
+    for path, what in files:
         if path is None:
             continue
         if os.path.realpath(path) in taken:
@@ -116,6 +126,8 @@ def produce(result: Result, wanted: Wanted, adapters: Mapping[str, Place] | None
         made.append((wanted.markdown, _before(wanted.markdown) + text, "the Markdown"))
     if wanted.badge:
         made.append((wanted.badge, badge.badge(result, wanted.badge), "the badge"))
+    if wanted.junit:
+        made.append((wanted.junit, junit.junit(result, wanted.level, wanted.known), "the JUnit file"))
     for path, content, what in made:
         write(path, content, what)
     return workflow_commands(result, adapters) if wanted.annotations else []
@@ -185,11 +197,10 @@ def html(result: Result, kills: Path | None = None) -> str:
 
 def _rule(rule: Requirement) -> dict[str, Any]:
     """A requirement as plain data."""
-    coordinates = [
-        {"name": name, "entries": [(str(value), value.meaning) for value in coordinate(name)]}
-        for name in rule.coordinates
+    decisions = [
+        {"name": name, "entries": [(str(value), value.meaning) for value in decision(name)]} for name in rule.decisions
     ]
-    return {**asdict(rule), "coordinates": coordinates, "features": sorted(rule.features)}
+    return {**asdict(rule), "decisions": decisions, "features": sorted(rule.features)}
 
 
 def conditions(result: Result) -> tuple[list[Condition], list[str]]:
@@ -228,7 +239,7 @@ def _condition(one: Observation, declaration: Declaration | None) -> Condition |
             before = replace(before, **loaded)
         record = oracle.forward(program.config, behaviour, before, exact(step.x), training=True)
         two_pass, one_pass = (
-            ForwardErrors(record, allowance(program.config, behaviour, quality=quality)).output
+            ForwardErrors(record, error_model_of(program.config, behaviour, quality=quality)).output
             for quality in ("stable", "")
         )
         finite = np.isfinite(compared.observed.astype(np.float64))

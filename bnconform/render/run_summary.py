@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bnconform.judge.subject import Subject
-from bnconform.render import baseline_text, matrix, report_files
+from bnconform.render import baseline_text, report_files, terminal
 from bnconform.results import result as results
 from bnconform.results.baseline_check import BaselineVerdict
 from bnconform.results.completeness import is_partial, is_unfinished
@@ -20,7 +20,7 @@ from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
 from bnconform.spec.config import FEATURES
 
-PAGES = {"html": "page", "markdown": "summary", "badge": "badge"}
+PAGES = {"html": "page", "markdown": "summary", "badge": "badge", "junit": "JUnit file"}
 """What a run writes beside its result, by the name of the option."""
 
 
@@ -29,7 +29,8 @@ def wanted(option: Any) -> report_files.Wanted:
     html, markdown, badge, kills = (
         Path(path) if path else None for path in (option.html, option.markdown, option.badge, option.kill_matrix)
     )
-    return report_files.Wanted(html, markdown, badge, option.annotations, kills)
+    junit = Path(option.xmlpath) if getattr(option, "xmlpath", None) else None
+    return report_files.Wanted(html, markdown, badge, option.annotations, kills, junit, option.level)
 
 
 def check(option: Any) -> None:
@@ -66,7 +67,8 @@ class RunSummary:
         try:
             if option.bnconform_json:
                 results.write(made.place("result", Path(option.bnconform_json)), result)
-            pages = wanted(option)
+            known_rows = {one.row.key: one.entry.reason for one in made.judged.known} if made.judged else {}
+            pages = replace(wanted(option), known=known_rows)
             places: dict[str, Any] = {
                 name: made.place(what, path) for name, what in PAGES.items() if (path := getattr(pages, name))
             }
@@ -89,10 +91,14 @@ class RunSummary:
         return self.files[what]
 
     def show(self, console: Console, subjects: Sequence[Subject], left_out: Mapping[str, str]) -> None:
-        """Print the matrix, what the baseline says, and what else the user should know."""
+        """Print all of it, the verdict last."""
         rules = requirements()
         titles = {name: rule.title for name, rule in rules.items()}
-        matrix.render(self.result, titles, {name: rule.chapter for name, rule in rules.items()}, console)
+        chapters = {name: rule.chapter for name, rule in rules.items()}
+        terminal.render(self.result, titles, chapters, console, lambda: self._notes(console, subjects, left_out))
+
+    def _notes(self, console: Console, subjects: Sequence[Subject], left_out: Mapping[str, str]) -> None:
+        """Print what the baseline says, and what else the user should know."""
         option = self.option
         if self.judged is not None:
             console.print()

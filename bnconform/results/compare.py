@@ -26,7 +26,7 @@ from bnconform.results.failure import VIOLATION
 from bnconform.results.matching import Pairs, asked, narrowed, paired
 from bnconform.results.operands import Incomparable, Side, sides
 from bnconform.results.result import Result, Row
-from bnconform.spec.behaviour import SPECIFIED, coordinates
+from bnconform.spec.behaviour import SPECIFIED, decisions
 
 
 def compare(
@@ -141,14 +141,14 @@ def _numbers(first: Side, second: Side) -> Iterator[Number]:
 
 
 DTYPE_OF = {"output_dtype": ("y", "grad_x"), "statistics_dtype": ("running_mean", "running_var")}
-"""The observations whose dtype, and no number, tells a coordinate's values apart."""
+"""The observations whose dtype, and no number, tells a decision's values apart."""
 
 
 def _conventions(first: Side, second: Side, numbers: Iterable[Number]) -> Iterator[Convention]:
-    """The coordinates in which the two differ and that show in their dtype, each with what bears it out."""
+    """The decisions in which the two differ and that show in their dtype, each with what bears it out."""
     ours, theirs = first.values(), second.values()
     numbers = list(numbers)
-    for name, kind in coordinates().items():
+    for name, kind in decisions().items():
         specified = str(getattr(SPECIFIED, name)), "specified"
         (one, one_by), (other, other_by) = ours.get(name, specified), theirs.get(name, specified)
         if one == other:
@@ -159,7 +159,7 @@ def _conventions(first: Side, second: Side, numbers: Iterable[Number]) -> Iterat
 
 
 def _answered(first: Side, second: Side, numbers: Iterable[Number], name: str) -> Iterator[Convention]:
-    """A coordinate of which both are said to have one value, and answer as if they had two."""
+    """A decision of which both are said to have one value, and answer as if they had two."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for number in numbers:
         if number.kind == "convention" and number.first and number.second:
@@ -172,13 +172,13 @@ def _answered(first: Side, second: Side, numbers: Iterable[Number], name: str) -
 
 
 def _stood(side: Side, number: Number, name: str) -> str:
-    """The value of a coordinate at which a side's answer was found to stand."""
+    """The value of a decision at which a side's answer was found to stand."""
     _, point, _ = side.standing(side.observations[number.place(side.subject[2])])
     return point.deviations.get(name, str(getattr(SPECIFIED, name)))
 
 
 def _shows(first: Side, second: Side, number: Number, name: str, one: str, other: str) -> bool:
-    """Whether each side's answer is within its bound with its own value of a coordinate and not with the other's."""
+    """Whether each side's answer is within its bound with its own value of a decision and not with the other's."""
     if number.first is None or number.second is None:
         return False
     if number.first.dtype != number.second.dtype and number.name in DTYPE_OF.get(name, ()):

@@ -126,6 +126,7 @@ class Convention:
     """A decision of the behaviour space in which the two differ.
 
     Attributes:
+        coordinate: the decision's name; files written by `to_json` have always called it so.
         first, second: the values. first_by, second_by: "declared", "diagnosed", or "specified" where neither.
         shown_by: the labels of the observations that tell the two values apart; none where only the word is there.
     """

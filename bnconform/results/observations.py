@@ -19,11 +19,11 @@ import numpy as np
 from bnconform.cases import casefile
 from bnconform.cases.probes import probes
 from bnconform.cases.program import STATE, Array, Probe, Program
-from bnconform.execution.trace import Seen, Trace
+from bnconform.execution.trace import StepResult, Trace
 from bnconform.judge.judgement import Comparison, Judgement, initial_state, judge_step
 from bnconform.results.result import Declaration, Observation
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import arithmetic
 from bnconform.spec.formats import numpy_dtype, parameter_dtype
 
@@ -39,7 +39,7 @@ def observed(requirement: str, case: str, trace: Trace) -> list[dict[str, Any]]:
     """Every array that a trace's program observes and that was answered, JSON-ready; see `Observation`."""
     digest = casefile.digest(trace.program)
     found = []
-    for number, seen in enumerate(trace.seen):
+    for number, seen in enumerate(trace.steps):
         for name in sorted(seen.step.observe):
             value = seen.values.get(name) if name in seen.values else seen.after.get(name)
             if isinstance(value, np.ndarray) and not (seen.raised or seen.misfit):
@@ -72,7 +72,7 @@ def decoded(array: Mapping[str, Any]) -> Array:
 
 
 def point(declaration: Declaration | None) -> Behaviour:
-    """The point that a backend declares; ValueError where a coordinate or value does not exist in this version."""
+    """The point that a backend declares; ValueError where a decision or value does not exist in this version."""
     return SPECIFIED.but(**(declaration.deviations if declaration else {}))
 
 
@@ -102,15 +102,15 @@ def placed(observation: Observation, declaration: Declaration | None) -> Compari
     behaviour = point(declaration)
     verdict = Judgement(behaviour)
     with arithmetic():
-        allow = allowance(program.config, behaviour, quality=probe.quality)
+        model = error_model_of(program.config, behaviour, quality=probe.quality)
         carried = initial_state(program.config, behaviour)
         for number, earlier in enumerate(program.steps[: observation.step]):
             loaded = {**NOTHING, **{name: np.asarray(value) for name, value in earlier.state.items()}}
-            seen = Seen(replace(earlier, observe=frozenset()), before=dict(NOTHING), after=loaded)
-            carried = judge_step(verdict, number, seen, program, carried, allow)
-        seen = Seen(step, before=dict(NOTHING), after={**NOTHING, observation.name: got})
+            seen = StepResult(replace(earlier, observe=frozenset()), before=dict(NOTHING), after=loaded)
+            carried = judge_step(verdict, number, seen, program, carried, model)
+        seen = StepResult(step, before=dict(NOTHING), after={**NOTHING, observation.name: got})
         seen.values[observation.name] = got
-        judge_step(verdict, observation.step, seen, program, carried, allow)
+        judge_step(verdict, observation.step, seen, program, carried, model)
     return verdict.comparisons[0] if verdict.comparisons else None
 
 

@@ -11,7 +11,7 @@ from bnconform.results.completeness import Column
 from bnconform.results.matching import subjects
 from bnconform.results.observations import Unreadable, placed
 from bnconform.results.result import Declaration, Observation, Result, Row
-from bnconform.spec.behaviour import SPECIFIED, coordinates
+from bnconform.spec.behaviour import SPECIFIED, decisions
 from bnconform.spec.errors import UserError
 
 
@@ -38,7 +38,7 @@ class Side:
     placings: dict[tuple[Any, ...], Placed | None] = field(default_factory=dict)
 
     def values(self) -> dict[str, tuple[str, str]]:
-        """Value and origin of every coordinate in which it is not, or not said to be, at the specified point."""
+        """Value and origin of every decision in which it is not, or not said to be, at the specified point."""
         found = {name: (value, "declared") for name, value in self.declared.deviations.items()}
         for origin, point in self.stands:
             for name in {**self.declared.deviations, **point.deviations} if origin == "diagnosed" else ():
@@ -74,7 +74,7 @@ def sides(path: str, result: Result) -> dict[Column, Side]:
     """Every subject of a file.
 
     Raises:
-        Incomparable: where it names a coordinate or value that this version does not have, or one observation twice.
+        Incomparable: where it names a decision or value that this version does not have, or one observation twice.
     """
     declared = {(one.backend, one.device): one for one in result.declarations}
     for one in result.declarations:
@@ -114,7 +114,7 @@ def _stands(path: str, declared: Declaration, rows: Iterable[Row]) -> list[tuple
 
 def _check_point(path: str, who: str, values: Mapping[str, str]) -> None:
     for name, value in values.items():
-        if name not in coordinates() or value not in tuple(map(str, coordinates()[name])):
+        if name not in decisions() or value not in tuple(map(str, decisions()[name])):
             raise Incomparable(
                 f"{path}: {who} {name} = {value}, which this version of bnconform does not know; "
                 "compare with the version that wrote the file"

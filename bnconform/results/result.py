@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ FORM = JsonForm("result", Path(__file__).parent / "result.schema.json", ResultEr
 
 
 class Difference(NamedTuple):
-    """One coordinate of the behaviour space at which the subject differs from the specification."""
+    """One decision of the behaviour space at which the subject differs from the specification."""
 
     coordinate: str
     value: str
@@ -104,6 +105,16 @@ class Row:
         if self.failure is not None:
             return self.failure.summary
         return next((line.strip() for line in self.message.splitlines() if line.strip()), "")
+
+
+class FailedCheck(NamedTuple):
+    """One check that failed, before the checks of its requirement are merged, and how large its case is.
+
+    `size` is the number of calls and of the values given to them; empty where that is not known.
+    """
+
+    row: Row
+    size: tuple[int, ...] = ()
 
 
 class Usage(NamedTuple):
@@ -188,7 +199,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a backend declares on a device: coordinate -> value, and feature -> the reason why it is lacking."""
+    """What a backend declares on a device: decision -> value, and feature -> the reason why it is lacking."""
 
     backend: str
     device: str
@@ -200,6 +211,7 @@ class Declaration:
 class Result:
     """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
 
+    `failed` has each check that failed, by itself, as long as the run is in memory: the file has the rows alone.
     `observations` and `declarations` are what `bnconform compare` needs, `selection` and `completion` say what of the
     suite it is of; a file of an earlier version has none.
     """
@@ -211,6 +223,7 @@ class Result:
     declarations: tuple[Declaration, ...] = ()
     selection: Selection | None = None
     completion: Completion | None = None
+    failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -319,10 +332,19 @@ def _merged(group: list[Row]) -> Row:
     worst = min(group, key=_severity)
     return replace(
         worst,
+        message=_reason(group) if worst.verdict == "unsupported" else worst.message,
         checks=sum(row.checks for row in group),
         bound_share=_largest(row.bound_share for row in group),
         ulp=_largest(row.ulp for row in group),
     )
+
+
+def _reason(unsupported: Iterable[Row]) -> str:
+    """The reason that most of the checks have; of those that as many have the first by name."""
+    counts: Counter[str] = Counter()
+    for row in unsupported:
+        counts[row.message] += max(row.checks, 1)
+    return min(counts, key=lambda message: (-counts[message], message))
 
 
 def _severity(row: Row) -> tuple[Any, ...]:

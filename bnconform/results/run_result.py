@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bnconform.backends.runner.loading import installed
-from bnconform.judge.outcome import Outcome
+from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.results.completeness import Completion, Selection
 from bnconform.results.result import (
@@ -16,6 +16,7 @@ from bnconform.results.result import (
     Diagnosis,
     Difference,
     Environment,
+    FailedCheck,
     Observation,
     Result,
     Row,
@@ -32,6 +33,19 @@ def row(outcome: Outcome) -> Row:
         diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
         message=outcome.message, case=outcome.case, failure=outcome.failure,
     )  # fmt: skip
+
+
+def _telling(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """The outcomes without those of checks whose bounds admit any answer, where another of the requirement tells more.
+
+    A requirement of which none is left stays untrusted.
+    """
+    told = {_key(outcome) for outcome in outcomes if not outcome.vacuous}
+    return (outcome for outcome in outcomes if not outcome.vacuous or _key(outcome) not in told)
+
+
+def _key(outcome: Outcome) -> tuple[str, str, str, str]:
+    return outcome.backend, outcome.device, outcome.dtype, outcome.requirement
 
 
 def result(
@@ -62,12 +76,17 @@ def result(
     )  # fmt: skip
     return Result(
         environment,
-        merge(row(outcome) for outcome in outcomes),
+        merge(row(outcome) for outcome in _telling(outcomes)),
         tuple(diagnoses),
         tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
         declarations(subjects),
         selection,
         completion,
+        tuple(
+            FailedCheck(row(one), tuple(one.size))
+            for one in _telling(outcomes)
+            if one.verdict in (CRASHED, VIOLATES, UNTRUSTED)
+        ),
     )
 
 

@@ -6,7 +6,7 @@ class BatchNorm {
   constructor({ num_features: channels, eps, momentum, affine, track_running_stats: tracked }, round) {
     Object.assign(this, { channels, eps, momentum, tracked, round });
     const full = (value, there) => (there ? Array(channels).fill(value) : null);
-    this.state = { weight: full(1, affine), bias: full(0, affine), running_mean: full(0, tracked),
+    this.state = { weight: full(1, affine === true || affine === "weight"), bias: full(0, affine === true || affine === "bias"), running_mean: full(0, tracked),
                    running_var: full(1, tracked), num_batches_tracked: tracked ? [0] : null };
   }
   forward({ shape, data }, training) {

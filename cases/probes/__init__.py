@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from bnconform.cases.covering.rows import Row, rows
 from bnconform.cases.metamorphic import Relation
+from bnconform.cases.models.rows import ModelCase, models_of
 from bnconform.cases.probes import (
+    derivatives,
     documents,
     dtypes,
     edges,
@@ -19,13 +22,30 @@ from bnconform.cases.probes import (
     layout,
     metamorphic,
     quality,
+    recorded,
     regression,
+    reset,
     running,
     training,
 )
 from bnconform.cases.program import Probe, Program
 
-_MODULES = (training, evaluation, running, flags, gradients, layout, dtypes, edges, quality, documents, regression)
+_MODULES = (
+    training,
+    evaluation,
+    running,
+    flags,
+    gradients,
+    recorded,
+    derivatives,
+    layout,
+    dtypes,
+    edges,
+    quality,
+    documents,
+    reset,
+    regression,
+)
 
 
 @cache
@@ -38,6 +58,27 @@ def probes() -> Mapping[str, tuple[Probe, ...]]:
     return {requirement: tuple(group) for requirement, group in found.items()}
 
 
+Case = Probe | Row | Relation | ModelCase
+"""What a requirement is asked by; models are for tools that deploy them."""
+
+TABLES: Mapping[str, str] = {
+    "": "shown", "shapes": "few_shapes", "configurations": "few_configurations", "thorough": "thorough",
+}  # fmt: skip
+"""The covering array by what costs an implementation time: nothing, new shapes, or new configurations, too; or all of
+it, where time does not matter."""
+
+
+@cache
+def covering(requirement: str, cost: str = "") -> tuple[Row, ...]:
+    """The rows of the covering array for a requirement and an implementation."""
+    return tuple(row for row in rows(TABLES[cost]) if row.requirement == requirement)
+
+
+def with_cases() -> frozenset[str]:
+    """The ids of the requirements that are asked by cases."""
+    return frozenset({*probes(), *all_relations(), *(row.requirement for row in rows())})
+
+
 @cache
 def all_relations() -> Mapping[str, tuple[Relation, ...]]:
     """Every relation, by the id of its requirement."""
@@ -47,27 +88,32 @@ def all_relations() -> Mapping[str, tuple[Relation, ...]]:
     return {requirement: tuple(group) for requirement, group in found.items()}
 
 
-def cases_of(requirement: str, dtype: str) -> tuple[Probe | Relation, ...]:
-    """The probes or relations of one requirement that make sense in a dtype."""
+def cases_of(requirement: str, dtype: str, cost: str = "") -> tuple[Case, ...]:
+    """The cases of one requirement that make sense in a dtype.
+
+    Args:
+        cost: what costs an implementation time, a key of TABLES: "shapes" takes the rows of the covering array that
+            meet few of them, "configurations" also only those of the others that need no compilation beyond those of
+            the first case of each requirement. "thorough" takes every row in every dtype.
+    """
+    fitting = _by_hand(requirement, dtype)
+    if cost == "configurations" and fitting:
+        first, *rest = fitting
+        fitting = (first, *(case for case in rest if _compilations(case) <= _needed(dtype)))
+    rows_of_table = (row for row in covering(requirement, cost) if dtype in row.dtypes)
+    return (*fitting, *rows_of_table, *models_of(requirement, dtype, cost))
+
+
+def _by_hand(requirement: str, dtype: str) -> tuple[Probe | Relation, ...]:
+    """The probes and relations of one requirement in a dtype."""
     every: tuple[Probe | Relation, ...] = (*probes().get(requirement, ()), *all_relations().get(requirement, ()))
     return tuple(case for case in every if dtype in case.dtypes)
-
-
-def few_of(requirement: str, dtype: str) -> tuple[Probe | Relation, ...]:
-    """Those for an implementation that compiles for each configuration, mode and shape.
-
-    They are the first one, and all that need no compilation beyond those of the first ones of all requirements.
-    """
-    first, *rest = cases_of(requirement, dtype) or (None,)
-    if first is None:
-        return ()
-    return (first, *(case for case in rest if _compilations(case) <= _needed(dtype)))
 
 
 @cache
 def _needed(dtype: str) -> frozenset[tuple[object, ...]]:
     """What is compiled for the first cases of all requirements."""
-    firsts = (cases_of(requirement, dtype)[:1] for requirement in (*probes(), *all_relations()))
+    firsts = (_by_hand(requirement, dtype)[:1] for requirement in (*probes(), *all_relations()))
     return frozenset(what for cases in firsts for case in cases for what in _compilations(case))
 
 

@@ -35,7 +35,7 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-DTYPE-HALF-RANGE", "70001-values", program, "single", HALF)
 
     yield from _precision()
-    shape = (6, 3, 5, 7)
+    shape: tuple[int, ...] = (6, 3, 5, 7)
     x, g = inputs.values(shape, 4), inputs.upstream(shape)
     start = load(**inputs.everything(3))
     seen = ("y", "running_mean")
@@ -48,6 +48,18 @@ def probes() -> Iterator[Probe]:
     for layout in ("fortran", "channels_last", "every_other_element"):
         steps = (start, backward(x, g, "grad_x", "grad_weight", "grad_bias", grad_layout=layout))
         yield Probe("BN-DTYPE-HALF-SINGLE", f"gradients-of-{layout}", Program(Config(), steps), "single", HALF)
+    gradients = ("grad_x", "grad_weight", "grad_bias")
+    for rank, shape in {2: (331, 3), 3: (11, 3, 30), 5: (3, 3, 5, 4, 6)}.items():  # a kernel of its own for matrices
+        x, g = inputs.values(shape, 4) + 2.0, inputs.upstream(shape, 4) + 1.5
+        steps = (
+            start,
+            forward(x, *seen),
+            backward(x, g, *gradients),
+            backward(x, g, *gradients, training=False),
+            forward(x, "y", training=False),
+        )
+        program = Program(Config(momentum=1.0, ndim=rank), steps)
+        yield Probe("BN-DTYPE-HALF-SINGLE", f"rank{rank}", program, "single", HALF)
 
 
 def _precision() -> Iterator[Probe]:

@@ -49,14 +49,18 @@ def probes() -> Iterator[Probe]:
         steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL), forward(x, "y", training=False))
         program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)
         yield Probe("BN-EDGE-SIZE", f"{samples}-samples", program, dtypes=FULL if samples < 2000 else ("float32",))
+    yield from _blocks()
     x, g = inputs.values((1, 2, 33, 37), 6), inputs.upstream((1, 2, 33, 37), 6)
     x[..., 31:, :] += 9.0
     steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL), backward(x, g, *ALL, training=False))
     yield Probe("BN-EDGE-SIZE", "1221-positions", Program(Config(num_features=2, momentum=1.0), steps), dtypes=FULL)
-    steps = (forward(inputs.values((1025, 2), 3), "y", training=False),)
-    yield Probe("BN-EDGE-SIZE", "1025-samples-evaluation", Program(Config(num_features=2, ndim=2), steps))
-    steps = (forward(inputs.values((2, 1, 3, 401), 4), "y", training=False),)
-    yield Probe("BN-EDGE-SIZE", "long-positions", Program(Config(num_features=1), steps))
+    for name, before in (("", ()), ("-loaded", (load(**inputs.everything(2)),))):
+        steps = (*before, forward(inputs.values((1025, 2), 3), "y", training=False))
+        program = Program(Config(num_features=2, ndim=2), steps)
+        yield Probe("BN-EDGE-SIZE", f"1025-samples-evaluation{name}", program)
+    for name, before in (("", ()), ("-loaded", (load(**inputs.everything(1)),))):
+        steps = (*before, forward(inputs.values((2, 1, 3, 401), 4), "y", training=False))
+        yield Probe("BN-EDGE-SIZE", f"long-positions{name}", Program(Config(num_features=1), steps))
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 5), inputs.upstream(inputs.SHAPES[rank], 1)
         steps = (
@@ -69,6 +73,29 @@ def probes() -> Iterator[Probe]:
         state = {"weight": np.ones(3), "bias": np.zeros(3), "running_mean": np.zeros(3), "running_var": np.ones(3)}
         steps = (load(**state), forward(x, "y", training=False), backward(x, g, *ALL, training=False), forward(x, "y"))
         yield Probe("BN-EDGE-DEFAULT", f"loaded-rank{rank}", Program(Config(ndim=rank), steps))
+
+
+BLOCKS = {
+    (96,): 2, (1024,): 1, (2048,): 1, (3, 256): 2, (6, 16, 16): 1, (2, 32, 32): 1, (1, 64, 64): 1, (2, 4, 16, 24): 1,
+}  # fmt: skip
+"""Shapes without the channels whose values a channel are whole blocks, one or several, and the number of channels."""
+
+
+def _blocks() -> Iterator[Probe]:
+    """Whole blocks of values and nothing past them: a last block may be left out, or taken twice."""
+    for (samples, *positions), channels in BLOCKS.items():
+        shape = (samples, channels, *positions)
+        x, g = inputs.values(shape, 9), inputs.upstream(shape, 9)
+        steps = (
+            load(**inputs.everything(channels)),
+            forward(x, "y", "running_mean"),
+            backward(x, g, *ALL),
+            forward(x, "y", training=False),
+            backward(x, g, *ALL, training=False),
+        )
+        name = "x".join(map(str, (samples, *positions)))
+        program = Program(Config(channels, momentum=0.3, ndim=len(shape)), steps)
+        yield Probe("BN-EDGE-SIZE", f"blocks-{name}", program)
 
 
 def _one_not_default() -> Iterator[Probe]:
@@ -98,6 +125,10 @@ def _constant() -> Iterator[Probe]:
     steps: tuple[Step, ...] = (load(**inputs.parameters(3)), forward(x, "y", *STATISTICS), backward(x, g, *ALL))
     yield Probe("BN-EDGE-CONSTANT", "every-channel", Program(Config(ndim=2, eps=0.1), steps))
     yield Probe("BN-EDGE-CONSTANT", "default-eps", Program(Config(ndim=2), steps[:2]), dtypes=FULL)
+    # The derivative of the reciprocal root is eps**-1.5 / 2 = 1.6e7, which float16 has not: the gradient itself it has.
+    rows = np.broadcast_to(np.array([0.0, 3.0, -0.7]), inputs.SHAPES[2])
+    steps = (load(**inputs.parameters(3)), backward(rows, inputs.upstream(inputs.SHAPES[2], 2), *ALL))
+    yield Probe("BN-EDGE-CONSTANT", "default-eps-gradients", Program(Config(ndim=2), steps))
     mixed = inputs.values((2, 3, 4, 5), 7)
     mixed[:, 1] = 100.0
     steps = (load(**inputs.parameters(3)), forward(mixed, "y", *STATISTICS))

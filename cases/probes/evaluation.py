@@ -23,6 +23,11 @@ def probes() -> Iterator[Probe]:
     ):
         steps = (load(**inputs.everything(3)), forward(inputs.values(shape, 2), "y", training=False))
         yield Probe("BN-EVAL-STATS", name, Program(Config(), steps))
+    for rank, shapes in {2: ((6, 3), (6, 3)), 3: ((2, 3, 6), (6, 3, 2)), 4: ((2, 3, 4, 3), (3, 3, 2, 4))}.items():
+        # As many elements in another shape: what is kept by the number of elements is at other places.
+        calls = [forward(inputs.values(shape, 11 + k), "y", training=False) for k, shape in enumerate(shapes)]
+        steps = (load(**inputs.everything(3)), *calls, calls[0])
+        yield Probe("BN-EVAL-STATS", f"as-many-elements-rank{rank}", Program(Config(ndim=rank), steps))
     steps = (
         load(running_mean=np.full(3, 1.5), running_var=np.array([0.5, 2.0, 4.0])),
         forward(inputs.values((5, 3), 14), "y", training=False),

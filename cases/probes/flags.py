@@ -1,8 +1,9 @@
-"""Probes of affine, track_running_stats and momentum None, alone and in every combination."""
+"""Probes of weight, bias, track_running_stats and momentum None, alone and in every combination."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from bnconform.cases import inputs
@@ -10,6 +11,8 @@ from bnconform.cases.program import Probe, Program, Step, backward, build, forwa
 from bnconform.spec.config import Config
 
 BUFFERS = ("running_mean", "running_var")
+PARAMETERS = ("weight", "bias")
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
 
 def probes() -> Iterator[Probe]:
@@ -51,6 +54,9 @@ def probes() -> Iterator[Probe]:
     steps = (forward(inputs.values((4, 3), 3), "y", training=False),)
     yield Probe("BN-FLAG-TRACK-OFF-EVAL", "before-training", Program(Config(ndim=2, track_running_stats=False), steps))
 
+    for rank, name in product((2, 4), PARAMETERS):
+        yield from _alone(rank, name)
+
     for affine, tracked, momentum in product((True, False), (True, False), (0.1, None)):
         words = f"affine-{_word(affine)}-track-{_word(tracked)}-momentum-{'none' if momentum is None else momentum}"
         x = inputs.values((5, 3), 4)
@@ -66,6 +72,30 @@ def probes() -> Iterator[Probe]:
     config = Config(ndim=2, affine=False, momentum=None)
     steps = (forward(inputs.values((3, 3), 5, offset=1.2), "running_var"),)
     yield Probe("BN-RUN-VAR", "affine-off-momentum-none", Program(config, steps))
+
+
+def _alone(rank: int, name: str) -> Iterator[Probe]:
+    """A layer with one of the two parameters: forward, backward and state, in both modes."""
+    requirement = f"BN-FLAG-{name.upper()}-ALONE"
+    x, g = inputs.values(inputs.SHAPES[rank], 6), inputs.upstream(inputs.SHAPES[rank])
+    config = Config(ndim=rank, affine="weight" if name == "weight" else "bias")
+    given = load(PARAMETERS, **{name: inputs.parameters(3)[name]}, **inputs.statistics(3))
+    steps: tuple[Step, ...] = (
+        build(*PARAMETERS),
+        forward(x, "y"),
+        given,
+        forward(x, "y", *PARAMETERS),
+        forward(x, "y", *PARAMETERS, training=False),
+    )
+    yield Probe(requirement, f"forward-rank{rank}", Program(config, steps))
+    for training in (True, False):
+        mode = "training" if training else "evaluation"
+        steps = (given, backward(x, g, *GRADIENTS, *PARAMETERS, training=training))
+        yield Probe(requirement, f"backward-rank{rank}-{mode}", Program(config, steps))
+        untracked = replace(config, track_running_stats=False)
+        part = load(**{name: inputs.parameters(3)[name]})
+        steps = (part, forward(x, "y", training=training), backward(x, g, *GRADIENTS, training=training))
+        yield Probe(requirement, f"untracked-rank{rank}-{mode}", Program(untracked, steps))
 
 
 def _word(flag: bool) -> str:

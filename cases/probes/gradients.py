@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -59,6 +60,14 @@ def probes() -> Iterator[Probe]:
     )
     yield Probe("BN-GRAD-UPSTREAM", "twice-after-a-forward", Program(Config(ndim=2), steps))
 
+    for rank, training in product((2, 4), (True, False)):
+        shape, mode = inputs.SHAPES[rank], "training" if training else "evaluation"
+        once, again = (
+            backward(inputs.values(shape, 8 + k), inputs.upstream(shape, 6 + k), *ALL, training=training)
+            for k in range(2)
+        )
+        steps = (load(**inputs.everything(3)), once, replace(again, refills=True))
+        yield Probe("BN-GRAD-UPSTREAM", f"refilled-{mode}-rank{rank}", Program(Config(ndim=rank), steps))
     for rank in (2, 4):
         x, g = inputs.values(inputs.SHAPES[rank], 8), inputs.upstream(inputs.SHAPES[rank], 6)
         steps = (load(**inputs.parameters(3)), backward(x, g, "grad_x"))

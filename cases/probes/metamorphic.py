@@ -9,7 +9,8 @@ import numpy as np
 
 from bnconform.cases import inputs
 from bnconform.cases.metamorphic import Relation, same
-from bnconform.cases.program import LAYOUTS, Array, Program, Step, backward, forward, load
+from bnconform.cases.probes.layout import BY_HAND
+from bnconform.cases.program import Array, Program, Step, backward, forward, load
 from bnconform.spec.config import Config
 
 Map = Callable[[Any], Any]
@@ -101,7 +102,19 @@ def _values() -> Iterator[Relation]:
         )  # fmt: skip
 
 
+def _small_batches() -> Iterator[Relation]:
+    """Four values a channel, of which the bounds tell something in bfloat16, too."""
+    x, start = inputs.values(inputs.SMALL[2], 4, offset=0.2), load(**inputs.everything(3))
+    one, other = (Program(Config(ndim=2, momentum=momentum), (start, forward(x, "y"))) for momentum in (0.1, 1.0))
+    words = "in training y does not depend on the momentum"
+    yield Relation("BN-INV-MOMENTUM", "0.1-and-1-four-values", words, one, other, (("y", same),))
+    one, other = (Program(Config(ndim=2), (load(**inputs.statistics(3, seed)), forward(x, "y"))) for seed in (1, 2))
+    words = "in training y does not depend on the running statistics"
+    yield Relation("BN-INV-RUNNING", "four-values", words, one, other, (("y", same),))
+
+
 def _settings() -> Iterator[Relation]:
+    yield from _small_batches()
     for rank in (2, 4):
         x = inputs.values(inputs.SHAPES[rank], 4)
         start = load(**inputs.everything(3))
@@ -140,7 +153,7 @@ def _memory() -> Iterator[Relation]:
     seen = ("y", "running_mean", "running_var")
     for rank in (4, 2):
         x, config = inputs.values(inputs.SHAPES[rank], 6), Config(ndim=rank, momentum=1.0)
-        for layout in LAYOUTS:
+        for layout in BY_HAND:
             if layout in ("contiguous", "unaligned", "expanded_batch"):
                 continue
             yield Relation(

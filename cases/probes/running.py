@@ -21,6 +21,11 @@ def probes() -> Iterator[Probe]:
     yield from _estimators("BN-RUN-MEAN", "running_mean")
     yield from _estimators("BN-RUN-VAR", "running_var")
     yield from _variance()
+    # 1 less this rounds to 1 in bfloat16, and an average that starts at 0 shows whether the batch weighs anything. It
+    # comes first, so that implementations that are slow to start are asked it, too.
+    small = forward(inputs.values((4, 3), 1, offset=2.0), "running_mean")
+    program = Program(Config(ndim=2, momentum=0.001), (small,))
+    yield Probe("BN-RUN-MOMENTUM", "small-momentum", program, dtypes=("bfloat16",))
     for momentum in (0.0, 0.1, 0.3, 0.75, 0.99, 1.0):
         steps: tuple[Step, ...] = (
             load(**inputs.statistics(3, 2)),

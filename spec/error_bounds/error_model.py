@@ -22,7 +22,7 @@ UPDATING = 3.2
 
 
 @dataclass(frozen=True)
-class Allowance:
+class ErrorModel:
     """Which arithmetic and which algorithms a bound admits.
 
     Attributes:
@@ -67,22 +67,24 @@ class Allowance:
         return min(UPDATING * n, 2 * math.sqrt((UPDATING * block / 2) ** 2 + tree))
 
 
-def allowance(config: Config, behaviour: Behaviour, *, quality: str = "") -> Allowance:
+def error_model_of(config: Config, behaviour: Behaviour, *, quality: str = "") -> ErrorModel:
     """The allowance for a layer of this configuration.
 
     Args:
         quality: "" at level must; or some of the words "stable", "single", "blocked".
     """
     words = quality.split()
-    narrow = config.dtype if is_half(config.dtype) and "single" not in words else config.param_dtype
-    if is_half(config.param_dtype):
-        narrow = config.param_dtype
+    # Where x and the parameters differ, a library computes in the one format or in the other: the documents fix
+    # neither, so that a bound in the wider one alone would call the rounding of x's own format a fault. Of
+    # half-precision input "single" asks for more.
+    kinds = (config.param_dtype,) if is_half(config.dtype) and "single" in words else (config.dtype, config.param_dtype)
+    narrow = max(kinds, key=lambda name: format_of(name).unit_roundoff)
     output, statistics = config.dtype, config.param_dtype
     if behaviour.output_dtype is b.OutputDtype.PARAMETER:
         output = config.param_dtype
     if behaviour.statistics_dtype is b.StatisticsDtype.INPUT:
         statistics = config.dtype
-    return Allowance(
+    return ErrorModel(
         format_of(narrow), format_of(output), format_of(config.dtype), format_of(statistics),
         "stable" in words, "blocked" in words,
     )  # fmt: skip

@@ -5,7 +5,7 @@ Every bound is derived, element by element, from the exact record of the computa
 with |d| <= u, the unit roundoff of the arithmetic, and |h| <= the format's underflow; g(k) = k u / (1 - k u) bounds
 the product of k such factors (lemma 3.1). Bounds of order u are stated; those of order u**2 are kept wherever two
 errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed. Which arithmetic
-and which algorithms are admitted is said by an `Allowance`.
+and which algorithms are admitted is said by an `ErrorModel`.
 
 Infinite bounds meet zeros, and `rounded` makes what is not a number infinite: all of this is to be called within
 `exact.arithmetic()`, where NumPy warns of nothing.
@@ -23,7 +23,7 @@ import numpy as np
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, sqrt
 from bnconform.spec.formats import Format
 from bnconform.spec.oracle.formulas import inverse_deviation
@@ -31,10 +31,10 @@ from bnconform.spec.oracle.record import Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight, debiased, remembered
 
 __all__ = [
-    "Allowance",
+    "ErrorModel",
     "ForwardErrors",
-    "allowance",
     "enclosure",
+    "error_model_of",
     "kept_as_inverse",
     "mean_error",
     "rounded",
@@ -66,7 +66,7 @@ def rounded(value: Floats, error: Floats, target: Format) -> Floats:
     return np.asarray(np.where(np.isnan(bound), np.inf, bound))
 
 
-def mean_error(batch: Moments, allow: Allowance) -> Floats:
+def mean_error(batch: Moments, model: ErrorModel) -> Floats:
     """The bound on the batch mean: g(n - 1 + 3 log2 n) mean|x|, and n + 2 underflows.
 
     Summation in any order errs by at most g(n - 1) sum|x| (Higham, section 4.2), the division by two roundings more
@@ -79,12 +79,12 @@ def mean_error(batch: Moments, allow: Allowance) -> Floats:
     """
     n = batch.count
     if n == 1:
-        return np.asarray(floats(batch.mean_magnitude) * 0 + allow.compute.underflow)
-    roundings = allow.terms(n) - 1 + 3 * math.log2(n)
-    return np.asarray(allow.gamma(roundings) * floats(batch.mean_magnitude) + (n + 2) * allow.compute.underflow)
+        return np.asarray(floats(batch.mean_magnitude) * 0 + model.compute.underflow)
+    roundings = model.terms(n) - 1 + 3 * math.log2(n)
+    return np.asarray(model.gamma(roundings) * floats(batch.mean_magnitude) + (n + 2) * model.compute.underflow)
 
 
-def variance_error(batch: Moments, allow: Allowance, from_mean: Floats | None = None) -> Floats:
+def variance_error(batch: Moments, model: ErrorModel, from_mean: Floats | None = None) -> Floats:
     """The bound on the biased batch variance v = q/n, with M2 = mean(x**2) and dm the bound on the mean.
 
     Two-pass (Chan, Golub and LeVeque 1983, table 1): each (x - m)**2 carries three roundings, the sum n - 1, the
@@ -111,22 +111,22 @@ def variance_error(batch: Moments, allow: Allowance, from_mean: Floats | None = 
     """
     n = batch.count
     variance, square = floats(batch.squares) / n, floats(batch.mean_square)
-    from_mean = mean_error(batch, allow) if from_mean is None else from_mean
-    merging = allow.gamma(allow.updating(n)) if n > 1 else 0.0
-    error = allow.gamma(allow.terms(n) + 5) * (variance + from_mean**2) + from_mean**2
+    from_mean = mean_error(batch, model) if from_mean is None else from_mean
+    merging = model.gamma(model.updating(n)) if n > 1 else 0.0
+    error = model.gamma(model.terms(n) + 5) * (variance + from_mean**2) + from_mean**2
     error = error + merging * np.sqrt(variance) * np.sqrt(square) + merging**2 / 4 * square
     cofactor = np.sqrt(variance)
-    if not allow.stable:
+    if not model.stable:
         cofactor = np.sqrt(square)
         product = 2 * np.abs(floats(batch.mean)) * from_mean + from_mean**2
-        error = np.maximum(error, (1 + 4 * allow.u) * (allow.gamma(allow.terms(n) + 3) * square + product))
-    return np.asarray(error + (4 + 2 * (n + 2) * cofactor) * allow.compute.underflow)
+        error = np.maximum(error, (1 + 4 * model.u) * (model.gamma(model.terms(n) + 3) * square + product))
+    return np.asarray(error + (4 + 2 * (n + 2) * cofactor) * model.compute.underflow)
 
 
-def square_error(batch: Moments, allow: Allowance) -> Floats:
+def square_error(batch: Moments, model: ErrorModel) -> Floats:
     """The bound on the mean of x**2, for the points of the space that use it: g(n + 3) M2."""
-    error = allow.gamma(allow.terms(batch.count) + 3) * floats(batch.mean_square)
-    return np.asarray(error + 4 * allow.compute.underflow)
+    error = model.gamma(model.terms(batch.count) + 3) * floats(batch.mean_square)
+    return np.asarray(error + 4 * model.compute.underflow)
 
 
 def enclosure(function: Callable[[Exact], Exact], value: Exact, error: Floats) -> Floats:
@@ -149,24 +149,24 @@ class ForwardErrors:
     """Bounds on the parts of one forward pass, broadcastable against x; everything else is built from them."""
 
     record: Forward
-    allow: Allowance
+    model: ErrorModel
 
     @cached_property
     def batch_mean(self) -> Floats:
         """On the mean of the batch, which is not empty."""
         assert self.record.moments is not None
-        return mean_error(self.record.moments, self.allow)
+        return mean_error(self.record.moments, self.model)
 
     @cached_property
     def batch_variance(self) -> Floats:
         """On the biased variance of the batch, which is not empty."""
         assert self.record.moments is not None
-        return variance_error(self.record.moments, self.allow, self.batch_mean)
+        return variance_error(self.record.moments, self.model, self.batch_mean)
 
     def _remembered(self, value: Exact, which: int) -> Floats:
         """On a remembered statistic: exact but for a rounding to the arithmetic's format where that is narrower."""
-        record, allow = self.record, self.allow
-        error = np.abs(floats(value)) * (allow.u if allow.u > allow.statistics.unit_roundoff else 0.0)
+        record, model = self.record, self.model
+        error = np.abs(floats(value)) * (model.u if model.u > model.statistics.unit_roundoff else 0.0)
         if record.reads_back:
             moved = self.running[which]
             error = error + moved.reshape((1, -1) + (1,) * (record.x.ndim - 2))
@@ -176,7 +176,7 @@ class ForwardErrors:
     def running(self) -> tuple[Floats, Floats]:
         """On the running statistics after the pass, see `running_errors`."""
         record = self.record
-        return running_errors(record.config, record.behaviour, record.before, record, self.allow, self)
+        return running_errors(record.config, record.behaviour, record.before, record, self.model, self)
 
     @cached_property
     def factor(self) -> Floats:
@@ -194,33 +194,33 @@ class ForwardErrors:
     @cached_property
     def variance(self) -> Floats:
         """On the variance that normalises: `variance_error` times its factor over q/n with two roundings more."""
-        record, allow = self.record, self.allow
+        record, model = self.record, self.model
         batch = record.moments
         if not (record.variance_from_batch and batch is not None):
             return self._remembered(record.variance, 1)
         kind = record.behaviour.normalizing_variance
         if kind is b.NormalizingVariance.UNCENTRED:
-            return square_error(batch, allow)
+            return square_error(batch, model)
         unbiased = kind is b.NormalizingVariance.UNBIASED and batch.count > 1
         scale = batch.count / (batch.count - 1) if unbiased else 1.0
-        return np.asarray(scale * self.batch_variance + 2 * allow.u * np.abs(floats(record.variance)))
+        return np.asarray(scale * self.batch_variance + 2 * model.u * np.abs(floats(record.variance)))
 
     @cached_property
     def settled(self) -> Floats:
         """On var + eps: epsilon is stored in the arithmetic's format, where it may underflow."""
-        return np.asarray(self.variance + self.allow.compute.underflow)
+        return np.asarray(self.variance + self.model.compute.underflow)
 
     @cached_property
     def inverse_std(self) -> Floats:
         """On f(variance): its exact change over the variance's error, and FACTOR roundings."""
         record = self.record
         change = enclosure(lambda v: inverse_deviation(v, record.epsilon, record.form), record.variance, self.settled)
-        return np.asarray(change + FACTOR * self.allow.u * self.factor)
+        return np.asarray(change + FACTOR * self.model.u * self.factor)
 
     @cached_property
     def size(self) -> Floats:
         """The size |x| + |m| of the operands where z is formed without x - m; |x - m| where that is excluded."""
-        if self.allow.stable:
+        if self.model.stable:
             return np.abs(self.centred)
         return np.asarray(np.abs(self.x) + np.abs(floats(self.record.mean)))
 
@@ -244,8 +244,8 @@ class ForwardErrors:
         """On z = (x - m) f: f dm + |x - m| df + dm df, FOLD roundings of the operands, an underflow of each factor."""
         factor = self.factor
         carried = factor * self.mean + np.abs(self.centred) * self.inverse_std + self.mean * self.inverse_std
-        underflow = (factor + self.size + 4) * self.allow.compute.underflow
-        return np.asarray(carried + self.allow.gamma(FOLD) * self.operands + underflow)
+        underflow = (factor + self.size + 4) * self.model.compute.underflow
+        return np.asarray(carried + self.model.gamma(FOLD) * self.operands + underflow)
 
     @cached_property
     def value(self) -> Floats:
@@ -259,19 +259,19 @@ class ForwardErrors:
         The roundings of w z are covered by FOLD, which counts all those of scale * x + shift. A product with w that
         underflows, w itself or scale = w f among them, costs an underflow times the other factor.
         """
-        record, allow = self.record, self.allow
-        error = np.abs(floats(record.scale)) * self.normalized + allow.gamma(SHIFT) * np.abs(floats(record.shift))
-        error = error + (self.operands + self.size + 3) * allow.compute.underflow
-        return rounded(self.value, np.broadcast_to(error, self.value.shape), allow.output)
+        record, model = self.record, self.model
+        error = np.abs(floats(record.scale)) * self.normalized + model.gamma(SHIFT) * np.abs(floats(record.shift))
+        error = error + (self.operands + self.size + 3) * model.compute.underflow
+        return rounded(self.value, np.broadcast_to(error, self.value.shape), model.output)
 
 
-def kept_as_inverse(value: Floats, epsilon: float, allow: Allowance) -> Floats:
+def kept_as_inverse(value: Floats, epsilon: float, model: ErrorModel) -> Floats:
     """What a running variance rv errs by where it is kept as i = 1/sqrt(rv + eps) and shown as 1/i**2 - eps.
 
     Forming i takes an addition under the root, a root and a division, 2.5 u of i; showing it doubles that and adds a
     square, a division and a subtraction: at most 8 u (rv + eps).
     """
-    bound = 8 * allow.statistics.unit_roundoff * (np.abs(value) + epsilon)
+    bound = 8 * model.statistics.unit_roundoff * (np.abs(value) + epsilon)
     return np.asarray(np.where(np.isnan(bound), np.inf, bound))
 
 
@@ -280,7 +280,7 @@ def running_errors(
     behaviour: Behaviour,
     before: State,
     record: Forward,
-    allow: Allowance,
+    model: ErrorModel,
     known: ForwardErrors | None = None,
 ) -> tuple[Floats, Floats]:
     """The bounds (C,) on running mean and running variance after one update from the exactly known state `before`.
@@ -302,7 +302,7 @@ def running_errors(
     batch = record.moments
     mean, variance = remembered(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
-    errors = ForwardErrors(record, allow) if known is None else known
+    errors = ForwardErrors(record, model) if known is None else known
     mean_bound = _remembered_mean_error(behaviour, errors, mean)
     variance_bound = _remembered_variance_error(behaviour, errors, variance)
     bounds = []
@@ -313,24 +313,24 @@ def running_errors(
         size_old, size_value, size_new = (np.abs(floats(v)) for v in (old, value, new))
         if debiased(config, behaviour) and weight > 0:
             divisor = 1 - (1 - weight) ** (before.count + 1)
-            roundings = allow.gamma(before.count + 6) * (size_old + size_value + size_new)
-            carried = (weight * error + roundings + 4 * allow.compute.underflow) / divisor
+            roundings = model.gamma(before.count + 6) * (size_old + size_value + size_new)
+            carried = (weight * error + roundings + 4 * model.compute.underflow) / divisor
         else:
-            carried = weight * error + _blending(weight, size_old, size_value, allow)
+            carried = weight * error + _blending(weight, size_old, size_value, model)
             if behaviour.training_update is b.TrainingUpdate.TWICE:
                 # Between the two updates the value lies between the old one and the batch's.
                 between = np.maximum(size_old, size_value)
-                first = rounded(between, carried, allow.statistics)
-                carried = (1 - weight) * first + weight * error + _blending(weight, between, size_value, allow)
-        if weight == 0 and allow.u <= allow.statistics.unit_roundoff:
+                first = rounded(between, carried, model.statistics)
+                carried = (1 - weight) * first + weight * error + _blending(weight, between, size_value, model)
+        if weight == 0 and model.u <= model.statistics.unit_roundoff:
             bounds.append(np.asarray(np.where(np.isnan(carried), np.inf, carried)))
         else:
-            bounds.append(rounded(size_new, carried, allow.statistics))
+            bounds.append(rounded(size_new, carried, model.statistics))
     # Where a variance is kept as an inverse deviation, it is that which is stored and shown.
-    return bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, allow))
+    return bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, model))
 
 
-def _blending(weight: float, old: Floats, value: Floats, allow: Allowance) -> Floats:
+def _blending(weight: float, old: Floats, value: Floats, model: ErrorModel) -> Floats:
     """The roundings of one update, but for the last, which is that to the statistics' format.
 
     (1 - a) old + a batch: the weights err by u each (some implementations are given 1 - a and subtract it from 1),
@@ -340,47 +340,47 @@ def _blending(weight: float, old: Floats, value: Floats, allow: Allowance) -> Fl
     statistics' rounds the sum as well.
     """
     if weight == 0:
-        narrower = allow.u if allow.u > allow.statistics.unit_roundoff else 0.0
-        return np.asarray(narrower * old + allow.compute.underflow)
+        narrower = model.u if model.u > model.statistics.unit_roundoff else 0.0
+        return np.asarray(narrower * old + model.compute.underflow)
     if weight == 1:
         by_old = by_value = 1.0
     else:
         by_old, by_value = max(2 - weight, 1 + 2 * weight), 1 + 2 * weight
-    if allow.compute != allow.statistics:
+    if model.compute != model.statistics:
         by_old, by_value = by_old + 1, by_value + 1
-    return np.asarray(allow.gamma(by_old) * old + allow.gamma(by_value) * value + 4 * allow.compute.underflow)
+    return np.asarray(model.gamma(by_old) * old + model.gamma(by_value) * value + 4 * model.compute.underflow)
 
 
 def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Exact) -> Floats:
     """On what the running mean remembers of the batch."""
-    record, allow = errors.record, errors.allow
+    record, model = errors.record, errors.model
     batch = record.moments
     assert batch is not None
-    error = spread(errors.batch_mean, floats(batch.mean_magnitude), record, allow)
+    error = spread(errors.batch_mean, floats(batch.mean_magnitude), record, model)
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.count > 1:
-        return np.asarray(error * batch.count / (batch.count - 1) + allow.gamma(3) * np.abs(floats(mean)))
+        return np.asarray(error * batch.count / (batch.count - 1) + model.gamma(3) * np.abs(floats(mean)))
     return error
 
 
 def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, variance: Exact) -> Floats:
     """On what the running variance remembers of the batch; the factor and epsilon cost two roundings."""
-    record, allow = errors.record, errors.allow
+    record, model = errors.record, errors.model
     batch = record.moments
     assert batch is not None
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
-        return spread(square_error(batch, allow), floats(batch.mean_square), record, allow)
-    error = spread(errors.batch_variance, floats(batch.squares) / batch.count, record, allow)
+        return spread(square_error(batch, model), floats(batch.mean_square), record, model)
+    error = spread(errors.batch_variance, floats(batch.squares) / batch.count, record, model)
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         error = enclosure(sqrt, variance * variance, error)
     elif kind is b.RunningVariance.SAMPLES:
         error = error * record.x.shape[0] / max(record.x.shape[0] - 1, 1)
     elif kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS) and batch.count > 1:
         error = error * batch.count / (batch.count - 1)
-    return np.asarray(error + 2 * allow.u * np.abs(floats(variance)) + allow.compute.underflow)
+    return np.asarray(error + 2 * model.u * np.abs(floats(variance)) + model.compute.underflow)
 
 
-def spread(error: Floats, size: Floats, record: Forward, allow: Allowance) -> Floats:
+def spread(error: Floats, size: Floats, record: Forward, model: ErrorModel) -> Floats:
     """A bound of a statistic's shape as one value a channel.
 
     Where a channel has several statistics the oracle averages k of them: the largest bound, and a sum's roundings of
@@ -392,5 +392,5 @@ def spread(error: Floats, size: Floats, record: Forward, allow: Allowance) -> Fl
     averaged = spread.size // record.x.shape[1]
     bound = spread.max(axis=axes)
     if averaged > 1:
-        bound = bound + allow.gamma(averaged + 1) * np.broadcast_to(size, spread.shape).max(axis=axes)
+        bound = bound + model.gamma(averaged + 1) * np.broadcast_to(size, spread.shape).max(axis=axes)
     return np.asarray(bound)

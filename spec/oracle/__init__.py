@@ -1,7 +1,22 @@
 """The oracle: what a BatchNorm layer at any point of the behaviour space does, to 320 bits."""
 
+from bnconform.spec.oracle.derivatives import Hessian, Tangent, hvp, jvp
 from bnconform.spec.oracle.passes import backward, forward, initial_state
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
 
-__all__ = ["Backward", "Batch", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state"]
+__all__ = [
+    "Backward",
+    "Batch",
+    "Forward",
+    "Hessian",
+    "Moments",
+    "State",
+    "Tangent",
+    "backward",
+    "batch_weight",
+    "forward",
+    "hvp",
+    "initial_state",
+    "jvp",
+]

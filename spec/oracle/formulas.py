@@ -76,6 +76,21 @@ def inverse_deviation_slope(variance: Exact, epsilon: Exact, form: b.EpsilonForm
     return slope
 
 
+def inverse_deviation_curvature(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> Exact:
+    """f''(variance), at least zero; 0 where the square root of a zero variance has no derivative."""
+    factor = inverse_deviation(variance, epsilon, form)
+    curvature = np.asarray(3 * factor**5 / 4, dtype=object)
+    if form is b.EpsilonForm.OUTSIDE:
+        safe = np.where(variance > 0, variance, 1)
+        root = sqrt(safe)
+        return np.where(variance > 0, factor**3 / (2 * safe) + factor**2 / (4 * root**3), 0)
+    if form is b.EpsilonForm.MAXIMUM:
+        return np.where(variance > epsilon, curvature, 0)
+    if form is b.EpsilonForm.ABSENT:
+        return np.where(variance > 0, curvature, 0)
+    return curvature
+
+
 def along_channels(values: Exact, ndim: int) -> Exact:
     """(C,) as (1, C, 1, ...)."""
     return values.reshape((1, -1) + (1,) * (ndim - 2))

@@ -40,7 +40,7 @@ def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
     """
     require_precision()
     size = config.num_features
-    tracked, affine = config.track_running_stats, config.affine
+    tracked = config.track_running_stats
     mean = 0.0 if behaviour.initial_running_mean is b.InitialRunningMean.ZERO else 1.0
     variance = 1.0 if behaviour.initial_running_variance is b.InitialRunningVariance.ONE else 0.0
     weight = 1.0 if behaviour.initial_weight is b.InitialWeight.ONE else 0.0
@@ -49,8 +49,8 @@ def initial_state(config: Config, behaviour: Behaviour = SPECIFIED) -> State:
         running_mean=exact(np.full(size, mean)) if tracked else None,
         running_var=exact(np.full(size, variance)) if tracked else None,
         num_batches_tracked=0 if tracked else None,
-        weight=exact(np.full(size, weight)) if affine else None,
-        bias=exact(np.full(size, bias)) if affine else None,
+        weight=exact(np.full(size, weight)) if config.weight else None,
+        bias=exact(np.full(size, bias)) if config.bias else None,
     )
 
 
@@ -157,12 +157,14 @@ def _normalizing_variance(behaviour: Behaviour, batch: Moments) -> Exact:
 
 
 def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tuple[Exact, Exact]:
-    """The scale and shift that act on the normalised value."""
+    """The scale and shift that act on the normalised value; 1 and 0 in the place of a parameter that is not there."""
     one = exact(np.ones((1,) * ndim))
-    absent = not training and behaviour.evaluation_affine is b.EvaluationAffine.ABSENT
-    if absent or state.weight is None or state.bias is None:
+    if not training and behaviour.evaluation_affine is b.EvaluationAffine.ABSENT:
         return one, one * 0
-    weight, bias = along_channels(state.weight, ndim), along_channels(state.bias, ndim)
+    bias = one * 0 if state.bias is None else along_channels(state.bias, ndim)
+    if state.weight is None:
+        return one, bias * 0 if behaviour.affine_form is b.AffineForm.NO_BIAS else bias
+    weight = along_channels(state.weight, ndim)
     form = behaviour.affine_form
     if form is b.AffineForm.SHIFT_THEN_SCALE:
         return weight, np.asarray(weight * bias, dtype=object)
@@ -224,11 +226,7 @@ def backward(
     if silent:
         grad_x = grad_x * 0
 
-    grad_weight = grad_bias = None
-    if state.weight is not None and state.bias is not None and x.size:
-        grad_weight, grad_bias = _parameter_gradients(behaviour, record, state, x, grad_output)
-    elif state.weight is not None and state.bias is not None:
-        grad_weight, grad_bias = state.weight * 0, state.bias * 0
+    grad_weight, grad_bias = _parameter_gradients(behaviour, record, state, x, grad_output)
     return Backward(
         forward=record, flowing=flowing, grad_output=grad_output, grad_z=grad_z, balanced=balanced,
         through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
@@ -257,19 +255,26 @@ def _flowing(record: Forward, reads_back: bool) -> tuple[Forward, bool, bool]:
 
 def _parameter_gradients(
     behaviour: Behaviour, record: Forward, state: State, x: Exact, grad_output: Exact
-) -> tuple[Exact, Exact]:
-    """(grad_weight, grad_bias), each (C,), at the specified or any other form of the affine map."""
+) -> tuple[Exact | None, Exact | None]:
+    """(grad_weight, grad_bias), each (C,), at the specified or any other form of the affine map.
+
+    None for a parameter that is not there; it is 1 or 0 for the gradient of the other.
+    """
+    if state.weight is None and state.bias is None:
+        return None, None
+    if not x.size:
+        return None if state.weight is None else state.weight * 0, None if state.bias is None else state.bias * 0
     axes = (0, *range(2, x.ndim))
     count = x.size // x.shape[1]
-    assert state.weight is not None and state.bias is not None
     raw = behaviour.weight_gradient is b.WeightGradient.RAW_INPUT
     by_weight = total(grad_output * (x if raw else record.normalized), axes).reshape(-1)
     by_bias = total(grad_output, axes).reshape(-1)
     form = behaviour.affine_form
     if form is b.AffineForm.SHIFT_THEN_SCALE:
-        by_weight, by_bias = by_weight + state.bias * by_bias, state.weight * by_bias
+        by_weight = by_weight if state.bias is None else by_weight + state.bias * by_bias
+        by_bias = by_bias if state.weight is None else state.weight * by_bias
     elif form is b.AffineForm.ABSOLUTE_WEIGHT:
-        by_weight = np.where(state.weight < 0, -by_weight, by_weight)
+        by_weight = by_weight if state.weight is None else np.where(state.weight < 0, -by_weight, by_weight)
     elif form is b.AffineForm.NO_BIAS:
         by_bias = by_bias * 0
     elif form is b.AffineForm.NO_WEIGHT:
@@ -284,4 +289,4 @@ def _parameter_gradients(
         by_bias = by_bias / count
     if behaviour.bias_gradient is b.BiasGradient.ZERO:
         by_bias = by_bias * 0
-    return by_weight, by_bias
+    return None if state.weight is None else by_weight, None if state.bias is None else by_bias

@@ -25,7 +25,7 @@ class State:
     Attributes:
         running_mean, running_var: (C,), or None where none are tracked.
         num_batches_tracked: the layer's counter, or None where it has none.
-        weight, bias: (C,), or None where affine is off.
+        weight, bias: (C,), each None where there is none.
         updates: how many batches have moved the statistics since they were last initial. The oracle falls back on it
             where the layer shows no counter.
     """

@@ -38,7 +38,7 @@ def test_output_dtype(check: Check) -> None:
         if f"rank_{rank}" in check.subject.unsupported:
             continue
         program, trace = _trace(check, rank)
-        for seen in trace.seen:
+        for seen in trace.steps:
             y = seen.values.get("y")
             if y is None:
                 continue
@@ -55,7 +55,7 @@ def test_statistics_dtype(check: Check) -> None:
     """The running statistics have the parameters' dtype or a wider one, before and after training on any input."""
     rank = 4 if "rank_4" not in check.subject.unsupported else 2
     program, trace = _trace(check, rank)
-    shown = [("when new", trace.seen[0].before), ("after training", trace.seen[0].after)]
+    shown = [("when new", trace.steps[0].before), ("after training", trace.steps[0].after)]
     for when, state in shown:
         for name in ("running_mean", "running_var"):
             value = state[name]
@@ -80,7 +80,7 @@ def test_gradient_dtypes(check: Check) -> None:
     declared = check.subject.declared
     kept = declared.statistics_dtype is StatisticsDtype.PARAMETER
     due_parameters = program.config.param_dtype if kept else program.config.dtype
-    for seen in trace.seen[2:]:
+    for seen in trace.steps[2:]:
         dues = (("grad_x", program.config.dtype), ("grad_weight", due_parameters), ("grad_bias", due_parameters))
         for name, due in dues:
             value = seen.values[name]

@@ -51,7 +51,7 @@ def _left_sane(check: Check, shape: tuple[int, ...], *, training: bool = True) -
     program, trace = found
     if trace.broken:
         check.fail(str(trace.broken), program)
-    seen = trace.seen[-1]
+    seen = trace.steps[-1]
     if seen.raised:
         check.require(True)
         return
@@ -90,7 +90,7 @@ def _gradients_sane(check: Check, shape: tuple[int, ...], *, training: bool) -> 
     program, trace = found
     if trace.broken:
         check.fail(str(trace.broken), program)
-    seen = trace.seen[-1]
+    seen = trace.steps[-1]
     if seen.raised:
         check.require(True)
         return

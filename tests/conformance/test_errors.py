@@ -9,7 +9,7 @@ import numpy as np
 
 from bnconform.cases import inputs
 from bnconform.cases.program import STATE, Program, Step, backward, build, forward, load
-from bnconform.execution.trace import Seen
+from bnconform.execution.trace import StepResult
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import PARAMETERS, STATISTICS
 from bnconform.judge.marks import checks
@@ -49,25 +49,46 @@ def _wrong(config: Config, shape: tuple[int, ...], training: bool, *, differenti
 def _is_refused(check: Check, config: Config, step: Step) -> bool:
     __tracebackhide__ = True
     trace = check.executed(Program(config, (step,)))
-    if not trace.seen:
+    if not trace.steps:
         check.asked(Program(config, (build(),)))
-    return bool(trace.seen[-1].raised)
+    return bool(trace.steps[-1].raised)
 
 
 @checks("BN-ERR-CHANNELS", once=True)
 def test_wrong_number_of_channels(check: Check) -> None:
-    """Input with another number of channels than the layer has is refused, in both modes."""
-    for channels in (4, 2, 1, 6):
-        for training in (True, False):
-            mode = "training" if training else "evaluation"
-            config = _config(check)
-            step = _wrong(config, (2, channels, 4, 5)[: config.ndim], training)
-            check.require(
-                _is_refused(check, config, step),
-                f"x with {channels} channels in {mode}, for a layer of 3",
-                "an answer",
-                "an error",
-            )
+    """Input with another number of channels than the layer has is refused, in both modes and both passes."""
+    passes = (False,) if "backward" in check.subject.unsupported else (False, True)
+    for channels, training, differentiated in product((4, 2, 1, 6), (True, False), passes):
+        mode = "training" if training else "evaluation"
+        config = _config(check)
+        step = _wrong(config, (2, channels, 4, 5)[: config.ndim], training, differentiated=differentiated)
+        check.require(
+            _is_refused(check, config, step),
+            f"x with {channels} channels in a {step.op} pass in {mode}, for a layer of 3",
+            "an answer",
+            "an error",
+        )
+
+
+@checks("BN-ERR-GRAD", once=True)
+def test_upstream_gradient_of_another_shape(check: Check) -> None:
+    """One that has more or fewer samples, channels or positions than x is refused, in both modes."""
+    for training, axis, more in product((True, False), (0, 1, 3), (1, -1)):
+        config = _config(check)
+        dtype = numpy_dtype(config.dtype)
+        shape = (3, 3, 4, 5)[: config.ndim]
+        if axis >= config.ndim:
+            continue
+        other = tuple(length + more * (index == axis) for index, length in enumerate(shape))
+        x, upstream = inputs.values(shape, 1).astype(dtype), np.ones(other, dtype)
+        step = backward(x, upstream, training=training)
+        check.fitted(Program(config, (backward(x, x, "grad_x", training=training),)))
+        check.require(
+            _is_refused(check, config, step),
+            f"a backward pass in {step.mode} with grad_output of shape {other} for x of shape {shape}",
+            "an answer",
+            "an error",
+        )
 
 
 @checks("BN-ERR-RANK", once=True)
@@ -89,29 +110,29 @@ def test_refusal_leaves_the_state(check: Check) -> None:
         first, evaluated = _loaded(config), _evaluated(check, config)
         number = len(first) + len(evaluated)
         trace = check.readable(Program(config, (*first, *evaluated, bad, *evaluated)))
-        if not trace.seen[number].raised:
+        if not trace.steps[number].raised:
             continue
         call = f"a {'backward' if differentiated else 'forward'} pass in {'training' if training else 'evaluation'}"
         when = f"after {call} on x of shape {shape} was refused"
         if evaluated:
-            for seen in (trace.seen[number - 1], trace.seen[-1]):
+            for seen in (trace.steps[number - 1], trace.steps[-1]):
                 _answered(check, seen)
-            answer, again = trace.seen[number - 1].values["y"], trace.seen[-1].values["y"]
+            answer, again = trace.steps[number - 1].values["y"], trace.steps[-1].values["y"]
             assert answer is not None and again is not None
             same = answer.tobytes() == again.tobytes()
-            check.require(same, f"y in evaluation {when}", again, f"{answer}, as before")
-        before, after = trace.seen[number].before, trace.seen[number].after
+            check.require(same, f"y in evaluation {when}", again, answer)
+        before, after = trace.steps[number].before, trace.steps[number].after
         for name in STATE:
             one, other = before[name], after[name]
             same = (one is None and other is None) or (
                 one is not None and other is not None and one.tobytes() == other.tobytes()
             )
-            check.require(same, f"{name} {when}", other, f"{one}, as before")
+            check.require(same, f"{name} {when}", other, one)
     if not check.outcomes:
         check.note("nothing was refused")
 
 
-def _answered(check: Check, seen: Seen) -> None:
+def _answered(check: Check, seen: StepResult) -> None:
     __tracebackhide__ = True
     if seen.raised:
         check.fail(str(seen.raised), verdict=CRASHED)
@@ -159,12 +180,14 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
         cases += [(replace(config, track_running_stats=False), name, (3,)) for name in STATISTICS]
     for made, name, shape in cases:
         trace = check.executed(Program(made, (load(**{name: np.full(shape, 0.5, dtype)}),)))
-        if not trace.seen:
+        if not trace.steps:
             check.asked(Program(made, (build(),)))
-        fits = trace.seen[-1].before[name]
+        fits = trace.steps[-1].before[name]
         room = "none" if fits is None else f"one of shape {fits.shape}"
+        if not made.track_running_stats:
+            room = "no running statistics (track_running_stats=False)"
         check.require(
-            bool(trace.seen[-1].raised),
+            bool(trace.steps[-1].raised),
             f"loading {name} of shape {shape} into a layer that has {room}",
             "no error",
             "an error",

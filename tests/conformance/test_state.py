@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.program import LAYOUTS, STATE, Array, Program, Step, backward, build, forward, load
+from bnconform.cases.program import LAYOUTS, SHARING, STATE, Array, Program, Step, backward, build, forward, load
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import STATISTICS, judge
@@ -43,7 +43,7 @@ def _rank(check: Check) -> int:
 def test_inputs_are_left_alone(check: Check) -> None:
     """Arrays that are given are bit for bit the same after every call, however they lie in memory."""
     for layout in LAYOUTS if not check.subject.slow else ("contiguous",):
-        if layout == "expanded_batch":
+        if layout in SHARING:
             continue
         program = _program(check, _rank(check), layout)
         check.answered(program)
@@ -61,7 +61,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
     if not config.affine:
         affine = replace(program, config=replace(config, affine=True))
         check.unsupported(affine, check.executed(affine))
-    for number, seen in enumerate(trace.seen):
+    for number, seen in enumerate(trace.steps):
         if seen.step.op == "load":
             continue
         for name in ("weight", "bias"):
@@ -129,10 +129,10 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
                 if name in fact["state"]:
                     shown = fact["state"][name]
                     what = f"{name}, loaded from the array that the running statistics were loaded from"
-                    check.require(np.array_equal(shown, numbers), what, shown, "[1.5, 0.5, 2.0]")
+                    check.require(np.array_equal(shown, numbers), what, shown, numbers)
             array = fact["array"]
             what = "the array that was loaded, after other calls"
-            check.require(bool((array == numbers).all()), what, array, "[1.5, 0.5, 2.0]")
+            check.require(bool((array == numbers).all()), what, array, numbers)
         else:
             # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
             _unchanged(check, fact, "after the array that it was loaded from was overwritten")
@@ -242,10 +242,10 @@ Place = tuple[int, str]
 def _shown(trace: Trace) -> dict[Place, object]:
     """What the calls gave, and the state after the last one, to the bit; an array as its dtype and bytes."""
     found: dict[Place, object] = {}
-    for number, seen in enumerate(trace.seen):
+    for number, seen in enumerate(trace.steps):
         found |= {(number, name): value for name, value in seen.values.items()}
         found[number, "the call"] = "refused" if seen.raised else seen.misfit or "answered"
-    found |= {(len(trace.seen) - 1, name): value for name, value in trace.seen[-1].after.items()}
+    found |= {(len(trace.steps) - 1, name): value for name, value in trace.steps[-1].after.items()}
     return {
         place: (str(value.dtype), value.tobytes()) if isinstance(value, np.ndarray) else value
         for place, value in found.items()
@@ -254,21 +254,21 @@ def _shown(trace: Trace) -> dict[Place, object]:
 
 def _array(trace: Trace, place: Place) -> object:
     """What stands at a place of `_shown`, itself."""
-    seen = trace.seen[place[0]]
+    seen = trace.steps[place[0]]
     return {**seen.after, **seen.values}.get(place[1], "not answered")
 
 
 def _what(trace: Trace, place: Place) -> str:
     number, name = place
-    return f"{name} of call {number + 1}, {trace.seen[number].step.describe()}, with the state read after every call"
+    return f"{name} of call {number + 1}, {trace.steps[number].step.describe()}, with the state read after every call"
 
 
 def _same_bits(check: Check, read: Trace, unread: Trace) -> None:
     __tracebackhide__ = True
     due = _shown(unread)
     for place, got in _shown(read).items():
-        arrays = f"{_array(read, place)}", f"{_array(unread, place)}, as without reading"
-        check.require(got == due.get(place), _what(read, place), *arrays, read.program)
+        arrays = _array(read, place), _array(unread, place)
+        check.require(got == due.get(place), f"{_what(read, place)}, beside what it is without", *arrays, read.program)
 
 
 def _within_bounds(check: Check, read: Trace, unread: Trace) -> None:
@@ -304,8 +304,8 @@ def _allowed(check: Check, trace: Trace) -> dict[Place, Array]:
     steps = tuple(
         replace(step, observe=observe if step.op == "forward" else observe - {"y"}) for step in trace.program.steps
     )
-    seen = [replace(one, step=step) for one, step in zip(trace.seen, steps, strict=True)]
-    observed = replace(trace, program=replace(trace.program, steps=steps), seen=seen)
+    seen = [replace(one, step=step) for one, step in zip(trace.steps, steps, strict=True)]
+    observed = replace(trace, program=replace(trace.program, steps=steps), steps=seen)
     bounds = {(one.step, one.name): one.bound for one in judge(observed, declared).comparisons}
     last = len(seen) - 1
     apart = {name: np.zeros(config.num_features) for name in STATISTICS}
@@ -320,7 +320,7 @@ def _allowed(check: Check, trace: Trace) -> dict[Place, Array]:
 
 def _change(check: Check, trace: Trace, number: int, apart: Mapping[str, Array]) -> Array:
     """The largest change of the y that is due at one call where the statistics before it move by `apart`."""
-    config, declared, seen = trace.program.config, check.subject.declared, trace.seen[number]
+    config, declared, seen = trace.program.config, check.subject.declared, trace.steps[number]
     assert seen.step.x is not None
     with arithmetic():
         new = oracle.initial_state(config, declared)

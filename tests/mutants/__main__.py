@@ -20,7 +20,7 @@ from bnconform.backends.runner.loading import version
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
 from bnconform.spec.behaviour import Behaviour
-from bnconform.tests.mutants import matrix, pairs, tables
+from bnconform.tests.mutants import matrix, meeting, naming, pairs, tables
 from bnconform.tests.mutants.catalogue import every
 
 
@@ -35,8 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
-    parser.add_argument("--thorough", action="store_true", help="whole rows in every dtype (about four times as long)")
-    parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two coordinates instead")
+    parser.add_argument(
+        "--thorough",
+        action="store_true",
+        help="whole rows in every dtype (about four times as long); with --meeting, faults where three meet, too",
+    )
+    parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
+    parser.add_argument(
+        "--meeting", action="store_true", help="judge faults where two circumstances of the covering array meet instead"
+    )
+    parser.add_argument(
+        "--named", type=_count, metavar="N", help="have the circumstances of N such faults diagnosed instead"
+    )
     parser.add_argument("--brief", action="store_true", help="print no table of implementations")
     asked = parser.parse_args(arguments)
     console = Console()
@@ -59,8 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             points = pairs.sample(asked.pairs)
         except ValueError:
-            parser.error(f"--pairs is {asked.pairs}, and there are not so many faults of two coordinates")
+            parser.error(f"--pairs is {asked.pairs}, and there are not so many faults of two decisions")
         return _pairs(points, asked.workers, console)
+    if asked.named is not None:
+        return _named(naming.sample(asked.named), asked.workers, console)
+    if asked.meeting:
+        return _meeting(asked.workers, console, thorough=asked.thorough)
     todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough)
     verdicts, seconds = _run(todo, min(asked.workers, len(todo)), console)
     failures = _failures(verdicts, whole=not asked.names)
@@ -108,7 +122,7 @@ def _run(todo: Sequence[matrix.Task], workers: int, console: Console) -> tuple[l
 
 
 def _pairs(points: Sequence[Behaviour], workers: int, console: Console) -> int:
-    """Diagnose faults of two coordinates; 1 where fewer than 95 % are named."""
+    """Diagnose faults of two decisions; 1 where fewer than 95 % are named."""
     begin, count = time.perf_counter(), len(points)
     with ProcessPoolExecutor(min(workers, count)) as pool:
         found = list(track(pool.map(pairs.diagnosed, points), "diagnosing", count, console=console))
@@ -119,11 +133,55 @@ def _pairs(points: Sequence[Behaviour], workers: int, console: Console) -> int:
     good = kinds[pairs.NAMED] + kinds[pairs.EQUAL]
     failed = good < 0.95 * count
     console.print(
-        f"{good} of {count} faults of two coordinates named: {kinds[pairs.NAMED]} exactly, {kinds[pairs.EQUAL]} by a "
+        f"{good} of {count} faults of two decisions named: {kinds[pairs.NAMED]} exactly, {kinds[pairs.EQUAL]} by a "
         f"point that nothing tells from it; {kinds[pairs.MISSED]} missed; {time.perf_counter() - begin:.0f} s",
         style="bold red" if failed else "bold green", highlight=False,
     )  # fmt: skip
     return int(failed)
+
+
+def _named(faults: Sequence[naming.Fault], workers: int, console: Console) -> int:
+    """Have the circumstances of faults named; 1 where of fewer than are to be both are."""
+    begin = time.perf_counter()
+    with ProcessPoolExecutor(min(workers, len(faults))) as pool:
+        found = list(track(pool.map(naming.named, faults), "diagnosing", len(faults), console=console))
+    failing = [one for one in found if one.circumstances is not None]
+    good = sum(not one.missing for one in failing)
+    for one in found:
+        if one.circumstances is None or one.missing:
+            console.print(one.describe(), highlight=False, markup=False, soft_wrap=True)
+    failed = good < naming.LEAST * max(len(failing), 1)
+    console.print(
+        f"{good} of {len(failing)} faults named by both circumstances; {len(found) - len(failing)} not seen in the "
+        f"first {naming.TRIED} rows that hold them; {time.perf_counter() - begin:.0f} s",
+        style="bold red" if failed else "bold green", highlight=False,
+    )  # fmt: skip
+    return int(failed)
+
+
+def _meeting(workers: int, console: Console, *, thorough: bool) -> int:
+    """Judge faults where two circumstances meet, or three, too; 1 where fewer are killed than must be."""
+    status = 0
+    for plan in meeting.PLANS[: None if thorough else 1]:
+        begin = time.perf_counter()
+        chosen = meeting.rows_of(plan)
+        with ProcessPoolExecutor(workers) as pool:
+            asked = pool.map(meeting.asked, chosen, [plan.dtype] * len(chosen), chunksize=8)
+            told = {one.number: one for one in track(asked, f"judging {plan.table}", len(chosen), console=console)}
+        proof = meeting.proven(plan, told)
+        console.print(tables.by_observable(proof))
+        share = proof.total_killed / proof.total
+        failed = share < plan.least
+        status |= failed
+        hard = ", ".join(f"{factor} {level} ({count})" for (factor, level), count in proof.hardest())
+        seconds = time.perf_counter() - begin
+        counts = f"{proof.total_killed} of {proof.total} faults where {plan.words} meet killed in {plan.dtype}"
+        console.print(
+            f"{counts} ({share:.1%}; {plan.least:.0%} are asked for) by {len(chosen)} rows in {seconds:.0f} s; the "
+            f"others are most often of {hard}",
+            style="bold red" if failed else "bold green", highlight=False,
+        )  # fmt: skip
+    return status
 
 
 def _failures(verdicts: Sequence[matrix.Verdict], whole: bool) -> list[str]:

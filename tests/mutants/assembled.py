@@ -34,10 +34,9 @@ class Assembled(Layer):
 
     def parameters(self) -> tuple[Array, Array]:
         """Weight and bias, each (C,): 1 and 0 where there are none."""
-        if not self.config.affine:
-            size = self.config.num_features
-            return np.ones(size, self.work), np.zeros(size, self.work)
-        return self.entry("weight"), self.entry("bias")
+        size = self.config.num_features
+        weight = self.entry("weight") if self.config.weight else np.ones(size, self.work)
+        return weight, self.entry("bias") if self.config.bias else np.zeros(size, self.work)
 
     def moments(self, values: Array) -> tuple[Array, Array]:
         """The mean and the biased variance of a batch, each (C,); 0 and 1 of an empty one."""
@@ -59,13 +58,13 @@ class Assembled(Layer):
             return super().backward(x, grad_output, training=training)
         with np.errstate(all="ignore"):
             self.check(x, training)
+            self.check_upstream(x, grad_output)
             values, upstream = self.channels(x), self.channels(grad_output)
             mean, variance = self.normalizing(values, x, training)
             by_input, by_weight, by_bias = self.gradients(values.T, upstream.T, mean, variance, training)
             grad_x = self.shaped(by_input.T, x)
-            if not self.config.affine:
-                return grad_x, None, None
-            return grad_x, by_weight.astype(self.kept), by_bias.astype(self.kept)
+            grad_weight = by_weight.astype(self.kept) if self.config.weight else None
+            return grad_x, grad_weight, by_bias.astype(self.kept) if self.config.bias else None
 
     def gradients(
         self, values: Array, upstream: Array, mean: Array, variance: Array, training: bool

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from bnconform.spec.behaviour import SPECIFIED, coordinate
+from bnconform.spec.behaviour import SPECIFIED, decision
 from bnconform.spec.catalogue import fixing
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES as ALL_DTYPES
@@ -34,7 +34,7 @@ class Mutant:
         says: one sentence: what is wrong, or by what means it is right.
         build_layer: a layer for a configuration.
         killers: the requirements each of which must be violated; () for a right one.
-        explanation: the coordinates that the diagnosis must name, where the fault is one of the behaviour space.
+        explanation: the decisions that the diagnosis must name, where the fault is one of the behaviour space.
         thread: the public report that it is modelled on, as `project#number`, or "".
         dtypes: the dtypes in which it must be judged.
     """
@@ -135,11 +135,11 @@ SAME = {("evaluation_epsilon_form", "inside")}
 
 @cache
 def neighbours() -> tuple[Mutant, ...]:
-    """Every point that differs from the specified one in one coordinate, as an ideal implementation of it."""
+    """Every point that differs from the specified one in one decision, as an ideal implementation of it."""
     return tuple(
         Mutant(
             f"{name}={value}",
-            f"{name.replace('_', ' ')}: {coordinate(name)(value).meaning}",
+            f"{name.replace('_', ' ')}: {decision(name)(value).meaning}",
             partial(PuppetLayer, behaviour=point),
             (fixing(name).id,),
             ((name, value),),

@@ -38,6 +38,11 @@ class Deferred(Layer):
         self.settle()
         return super().state()
 
+    def reset(self) -> None:
+        """Forget the batches that wait, too."""
+        self.waiting.clear()
+        super().reset()
+
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some entries of the state as it is now."""
         self.settle()

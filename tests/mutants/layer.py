@@ -7,7 +7,8 @@ otherwise float32). Nothing is shared with the oracle or with a backend.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bnconform.spec.formats import numpy_dtype
 
 Array = NDArray[Any]
 Entries = dict[str, Array | None]
+Gradients = tuple[Array, Array | None, Array | None]
 
 
 class Layer:
@@ -32,13 +34,13 @@ class Layer:
     def initial(self) -> Entries:
         """The state of a new layer: statistics 0 and 1, no batch counted, weight 1 and bias 0."""
         size = self.config.num_features
-        tracked, affine = self.config.track_running_stats, self.config.affine
+        tracked = self.config.track_running_stats
         return {
             "running_mean": np.zeros(size, self.kept) if tracked else None,
             "running_var": np.ones(size, self.kept) if tracked else None,
             "num_batches_tracked": np.zeros((), np.int64) if tracked else None,
-            "weight": np.ones(size, self.kept) if affine else None,
-            "bias": np.zeros(size, self.kept) if affine else None,
+            "weight": np.ones(size, self.kept) if self.config.weight else None,
+            "bias": np.zeros(size, self.kept) if self.config.bias else None,
         }
 
     # -- forward -------------------------------------------------------------------------------------------------
@@ -94,9 +96,12 @@ class Layer:
 
     def affine(self, z: Array, training: bool) -> Array:
         """Weight times z plus bias, (C, n)."""
-        if not self.config.affine:
-            return z
-        return self.entry("weight")[:, None] * z + self.entry("bias")[:, None]
+        y = self.entry("weight")[:, None] * z if self.config.weight else z
+        return self.shifted(y)
+
+    def shifted(self, values: Array) -> Array:
+        """The values plus the bias where there is one, (C, n)."""
+        return values + self.entry("bias")[:, None] if self.config.bias else values
 
     # -- the running statistics ----------------------------------------------------------------------------------
 
@@ -134,14 +139,32 @@ class Layer:
         """(grad_x, grad_weight, grad_bias) of sum(y * grad_output); the state stays as it is."""
         with np.errstate(all="ignore"):
             self.check(x, training)
-            values, upstream = self.channels(x), self.channels(grad_output)
+            self.check_upstream(x, grad_output)
+            values, upstream = self.channels(x), self.channels(self.fitting(x, grad_output))
             mean, variance = self.normalizing(values, x, training)
             z = self.normalised(values, mean, variance, training)
             grad_x = self.shaped(self.input_gradient(values, z, upstream, variance, training), x)
-            if not self.config.affine:
-                return grad_x, None, None
-            grad_weight = self.weight_gradient(values, z, upstream, training)
-            return grad_x, grad_weight.astype(self.kept), self.bias_gradient(upstream, training).astype(self.kept)
+            by_weight = by_bias = None
+            if self.config.weight:
+                by_weight = self.weight_gradient(values, z, upstream, training).astype(self.kept)
+            if self.config.bias:
+                by_bias = self.bias_gradient(upstream, training).astype(self.kept)
+            return grad_x, by_weight, by_bias
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """(y, pullback): the pass is recorded as x and the layer as they are before it."""
+        recorded, given = copy.deepcopy(self), x.copy()
+        y = self.forward(x, training=training)
+        return y, lambda grad_output: recorded.backward(given, grad_output, training=training)
+
+    def check_upstream(self, x: Array, grad_output: Array) -> None:
+        """Refuse an upstream gradient of another shape than the output."""
+        if grad_output.shape != x.shape:
+            raise ValueError(f"grad_output has shape {grad_output.shape}; the output has {x.shape}")
+
+    def fitting(self, x: Array, grad_output: Array) -> Array:
+        """The upstream gradient, in the shape of x."""
+        return grad_output
 
     def input_gradient(self, values: Array, z: Array, upstream: Array, variance: Array, training: bool) -> Array:
         """The gradient for x, (C, n): through mean and variance where the batch's normalise."""
@@ -153,7 +176,7 @@ class Layer:
     def gradient_scale(self, variance: Array, training: bool) -> Array:
         """Weight / sqrt(variance + eps), (C,)."""
         factor = self.inverse_std(variance, training)
-        return self.entry("weight") * factor if self.config.affine else factor
+        return self.entry("weight") * factor if self.config.weight else factor
 
     def through_statistics(self, z: Array, upstream: Array) -> Array:
         """G - mean(g) - z mean(g z), (C, n)."""
@@ -184,6 +207,16 @@ class Layer:
                 raise ValueError(f"{name} has shape {np.shape(value)}; this layer's has {current.shape}")
         for name, value in state.items():
             self.entries[name] = np.array(value, np.int64 if name == "num_batches_tracked" else self.kept)
+
+    def reset(self) -> None:
+        """Make statistics and counter as when new."""
+        fresh = self.initial()
+        self.entries |= {name: fresh[name] for name in ("running_mean", "running_var", "num_batches_tracked")}
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether there is a weight, a bias, or both."""
+        return self.config.weight or self.config.bias
 
     @property
     def tracked(self) -> bool:

@@ -15,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 
-from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import cases_of
+from bnconform.cases.covering.rows import Row
+from bnconform.cases.models.rows import ModelCase
+from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
 from bnconform.diagnosis.causes import Point, candidates, explained
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
@@ -29,6 +30,10 @@ from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
 from bnconform.tests.mutants.layer import Layer
 
 LARGE = 1_000
+RIGHT_ROWS, WRONG_ROWS = 3, 32
+"""Of so many rows of the covering array one is asked of a right implementation, and of a wrong one that another
+requirement must kill."""
+
 KEPT = 256 * 2**20
 """Bytes of truths that are kept here, where every program is asked of some two hundred implementations."""
 
@@ -72,14 +77,23 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
     verdict = Verdict(mutant.name, dtype)
     chosen = frozenset(only)
     for test in conformance_tests():
-        if chosen and test.rule.id not in chosen:
+        if (chosen and test.rule.id not in chosen) or not test.fits(subject):
             continue
+        names = test.rule.id in mutant.killers
         for case in test.cases(dtype):
             about = test.rule.id in mutant.killers or (not mutant.killers and (dtype == DTYPES[0] or not chosen))
             if not about and case is not None and case.name in _large(test.rule.id, dtype):
                 continue
             if not about and test.rule.id in verdict.killed:
                 break
+            if isinstance(case, Row | ModelCase) and test.rule.id in verdict.killed:
+                break
+            if (
+                isinstance(case, Row | ModelCase)
+                and case.number % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
+                and not names
+            ):
+                continue
             outcomes = test.run(subject, case)
             _count(verdict, test, outcomes)
             if mutant.explanation and test.rule.id in mutant.killers and _failed(outcomes):
@@ -103,7 +117,7 @@ def _size(program: Program) -> int:
 def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         name = outcome.requirement
-        if outcome.verdict == UNTRUSTED:
+        if outcome.verdict == UNTRUSTED and not outcome.vacuous:
             verdict.untrusted.append(name)
         if test.rule.level == "may" and outcome.message and outcome.message != _noted(test.rule.id, verdict.dtype):
             verdict.killed[name] = NOT_A_NUMBER
@@ -130,12 +144,12 @@ def _failed(outcomes: Iterable[Outcome]) -> bool:
     return any(outcome.verdict in (VIOLATES, CRASHED) for outcome in outcomes)
 
 
-def _explain(verdict: Verdict, subject: Subject, test: Test, case: Probe | Relation | None) -> None:
+def _explain(verdict: Verdict, subject: Subject, test: Test, case: Case | None) -> None:
     """Count a failing check, and whether the first explanation holds for it."""
     verdict.diagnoses = [tuple(Difference(*pair) for pair in p.differences().items()) for p in candidates(subject)]
     verdict.failing += 1
-    points, _ = explained(subject, lambda supposed: test.run(supposed, case))
-    verdict.explains += bool(verdict.diagnoses) and verdict.diagnoses[0] in points
+    points = explained(subject, lambda supposed: test.run(supposed, case)).points
+    verdict.explains += bool(verdict.diagnoses) and candidates(subject)[0] in points
 
 
 Task = tuple[str, str, tuple[str, ...]]

@@ -5,7 +5,8 @@ It is as right as an implementation at its point can be, so whatever a check say
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from bnconform.cases.program import STATE, Array
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype
+from bnconform.spec.behaviour import SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
@@ -39,22 +40,29 @@ class PuppetLayer:
         }
         return replace(state, **values)
 
+    def _refuse_other_channels(self, x: Array) -> None:
+        # The oracle takes any x: with momentum 1 nothing of the old statistics meets it, and their number would change.
+        if x.ndim > 1 and x.shape[1] != self.config.num_features:
+            raise ValueError(f"x of shape {x.shape} for {self.config.num_features} channels")
+
     def _out(self, values: Exact, dtype: np.dtype[Any]) -> Array:
         with np.errstate(all="ignore"):
             return floats(values).astype(dtype)
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, rounded once."""
+        self._refuse_other_channels(x)
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
             if record.refused:
                 raise ValueError(record.refused)
-            y = self._out(record.y, self.output)  # which raises where x does not fit, before the state moves
+            y = self._out(record.y, self.output)
             self.current = self._rounded(record.state)
             return y
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point's forward pass moves them."""
+        self._refuse_other_channels(x)
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.backward(
                 self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training
@@ -67,6 +75,19 @@ class PuppetLayer:
                 for value in (record.grad_weight, record.grad_bias)
             )
             return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Any]]:
+        """(y, pullback), of a layer that stays in the state before the pass."""
+        recorded, given = copy.copy(self), x.copy()
+        enabled = self.behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+        y = self.forward(x, training=training or enabled)
+        before = recorded.current
+
+        def pullback(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
+            recorded.current = before
+            return recorded.backward(given, grad_output, training=training)
+
+        return y, pullback
 
     def state(self) -> dict[str, Array | None]:
         """The state in the layer's dtypes."""
@@ -82,6 +103,12 @@ class PuppetLayer:
                 shown[name] = self._out(value, numpy_dtype(self.config.param_dtype) if kept else self.statistics)
         return shown
 
+    def reset(self) -> None:
+        """Make statistics and counter as the point has them when new."""
+        with arithmetic():
+            fresh = oracle.initial_state(self.config, self.behaviour)
+            self.current = self._rounded(replace(fresh, weight=self.current.weight, bias=self.current.bias))
+
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some of the state."""
         with arithmetic():
@@ -91,13 +118,42 @@ class PuppetLayer:
             self.current = self._rounded(replace(self.current, **values))
 
 
+class DifferentiablePuppetLayer(PuppetLayer):
+    """The same with derivatives, for which the catalogue's neighbours are not asked: it would cost time alone."""
+
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), each rounded once; the statistics move as the point's forward pass moves them."""
+        training = training or self.behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+        with arithmetic(), np.errstate(all="ignore"):
+            record = oracle.jvp(self.config, self.behaviour, self.current, exact(x), exact(tangent), training=training)
+            if record.forward.refused:
+                raise ValueError(record.forward.refused)
+            self.current = self._rounded(record.forward.state)
+            return self._out(record.forward.y, self.output), self._out(record.tangent_y, self.output)
+
+    def hvp(
+        self, x: Array, grad_output: Array, vector: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The derivatives of the gradients, each rounded once; the state stays as it is."""
+        with arithmetic(), np.errstate(all="ignore"):
+            operands = exact(x), exact(grad_output), exact(vector)
+            record = oracle.hvp(self.config, self.behaviour, self.current, *operands, training=training)
+            if record.backward.forward.refused:
+                raise ValueError(record.backward.forward.refused)
+            by_weight, by_bias = (
+                None if value is None else self._out(value, self.statistics)
+                for value in (record.hvp_weight, record.hvp_bias)
+            )
+            return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
+
+
 class Puppet:
     """The backend at one point."""
 
     def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False) -> None:
         self.behaviour = behaviour
         differences = behaviour.differences()
-        self.name = "puppet" + "".join(f".{name}.{value}" for name, value in differences.items())
+        self.name = "oracle" + "".join(f".{name}.{value}" for name, value in differences.items())
         self.deviations = differences if declares else {}
         self.unsupported: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""Faults of two coordinates: whether the diagnosis names both, in a sample that is the same in every run.
+"""Faults of two decisions: whether the diagnosis names both, in a sample that is the same in every run.
 
 One fault may hide the other. A point counts as named if the search gives it, or a point that no sequence of steps can
 tell from it: one that expects exactly the same of every program of the survey and of random programs.
@@ -33,7 +33,7 @@ EXAMPLES = 100
 
 @dataclass(frozen=True)
 class Pair:
-    """One fault of two coordinates, and how it was diagnosed."""
+    """One fault of two decisions, and how it was diagnosed."""
 
     point: Behaviour
     verdict: str
@@ -52,7 +52,7 @@ def words(point: Behaviour) -> str:
 
 
 def sample(count: int, seed: int = SEED) -> list[Behaviour]:
-    """So many points that differ from the specification in two coordinates, which show in one dtype."""
+    """So many points that differ from the specification in two decisions, which show in one dtype."""
     singles = [(name, value) for name, value, _ in SPECIFIED.neighbours() if (name, value) not in SAME]
     pairs = (SPECIFIED.but(**dict(pair)) for pair in combinations(singles, 2) if pair[0][0] != pair[1][0])
     return random.Random(seed).sample([point for point in pairs if point.dtypes], count)

@@ -180,6 +180,11 @@ class CounterAbsent(Layer):
         """One training batch more."""
         self.seen += 1
 
+    def reset(self) -> None:
+        """The count that is not shown, too."""
+        super().reset()
+        self.seen = 0
+
     @property
     def batches(self) -> int:
         """How many batches have been counted."""

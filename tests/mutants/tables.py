@@ -11,6 +11,7 @@ from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants import matrix
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.matrix import Verdict
+from bnconform.tests.mutants.meeting import Proof
 
 Row = tuple[Mutant, list[Verdict]]
 
@@ -60,6 +61,18 @@ def by_requirement(verdicts: Sequence[Verdict]) -> Table:
         least = min((v.killed[name] for _, v in killed), default=0.0)
         counts = (str(len(kills)), str(len(names)), str(len(alone)))
         table.add_row(name, rule.level, *counts, number(least) if killed else "kills nothing")
+    return table
+
+
+def by_observable(proof: Proof) -> Table:
+    """One row for each observable: how many faults where circumstances meet there are, and are killed and located."""
+    table = Table(title="Faults where circumstances meet", title_justify="left", box=None, header_style="bold")
+    table.add_column("wrong")
+    for column in ("faults", "killed", "located by rows alone"):
+        table.add_column(column, justify="right")
+    for mode, name in proof.faults:
+        counts = (held[mode, name] for held in (proof.faults, proof.killed, proof.located))
+        table.add_row(f"{name} in {mode}", *map(str, counts))
     return table
 
 

@@ -167,9 +167,9 @@ class WeightRounded(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """The narrowed weight times z plus bias."""
-        if not self.config.affine:
-            return z
-        return np.asarray(narrower(self.entry("weight"))[:, None] * z + self.entry("bias")[:, None])
+        if not self.config.weight:
+            return super().affine(z, training)
+        return self.shifted(np.asarray(narrower(self.entry("weight"))[:, None] * z))
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-TRAIN-NORM")

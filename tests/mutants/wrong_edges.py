@@ -162,10 +162,10 @@ class ZeroWeightTakenForOne(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """One in place of 0."""
-        if not self.config.affine:
-            return z
+        if not self.config.weight:
+            return super().affine(z, training)
         weight = self.entry("weight")
-        return np.where(weight == 0, weight.dtype.type(1), weight)[:, None] * z + self.entry("bias")[:, None]
+        return self.shifted(np.where(weight == 0, weight.dtype.type(1), weight)[:, None] * z)
 
 
 @wrong("BN-GRAD-INPUT", thread="inplace_abn#92")
@@ -183,9 +183,9 @@ class LargeWeightsClipped(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """Clipped, without a word."""
-        if not self.config.affine:
-            return z
-        return np.clip(self.entry("weight"), -10, 10)[:, None] * z + self.entry("bias")[:, None]
+        if not self.config.weight:
+            return super().affine(z, training)
+        return self.shifted(np.clip(self.entry("weight"), -10, 10)[:, None] * z)
 
 
 # -- exactly default ---------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class WeightOfOneSkipsTheBias(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """Z itself where the weight does nothing."""
-        return z if self.config.affine and (self.entry("weight") == 1).all() else super().affine(z, training)
+        return z if self.config.weight and (self.entry("weight") == 1).all() else super().affine(z, training)
 
 
 @wrong("BN-EDGE-DEFAULT")
@@ -219,7 +219,7 @@ class BiasOfZeroSkipsTheWeight(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """Z itself where the bias does nothing."""
-        if not training and self.config.affine and not self.entry("bias").any():
+        if not training and self.config.bias and not self.entry("bias").any():
             return z
         return super().affine(z, training)
 
@@ -242,7 +242,7 @@ class WeightOfOneForgetsTheScale(Layer):
     def gradient_scale(self, variance: Array, training: bool) -> Array:
         """One where the weight does nothing."""
         scale = super().gradient_scale(variance, training)
-        return np.ones_like(scale) if self.config.affine and (self.entry("weight") == 1).all() else scale
+        return np.ones_like(scale) if self.config.weight and (self.entry("weight") == 1).all() else scale
 
 
 # -- extreme values ----------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class EpsilonOfTheDefaultWithoutAffine(_Epsilon):
 
     def epsilon(self, variance: Array, training: bool) -> float:
         """The configured one with them."""
-        return self.config.eps if self.config.affine else 1e-5
+        return self.config.eps if self.has_parameters else 1e-5
 
 
 @wrong("BN-TRAIN-EPS")

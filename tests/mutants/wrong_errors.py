@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bnconform.tests.mutants.catalogue import wrong
-from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.layer import Array, Gradients, Layer
 
 
 class Lenient(Layer):
@@ -149,7 +149,7 @@ class RefusedBackwardSpoilsTheWeight(Layer):
         try:
             return super().backward(x, grad_output, training=training)
         except ValueError:
-            if self.config.affine:
+            if self.config.weight:
                 self.entries["weight"] = np.zeros_like(self.present("weight"))
             raise
 
@@ -211,3 +211,66 @@ class OutputIsAMaskedArray(Layer):
         """The right numbers in the wrong kind of array."""
         masked: Array = np.ma.masked_array(super().forward(x, training=training))
         return masked
+
+
+class _Unchecked(Layer):
+    """A layer that does not look at the shape of the upstream gradient."""
+
+    def check_upstream(self, x: Array, grad_output: Array) -> None:
+        """Nothing is looked at."""
+
+
+@wrong("BN-ERR-GRAD")
+class UpstreamReadAsFlatMemory(_Unchecked):
+    """The upstream gradient is read as flat memory, as many numbers as x has, again from the start where it ends."""
+
+    def fitting(self, x: Array, grad_output: Array) -> Array:
+        """Resized."""
+        return np.resize(grad_output, x.shape)
+
+
+@wrong("BN-ERR-GRAD")
+class SamplesOfTheUpstreamCutOff(_Unchecked):
+    """Samples of the upstream gradient past those of x are left out; missing ones are refused."""
+
+    def fitting(self, x: Array, grad_output: Array) -> Array:
+        """The first samples."""
+        if grad_output.shape[1:] != x.shape[1:] or len(grad_output) < len(x):
+            raise ValueError("grad_output does not fit")
+        return grad_output[: len(x)]
+
+
+@wrong("BN-ERR-GRAD")
+class PositionsOfTheUpstreamFilledInEvaluation(_Unchecked):
+    """In evaluation positions that the upstream gradient lacks are taken for zeros."""
+
+    def fitting(self, x: Array, grad_output: Array) -> Array:
+        """Zeros at the end of the last axis."""
+        if grad_output.shape == x.shape:
+            return grad_output
+        lacking = x.shape[-1] - grad_output.shape[-1]
+        if self.training or x.ndim < 3 or lacking < 0 or grad_output.shape[:-1] != x.shape[:-1]:
+            raise ValueError("grad_output does not fit")
+        return np.pad(grad_output, [(0, 0)] * (x.ndim - 1) + [(0, lacking)])
+
+    training = True
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The mode is noted."""
+        self.training = training
+        return super().backward(x, grad_output, training=training)
+
+
+@wrong("BN-ERR-CHANNELS")
+class BackwardTakesTheFirstChannels(Layer):
+    """A backward pass over more channels than the layer has answers for the first ones, and zeros for the rest."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """Cut, and filled up."""
+        own = self.config.num_features
+        if x.ndim != self.config.ndim or x.shape[1] <= own or grad_output.shape != x.shape:
+            return super().backward(x, grad_output, training=training)
+        grad_x, grad_weight, grad_bias = super().backward(x[:, :own], grad_output[:, :own], training=training)
+        whole = np.zeros_like(x)
+        whole[:, :own] = grad_x
+        return whole, grad_weight, grad_bias

@@ -17,7 +17,7 @@ class AffineOffShowsAWeight(Layer):
     def state(self) -> Entries:
         """With a weight of 1."""
         entries = super().state()
-        return entries if self.config.affine else entries | {"weight": self.ones()}
+        return entries if self.has_parameters else entries | {"weight": self.ones()}
 
     def ones(self) -> Array:
         """1 for every channel."""
@@ -32,7 +32,7 @@ class AffineOffGivesParameterGradients(Layer):
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """Zeros in place of None."""
         grad_x, grad_weight, grad_bias = super().backward(x, grad_output, training=training)
-        if grad_weight is None:
+        if not self.has_parameters:
             zeros = Layer(Config(self.config.num_features, param_dtype=self.config.param_dtype)).present("bias")
             return grad_x, zeros, zeros.copy()
         return grad_x, grad_weight, grad_bias
@@ -44,7 +44,7 @@ class AffineOffAddsTheRunningMean(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """With a bias of its own."""
-        if self.config.affine or training or not self.tracked:
+        if self.has_parameters or training or not self.tracked:
             return super().affine(z, training)
         return z + self.entry("running_mean")[:, None]
 
@@ -93,7 +93,7 @@ class MomentumNoneWithoutAffineRemembersNothing(Layer):
 
     def batch_weight(self) -> float:
         """Zero for one combination of flags."""
-        return 0.0 if self.config.momentum is None and not self.config.affine else super().batch_weight()
+        return 0.0 if self.config.momentum is None and not self.has_parameters else super().batch_weight()
 
 
 @wrong("BN-FLAG-TABLE")
@@ -102,7 +102,7 @@ class WithoutAnyFlagEvaluationHandsThrough(Layer):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """A copy of x for one combination of flags."""
-        bare = not self.config.affine and not self.tracked and self.config.momentum is None
+        bare = not self.has_parameters and not self.tracked and self.config.momentum is None
         return x.copy() if bare and not training else super().forward(x, training=training)
 
 
@@ -112,7 +112,7 @@ class MomentumNoneWithoutAffineRemembersTheBiasedVariance(Layer):
 
     def remembered(self, values: Array) -> tuple[Array, Array]:
         """Biased for one combination of flags."""
-        bare = self.config.momentum is None and not self.config.affine
+        bare = self.config.momentum is None and not self.has_parameters
         return self.moments(values) if bare else super().remembered(values)
 
 
@@ -122,7 +122,7 @@ class GradientWithoutAffineOrTrackingDetached(Layer):
 
     def from_batch_gradient(self, training: bool) -> bool:
         """Whether the gradient flows through the statistics."""
-        return training or self.tracked or self.config.affine
+        return training or self.tracked or self.has_parameters
 
     def through_statistics(self, z: Array, upstream: Array) -> Array:
         """Not at all in the one case."""

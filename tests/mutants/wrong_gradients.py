@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnconform.spec.formats import numpy_dtype
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.layer import Array, Layer
 
@@ -79,7 +80,7 @@ class InputGradientWithoutEpsilon(Layer):
         if not training:
             return super().gradient_scale(variance, training)
         factor = np.asarray(1 / np.sqrt(variance))
-        return self.entry("weight") * factor if self.config.affine else factor
+        return self.entry("weight") * factor if self.config.weight else factor
 
 
 @wrong("BN-GRAD-INPUT")
@@ -185,7 +186,7 @@ class MeanPathUnweighted(Layer):
     def input_gradient(self, values: Array, z: Array, upstream: Array, variance: Array, training: bool) -> Array:
         """The gradient for x with that mean."""
         result = super().input_gradient(values, z, upstream, variance, training)
-        if not (training and self.config.affine):
+        if not (training and self.config.weight):
             return result
         mean = upstream.mean(axis=1, keepdims=True) * self.inverse_std(variance, training)[:, None]
         return np.asarray(result + (self.entry("weight")[:, None] - 1) * mean)
@@ -341,7 +342,7 @@ class GradientByAbsoluteWeight(Layer):
     def gradient_scale(self, variance: Array, training: bool) -> Array:
         """|weight| / sqrt(variance + eps)."""
         factor = self.inverse_std(variance, training)
-        return np.abs(self.entry("weight")) * factor if self.config.affine else factor
+        return np.abs(self.entry("weight")) * factor if self.config.weight else factor
 
 
 @wrong("BN-GRAD-AFFINE")
@@ -350,7 +351,7 @@ class GradientWrongWithoutAffine(Layer):
 
     def through_statistics(self, z: Array, upstream: Array) -> Array:
         """G - mean(g), and - z mean(g z) where there is a weight."""
-        if self.config.affine:
+        if self.has_parameters:
             return super().through_statistics(z, upstream)
         return np.asarray(upstream - upstream.mean(axis=1, keepdims=True))
 
@@ -412,7 +413,7 @@ class ZeroWeightDetachesEveryChannel(Layer):
 
     def through_statistics(self, z: Array, upstream: Array) -> Array:
         """G - mean(g) - z mean(g z) unless some weight is 0."""
-        if self.config.affine and (self.entry("weight") == 0).any():
+        if self.config.weight and (self.entry("weight") == 0).any():
             return upstream
         return super().through_statistics(z, upstream)
 
@@ -433,3 +434,41 @@ class StatisticsDetachedAtMomentumNone(Layer):
     def through_statistics(self, z: Array, upstream: Array) -> Array:
         """G - mean(g) - z mean(g z) with a momentum."""
         return upstream if self.config.momentum is None else super().through_statistics(z, upstream)
+
+
+@wrong("BN-GRAD-UPSTREAM")
+class BiasGradientKeptByAddress(Layer):
+    """The sum for the bias is kept by the upstream gradient's address, so that a refilled one gives the old sum."""
+
+    kept_sum: tuple[Array, Array | None] | None = None
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients; that for the bias as it was when this array came first."""
+        grad_x, by_weight, by_bias = super().backward(x, grad_output, training=training)
+        if self.kept_sum is None or self.kept_sum[0] is not grad_output:
+            self.kept_sum = grad_output, by_bias
+        found = self.kept_sum[1]
+        return grad_x, by_weight, None if found is None else found.copy()
+
+
+@wrong("BN-EDGE-SIZE", dtypes=("float32", "float64"))
+class LastBlockTwice(Layer):
+    """Where n is a multiple of 512, and more, the last block is summed twice into the gradient for the bias."""
+
+    def bias_gradient(self, upstream: Array, training: bool) -> Array:
+        """The sum over n; of a last whole block twice."""
+        found = super().bias_gradient(upstream, training)
+        count = upstream.shape[1]
+        return found + upstream[:, -512:].sum(axis=1) if count > 512 and count % 512 == 0 else found
+
+
+@wrong("BN-DTYPE-HALF-SINGLE", dtypes=("bfloat16",))
+class MatrixBiasGradientInBfloat16(Layer):
+    """Of matrices in bfloat16 the gradient for the bias is summed in bfloat16, one value after the other."""
+
+    def bias_gradient(self, upstream: Array, training: bool) -> Array:
+        """The sum over n, rounded after each value where x is a matrix."""
+        if self.config.ndim > 2 or not upstream.shape[1]:
+            return super().bias_gradient(upstream, training)
+        narrow = numpy_dtype("bfloat16")
+        return np.cumsum(upstream.astype(narrow), axis=1, dtype=narrow)[:, -1].astype(upstream.dtype)

@@ -383,7 +383,7 @@ class OneChannelHasNoWeight(Layer):
 
     def affine(self, z: Array, training: bool) -> Array:
         """The bias alone where there is one channel."""
-        return z + self.entry("bias")[:, None] if len(z) == 1 and self.config.affine else super().affine(z, training)
+        return z + self.entry("bias")[:, None] if len(z) == 1 and self.config.bias else super().affine(z, training)
 
 
 @wrong("BN-LAYOUT-CHANNELS")

@@ -257,3 +257,21 @@ class BiasedAfterEvaluation(Layer):
     def remembered(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the estimator of the pass before."""
         return self.moments(values) if self.evaluated else super().remembered(values)
+
+
+@wrong("BN-EVAL-STATS")
+class ShiftKeptBySize(Layer):
+    """In evaluation the bias is kept as it was laid out for x, by the number of elements, whatever their shape."""
+
+    laid: Array | None = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y; in evaluation with the bias as it lay in the first x of that size."""
+        y = super().forward(x, training=training)
+        if training or not self.config.bias:
+            return y
+        bias = self.entry("bias").reshape(1, -1, *(1,) * (x.ndim - 2))
+        wanted = np.broadcast_to(bias, x.shape).ravel()
+        if self.laid is None or self.laid.size != x.size or set(self.laid) != set(wanted):
+            self.laid = wanted
+        return (y - bias + self.laid.reshape(x.shape)).astype(y.dtype)

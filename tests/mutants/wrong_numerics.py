@@ -227,10 +227,10 @@ class AffineProductTruncated(_Truncating):
 
     def affine(self, z: Array, training: bool) -> Array:
         """The product of truncated operands, plus the bias."""
-        if not self.config.affine:
-            return z
+        if not self.config.weight:
+            return super().affine(z, training)
         weight = truncated(self.entry("weight"), self.cut)
-        return np.asarray(weight[:, None] * truncated(z, self.cut) + self.entry("bias")[:, None])
+        return self.shifted(np.asarray(weight[:, None] * truncated(z, self.cut)))
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-GRAD-WEIGHT")

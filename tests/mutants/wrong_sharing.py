@@ -203,7 +203,7 @@ class BackwardDecaysTheWeight(Layer):
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The right gradients, and a weight that has moved."""
         found = super().backward(x, grad_output, training=training)
-        if self.config.affine:
+        if self.config.weight:
             self.entries["weight"] = self.present("weight") * self.kept.type(0.99)
         return found
 
@@ -215,7 +215,7 @@ class TrainingClampsTheWeight(Layer):
     def forward(self, x: Array, *, training: bool) -> Array:
         """The right y, and weights that are not what they were."""
         y = super().forward(x, training=training)
-        if training and self.config.affine:
+        if training and self.config.weight:
             self.entries["weight"] = np.maximum(self.present("weight"), 0)
         return y
 

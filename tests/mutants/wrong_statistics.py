@@ -223,7 +223,12 @@ class DefaultsShortCut(Layer):
 
     def remembered(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the estimator of the parameters."""
-        plain = self.config.affine and (self.entry("weight") == 1).all() and (self.entry("bias") == 0).all()
+        plain = (
+            self.config.weight
+            and self.config.bias
+            and (self.entry("weight") == 1).all()
+            and (self.entry("bias") == 0).all()
+        )
         return self.moments(values) if plain else super().remembered(values)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import arithmetic, exact, floats
@@ -76,17 +76,17 @@ def due(batch: Batch, quality: str | None = None, point: Behaviour = SPECIFIED) 
             num_batches_tracked=state.num_batches_tracked,
             weight=exact(batch.state["weight"]), bias=exact(batch.state["bias"]),
         )  # fmt: skip
-        allow = allowance(config, point, quality=batch.quality if quality is None else quality)
+        model = error_model_of(config, point, quality=batch.quality if quality is None else quality)
         record = oracle.backward(config, point, state, exact(batch.x), exact(batch.g), training=batch.training)
         forward = record.forward
-        running = running_errors(config, point, state, forward, allow)
+        running = running_errors(config, point, state, forward, model)
         values = (
             forward.y, forward.state.running_mean, forward.state.running_var,
             record.grad_x, record.grad_weight, record.grad_bias,
         )  # fmt: skip
         bounds = (
-            ForwardErrors(forward, allow).output, *running,
-            input_gradient(record, allow), weight_gradient(record, allow), bias_gradient(record, allow),
+            ForwardErrors(forward, model).output, *running,
+            input_gradient(record, model), weight_gradient(record, model), bias_gradient(record, model),
         )  # fmt: skip
         high = {name: floats(value) for name, value in zip(QUANTITIES, values, strict=True) if value is not None}
         low = {

@@ -194,11 +194,15 @@ class StateCountsInLists(Broken):
 
 class _StateRaises(NumpyLayer):
     def state(self) -> dict[str, Array | None]:
-        raise KeyError("running_mean")
+        found = super().state()
+        mean = found["running_mean"]
+        if mean is not None and mean.dtype == np.float32:
+            raise KeyError("running_mean")
+        return found
 
 
 class StateRaises(Broken):
-    """The state cannot be shown."""
+    """The state cannot be shown in single precision; in double, where the smoke check looks, it can."""
 
     kind = _StateRaises
 

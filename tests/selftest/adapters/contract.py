@@ -139,6 +139,15 @@ class BackwardTakesNoGradient(Adapter):
             return super().backward(x, np.ones_like(x), training=training)
 
 
+class StateCannotBeRead(Adapter):
+    """The state is asked of a driver that is gone."""
+
+    class _Layer(NumpyLayer):
+        def state(self) -> Any:
+            """Never comes to an answer."""
+            raise RuntimeError("the driver is gone")
+
+
 class StateGivesValues(Adapter):
     """The state comes without names."""
 

@@ -75,7 +75,7 @@ class CountsEverythingAndChangesX(CountsEverything):
 
 
 class TwoFaults(At):
-    """Two coordinates at once, which no single one explains."""
+    """Two decisions at once, which no single one explains."""
 
     point = SPECIFIED.but(running_variance="biased", momentum_weighs="running")
 

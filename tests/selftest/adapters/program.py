@@ -29,6 +29,10 @@ def honest(request: Told) -> Told:
         "build": {"layer": request["id"]},
         "build_default": {"layer": f"default {request['id']}"},
         "forward": {"y": request.get("x")},
+        "vjp": {"y": request.get("x"), "pass": 1},
+        "pullback": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
+        "jvp": {"y": request.get("x"), "tangent_y": request.get("tangent")},
+        "hvp": {"hvp_x": request.get("vector"), "hvp_weight": None, "hvp_bias": None},
         "backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "state": dict.fromkeys(STATE),
     }.get(request["do"], {})  # fmt: skip
@@ -109,6 +113,8 @@ FAULTS: dict[str, tuple[str, Callable[[Told], object]]] = {
     "reasons by device left out": ("hello", instead({**HELLO, "unsupported_on": {"cuda": ["float64"]}})),
     "version is a number": ("hello", instead({**HELLO, "version": 2})),
     "slow is a text": ("hello", instead({**HELLO, "slow_to_start": "no"})),
+    "abilities is a text": ("hello", instead({**HELLO, "abilities": "vjp"})),
+    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", "vjp", "jvp", "hvp", "reset"]})),
     "unknown deviation": ("hello", instead({**HELLO, "deviations": {"running_varience": "biased"}})),
     # in the middle: the program is lost
     "aborts": ("forward", lambda request: _dies("kernel: division by zero", os.abort)),

@@ -15,6 +15,7 @@ from bnconform.backends.torch_compiled import CALLS, CompiledLayer, TorchCompile
 from bnconform.backends.torch_functional import TorchFunctional
 from bnconform.backends.torch_layers import STATE, TorchLayer, TorchNN
 from bnconform.backends.torch_tensors import to_array, to_device, to_tensor
+from bnconform.cases.covering.values import repeat_shared
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
 
@@ -52,12 +53,12 @@ def shown(layer: NumpyLayer, name: str) -> Array:
 def test_strides_are_kept(layout: str, dtype: str) -> None:
     """A tensor has the strides and the memory of its array, unless a stride is negative."""
     pytest.importorskip("torch")
-    array = LAYOUTS[layout](np.broadcast_to(values((1, *SHAPE[1:]), dtype), SHAPE))
+    array = LAYOUTS[layout](repeat_shared(np.broadcast_to(values((1, *SHAPE[1:]), dtype), SHAPE), layout))
     tensor = to_tensor(array, "cpu")
     strides = tuple(stride // array.itemsize for stride in array.strides)
     assert to_array(tensor).tobytes() == array.tobytes()
     assert str(tensor.dtype) == f"torch.{dtype}"
-    if layout == "reversed_batch":
+    if layout.startswith("reversed"):
         assert tensor.stride() == tuple(abs(stride) for stride in strides)
         assert tensor.data_ptr() != array.ctypes.data
     else:
@@ -65,11 +66,11 @@ def test_strides_are_kept(layout: str, dtype: str) -> None:
         assert tensor.data_ptr() == array.ctypes.data
 
 
-@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "reversed_batch"])
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if not layout.startswith("reversed")])
 def test_strides_are_kept_on_the_way_to_a_device(layout: str) -> None:
     """A copy for another device has the strides of the original and shares none of its memory."""
     pytest.importorskip("torch")
-    tensor = to_tensor(LAYOUTS[layout](np.broadcast_to(values((1, *SHAPE[1:])), SHAPE)), "cpu")
+    tensor = to_tensor(LAYOUTS[layout](repeat_shared(np.broadcast_to(values((1, *SHAPE[1:])), SHAPE), layout)), "cpu")
     copy = to_device(tensor, "cpu")
     assert copy.stride() == tensor.stride()
     assert copy.data_ptr() != tensor.data_ptr()

@@ -23,6 +23,7 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "backends" / "protocol.schema.json")
 UNSEEN = {"silent", "no licence", "exits", "hangs", "closes its output", "aborts", "half a line", "endless line"}
 UNSEEN |= {"banner", "no JSON", "no object", "NaN", "deep", "no text", "other id", "unknown deviation", "two lines"}
 UNSEEN |= {"handle of another", "too few bytes", "other shape", "none", "unsupported", "invalid", "failed"}
+UNSEEN |= {"able"}
 UNSEEN |= {"other name each time", "shape of true", "hello is refused"}
 """Faults that no schema of a single answer can see."""
 

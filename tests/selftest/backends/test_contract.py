@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bnconform import backends
-from bnconform.backends import Backend, BackendDetails, Layer, LayerOptions, NoAnswer
+from bnconform.backends import Backend, BackendDetails, Layer, LayerAbilities, LayerOptions, NoAnswer
+from bnconform.backends.deployments import Deployment
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import instrumented, loading, smoke
 from bnconform.backends.runner.programs import LayerConfig
@@ -26,7 +27,9 @@ def members(protocol: type) -> set[str]:
 
 
 BACKEND = members(Backend) | members(BackendDetails)
-OURS = {"offered"}
+TOOL = members(Deployment)
+"""What a tool that deploys models has in the place of layers."""
+OURS = {"offered", "deployment"}
 """What the suite's own record of an adapter has besides (`Description`)."""
 
 
@@ -56,9 +59,9 @@ READERS = [*RUNNER, *modules("bnconform/judge", "bnconform/execution", "bnconfor
 def test_what_is_read_is_in_the_contract(path: Path) -> None:
     """No attribute is looked at that an author could not know of."""
     found = set(looked_at(path.read_text(encoding="utf-8")))
-    assert {name for called, name in found if called == "backend"} <= BACKEND | OURS
+    assert {name for called, name in found if called == "backend"} <= BACKEND | TOOL | OURS
     if path in RUNNER:
-        own = {"__traceback__", "obj"}  # of Python's errors
+        own = {"__traceback__", "__cause__", "__context__", "obj"}  # of Python's errors
         assert {name for called, name in found if called == "error"} <= members(NoAnswer) | own
 
 
@@ -77,17 +80,21 @@ def test_lists_of_names_are_in_the_contract() -> None:
     assert {one.name for one in fields(Description)} - OURS <= BACKEND
     assert {one.name for one in fields(Description)} | {*loading.BACKEND_METHODS, "describe_device"} >= BACKEND
     assert set(smoke.SIGNATURES) == members(Layer) | {"build", "build_default"}
-    assert members(LayerOptions) == {one.name for one in fields(LayerConfig)} == {one.name for one in fields(Config)}
+    assert members(LayerOptions) == {one.name for one in fields(LayerConfig)} | {"affine"}
+    assert {one.name for one in fields(Config)} | {"weight", "bias"} == members(LayerOptions)
 
 
-@pytest.mark.parametrize("protocol", [Backend, BackendDetails, Layer, LayerOptions, NoAnswer])
+@pytest.mark.parametrize("protocol", [Backend, BackendDetails, Layer, LayerAbilities, LayerOptions, NoAnswer])
 def test_members_are_explained(protocol: type) -> None:
     """Each member has its own docstring."""
     for name in members(protocol):
         assert inspect.getdoc(inspect.getattr_static(protocol, name)), name
 
 
-@pytest.mark.parametrize("name", sorted(BACKEND | members(Layer) | members(LayerOptions) | members(NoAnswer)))
+ADAPTER = BACKEND | members(Layer) | members(LayerAbilities)
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTER | members(LayerOptions) | members(NoAnswer)))
 def test_reasons_are_given(name: str) -> None:
     """The text says of each member what is asked for, and why."""
     text = backends.__doc__ or ""
@@ -102,10 +109,9 @@ def test_features_are_named(feature: str) -> None:
 
 
 def test_types_are_those_of_an_adapter() -> None:
-    """An adapter, a layer and both records of options are what the protocols ask for, for a type checker too."""
+    """An adapter, a layer and the record of options are what the protocols ask for, for a type checker too."""
     backend: Backend = NumpyBackend()
-    options: LayerOptions = Config(num_features=2)
     sent: LayerOptions = LayerConfig()
-    layer: Layer = backend.build(options, "cpu")
+    layer: Layer = backend.build(sent, "cpu")
     assert sent.num_features == 3
     assert layer.state()["running_mean"] is not None

@@ -117,5 +117,6 @@ def test_listed_with_what_is_wrong(name: str, words: str, listed: list[list[str]
 
 
 def test_unknown_name_tells_them(installed: Path, tmp_path: Path) -> None:
-    """The names that are offered are among those that a misspelt one is answered with."""
-    bnconform(installed, tmp_path, "--backend", "acme.batchnorm").assert_refused("acme.batch_norm", "torch.nn")
+    """The names that are offered are among those that a misspelt one may have been meant for."""
+    answer = bnconform(installed, tmp_path, "--backend", "acme.batchnorm")
+    answer.assert_refused("did you mean acme.batch_norm", "bnconform list")

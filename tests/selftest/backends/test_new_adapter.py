@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
+import shlex
+import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from bnconform.backends import registry
 from bnconform.backends.runner.smoke import smoke
 from bnconform.cli.main import main
-from bnconform.cli.new_adapter import TAKEN, TEMPLATE
+from bnconform.cli.new_adapter import FOLDER, NAMED, TEMPLATES, taken
 from bnconform.results.result import read
+from bnconform.spec.formats import DTYPES
 from bnconform.tests.selftest.command import Answer, bnconform
 
 
@@ -33,17 +36,24 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_written_runs(tmp_path: Path) -> None:
-    """The printed command judges the placeholder in every dtype, and it conforms."""
+    """The placeholder conforms in every dtype; the printed command, in single precision, is one of the README's too."""
     written = bnconform(tmp_path, "new-adapter", "my_adapter.py")
     assert written.status == 0
     [command] = [line.split() for line in written.lines if line.startswith("  bnconform ")]
     assert command == ["bnconform", "--backend", "my_adapter.py:MyBackend", "--dtype", "float32"]
-    answer = bnconform(tmp_path, *command[1:3], "--level", "should", "--json", "result.json", "-n", "2")
+    others = [word for dtype in DTYPES if dtype != "float32" for word in ("--dtype", dtype)]
+    answer = bnconform(tmp_path, *command[1:3], *others, "--level", "should", "--json", "result.json", "-n", "2")
     assert answer.status == 0, answer.out
     rows = read(tmp_path / "result.json").rows
     assert {row.backend for row in rows} == {"my_adapter"}
-    assert set(Counter(row.verdict for row in rows)) == {"conforms"}
-    assert {row.dtype for row in rows} == {"float64", "float32", "float16", "bfloat16"}
+    besides = [
+        row
+        for row in rows
+        if row.requirement.startswith(("BN-REC-", "BN-DERIV-")) or row.requirement == "BN-STATE-RESET"
+    ]
+    assert {row.verdict for row in rows if row not in besides} == {"conforms"}
+    assert all(row.verdict == "unsupported" and "has no method" in row.message for row in besides) and besides
+    assert {row.dtype for row in rows} == set(DTYPES) - {"float32"}
 
 
 def test_fault_in_it_is_named(tmp_path: Path) -> None:
@@ -84,10 +94,13 @@ def test_options(arguments: tuple[str, ...], key: str, name: str, capsys: pytest
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nothing": ((), ("new-adapter: the following arguments are required: PATH.py",)),
+    "nothing": ((), ("new-adapter: the following arguments are required: PATH",)),
     "unknown option": (("a.py", "--force"), ("does not take '--force'",)),
     "two paths": (("a.py", "b.py"), ("does not take 'b.py'",)),
     "half an option": (("a.py", "--name"), ("--name",)),
+    "for nothing known": (("a.py", "--for", "caffe"), ("--for", "'caffe'", "torch")),
+    "no C": (("a.py", "--for", "command"), ("a.py", "let its name end in .c")),
+    "class is another's in torch": (("a.py", "--for", "torch", "--class", "to_tensor"), ("'to_tensor'", "MyBackend")),
     "no Python file": (("a.txt",), ("a.txt", "let its name end in .py")),
     "no folder": (("nowhere/a.py",), ("nowhere", "not a folder")),
     "a folder": (("folder.py",), ("folder.py", "it exists")),
@@ -116,21 +129,62 @@ def test_refused(arguments: tuple[str, ...], words: tuple[str, ...], capsys: pyt
     assert Path("old.py").read_text() == "mine = 1\n"
 
 
-def test_template_is_whole() -> None:
+PYTHON = [framework for framework in TEMPLATES if framework != "command"]
+
+
+def template(framework: str) -> str:
+    """The source of a template."""
+    return (FOLDER / TEMPLATES[framework]).read_text(encoding="utf-8")
+
+
+SOME = "BN-RUN-VAR or BN-GRAD-INPUT or BN-FLAG-WEIGHT or BN-STATE-ALIAS or BN-STATE-PARAMS or BN-ERR-LOAD"
+NEEDS = {"torch": "torch", "jax": "jax", "keras": "tensorflow"}
+
+
+@pytest.mark.parametrize("framework", NEEDS)
+def test_what_is_written_for_a_framework_runs(framework: str, tmp_path: Path) -> None:
+    """Its placeholder holds every must that is asked here, in single precision and in bfloat16, with no class named."""
+    pytest.importorskip(NEEDS[framework])
+    assert bnconform(tmp_path, "new-adapter", "mine.py", "--for", framework).status == 0
+    dtypes = ("--dtype", "f32", "--dtype", "bf16")
+    answer = bnconform(tmp_path, "--backend", "mine.py", *dtypes, "-k", SOME, "--json", "result.json")
+    assert answer.status == 0, answer.out + answer.err
+    rows = read(tmp_path / "result.json").rows
+    assert {row.backend for row in rows} == {"mine"} and {row.dtype for row in rows} == {"float32", "bfloat16"}
+    holds = {"conforms", "deviates"} if framework == "keras" else {"conforms"}
+    assert {row.verdict for row in rows if row.level == "must"} <= holds
+
+
+def test_what_is_written_for_a_command_runs(tmp_path: Path) -> None:
+    """The two printed commands build the program and judge it under its name."""
+    if shutil.which("cc") is None and "CI" not in os.environ:
+        pytest.skip("there is no C compiler here")
+    written = bnconform(tmp_path, "new-adapter", "my program.c", "--for", "command", "--name", "mine")
+    build, judge = (shlex.split(line) for line in written.lines if line.startswith("  "))
+    subprocess.run(build, cwd=tmp_path, check=True)
+    answer = bnconform(tmp_path, *judge[1:], "-k", "BN-RUN-VAR", "--json", "result.json")
+    assert answer.status == 0, answer.out + answer.err
+    assert {row.backend for row in read(tmp_path / "result.json").rows} == {"mine"}
+
+
+@pytest.mark.parametrize("framework", PYTHON)
+def test_template_is_whole(framework: str) -> None:
     """What is filled in stands in it, the names that it defines are refused as the class's, and its lines are short."""
-    source = TEMPLATE.read_text(encoding="utf-8")
+    source = template(framework)
     assert (source.count("FILE:MyBackend"), source.count('"mine"')) == (1, 1)
-    tree = ast.parse(source)
-    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"MyBackend"}
-    imported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names}
-    assert sorted(defined | imported) == sorted(TAKEN)
+    assert {"Layer", "np"} <= taken(source) and "MyBackend" not in taken(source)
     assert max(map(len, source.splitlines())) <= 120
 
 
-def test_the_adapter_in_it_computes_nothing() -> None:
+def test_template_in_c_says_its_name_once() -> None:
+    """So it can be given another."""
+    assert template("command").count(NAMED) == 1
+
+
+@pytest.mark.parametrize("framework", PYTHON)
+def test_the_adapter_in_it_computes_nothing(framework: str) -> None:
     """The layer and the backend only call the placeholder."""
-    source = TEMPLATE.read_text(encoding="utf-8")
-    parts = [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    parts = [ast.unparse(node) for node in ast.parse(template(framework)).body if isinstance(node, ast.ClassDef)]
     [layer, backend] = [part for part in parts if part.startswith(("class Layer", "class MyBackend"))]
-    words = {"mean(", "var(", "sqrt", "sum(", "astype"}
+    words = {".mean(", ".var(", "sqrt", ".sum(", "astype"}
     assert not [word for word in words if word in layer + backend]

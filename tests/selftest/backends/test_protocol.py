@@ -44,6 +44,7 @@ UNFIT: dict[str, str] = {
     "reasons by device left out": 'unsupported_on {"cuda": ["float64"]} should have an object',
     "version is a number": "version 2 should be a text",
     "slow is a text": 'slow_to_start "no" should be true or false',
+    "abilities is a text": 'abilities "vjp" should be a list of words',
 }
 LOST: dict[str, str] = {
     "aborts": "it died of SIGABRT when it was asked for forward; its last words: kernel: division by zero",
@@ -131,7 +132,7 @@ def alive(backend: ProgramBackend) -> bool:
 def test_every_fault_is_tried() -> None:
     """Each fault of the program is in one of the tables below, or has a test of its own."""
     own = {"none", "unknown deviation", "two lines", "handle of another", "other shape", "other name each time"}
-    own |= {"unsupported", "invalid", "failed"}
+    own |= {"unsupported", "invalid", "failed", "able"}
     assert set(echo.FAULTS) == {*UNFIT, *LOST, *WRONG, *own}
 
 
@@ -171,6 +172,47 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
         layer.state() if fault.startswith(("state", "counter")) else layer.forward(X, training=True)
     assert WRONG[fault] in str(misfit.value)
     assert alive(backend)
+
+
+def test_program_is_asked_for_what_it_can() -> None:
+    """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
+    backend = started("none")
+    assert {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"} <= set(backend.unsupported)
+    asked = backend.requests
+    for affine in ("weight", "bias"):
+        with pytest.raises(NotImplementedError, match="among its abilities"):
+            backend.build(Config(ndim=2, affine=affine), "cpu")
+    assert backend.requests == asked
+    layer = backend.build(Config(ndim=2), "cpu")
+    assert not hasattr(layer, "vjp") and (layer.reset, layer.jvp, layer.hvp) == (None, None, None)
+
+
+def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told which parameter there is, and keeps a pass under a handle of its own."""
+    backend = started("able")
+    assert set(backend.unsupported) == {"bias_alone"}
+    heard: list[tuple[str, Any]] = []
+    ask = backend.ask
+
+    def noted(what: str, elements: int = 0, **request: Any) -> Any:
+        heard.append((what, request))
+        return ask(what, elements, **request)
+
+    monkeypatch.setattr(backend, "ask", noted)
+    layer = InstrumentedLayer(backend.build(Config(ndim=2, affine="weight"), "cpu"), CHANNELS, Clock())
+    assert layer.vjp(X, training=True).tobytes() == X.tobytes()
+    grad_x, grad_weight, grad_bias = layer.pullback(1, X + 1)
+    assert grad_x.tobytes() == (X + 1).tobytes() and grad_weight is grad_bias is None
+    y, tangent_y = layer.jvp(X, X - 1, training=True)
+    assert (y.tobytes(), tangent_y.tobytes()) == (X.tobytes(), (X - 1).tobytes())
+    hvp_x, hvp_weight, hvp_bias = layer.hvp(X, X + 1, X - 1, training=False)
+    assert hvp_x.tobytes() == (X - 1).tobytes() and hvp_weight is hvp_bias is None
+    layer.reset()
+    assert [what for what, _ in heard] == ["build", "vjp", "pullback", "jvp", "hvp", "reset"]
+    assert heard[0][1]["config"]["affine"] == "weight"
+    assert heard[2][1]["pass"] == 1 and "x" not in heard[2][1]
+    with pytest.raises(NotImplementedError, match="among its abilities"):
+        backend.build(Config(ndim=2, affine="bias"), "cpu")
 
 
 def test_array_of_another_shape() -> None:

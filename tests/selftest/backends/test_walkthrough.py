@@ -99,7 +99,11 @@ def messages(path: Path) -> list[str]:
 
 
 SAID_IN = (
-    *(path for room in ("execution", "judge", "render", "results") for path in (PACKAGE / room).glob("*.py")),
+    *(
+        path
+        for room in ("diagnosis", "execution", "judge", "render", "results")
+        for path in (PACKAGE / room).glob("*.py")
+    ),
     *(ROOT / "backends" / "runner").glob("*.py"),
     ROOT / "backends" / "registry.py",
     PACKAGE / "pytest_plugin.py",

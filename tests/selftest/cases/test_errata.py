@@ -17,7 +17,7 @@ from bnconform.judge.subject import Subject
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.error_bounds.forward import FOLD, ForwardErrors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, sqrt
 from bnconform.spec.oracle import forward, initial_state
@@ -87,7 +87,7 @@ def subject(name: str) -> Subject:
 
 @pytest.mark.parametrize("name", proven_by("adapter"))
 def test_the_documents_code_is_at_the_explaining_behaviour(name: str) -> None:
-    """The document's code, run, is where its adapter declares, and nowhere else in the coordinate of the erratum."""
+    """The document's code, run, is where its adapter declares, and nowhere else in the decision of the erratum."""
     erratum = ERRATA[name]
     tested = subject(erratum.adapter)
     lacks = tested.unsupported
@@ -95,10 +95,10 @@ def test_the_documents_code_is_at_the_explaining_behaviour(name: str) -> None:
     config = Config(3, momentum=0.3, track_running_stats=tracked, affine="affine" not in lacks)
     trace = tested.run(telling(config))
     assert judge(trace, tested.declared).holds
-    for coordinate, value in explained(erratum).differences().items():
-        assert tested.backend.deviations[coordinate] == value
-        others = [str(other) for other in b.coordinate(coordinate) if other != value]
-        assert not any(judge(trace, tested.declared.but(**{coordinate: other})).holds for other in others)
+    for decision, value in explained(erratum).differences().items():
+        assert tested.backend.deviations[decision] == value
+        others = [str(other) for other in b.decision(decision) if other != value]
+        assert not any(judge(trace, tested.declared.but(**{decision: other})).holds for other in others)
 
 
 def document_input() -> tuple[GoldenCase, Exact]:
@@ -261,12 +261,12 @@ def recovered_deviation(hand: Numbers, least: float) -> tuple[Exact, Exact]:
       of that and one rounding, adding eps one: these scale all values together;
     * subtraction and division round each value once each, which moves r by at most 2 u of itself.
     """
-    allow = allowance(Config(), SPECIFIED)
+    model = error_model_of(Config(), SPECIFIED)
     digits, values = half_digits(hand.texts), centres(hand.texts)
     spread = sqrt(((values - values.sum() / 12) ** 2).sum() / 12)
     eps = exact(1e-5)
     # `least` bounds var from below; manual_standardization shows that it does.
-    relative = (allow.gamma(16) + allow.gamma(14) ** 2 / least**2) / 2 + allow.gamma(4)
+    relative = (model.gamma(16) + model.gamma(14) ** 2 / least**2) / 2 + model.gamma(4)
     reach = sqrt((digits * digits).sum() / 12) + exact(relative)
     low, high = spread - reach, spread + reach
     return eps * low / (1 - low), eps * high / (1 - high)
@@ -313,9 +313,9 @@ def single_rounding(values: Exact, low: Exact, high: Exact) -> Exact:
     config = Config(1)
     x = (values * high + (1 - low * values.max())).reshape(2, 1, 2, 3)
     record = forward(config, SPECIFIED, initial_state(config), x, training=True)
-    stable = ForwardErrors(record, allowance(config, SPECIFIED, quality="stable"))
-    folded = ForwardErrors(record, allowance(config, SPECIFIED))
-    bound: Floats = stable.output + FOLD * folded.allow.u * folded.operands
+    stable = ForwardErrors(record, error_model_of(config, SPECIFIED, quality="stable"))
+    folded = ForwardErrors(record, error_model_of(config, SPECIFIED))
+    bound: Floats = stable.output + FOLD * folded.model.u * folded.operands
     return exact(bound.reshape(-1))
 
 
@@ -376,6 +376,6 @@ def test_every_erratum_has_a_proof() -> None:
 
 @pytest.mark.parametrize("name", ERRATA)
 def test_erratum_explains_itself(name: str) -> None:
-    """Each erratum has an explanation, as coordinates or as a word, for the list in the documentation."""
+    """Each erratum has an explanation, as decisions or as a word, for the list in the documentation."""
     erratum = ERRATA[name]
     assert erratum.explanation and erratum.printed != erratum.right

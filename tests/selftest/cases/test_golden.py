@@ -262,9 +262,9 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     "output of a new layer": (_set("cases", 1, "steps", 0, "expect", 0, "observable", to="y"), "a new layer has no y"),
     "same id twice": (_set("cases", 1, "id", to="manual-training"), "at cases: two cases have the same id"),
     "same erratum twice": (_set("errata", 1, "id", to="evaluation-by-hand"), "at errata: two errata have the same id"),
-    "unknown coordinate": (
+    "unknown decision": (
         _set("errata", 0, "behaviour", to={"broadcast": "last"}),
-        "at errata/0/behaviour: unknown coordinate 'broadcast'",
+        "at errata/0/behaviour: unknown decision 'broadcast'",
     ),
     "specified behaviour": (
         _set("errata", 0, "behaviour", to={"running_variance": "unbiased"}),

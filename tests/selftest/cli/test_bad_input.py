@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "class Bad(Plain):\n @property\n def deviations(self): raise OSError('no\\ndriver')",
         ("deviations", "no driver"),
     ),
-    "unknown coordinate": (
+    "unknown decision": (
         "class Bad(Plain): deviations = {'running_varience': 'biased'}",
         ("deviation that does not exist", "running_varience", "running_variance"),
     ),
@@ -103,6 +103,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
 
 NOT_BY_NAME = {
     "unknown": ("torch.n", ("unknown backend 'torch.n'", "torch.nn", "FILE.py:CLASS")),
+    "one that was meant": ("pytorch", ("unknown backend 'pytorch'", "did you mean torch.nn?", "`bnconform list`")),
+    "no such file without its class": ("nowhere/adapter.py", ("does not exist", "nowhere/adapter.py")),
     "no such file": ("nowhere/adapter.py:Bad", ("does not exist", "nowhere/adapter.py")),
     "folder": ("./:Bad", ("does not exist",)),
     "no such module": ("no_such_module.adapter:Bad", ("does not import", "no_such_module")),
@@ -261,12 +263,13 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("list does not take '--requirement-ids'", "did you mean --requirements?", "--errata"),
     ),
     "list with a word": (("list", "numpy"), ("list does not take 'numpy'",)),
-    "explain of nothing": (("explain",), ("explain: the following arguments are required: REQUIREMENT",)),
+    "explain of nothing": (("explain",), ("explain: the following arguments are required: NAME",)),
     "explain of two": (("explain", "BN-RUN-VAR", "BN-RUN-MEAN"), ("explain does not take 'BN-RUN-MEAN'",)),
     "explain of an unknown requirement": (
         ("explain", "BN-RUN-VARR"),
         ("unknown requirement", "did you mean BN-RUN-VAR"),
     ),
+    "explain of a misspelt decision": (("explain", "running_varianze"), ("did you mean running_variance?",)),
     "explain of nonsense": (("explain", "%%%"), ("unknown requirement '%%%'", "BN-TRAIN-NORM")),
     "replay of nothing": (("replay",), ("replay: the following arguments are required: CASE.json",)),
     "replay with an unknown option": (

@@ -117,7 +117,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Answer:
     return bnconform(tmp_path_factory.mktemp("list"), "list")
 
 
-@pytest.mark.parametrize("name", registry.BUILTIN)
+@pytest.mark.parametrize("name", [*registry.BUILTIN, *registry.DEPLOYMENTS])
 def test_list_has_every_backend(name: str, listed: Answer) -> None:
     """Each stands with its devices, or with the reason why it cannot run here and the command that mends it."""
     line = next(line for line in listed.lines if line.split()[0] == name)
@@ -336,10 +336,27 @@ def test_a_run_that_fails_leaves_its_cases_alone(options: tuple[str, ...], folde
     answer = bnconform(tmp_path, *BIASED, "--dtype", "float32", "-k", selected, *options)
     assert answer.status == 1
     files = left(tmp_path)
-    assert len(files) == (0 if folder is None else 2)
-    assert all(
-        re.fullmatch(rf"{folder}/remembers-biased-cpu-float32-BN-RUN-VAR-[23]-values-\w+\.json", name) for name in files
-    )
+    assert len(files) == (0 if folder is None else 3)
+    cases = rf"{folder}/(\.gitignore|remembers-biased-cpu-float32-BN-RUN-VAR-[23]-values-\w+\.json)"
+    assert all(re.fullmatch(cases, name) for name in files)
+
+
+def test_cases_are_ignored_by_git_and_forgotten_once_they_hold(tmp_path: Path) -> None:
+    """The folder has an ignore file of its own; a run removes the cases that it asks again, and no others."""
+    adapter = tmp_path / "adapter.py"
+    adapter.write_text(SUBJECTS.read_text())
+    asked = ("--backend", "adapter.py:RemembersBiased", "--dtype", "float32", "-k")
+    assert bnconform(tmp_path, *asked, "BN-RUN-VAR-2-values or BN-RUN-VAR-3-values").status == 1
+    folder = tmp_path / "bnconform-cases"
+    assert (folder / ".gitignore").read_text() == "*\n"
+    assert sorted(path.name.partition("-VAR-")[2][:8] for path in folder.glob("*.json")) == ["2-values", "3-values"]
+    source = adapter.read_text()
+    fault = "class RemembersBiased"
+    assert fault in source
+    adapter.write_text(f"{source}\n\nfrom bnconform.backends.numpy_layer import NumpyBackend\n"
+                       "class RemembersBiased(NumpyBackend):\n    name = 'remembers-biased'\n")  # fmt: skip
+    assert bnconform(tmp_path, *asked, "BN-RUN-VAR-2-values").status == 0
+    assert [path.name.partition("-VAR-")[2][:8] for path in folder.glob("*.json")] == ["3-values"]
 
 
 def test_cases_that_cannot_be_written_are_done_without(tmp_path: Path) -> None:

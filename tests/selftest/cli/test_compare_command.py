@@ -160,7 +160,7 @@ BAD: dict[str, tuple[Any, tuple[str, ...]]] = {
         lambda path: _edit(path, lambda data: data["observations"][0]["array"].update(shape=[10**30])),
         ("b.json", "BN-TRAIN-NORM rank2 y"),
     ),
-    "coordinate": (
+    "decision": (
         lambda path: _edit(path, lambda data: data["declarations"][0].update(deviations={"colour": "red"})),
         ("b.json", "Declared declares colour = red", "does not know"),
     ),

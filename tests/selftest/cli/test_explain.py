@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bnconform.cli.explain import explain
-from bnconform.spec.behaviour import coordinate
-from bnconform.spec.catalogue import requirement, requirements
+from bnconform.errors import UserError
+from bnconform.spec.behaviour import decision, decisions
+from bnconform.spec.catalogue import fixing, requirement, requirements
 
 
 def _flat(text: str) -> str:
@@ -25,11 +26,11 @@ def test_every_requirement_is_explained_whole(identifier: str) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["BN-RUN-VAR", "BN-EVAL-STATS", "BN-RUN-MOMENTUM"])
-def test_coordinates_are_shown_with_every_value_and_its_meaning(identifier: str) -> None:
+def test_decisions_are_shown_with_every_value_and_its_meaning(identifier: str) -> None:
     """The reader sees what else an implementation might do, and which value is specified."""
     page = _flat(explain(identifier, width=2000))
-    for name in requirement(identifier).coordinates:
-        values = list(coordinate(name))
+    for name in requirement(identifier).decisions:
+        values = list(decision(name))
         assert f"{values[0]} {values[0].meaning} (specified)" in page
         assert [value for value in values[1:] if f"{value} {value.meaning}" not in page] == []
 
@@ -47,6 +48,25 @@ def test_colours_are_there_when_asked_for() -> None:
 
 
 def test_an_unknown_requirement_is_an_error_with_the_nearest() -> None:
-    """The catalogue's own message is passed on."""
+    """The catalogue's own message is passed on; a decision is suggested where it is nearer."""
     with pytest.raises(ValueError, match="did you mean BN-RUN-VAR"):
         explain("BN-RUN-VARR")
+    with pytest.raises(UserError, match="did you mean running_variance"):
+        explain("runing-variance")
+
+
+@pytest.mark.parametrize("name", decisions())
+def test_every_decision_is_explained(name: str) -> None:
+    """Its values with their meanings, the requirement that fixes it, and how another value is declared."""
+    page = _flat(explain(name.upper(), width=2000))
+    values = list(decision(name))
+    assert f"{values[0]} {values[0].meaning} (specified)" in page
+    assert [value for value in values[1:] if f"{value} {value.meaning}" not in page] == []
+    assert f"bnconform explain {fixing(name).id}" in page
+    assert f'deviations = {{"{name}": "{values[1]}"}}' in page
+
+
+def test_case_does_not_matter() -> None:
+    """Ids and decisions are found however they are written."""
+    assert explain("bn-run-var") == explain("BN-RUN-VAR")
+    assert explain("Running_Variance") == explain("running_variance")

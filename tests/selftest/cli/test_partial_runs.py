@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_column_is_a_complete_run(processes: tuple[str, ...], whole: Path, tmp_path: Path) -> None:
     """A run of one dtype is whole in what it judges, however many processes run it."""
     answer = bnconform(tmp_path, *WHOLE_COLUMN, "--json", "r.json", "--badge", "b.svg", *processes)
-    assert answer.status == 0 and "Only a part" not in answer.out
+    assert answer.status == 0 and "only a part" not in answer.out
     result = read(tmp_path / "r.json")
     assert judged(result) == (True, "finished", True)
     assert result.selection is not None and result.selection.dtypes == ("bfloat16",)
@@ -173,7 +173,7 @@ def test_reports_of_files(whole: Path, tmp_path: Path, capsys: pytest.CaptureFix
     bnconform(tmp_path, "--dtype", "float32", "-k", "BN-RUN-VAR", "--json", "part.json")
     given = [str(whole / "r.json"), str(tmp_path / "part.json")]
     assert main(["report", *given]) == 0
-    assert "Only a part: " in capsys.readouterr().out
+    assert "(only a part: " in capsys.readouterr().out
     known = str(tmp_path / "known.json")
     assert main(["baseline", "update", known, *given]) == 0
     assert f"{given[1]} is only a part of a run" in capsys.readouterr().out

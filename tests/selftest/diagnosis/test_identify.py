@@ -16,7 +16,7 @@ from bnconform.diagnosis import search
 from bnconform.judge.subject import Subject
 from bnconform.measure.identify import identify
 from bnconform.measure.semantics_profile import Card, as_data
-from bnconform.spec.behaviour import SPECIFIED, coordinates
+from bnconform.spec.behaviour import SPECIFIED, decisions
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.layer import Array, Layer
@@ -52,13 +52,13 @@ def measured(layer: type[Layer] | partial[PuppetLayer], dtype: str = "float32") 
 
 @pytest.mark.parametrize("name", ["numpy", "torch.nn"])
 def test_specified_point_is_recovered(name: str) -> None:
-    """With nothing declared, every coordinate is decided, and is the specified one."""
+    """With nothing declared, every decision is decided, and is the specified one."""
     if name.startswith("torch"):
         pytest.importorskip("torch")
     found = card(name)
     assert found.point == SPECIFIED
-    assert [one.coordinate for one in found.findings if not one.decided] == []
-    assert [one.coordinate for one in found.findings] == list(coordinates())
+    assert [one.decision for one in found.findings if not one.decided] == []
+    assert [one.decision for one in found.findings] == list(decisions())
     assert (found.unexplained, found.refused, found.contradictions) == ([], {}, [])
 
 
@@ -70,7 +70,7 @@ def test_deviations_of_the_documents_are_recovered(name: str) -> None:
     found = card(f"documents.{name}")
     declared = dict(adapter(f"documents.{name}").deviations)
     assert found.point == SPECIFIED.but(**declared)
-    assert {one.coordinate for one in found.findings if one.differs} == set(declared)
+    assert {one.decision for one in found.findings if one.differs} == set(declared)
     assert found.unexplained == []
 
 
@@ -88,7 +88,7 @@ def test_points_are_recovered(differences: dict[str, str]) -> None:
     point = SPECIFIED.but(**differences)
     found = measured(partial(PuppetLayer, behaviour=point))
     assert found.point == point
-    assert {one.coordinate: one.values for one in found.findings if one.differs} == {
+    assert {one.decision: one.values for one in found.findings if one.differs} == {
         name: (value,) for name, value in differences.items()
     }
 
@@ -96,9 +96,9 @@ def test_points_are_recovered(differences: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["output_dtype", "statistics_dtype"])
 def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
     """Which dtype comes out is seen where the input and the parameters have different ones, whatever is measured in."""
-    value = str(list(coordinates()[name])[1])
+    value = str(list(decisions()[name])[1])
     found = measured(partial(PuppetLayer, behaviour=SPECIFIED.but(**{name: value})))
-    assert next(one.values for one in found.findings if one.coordinate == name) == (value,)
+    assert next(one.values for one in found.findings if one.decision == name) == (value,)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
 def test_single_precision_shows_in_double(dtype: str, declares: bool, values: tuple[str, ...]) -> None:
     """Where it means nothing else it is not told as undecided, and a declaration of it is not contradicted."""
     numbers = dict.fromkeys(("epsilon_value", "momentum_value"), "single_precision")
-    found = identify(Subject("puppet", Puppet(SPECIFIED.but(**numbers), declares=declares), "cpu", dtype))
-    assert [one.values for one in found.findings if one.coordinate in numbers] == [values, values]
+    found = identify(Subject("oracle", Puppet(SPECIFIED.but(**numbers), declares=declares), "cpu", dtype))
+    assert [one.values for one in found.findings if one.decision in numbers] == [values, values]
     assert (found.contradictions, found.unexplained) == ([], [])
 
 
@@ -171,9 +171,9 @@ def test_variance_algorithm_is_told(layer: type[Layer], word: str, dtype: str) -
 
 
 def test_undecidable_is_said() -> None:
-    """Where nothing that is shown depends on a coordinate, all its values are given, and why."""
-    momentum = next(one for one in card("documents.simplified").findings if one.coordinate == "momentum_none")
-    assert len(momentum.values) == len(list(coordinates()["momentum_none"]))
+    """Where nothing that is shown depends on a decision, all its values are given, and why."""
+    momentum = next(one for one in card("documents.simplified").findings if one.decision == "momentum_none")
+    assert len(momentum.values) == len(list(decisions()["momentum_none"]))
     assert momentum.evidence == "nothing that it shows depends on it"
 
 
@@ -218,15 +218,15 @@ class NoAverage(Layer):
 
 
 def test_what_is_refused_is_listed() -> None:
-    """A configuration that is refused is told with the implementation's words, and leaves its coordinate open."""
+    """A configuration that is refused is told with the implementation's words, and leaves its decision open."""
     found = measured(NoAverage)
     assert "a momentum is needed" in found.refused["momentum None, from new"]
     assert found.point == SPECIFIED
-    assert not next(one for one in found.findings if one.coordinate == "momentum_none").decided
+    assert not next(one for one in found.findings if one.decision == "momentum_none").decided
 
 
 def test_evidence_refutes_every_other_value() -> None:
-    """For a decided coordinate, each other value has an observation beyond its bound."""
+    """For a decided decision, each other value has an observation beyond its bound."""
     evidence = search.gather(Subject("layer", Mutant("layer", "right", Layer), "cpu", "float64"))
     dtypes = {"output_dtype", "statistics_dtype"}
     for name, values in search.alternatives(evidence, SPECIFIED).items():
@@ -236,9 +236,9 @@ def test_evidence_refutes_every_other_value() -> None:
 
 
 def test_card_as_data() -> None:
-    """The data hold every coordinate, and are JSON."""
+    """The data hold every decision, and are JSON."""
     data = json.loads(json.dumps(as_data(card("numpy"))))
-    assert [one["coordinate"] for one in data["coordinates"]] == list(coordinates())
+    assert [one["coordinate"] for one in data["coordinates"]] == list(decisions())
     assert data["schema"] == "bnconform/card/1"
     assert data["dtypes"]["float16"] == {"output": "float16", "statistics": "float32"}
 

@@ -73,7 +73,7 @@ def test_verdicts_are_the_same_elsewhere(how: str, bare: Path, plain: list[Row],
 
 def test_whole_run_in_the_bare_environment(bare: Path, tmp_path: Path) -> None:
     """All of the suite can be asked there, and NumPy conforms."""
-    options = ("--dtype", "float32", "--level", "must", "--json", "result.json")
+    options = ("--dtype", "float64", "--level", "must", "--json", "result.json")
     answer = bnconform(tmp_path, "--backend", "numpy", "--python", f"numpy={bare}", *options)
     assert answer.status == 0, answer.out + answer.err
     found = read(tmp_path / "result.json")

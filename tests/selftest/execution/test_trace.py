@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import programs
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.execution.trace import Misfit, Raised, Unreadable, from_data, lost
+from bnconform.execution.trace import Misfit, Raised, ReadsAffine, Unreadable, from_data, lost
 from bnconform.spec.config import Config
 
 X = np.arange(12.0).reshape(4, 3)
@@ -25,10 +26,10 @@ DATA = programs.execute(NumpyBackend(), "cpu", PROGRAM.message())
 def test_trace_of_a_program() -> None:
     """Every step has its values and the state around it, and the calls are counted."""
     trace = from_data(PROGRAM, copy.deepcopy(DATA))
-    assert [list(seen.values) for seen in trace.seen] == [[], ["y"], ["grad_x", "grad_weight", "grad_bias"]]
-    assert [seen.step for seen in trace.seen] == list(PROGRAM.steps)
-    assert trace.seen[1].before is trace.seen[0].after
-    weight = trace.seen[0].after["weight"]
+    assert [list(seen.values) for seen in trace.steps] == [[], ["y"], ["grad_x", "grad_weight", "grad_bias"]]
+    assert [seen.step for seen in trace.steps] == list(PROGRAM.steps)
+    assert trace.steps[1].before is trace.steps[0].after
+    weight = trace.steps[0].after["weight"]
     assert weight is not None and weight.tolist() == [1, 2, 3]
     assert (trace.broken, trace.fault, trace.ended, trace.mutated, trace.refused) == (None, "", "", [], False)
     assert trace.counter == ("int64", ()) and trace.calls == 8 and trace.seconds > 0
@@ -48,18 +49,28 @@ def test_what_broke_a_program(kind: str, place: str) -> None:
     assert trace.refused is (kind == "raised")
 
 
+def test_older_contract_is_believed_where_it_can_be_true() -> None:
+    """An adapter that knows no layers with one parameter refuses one; it cannot say so of any other layer."""
+    broken = {**DATA, "steps": [], "broken": {"kind": "contract", "text": "read config.weight"}}
+    alone = replace(PROGRAM, config=replace(PROGRAM.config, affine="weight"))
+    trace = from_data(alone, broken)
+    assert isinstance(trace.broken, ReadsAffine) and trace.refused
+    with pytest.raises(Unreadable, match="this one has both or none"):
+        from_data(PROGRAM, broken)
+
+
 def test_state_that_was_not_read() -> None:
     """Where the state was read at the end only, the steps before have none."""
     program = Program(Config(ndim=2), (forward(X), forward(X)), reads="end").cast("float32", "float32")
     trace = from_data(program, programs.execute(NumpyBackend(), "cpu", program.message()))
-    assert [seen.before for seen in trace.seen] == [{}, {}]
-    assert trace.seen[0].after == {} and len(trace.seen[1].after) == 5
+    assert [seen.before for seen in trace.steps] == [{}, {}]
+    assert trace.steps[0].after == {} and len(trace.steps[1].after) == 5
 
 
 def test_lost_program() -> None:
     """A program whose process ended shows nothing but that."""
     trace = lost(PROGRAM, "the process died of SIGKILL")
-    assert (trace.seen, trace.ended, trace.refused) == ([], "the process died of SIGKILL", False)
+    assert (trace.steps, trace.ended, trace.refused) == ([], "the process died of SIGKILL", False)
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -195,4 +206,4 @@ def test_texts_are_made_printable() -> None:
     text = "a\nb\x1b[2J \ud800" + "x" * 10**6
     trace = from_data(PROGRAM, {**DATA, "steps": [], "broken": {"kind": "raised", "text": text}, "mutated": [text]})
     for found in (str(trace.broken), *trace.mutated):
-        assert found.startswith("a b?[2J ?xxx") and len(found) < 10**4 and found.isprintable()
+        assert found.startswith(r"a\nb\x1b[2J \ud800xxx") and len(found) < 10**4 and found.isprintable()

@@ -42,7 +42,8 @@ ARROWS = {
     "backends/runner": "numpy ml_dtypes bnconform.backends",
     "bnconform": "bnconform.api bnconform.backends bnconform.cases bnconform.errors bnconform.parametrized "
     "bnconform.pytest_fixtures bnconform.reference bnconform.spec bnconform.testing bnconform.tests.conformance "
-    f"bnconform.tests.mutants numpy gmpy2 hypothesis pytest xdist rich jsonschema packaging platformdirs psutil {PAGE}",
+    "bnconform.tests.mutants numpy gmpy2 hypothesis pytest xdist rich jsonschema packaging platformdirs psutil shtab "
+    f"{PAGE}",
     "bnconform/results": "bnconform.backends bnconform.cases bnconform.execution bnconform.judge bnconform.spec "
     "numpy jsonschema packaging",
     "bnconform/render": "bnconform.backends bnconform.cases bnconform.judge bnconform.results bnconform.spec "
@@ -57,12 +58,13 @@ An adapter may import its framework, too.
 """
 
 FORMS = (
-    "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "failure", "files", "joining",
-    "kill_matrix", "result",
+    "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "failure", "files", "findings",
+    "joining", "kill_matrix", "result", "visible",
 )  # fmt: skip
 DRAWN = (
-    "annotations", "badge", "baseline_text", "comparison_text", "drawing", "evidence", "markdown", "matrix", "page",
-    "plots", "porting_table",
+    "annotations", "badge", "baseline_text", "cards", "comparison_text", "drawing", "evidence", "findings_page",
+    "junit", "markdown", "matrix", "page", "plots", "porting_table", "printer", "progress_display", "standing",
+    "terminal",
 )  # fmt: skip
 """The forms of our files, and what is drawn from these alone: neither needs anything of the suite that fills them."""
 

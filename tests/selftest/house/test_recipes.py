@@ -195,8 +195,8 @@ def worse(folder: Path) -> Path:
     """The checkout with another fault, which no baseline knows."""
     adapter = folder / "conformance.py"
     source = adapter.read_text()
-    assert source.count("weight * normalized +") == 1
-    adapter.write_text(source.replace("weight * normalized +", "1.01 * weight * normalized +"))
+    assert source.count(".reshape(along) * normalized\n") == 1
+    adapter.write_text(source.replace(".reshape(along) * normalized\n", ".reshape(along) * normalized * 1.01\n"))
     return folder
 
 

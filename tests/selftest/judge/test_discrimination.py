@@ -25,7 +25,7 @@ LAWS: dict[str, Callable[[Check], None]] = {
     "BN-EDGE-ONE-VALUE-POLICY": edges.test_one_value_policy,
     "BN-EDGE-EMPTY-POLICY": edges.test_empty_batch_policy,
 }
-"""The requirements that fix a coordinate by a law instead of probes."""
+"""The requirements that fix a decision by a law instead of probes."""
 
 SAME = {("evaluation_epsilon_form", "inside")}
 """Neighbours that do what the specified point does: `inside` in evaluation is what training does there."""
@@ -35,7 +35,7 @@ NEIGHBOURS = [(name, value, point) for name, value, point in SPECIFIED.neighbour
 
 def outcomes(rule: Requirement, backend: Any, dtype: str) -> Iterator[Outcome]:
     """The outcomes of all checks of one requirement."""
-    subject = Subject("puppet", backend, "cpu", dtype)
+    subject = Subject("oracle", backend, "cpu", dtype)
     for case in cases_of(rule.id, dtype) or (None,):
         check = Check(subject, rule, case)
         with suppress(Violation, Unsupported):
@@ -48,7 +48,7 @@ def outcomes(rule: Requirement, backend: Any, dtype: str) -> Iterator[Outcome]:
     ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
 )
 def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype: str) -> None:
-    """An ideal implementation at a neighbour violates the requirement that fixes the coordinate."""
+    """An ideal implementation at a neighbour violates the requirement that fixes the decision."""
     if dtype not in point.dtypes:
         pytest.skip("it shows in other dtypes")
     rule = fixing(name)
@@ -69,14 +69,20 @@ def test_declared_neighbour_deviates(name: str, value: str, point: Behaviour, dt
     if dtype not in point.dtypes:
         pytest.skip("it shows in other dtypes")
     found = list(outcomes(fixing(name), Puppet(point, declares=True), dtype))
-    assert not [outcome.message for outcome in found if outcome.verdict in ("violates", "crashed", "untrusted")]
+    assert not [
+        outcome.message
+        for outcome in found
+        if outcome.verdict in ("violates", "crashed", "untrusted") and not outcome.vacuous
+    ]
     assert any(name in outcome.needed for outcome in found)
     assert fixing(name).level == "may" or any(outcome.verdict == DEVIATES for outcome in found)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "rule", [rule for rule in requirements().values() if cases_of(rule.id, "float32")], ids=lambda rule: rule.id
+    "rule",
+    [rule for rule in requirements().values() if cases_of(rule.id, "float32") and not rule.is_of_deployments],
+    ids=lambda rule: rule.id,
 )
 def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
     """The oracle itself, rounded once, is accused of nothing."""
@@ -86,5 +92,8 @@ def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
         pytest.skip("large; one dtype is enough")
     if rule.id == "BN-NUM-FINITE":
         pytest.skip("a law over probes, checked on implementations")
-    accused = [outcome for outcome in outcomes(rule, Puppet(), dtype) if outcome.verdict != "conforms"]
+    if rule.chapter == "Derivatives":
+        pytest.skip("the oracle layer has no derivatives; right layers by other means have, in the kill matrix")
+    found = [outcome for outcome in outcomes(rule, Puppet(), dtype) if not outcome.vacuous]
+    accused = [outcome for outcome in found if outcome.verdict != "conforms"]
     assert not [outcome.message for outcome in accused]

@@ -10,29 +10,28 @@ from bnconform.cases.probes import probes
 from bnconform.cases.program import Program, forward
 from bnconform.judge.judgement import can_act, judge
 from bnconform.judge.subject import Subject
-from bnconform.spec.behaviour import SPECIFIED, coordinates
+from bnconform.spec.behaviour import SPECIFIED, decisions
 
 PROBES = [probe for group in probes().values() for probe in group if "float32" in probe.dtypes]
 LARGEST = 5000
 """Elements up to which a program is judged here."""
 
 
-@pytest.mark.parametrize("coordinate", ["empty_batch", "single_value"])
-def test_what_cannot_act_makes_no_difference(coordinate: str) -> None:
-    """Where a coordinate is said not to act on a program, every value of it comes to the same truths and bounds."""
+@pytest.mark.parametrize("decision", ["empty_batch", "single_value"])
+def test_what_cannot_act_makes_no_difference(decision: str) -> None:
+    """Where a decision is said not to act on a program, every value of it comes to the same truths and bounds."""
     subject = Subject("numpy", NumpyBackend(), "cpu", "float32")
     judged = 0
     for probe in PROBES:
         program = probe.at("float32", "float32")
-        if can_act(coordinate, SPECIFIED, program):
+        if can_act(decision, SPECIFIED, program):
             continue
         if sum(step.x.size for step in program.steps if step.x is not None) > LARGEST:
             continue
         judged += 1
         trace = subject.run(program)
         found = [
-            judge(trace, SPECIFIED.but(**{coordinate: value.value}), probe.quality)
-            for value in coordinates()[coordinate]
+            judge(trace, SPECIFIED.but(**{decision: value.value}), probe.quality) for value in decisions()[decision]
         ]
         ratios = [[comparison.error_ratio.tolist() for comparison in one.comparisons] for one in found]
         assert ratios == ratios[:1] * len(found), probe.name

@@ -261,9 +261,9 @@ def test_an_undeclared_deviation_fails() -> None:
 
 def test_an_untrue_declaration_is_contradicted() -> None:
     """A declaration that the programs refute is recorded as such."""
-    puppet = Puppet()
-    puppet.deviations = {"running_variance": "biased"}
-    check = check_of(puppet)
+    oracle = Puppet()
+    oracle.deviations = {"running_variance": "biased"}
+    check = check_of(oracle)
     explore(check)
     (outcome,) = check.outcomes
     assert (outcome.verdict, outcome.contradicted) == (CONFORMS, ["running_variance"])
@@ -274,7 +274,7 @@ LACKS: dict[str, Callable[[Program], bool]] = {
     "training": lambda program: all(not step.training for step in program.steps if step.x is not None),
     "evaluation": lambda program: all(step.training for step in program.steps if step.x is not None),
     "momentum_none": lambda program: program.config.momentum is not None,
-    "affine_off": lambda program: program.config.affine,
+    "affine_off": lambda program: program.config.affine is not False,
     "track_running_stats": lambda program: not program.config.track_running_stats,
     "rank_2": lambda program: program.config.ndim != 2,
 }
@@ -342,7 +342,7 @@ RESET = Program(
 def test_a_reset_is_a_new_layer() -> None:
     """`build` in the middle of a program puts a new layer in the old one's place, and its state is the initial one."""
     check = check_of(Backend(Layer))
-    seen = check.subject.run(RESET.cast("float32", "float32")).seen
+    seen = check.subject.run(RESET.cast("float32", "float32")).steps
     loaded, reset = seen[1].after["weight"], seen[2].after["weight"]
     assert loaded is not None and loaded.tolist() == [2.0, 3.0, 4.0]
     assert reset is not None and reset.tolist() == [1.0, 1.0, 1.0]

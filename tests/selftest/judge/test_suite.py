@@ -12,8 +12,10 @@ from types import FunctionType
 import numpy as np
 import pytest
 
+from bnconform.cases.covering.rows import REQUIREMENT, SINGLE, Row
 from bnconform.cases.metamorphic import Relation
-from bnconform.cases.probes import all_relations, cases_of, few_of, probes
+from bnconform.cases.models.rows import ModelCase
+from bnconform.cases.probes import Case, all_relations, cases_of, covering, probes
 from bnconform.cases.program import Probe, Program
 from bnconform.judge.check import Check, Unsupported
 from bnconform.judge.marks import Marks, marks_of
@@ -48,8 +50,14 @@ CATALOGUED = [name for name, test in TESTS.items() if marks_of(test) == Marks(ov
 OWN = {name: test for name, test in TESTS.items() if name not in CATALOGUED}
 """The tests of one requirement each; the others run over the cases of whatever no test of its own takes."""
 
-CASES: list[Probe | Relation] = [
-    case for table in (probes(), all_relations()) for group in table.values() for case in group
+LayerCase = Probe | Row | Relation
+"""What a layer is asked; models are asked of tools that deploy them."""
+
+CASES: list[LayerCase] = [
+    case
+    for table in (probes(), all_relations(), {name: covering(name) for name in (REQUIREMENT, SINGLE)})
+    for group in table.values()
+    for case in group
 ]
 each_test = pytest.mark.parametrize("test", OWN.values(), ids=list(OWN))
 each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
@@ -96,7 +104,7 @@ def test_tests_are_in_the_module_of_their_chapter() -> None:
 
 
 @each_case
-def test_every_case_is_run(case: Probe | Relation) -> None:
+def test_every_case_is_run(case: LayerCase) -> None:
     """One test runs over the cases of a case's requirement, and this is one of them."""
     (test,) = [test for test in conformance_tests() if test.over_cases and test.rule.id == case.requirement]
     assert case in _cases(test)
@@ -110,7 +118,7 @@ def test_every_test_over_cases_has_some(test: Test) -> None:
     assert _cases(test)
 
 
-def _cases(test: Test) -> list[Probe | Relation | None]:
+def _cases(test: Test) -> list[Case | None]:
     return [case for dtype in DTYPES for case in test.cases(dtype)]
 
 
@@ -142,24 +150,24 @@ def test_a_relation_without_its_first_program_is_unsupported() -> None:
 
 
 @each_case
-def test_every_case_makes_sense_in_some_dtype(case: Probe | Relation) -> None:
+def test_every_case_makes_sense_in_some_dtype(case: LayerCase) -> None:
     """Its dtypes are ours, none twice, and it can be cast to each."""
     assert case.dtypes and len(set(case.dtypes)) == len(case.dtypes)
     assert set(case.dtypes) <= set(DTYPES)
 
 
 @each_case
-def test_every_case_observes_something(case: Probe | Relation) -> None:
+def test_every_case_observes_something(case: LayerCase) -> None:
     """A case that observes nothing could not fail; that nothing is infinite or NaN is asked of everything."""
-    programs = (case.program,) if isinstance(case, Probe) else (case.first, case.second)
+    programs = (case.first, case.second) if isinstance(case, Relation) else (case.program,)
     assert all(program.steps for program in programs)
     assert case.requirement == "BN-NUM-FINITE" or all(program.observes for program in programs)
 
 
 @each_case
-def test_every_case_needs_what_its_requirement_needs(case: Probe | Relation) -> None:
+def test_every_case_needs_what_its_requirement_needs(case: LayerCase) -> None:
     """A case of a requirement that needs a feature uses it, so that a backend without it can be excused from it."""
-    programs = (case.program,) if isinstance(case, Probe) else (case.first, case.second)
+    programs = (case.first, case.second) if isinstance(case, Relation) else (case.program,)
     used = {feature for program in programs for feature in program.config.features()}
     used |= {"backward" for program in programs for step in program.steps if step.op == "backward"}
     assert requirements()[case.requirement].features & {"backward", "momentum_none"} <= used
@@ -191,14 +199,16 @@ def test_ids_are_unique_and_say_what_they_are(ids: list[str]) -> None:
 
 
 def test_every_requirement_is_run(ids: list[str]) -> None:
-    """The default run contains a check of every requirement."""
-    assert [one for one in requirements() if not any(f"-{one}-" in name for name in ids)] == []
+    """The default run, of a layer, contains a check of every requirement on layers, and of no other."""
+    asked = [one for one in requirements() if any(f"-{one}-" in name for name in ids)]
+    assert asked == [one.id for one in requirements().values() if not one.is_of_deployments]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_few_cases_need_no_more_than_the_first(dtype: str) -> None:
     """For what compiles, a check keeps its first case, and of the others those whose calls are compiled already."""
-    chosen = {name: few_of(name, dtype) for name in (*probes(), *all_relations())}
+    names = {*probes(), *all_relations()} - {REQUIREMENT, SINGLE}
+    chosen = {name: cases_of(name, dtype, "configurations") for name in names}
     firsts = {name: cases_of(name, dtype)[:1] for name in chosen}
     assert {name: cases[:1] for name, cases in chosen.items()} == firsts
     compiled = {call for cases in firsts.values() for case in cases for call in _calls(case)}
@@ -206,7 +216,8 @@ def test_few_cases_need_no_more_than_the_first(dtype: str) -> None:
     assert sum(map(len, chosen.values())) > 1.5 * sum(map(len, firsts.values()))
 
 
-def _calls(case: Probe | Relation) -> set[tuple[object, ...]]:
+def _calls(case: Case) -> set[tuple[object, ...]]:
+    assert not isinstance(case, ModelCase)
     found = case.at("float64", "float64")
     programs = (found,) if isinstance(found, Program) else found
     return {

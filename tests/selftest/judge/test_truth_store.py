@@ -24,7 +24,7 @@ from bnconform.judge.truth_record import Truth, encoded
 from bnconform.judge.truth_store import FILE, TruthStore
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import arithmetic
 
 CONFIG = Config(ndim=2)
@@ -35,7 +35,7 @@ def asked(number: int, samples: int = 4) -> Question:
     """One of many questions."""
     x = inputs.values((samples, 3), number).astype(np.float32)
     with arithmetic():
-        return Question.of(CONFIG, allowance(CONFIG, SPECIFIED), initial_state(CONFIG, SPECIFIED), forward(x, "y"))
+        return Question.of(CONFIG, error_model_of(CONFIG, SPECIFIED), initial_state(CONFIG, SPECIFIED), forward(x, "y"))
 
 
 def answered(folder: Path, *numbers: int, samples: int = 4) -> tuple[Truths, list[Truth]]:

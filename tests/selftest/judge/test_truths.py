@@ -18,7 +18,7 @@ from bnconform.judge.truth_record import Truth, decoded, encoded
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import PrecisionError, arithmetic, exact
 
 CONFIG = Config(ndim=2)
@@ -36,7 +36,7 @@ STEPS = {
 
 def question(step: Step, point: Behaviour, config: Config = CONFIG) -> Question:
     """A step of a new layer."""
-    return Question.of(config, allowance(config, point), initial_state(config, SPECIFIED), step)
+    return Question.of(config, error_model_of(config, point), initial_state(config, SPECIFIED), step)
 
 
 def assert_same(one: Truth, other: Truth) -> None:

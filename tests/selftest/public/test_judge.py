@@ -38,7 +38,7 @@ class Half(NumpyBackend):
 @pytest.fixture(scope="module")
 def whole() -> Result:
     """The whole suite on the default backend, in a process of its own."""
-    return bnconform.judge("numpy", dtypes=["float32"])
+    return bnconform.judge("numpy", dtypes=["float64"])
 
 
 def rows(result: Result) -> list[Any]:
@@ -48,7 +48,7 @@ def rows(result: Result) -> list[Any]:
 
 def test_it_is_what_the_command_says(whole: Result, tmp_path: Path) -> None:
     """The same rows, selection and observations as in the file that the command writes."""
-    command(tmp_path, "--backend", "numpy", "--dtype", "float32", "--json", "r.json")
+    command(tmp_path, "--backend", "numpy", "--dtype", "float64", "--json", "r.json")
     file = bnconform.read_result(tmp_path / "r.json")
     assert rows(whole) == rows(file)
     assert (whole.selection, whole.completion) == (file.selection, file.completion)
@@ -68,14 +68,14 @@ def test_it_is_complete_and_can_be_written(whole: Result, tmp_path: Path) -> Non
 @pytest.mark.parametrize("given", [NumpyBackend, NumpyBackend()], ids=["class", "object"])
 def test_an_adapter_itself_is_judged_here(given: Any, whole: Result) -> None:
     """An adapter and its class give what its name gives."""
-    found = bnconform.judge(given, dtypes=["float32"], requirements=["BN-RUN-VAR", "BN-STATE-READ"])
+    found = bnconform.judge(given, dtypes=["float64"], requirements=["BN-RUN-VAR", "BN-STATE-READ"])
     wanted = [row for row in rows(whole) if row[0][3] in ("BN-RUN-VAR", "BN-STATE-READ")]
     assert rows(found) == wanted
 
 
 def test_a_choice_of_requirements_is_a_part(whole: Result) -> None:
     """What was narrowed says so, and by what."""
-    found = bnconform.judge("numpy", dtypes=["float32"], requirements=["BN-RUN-VAR"])
+    found = bnconform.judge("numpy", dtypes=["float64"], requirements=["BN-RUN-VAR"])
     assert found.selection is not None and found.completion is not None and whole.completion is not None
     assert found.selection.narrowed_by == ("requirements BN-RUN-VAR",)
     assert found.completion.checks == whole.completion.checks > found.completion.selected

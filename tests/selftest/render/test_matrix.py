@@ -1,4 +1,4 @@
-"""The matrix in the terminal: nothing is lost without colour, and 100 columns are enough."""
+"""A result in the terminal: the matrix, a card a cause, the verdict last; nothing is lost without colour."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnconform.render.matrix import LETTERS, render
-from bnconform.results.result import VERDICTS, Difference, Result, Row, Usage
-from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
+from bnconform.render.matrix import LETTERS
+from bnconform.render.terminal import render
+from bnconform.results.completeness import FINISHED, ColumnSelection, Completion, Selection
+from bnconform.results.failure import Quantity
+from bnconform.results.result import VERDICTS, Diagnosis, Difference, FailedCheck, Result, Row, Usage, merge
+from bnconform.tests.selftest.results.test_failure import FAILURES
 from bnconform.tests.selftest.rows import ALL_DTYPES, CHAPTERS, FULL, STRICTNESS, TITLES, grid, row, run
 
 
@@ -64,7 +67,7 @@ class TestMatrix:
         """Dealt out over several tables, no cell is lost and none is shown twice."""
         everything = grid([f"backend.number_{n}" for n in range(count)], dtypes, devices)
         rows = [entry for entry in everything if entry.requirement == "BN-RUN-VAR"]
-        lines = drawn(run(*rows)).split("What does not conform")[0].splitlines()
+        lines = drawn(run(*rows)).split("As declared")[0].splitlines()
         words = " ".join(line for line in lines if line.startswith("BN-RUN-VAR ")).split()
         marks = [word for word in words if word in LETTERS.values()]
         assert sorted(marks) == sorted(LETTERS[entry.verdict] for entry in rows)
@@ -116,7 +119,7 @@ class TestMatrix:
         words = next(line for line in text.splitlines() if line.startswith(requirement)).split()
         level = STRICTNESS.get(requirement)
         assert words[: 3 if level else 2] == [requirement, *([f"({level})"] if level else []), letter]
-        assert text.count(f"{letter} violates  {requirement}") == 1
+        assert line_with(text, f"1  {letter} numpy  {requirement} violates").startswith("1")
 
     def test_chapters_in_the_order_given(self) -> None:
         """Requirements stand under their chapters, in the order of the catalogue; unknown ones come last."""
@@ -131,70 +134,6 @@ class TestMatrix:
         ]  # fmt: skip
         assert table[: len(wanted)] == wanted
 
-    def test_findings_say_what_and_why(self) -> None:
-        """A failure is listed with its title and all that its record says; one without a record with its message."""
-        lines = drawn(FULL).splitlines()
-        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
-        assert lines[start + 2 : start + 4] == ["    is 1.0,", "    should be 1.25"]
-        [finding] = [one for one in FULL.rows if one.verdict == "violates"]
-        lines = drawn(run(replace(finding, failure=FAILURES["number"], message="not looked at"))).splitlines()
-        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
-        record = [line[2:] for line in TEXTS["number"].splitlines()[1:]]
-        assert lines[start + 2 : start + 2 + len(record)] == [f"    {line}" for line in record]
-
-    def test_short_findings_give_diagnosis_and_case(self) -> None:
-        """A finding of one line is listed with it, its diagnosis and its case."""
-        [finding] = [one for one in FULL.rows if one.verdict == "violates"]
-        lines = drawn(run(replace(finding, message="is 1.0"))).splitlines()
-        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float32")
-        assert lines[start + 1 : start + 4] == [
-            "    is 1.0",
-            "    explained by running_variance = biased",
-            "    case: cases/BN-RUN-VAR.json",
-        ]
-
-    def test_findings_begin_with_what_fails_the_run(self) -> None:
-        """Failures of a must come first, the worst before the others; a should follows, however bad."""
-        rows = [
-            row("crashed", requirement="BN-NUM-STABLE"),
-            row("deviates", requirement="BN-TRAIN-NORM"),
-            row("violates"),
-        ]
-        text = drawn(run(*rows))
-        heads = [line for line in text.splitlines() if line[1:3] in (" v", " d", " c") and "  numpy  " in line]
-        assert [head[0] for head in heads] == ["V", "D", "c"]
-
-    def test_one_explanation_is_one_entry(self) -> None:
-        """Dtypes with one diagnosis share an entry, which shows the worst of them."""
-        rows = [
-            row(
-                "violates",
-                dtype=dtype,
-                diagnosis=(Difference("running_variance", "biased"),),
-                message=f"found in {dtype}",
-                bound_share=share,
-            )
-            for dtype, share in zip(ALL_DTYPES, (2.0, 30.0, 4.0, 5.0), strict=True)
-        ]
-        lines = drawn(run(*rows)).splitlines()
-        start = lines.index("V violates  BN-RUN-VAR  numpy  cpu float64, float32, float16, bfloat16")
-        assert lines[start + 1] == "    found in float32"
-
-    def test_unlike_messages_are_entries_of_their_own(self) -> None:
-        """Without a diagnosis, dtypes whose messages differ are listed one by one."""
-        rows = [row("crashed", dtype=dtype, message=f"died of {number}") for number, dtype in enumerate(ALL_DTYPES)]
-        text = drawn(run(*rows))
-        assert [line.split()[-1] for line in text.splitlines() if "crashed  BN" in line] == list(ALL_DTYPES)
-
-    def test_messages_that_differ_in_names_are_one_entry(self) -> None:
-        """A message that names its own device and dtype is not another message for it; the entry says where."""
-        where = [("cpu", "float32"), ("cuda:0", "float32"), ("cpu", "float64")]
-        rows = [row("crashed", device=at, dtype=dtype, message=f"no answer on {at}-{dtype}") for at, dtype in where]
-        text = drawn(run(*rows))
-        assert [line for line in text.splitlines() if "crashed  BN" in line] == [
-            "C crashed  BN-RUN-VAR  numpy  cpu float64, float32; cuda:0 float32"
-        ]
-
     def test_one_reason_is_one_entry(self) -> None:
         """What is unsupported for one reason is listed once, with all the requirements that it concerns."""
         places = itertools.product(CHAPTERS, ALL_DTYPES)
@@ -204,21 +143,22 @@ class TestMatrix:
         assert lines[lines.index(f"- unsupported  numpy  {names}") + 1] == "    no such thing"
 
     def test_nothing_to_list(self) -> None:
-        """Where everything conforms there is no list of what does not."""
-        assert "does not conform" not in drawn(run(row()))
+        """Where everything conforms there is no list of what fails."""
+        text = drawn(run(row()))
+        assert "What fails" not in text and "As declared" not in text
 
-    def test_summary(self) -> None:
+    def test_counts(self) -> None:
         """One line counts verdicts by level, checks and seconds; one says how much of them each backend took."""
         rows = [*FULL.rows, row("violates", requirement="BN-NUM-STABLE")]
-        text = drawn(run(*rows, backends=dict(FULL.environment.backends)))
-        assert text.splitlines()[-2:] == [
-            "must: 1 conforms, 1 violates, 1 unsupported; should: 1 violates; 6 checks in 8.0 s",
-            "inside the backend's own calls, all processes together: numpy 2.0 s, torch.nn 0.5 s",
-        ]
+        lines = drawn(run(*rows, backends=dict(FULL.environment.backends))).splitlines()
+        place = lines.index("must: 1 conforms, 1 violates, 1 unsupported; should: 1 violates; 6 checks in 8.0 s")
+        assert lines[place + 1] == (
+            "inside the backend's own calls, all processes together: numpy 2.0 s, torch.nn 0.5 s"
+        )
 
     def test_nothing_judged(self) -> None:
         """A run without rows says so rather than showing an empty success."""
-        assert "nothing was judged" in drawn(run())
+        assert drawn(run()).splitlines()[-2] == "nothing was judged"
 
     def test_environment_is_echoed(self) -> None:
         """The first lines say what was judged, and with which versions."""
@@ -226,11 +166,11 @@ class TestMatrix:
         assert "bnconform 0.1.0, Python 3.11.7, numpy 2.4.6, torch 2.13.0" in first
 
     def test_messages_are_text(self) -> None:
-        """Markup, escape codes and tabs in a framework's message are shown, not obeyed."""
+        """Markup, escape codes and tabs in a framework's message are written out, not obeyed."""
         text = drawn(
             run(row("crashed", message="got [red]x[/red] \x1b[2J\tand")), force_terminal=True, color_system=None
         )
-        assert "got [red]x[/red]  [2J and" in text
+        assert r"got [red]x[/red] \x1b[2J\tand" in text
         assert "\x1b" not in text
 
     def test_console_without_unicode(self) -> None:
@@ -238,3 +178,153 @@ class TestMatrix:
         assert "got ? as it was" in drawn(
             run(row("crashed", message="got σ² as it was".replace("²", ""))), encoding="ascii"
         )
+
+
+BIASED = (Difference("running_variance", "biased"),)
+OUTSIDE = (Difference("epsilon_form", "outside"),)
+
+
+def explained(backend: str, point: tuple[Difference, ...], many: int, total: int) -> Diagnosis:
+    """A diagnosis by a point, with its text."""
+    words = " and ".join(f"{part.coordinate} = {part.value}" for part in point)
+    return Diagnosis(backend, (point,), many, total, f"{words} (explains {many} of {total} failing checks)")
+
+
+def failing(one: Diagnosis, size: int, requirement: str = "BN-RUN-VAR", **given: Any) -> FailedCheck:
+    """A failing check that a diagnosis is of, with a case of that size."""
+    quantity = Quantity(f"y of {size}", 1.5, 1.25, "float32", 1e-7, 3.0, 2.5)
+    failure = replace(FAILURES["number"], cause=one.text, quantity=quantity, requirement=requirement)
+    values = {"requirement": requirement, "failure": failure, "diagnosis": one.points[0], "message": "m", **given}
+    return FailedCheck(row("violates", **values), (2, size))
+
+
+TWO = (explained("numpy", OUTSIDE, 1, 5), explained("numpy", BIASED, 4, 5))
+CHECKS = (
+    failing(TWO[0], 9, "BN-TRAIN-NORM"),
+    failing(TWO[1], 7), failing(TWO[1], 3), failing(TWO[1], 5, dtype="float64"),
+    failing(TWO[1], 1, "BN-NUM-STABLE"),
+)  # fmt: skip
+BOTH = replace(run(*(check.row for check in CHECKS), row(dtype="float16")), diagnoses=TWO, failed=CHECKS)
+"""A run with two causes, of which one explains four checks of two requirements."""
+
+
+class TestCards:
+    """One card a cause."""
+
+    def test_a_cause_is_one_card(self) -> None:
+        """Each cause is told once, with how much it explains, those of musts by the most checks first."""
+        lines = drawn(BOTH).splitlines()
+        assert "What fails: 2 causes" in lines
+        heads = [line for line in lines if line[:3] in ("1  ", "2  ", "3  ")]
+        assert heads == [f"1  V numpy  {TWO[1].text}", f"2  V numpy  {TWO[0].text}"]
+
+    def test_the_smallest_case_of_a_must_is_shown(self) -> None:
+        """Not the worst, and not that of a should, however small; with what, got, should be, off by and one replay."""
+        card = drawn(BOTH, width=140).partition("1  V")[2].partition("2  V")[0]
+        assert "what       y of 3\n" in card
+        for label in ("got", "should be", "off by", "the call", "source", "replay"):
+            assert card.count(f"\n    {label:<11}") == 1
+        assert "violates   BN-RUN-VAR: What BN-RUN-VAR asks for" in card
+        assert "alike      3 others alike; in all BN-RUN-VAR (3), BN-NUM-STABLE\n" in card
+        assert "where      cpu float64, float32\n" in card and "diagnosis" not in card
+
+    def test_from_a_file_the_rows_speak(self) -> None:
+        """A file has no single checks: the card shows a row, and the count of its diagnosis."""
+        text = drawn(replace(BOTH, failed=()), width=140)
+        assert text.count("\n1  V numpy") == text.count("\n2  V numpy") == 1
+        assert "3 others alike" in text
+
+    def test_without_a_record_the_message_is_told(self) -> None:
+        """A row of an earlier version, or of what is no violation, shows its message and its case."""
+        lines = drawn(FULL).splitlines()
+        start = lines.index("1  V numpy  running_variance = biased")
+        assert "    is 1.0," in "\n".join(f"    {line.strip()}" for line in lines[start:])
+        assert "    case       cases/BN-RUN-VAR.json" in lines[start:]
+
+    def test_unlike_messages_are_cards_of_their_own(self) -> None:
+        """Without a diagnosis, dtypes whose messages differ are told one by one; names of their own do not differ."""
+        where = [("cpu", "float32"), ("cuda:0", "float32"), ("cpu", "float64")]
+        rows = [row("crashed", device=at, dtype=dtype, message=f"no answer on {at}-{dtype}") for at, dtype in where]
+        text = drawn(run(*rows))
+        assert "What fails: 1 cause\n" in text and "where      cpu float64, float32; cuda:0 float32" in text
+        rows = [row("crashed", dtype=dtype, message=f"died of {number}") for number, dtype in enumerate(ALL_DTYPES)]
+        assert "What fails: 4 causes\n" in drawn(run(*rows))
+
+    def test_musts_before_shoulds(self) -> None:
+        """What fails the run comes first, however bad the rest."""
+        lines = drawn(run(row("crashed", requirement="BN-NUM-STABLE"), row("violates"))).splitlines()
+        assert "What fails: 2 causes, the musts first" in lines
+        assert [line[3] for line in lines if line[:3] in ("1  ", "2  ")] == ["V", "c"]
+
+    def test_an_array_is_never_printed_whole(self) -> None:
+        """However much was got, an entry is a few lines."""
+        failure = replace(FAILURES["number"], quantity=Quantity("y", str(list(range(9999))), "zeros"))
+        text = drawn(run(row("violates", failure=failure, message="m")))
+        assert len(text.splitlines()) < 40 and "got        [0, 1, 2" in text
+
+    def test_many_causes_are_a_line_each(self) -> None:
+        """From the thirteenth on a card is its first line."""
+        text = drawn(run(*(row("crashed", backend=f"b{n:02}", message=f"died of {n}") for n in range(20))))
+        assert text.count("    crashed    BN-RUN-VAR") == 12 and text.count(" died of ") >= 20
+
+    @pytest.mark.parametrize("width", [60, 80, 120])
+    def test_the_lines_of_an_entry_stand_under_the_first(self, width: int) -> None:
+        """A long entry goes on in the column in which it began, and nothing but a command is wider than asked."""
+        failure = replace(FAILURES["number"], call="word " * 60)
+        lines = drawn(run(row("violates", failure=failure, message="m")), width).splitlines()
+        start = next(number for number, line in enumerate(lines) if line.startswith("    the call"))
+        assert lines[start + 1].startswith(" " * 15 + "word") and len(lines[start + 1]) <= width
+        assert max(len(line) for line in lines if "bnconform replay" not in line) <= width
+
+
+class TestVerdict:
+    """The last lines."""
+
+    def test_verdict_names_the_causes(self) -> None:
+        """How many musts fail, and of what; then what to do."""
+        lines = drawn(BOTH, width=200).splitlines()
+        causes = "2 causes: running_variance = biased; epsilon_form = outside"
+        assert lines[-2] == f"numpy: 2 of 2 musts fail, {causes}; 1 of 1 should fails"
+        assert lines[-1].startswith("next: ") and "`bnconform explain running_variance`" in lines[-1]
+
+    def test_verdict_of_what_nothing_explains(self) -> None:
+        """The requirements are named in the place of a cause."""
+        one = Diagnosis("numpy", (), 0, 3, "no decision of the behaviour space explains 3 of 3 failing checks")
+        rows = [
+            row("violates", requirement=name, failure=replace(FAILURES["number"], cause=one.text), message="m")
+            for name in ("BN-A", "BN-B", "BN-C")
+        ]
+        text = drawn(replace(run(*rows), diagnoses=(one,)), width=200)
+        assert "numpy: 3 of 3 musts fail, 1 cause: unexplained: BN-A, BN-B and 1 more\n" in text
+
+    def test_verdict_of_what_holds(self) -> None:
+        """Deviations as declared and what is unsupported are counted beside it."""
+        rows = [
+            row(),
+            row("deviates", requirement="BN-TRAIN-NORM", diagnosis=OUTSIDE),
+            row("unsupported", requirement="BN-X"),
+        ]
+        assert drawn(run(*rows), width=200).splitlines()[-2] == (
+            "numpy: all 2 musts hold, as declared: epsilon_form = outside, 1 unsupported"
+        )
+
+    def test_a_part_is_never_green(self) -> None:
+        """What was not judged is said in the verdict, and how to judge it."""
+        column = ColumnSelection("numpy", "cpu", "float32", ("BN-RUN-VAR",), {"must": ("BN-TRAIN-NORM",)})
+        part = replace(
+            run(row()), selection=Selection((), (), (), ("-k x",), (column,)), completion=Completion(FINISHED, 9, 3, 3)
+        )
+        text = drawn(part, width=200, force_terminal=True, color_system="standard")
+        assert "\x1b[1;33mnumpy: 1 must holds (only a part: 1 of 2 musts judged; narrowed by -k x)" in text
+        assert "next: without -k x the whole suite is asked" in text
+
+    def test_verdict_of_each_backend(self) -> None:
+        """Each has its line, in the order of the matrix, and many causes are cut."""
+        rows = [row("crashed", backend="b", requirement=f"BN-{n}", message=f"died of {n}") for n in range(9)]
+        lines = drawn(run(row(backend="a"), *rows), width=200).splitlines()
+        assert lines[-3] == "a: 1 must holds"
+        assert lines[-2] == f"b: 9 of 9 musts fail, 9 causes: {'; '.join(f'died of {n}' for n in range(6))}; 3 more"
+
+    def test_merged_rows_keep_their_checks(self) -> None:
+        """The checks of a run are no part of what a result is compared by, or of its file."""
+        assert replace(BOTH, failed=()) == BOTH and len(merge(check.row for check in CHECKS)) < len(CHECKS)

@@ -63,7 +63,7 @@ def failed(backend: Puppet, identifier: str, name: str, folder: Path | None = No
 
 
 WRONG: dict[str, tuple[str, str, str]] = {
-    # coordinate=value: requirement, case, what is observed in which call
+    # decision=value: requirement, case, what is observed in which call
     "running_variance=biased": ("BN-RUN-VAR", "2-values", "running_var"),
     "running_mean=bessel_scaled": ("BN-RUN-MEAN", "3-values", "running_mean"),
     "epsilon_form=outside": ("BN-TRAIN-EPS", "variance-around-0.1", "y"),
@@ -77,9 +77,9 @@ each_wrong = pytest.mark.parametrize("wrong", WRONG)
 
 def of(wrong: str, folder: Path | None = None) -> Failure:
     """The failure of one of WRONG."""
-    coordinate, _, value = wrong.partition("=")
+    decision, _, value = wrong.partition("=")
     identifier, name, _ = WRONG[wrong]
-    return failed(Puppet(SPECIFIED.but(**{coordinate: value})), identifier, name, folder)
+    return failed(Puppet(SPECIFIED.but(**{decision: value})), identifier, name, folder)
 
 
 @each_wrong
@@ -140,12 +140,12 @@ def test_the_call(wrong: str) -> None:
 
 @each_wrong
 def test_source(wrong: str) -> None:
-    """Every source of the requirement is given with its place."""
+    """One source of the requirement is given with its place, and the command that shows the others."""
     failure = of(wrong)
-    line = failure.line("source")
-    assert [
-        source for source in failure.check.requirement.sources if f"{source.document}, {source.place}" not in line
-    ] == []
+    rule = failure.check.requirement
+    first, *others = rule.sources
+    more = f" ({len(others)} more: bnconform explain {rule.id})" if others else ""
+    assert failure.line("source") == f"{first.document}, {first.place}{more}"
 
 
 @each_wrong
@@ -224,7 +224,8 @@ def test_no_frame_is_shown_whatever_is_asked(long: tuple[str, str]) -> None:
     assert not re.search(r"(tests/conformance|bnconform)/[\w/]+\.py:\d+|__tracebackhide__|Traceback", long[0])
 
 
-def test_the_matrix_shows_the_whole_message(long: tuple[str, str]) -> None:
-    """Every line of the message, but the first, stands under its row."""
-    findings = long[0].partition("What does not conform")[2]
-    assert [line for line in long[1].splitlines()[1:] if line.strip() not in findings] == []
+def test_the_card_shows_the_whole_message(long: tuple[str, str]) -> None:
+    """Every line of the message, but the first, and the diagnosis, which heads the card, stands on it."""
+    card = long[0].partition("What fails: 1 cause\n")[2]
+    said = [line.strip() for line in long[1].splitlines()[1:]]
+    assert [line for line in said if line.removeprefix("diagnosis  ") not in card] == []

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from bnconform.render import plots, report_files
-from bnconform.render.evidence import MISSING
 from bnconform.render.page import PageData, page
 from bnconform.results import kill_matrix
 from bnconform.results.result import Declaration, Difference, Result, Row
@@ -163,7 +162,7 @@ def test_hostile_text_is_text() -> None:
         plots.Condition(EVIL, EVIL, "float32", EVIL, 1.0, 1.0, 1.0, 1.0, True, True)])  # fmt: skip
     assert_alone(reader)
     assert "<script>alert" not in text and "<img" not in text and "{{7*7}}" in text and "49" not in reader.scripts[0]
-    assert not {"\x1b", "\u202e", "\ud800"} & set(text) and MISSING in text
+    assert not {"\x1b", "\u202e", "\ud800"} & set(text) and r"\x1b" in text and r"\u202e" in text
     text.encode()
     assert "<script>alert(1)</script>" in reader.text
 

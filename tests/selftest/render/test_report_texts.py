@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from markdown_it import MarkdownIt
 
 from bnconform.judge.outcome import CONFORMS, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
-from bnconform.render import badge, markdown, report_files
+from bnconform.render import badge, junit, markdown, report_files
 from bnconform.render.annotations import Place, workflow_commands
 from bnconform.render.evidence import failures
-from bnconform.results.result import Diagnosis, Difference, Result
+from bnconform.results.result import Diagnosis, Difference, FailedCheck, Result
 from bnconform.tests.selftest.command import ADAPTERS
 from bnconform.tests.selftest.render.test_page import EVIL
 from bnconform.tests.selftest.results.test_failure import FAILURES, TEXTS
@@ -57,16 +58,20 @@ class Tags(HTMLParser):
 # -- Markdown ------------------------------------------------------------------------------------------------------
 
 
-def test_markdown_has_headline_tables_and_failures() -> None:
-    """Verdicts are counted by level and backend, and each failure is folded with its message and explanation."""
-    found = Result(FULL.environment, FULL.rows, (Diagnosis("numpy", (), 1, 1, "running_variance = biased"),))
-    text = markdown.markdown(found, TITLES)
+def test_markdown_has_causes_before_tables() -> None:
+    """First where each stands and of what it fails, each cause folded with its case; then the counts by level."""
+    diagnosis = Diagnosis(
+        "numpy", ((Difference("running_variance", "biased"),),), 1, 1, "running_variance = biased, so"
+    )
+    text = markdown.markdown(replace(FULL, diagnoses=(diagnosis,)), TITLES)
     assert text.startswith("## BatchNorm conformance: 1 must requirement failed by 1 of 2 implementations\n")
-    assert "| level must | violates | conforms | unsupported |" in text
-    assert "| <code>numpy</code> | 1 | 1 |  |" in text and "| <code>torch.nn</code> |  |  | 1 |" in text
+    stands = "<code>numpy&#58; 1 of 1 must fails, 1 cause&#58; running&#95;variance &#61; biased</code>"
+    parts = [stands, "### What fails", "1. <b><code>numpy</code> <code>running_variance = biased</code></b>",
+             "| level must | violates | conforms | unsupported |"]  # fmt: skip
+    assert [text.find(part) for part in parts] == sorted(text.find(part) for part in parts)
     assert text.count("<details>") == text.count("</details>") == 1
-    assert "<b><code>BN-RUN-VAR</code></b> (must) violates: <code>numpy</code> <code>cpu float32</code>" in text
-    assert "```text\nis 1.0,\nshould be 1.25\n```" in text and "Explained by <code>running&#95;variance" in text
+    assert "| <code>numpy</code> | 1 | 1 |  |" in text and "| <code>torch.nn</code> |  |  | 1 |" in text
+    assert "```text\nis 1.0,\nshould be 1.25\n```" in text and "Cause: <code>running&#95;variance" in text
 
 
 def test_what_was_seen_stands_for_a_failure() -> None:
@@ -102,7 +107,7 @@ def test_markdown_takes_hostile_text_for_text(evil: str) -> None:
     allowed = {"h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "details", "summary", "b", "ul",
                "li", "pre"}  # fmt: skip
     assert set(plain.found) <= allowed
-    assert plain.found.count("details") == 2 and plain.found.count("tr") == 2
+    assert plain.found.count("details") == 1 and plain.found.count("tr") == 2
     assert plain.found.count("td") == 2
     assert not [word for word in ("someone", "#12", "www", "alert") if word in plain.prose]
     assert not {"\x1b", "\u202e", "\ud800"} & set(text)
@@ -127,32 +132,41 @@ def test_fence_is_longer_than_any_in_it() -> None:
 # -- annotations ---------------------------------------------------------------------------------------------------
 
 
-def test_annotation_for_each_backend_and_requirement() -> None:
-    """Dtypes are merged; a should is a warning, a may nothing, what conforms nothing."""
+def test_annotation_for_each_cause() -> None:
+    """The most severe first, dtypes merged; a should is a warning, a may nothing, what conforms nothing."""
     rows = [row("violates", dtype=dtype, message="is 1%,\nshould be 2") for dtype in ("float64", "float32")]
     rows += [row("crashed", backend="a,b:c", message="died")]
     rows += [row("violates", requirement="BN-NUM-STABLE", message="m"), row(dtype="float16")]
     rows += [row("violates", requirement="BN-EDGE-ONE-VALUE-POLICY", message="m")]
     assert workflow_commands(run(*rows)) == [
-        "::error title=BN-RUN-VAR crashed%3A a%2Cb%3Ac cpu float32::died",
-        "::error title=BN-RUN-VAR violates%3A numpy cpu float64%2C float32::is 1%25,%0Ashould be 2",
-        "::warning title=BN-NUM-STABLE violates%3A numpy cpu float32::m",
+        "::error title=a%2Cb%3Ac crashed BN-RUN-VAR%3A died::died%0Afails BN-RUN-VAR on cpu float32",
+        "::error title=numpy violates BN-RUN-VAR%3A is 1%25%2C::is 1%25,%0Afails BN-RUN-VAR on cpu float64, float32"
+        "%0Ais 1%25,%0Ashould be 2",
+        "::warning title=numpy violates BN-NUM-STABLE%3A m::m%0Afails BN-NUM-STABLE on cpu float32",
     ]
+
+
+def test_one_annotation_for_one_cause() -> None:
+    """However many requirements fail for it; it names them."""
+    cause = (Difference("epsilon_form", "outside"),)
+    rows = [row("violates", message="m", diagnosis=cause, requirement=f"BN-{n:02}") for n in range(12)]
+    (line,) = workflow_commands(run(*rows))
+    assert line.startswith("::error title=numpy violates 12 requirements%3A epsilon_form = outside::epsilon_form")
+    assert "BN-07, 4 more on cpu float32" in line
 
 
 def test_annotation_names_the_adapter_where_it_is_known() -> None:
     """File and line come first, and an explanation before the message."""
     found = run(row("violates", message="m", diagnosis=(Difference("epsilon_form", "outside"),)))
     (line,) = workflow_commands(found, {"numpy": Place("a,b.py", 7)})
-    assert line.startswith("::error file=a%2Cb.py,line=7,title=") and line.endswith(
-        "::explained by epsilon_form = outside%0Am"
-    )
+    assert line.startswith("::error file=a%2Cb.py,line=7,title=")
+    assert line.endswith("::epsilon_form = outside%0Afails BN-RUN-VAR on cpu float32%0Am")
 
 
 def test_annotations_are_few_and_count_the_rest() -> None:
     """GitHub shows ten of a kind: the tenth says how many more there are."""
     lines = workflow_commands(run(*(row("violates", backend=f"b{n:02}", message="m") for n in range(25))))
-    assert len(lines) == 10 and lines[-1].startswith("::error title=bnconform::16 more requirements")
+    assert len(lines) == 10 and lines[-1].startswith("::error title=bnconform::16 more causes of failures")
     assert len(workflow_commands(run(*(row("violates", backend=f"b{n}", message="m") for n in range(10))))) == 10
 
 
@@ -232,3 +246,68 @@ def test_properties_for_junit_are_words() -> None:
         ("requirement", "BN-RUN-VAR"), ("level", "must"), ("verdict", "violates"), ("bound_share", "0.25"),
     ]  # fmt: skip
     assert report_files.properties([]) == []
+
+
+# -- JUnit ---------------------------------------------------------------------------------------------------------
+
+
+def cases(text: str) -> dict[str, dict[str, list[str]]]:
+    """By suite, the name of each case with the tags of what became of it."""
+    return {
+        str(suite.get("name")): {
+            str(case.get("name")): [part.tag for part in case if part.tag != "properties"] for case in suite
+        }
+        for suite in ET.fromstring(text)
+    }
+
+
+def test_suites_are_the_columns() -> None:
+    """A suite for each backend, device and dtype; a case for each requirement, failed, skipped or neither."""
+    text = junit.junit(FULL)
+    assert cases(text) == {
+        "bnconform.numpy.cpu.float64": {"BN-RUN-VAR": []},
+        "bnconform.numpy.cpu.float32": {"BN-RUN-VAR": ["failure"]},
+        "bnconform.torch.nn.cpu.float32": {"BN-RUN-VAR": ["skipped"]},
+    }
+    failure = ET.fromstring(text).find(".//failure")
+    assert failure is not None and failure.get("type") == "violates"
+    assert failure.get("message") == "running_variance = biased" and failure.text == "is 1.0,\nshould be 1.25"
+    suite = ET.fromstring(text)[1]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped"), suite.get("errors")) == (
+        "1",
+        "1",
+        "0",
+        "0",
+    )
+
+
+def test_a_failure_for_each_cause_of_a_requirement() -> None:
+    """Where checks of one requirement fail for two causes, each has its case; many checks of one cause have one."""
+    causes = [Diagnosis("numpy", (), 1, 3, text) for text in ("one", "two")]
+    checks = tuple(
+        FailedCheck(row("violates", failure=replace(FAILURES["number"], cause=text), message=text), (1, 1))
+        for text in ("one", "one", "two")
+    )
+    found = replace(run(*(check.row for check in checks)), diagnoses=tuple(causes), failed=checks)
+    assert cases(junit.junit(found)) == {
+        "bnconform.numpy.cpu.float32": {"BN-RUN-VAR": ["failure"], "BN-RUN-VAR (cause 2)": ["failure"]}
+    }
+
+
+def test_what_does_not_count_is_skipped() -> None:
+    """A failure of a lesser level, or one that the baseline knows."""
+    found = run(row("violates", requirement="BN-NUM-STABLE", message="m"))
+    assert list(cases(junit.junit(found)).values()) == [{"BN-NUM-STABLE": ["skipped"]}]
+    assert list(cases(junit.junit(found, "should")).values()) == [{"BN-NUM-STABLE": ["failure"]}]
+    known = {found.rows[0].key: "by design"}
+    text = junit.junit(found, "should", known)
+    assert list(cases(text).values()) == [{"BN-NUM-STABLE": ["skipped"]}] and "violates (known: by design): m" in text
+
+
+def test_junit_takes_hostile_text_for_text() -> None:
+    """What XML cannot hold is written out, and nothing of a result is markup."""
+    evil = f"{EVIL} \x00\ufffe<failure/>"
+    text = junit.junit(run(row("violates", backend=evil, requirement=evil, message=evil)))
+    root = ET.fromstring(text)
+    assert [part.tag for part in root.iter() if part.tag == "failure"] == ["failure"]
+    assert not {"\x1b", "\x00", "\ufffe"} & set(text) and r"\x1b" in text

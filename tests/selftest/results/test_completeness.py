@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bnconform.render import badge, baseline_text, evidence, markdown, matrix
+from bnconform.render import badge, baseline_text, evidence, markdown, terminal
 from bnconform.render.annotations import workflow_commands
+from bnconform.render.standing import PART, standings
 from bnconform.results import baseline_check, completeness
 from bnconform.results import result as results
 from bnconform.results.baseline import Entry
@@ -57,10 +58,10 @@ REASONS = {
 
 
 def printed(result: Result) -> list[str]:
-    """The lines of the terminal's matrix."""
+    """The lines of the terminal's."""
     console = Console(width=100, record=True, color_system=None, file=None, force_terminal=False)
     with console.capture() as captured:
-        matrix.render(result, TITLES, CHAPTERS, console)
+        terminal.render(result, TITLES, CHAPTERS, console)
     return [line.rstrip() for line in captured.get().splitlines() if line.strip()]
 
 
@@ -82,7 +83,7 @@ def test_whole_is_green() -> None:
         assert completeness.partial(result) == completeness.reason(result) == ""
         assert badge.words(result) == ("conforms", "brightgreen")
         assert evidence.headline(result) == "No must is violated (1 implementation)"
-        assert printed(result)[-1] == "must: 1 conforms; 1 checks in 8.0 s"
+        assert printed(result)[-2] == "numpy: 1 must holds"
         assert workflow_commands(result) == []
 
 
@@ -118,9 +119,16 @@ def test_page_and_markdown_of_a_part(part: Result) -> None:
 
 @each_part
 def test_last_line_of_a_part(part: Result) -> None:
-    """The matrix ends with it, and nothing in its summary is green."""
-    assert printed(part)[-1] == f"Only a part: 1 of 3 musts judged; {completeness.reason(part)}"
-    assert [text.style for text in matrix._summary(part)] == ["bold yellow", "bold yellow"]
+    """The verdict says so, and is not the one of a whole result."""
+    words = " ".join(line.strip() for line in printed(part)[-4:])
+    assert f"numpy: 1 must holds (only a part: 1 of 3 musts judged; {completeness.reason(part)})" in words
+    assert [standing.kind for standing in standings(part, [])] == [PART]
+
+
+def test_nothing_but_lacks_is_not_green() -> None:
+    """Where every must is unsupported, none was judged, and the last line says so."""
+    [standing] = standings(run(row("unsupported", message="no kernel")), [])
+    assert standing.kind == PART and "no must was judged" in standing.sentence
 
 
 @each_part

@@ -210,7 +210,7 @@ def test_every_kind_of_fault_is_recorded() -> None:
 
 
 READERS = {"splitlines", "split", "partition", "rpartition", "removeprefix", "startswith", "find", "index", "replace"}
-OLDER_FILES = {"results/result.py", "results/baseline_check.py", "render/matrix.py"}
+OLDER_FILES = {"results/result.py", "results/baseline_check.py", "render/terminal.py"}
 """Where the text of a file of an earlier version is shown line by line, for want of a record."""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import Allowance, allowance
+from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import arithmetic, exact
@@ -183,9 +183,9 @@ def test_a_sequential_sum_whose_error_grows_with_n_is_outside_the_blocked_bound(
     with arithmetic():
         state = oracle.initial_state(config)
         record = oracle.forward(config, SPECIFIED, state, exact(x), training=True)
-        allow = allowance(config, SPECIFIED, quality="blocked")
-        bound, _ = running_errors(config, SPECIFIED, state, record, allow)
-        loose, _ = running_errors(config, SPECIFIED, state, record, allowance(config, SPECIFIED))
+        model = error_model_of(config, SPECIFIED, quality="blocked")
+        bound, _ = running_errors(config, SPECIFIED, state, record, model)
+        loose, _ = running_errors(config, SPECIFIED, state, record, error_model_of(config, SPECIFIED))
     error = abs(float(mean[0]) - float(x[0, 0]))
     assert bound[0] < error < loose[0]
 
@@ -231,11 +231,11 @@ def test_one_pass_variance_is_outside_the_stable_bound(n: int) -> None:
 def test_a_bound_without_a_theorem_is_infinite(dtype: str) -> None:
     """With k u >= 1 nothing is known; below it the bound is finite and exceeds k u."""
     form = format_of(dtype)
-    allow = Allowance(form, form, form, form)
+    model = ErrorModel(form, form, form, form)
     limit = 1 / form.unit_roundoff
-    assert allow.gamma(limit) == np.inf
-    assert allow.gamma(2 * limit) == np.inf
-    assert limit > allow.gamma(limit / 2) == 1.0
+    assert model.gamma(limit) == np.inf
+    assert model.gamma(2 * limit) == np.inf
+    assert limit > model.gamma(limit / 2) == 1.0
 
 
 def test_a_batch_too_large_for_the_format_has_infinite_bounds_and_no_warning() -> None:
@@ -294,16 +294,16 @@ def test_every_point_has_bounds_that_admit_rounding(
         state = oracle.initial_state(config, point)
         record = oracle.backward(config, point, state, exact(x), exact(g), training=training)
         forward = oracle.forward(config, point, state, exact(x), training=training)
-        allow = allowance(config, point, quality=quality)
+        model = error_model_of(config, point, quality=quality)
         after = forward.state
         assert after.running_mean is not None and after.running_var is not None
         pairs = [
-            (forward.y, ForwardErrors(forward, allow).output),
-            (after.running_mean, running_errors(config, point, state, forward, allow)[0]),
-            (after.running_var, running_errors(config, point, state, forward, allow)[1]),
-            (record.grad_x, input_gradient(record, allow)),
-            (record.grad_weight, weight_gradient(record, allow)),
-            (record.grad_bias, bias_gradient(record, allow)),
+            (forward.y, ForwardErrors(forward, model).output),
+            (after.running_mean, running_errors(config, point, state, forward, model)[0]),
+            (after.running_var, running_errors(config, point, state, forward, model)[1]),
+            (record.grad_x, input_gradient(record, model)),
+            (record.grad_weight, weight_gradient(record, model)),
+            (record.grad_bias, bias_gradient(record, model)),
         ]
         for exactly, bound in pairs:
             assert exactly is not None

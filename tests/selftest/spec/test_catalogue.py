@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnconform.spec.behaviour import coordinates
+from bnconform.spec.behaviour import decisions
 from bnconform.spec.catalogue import (
     CHAPTERS,
     DOCUMENTS,
@@ -43,10 +43,10 @@ def test_every_requirement_can_be_read(one: Requirement) -> None:
 
 @each_requirement
 def test_every_requirement_uses_known_words(one: Requirement) -> None:
-    """Level, features and coordinates are words of the space and of the configuration."""
+    """Level, features and decisions are words of the space and of the configuration."""
     assert one.level in LEVELS
     assert one.features <= FEATURES
-    assert set(one.coordinates) <= set(coordinates())
+    assert set(one.decisions) <= set(decisions())
     assert re.fullmatch(r"BN-[A-Z0-9-]+", one.id)
 
 
@@ -56,10 +56,10 @@ def test_every_requirement_is_found_by_its_id(one: Requirement) -> None:
     assert requirement(one.id) is one
 
 
-@pytest.mark.parametrize("name", coordinates())
-def test_every_coordinate_is_fixed_by_exactly_one_requirement(name: str) -> None:
-    """A coordinate that nothing fixes would be a decision without a judge."""
-    holders = [one for one in REQUIREMENTS if name in one.coordinates]
+@pytest.mark.parametrize("name", decisions())
+def test_every_decision_is_fixed_by_exactly_one_requirement(name: str) -> None:
+    """A decision that nothing fixes would be a decision without a judge."""
+    holders = [one for one in REQUIREMENTS if name in one.decisions]
     assert holders == [fixing(name)]
 
 
@@ -101,9 +101,9 @@ def test_an_id_like_no_other_is_answered_with_what_ids_read_like() -> None:
         requirement("%%%")
 
 
-def test_an_unknown_coordinate_is_answered_with_the_known_ones() -> None:
-    """`fixing` names the coordinates there are."""
-    with pytest.raises(ValueError, match=r"unknown coordinate 'epsilon'.*epsilon_form"):
+def test_an_unknown_decision_is_answered_with_the_known_ones() -> None:
+    """`fixing` names the decisions there are."""
+    with pytest.raises(ValueError, match=r"unknown decision 'epsilon'.*epsilon_form"):
         fixing("epsilon")
 
 
@@ -119,12 +119,12 @@ MALFORMED = {
     "id twice in two files": ("state.toml", '"BN-STATE-INPUT"', '"BN-TRAIN-NORM"', "state.toml: BN-TRAIN-NORM: id:"),
     "title a paragraph": ("flags.toml", 'title = "A new', 'title = "A\\nnew', "BN-FLAG-AFFINE-INIT: title: must"),
     "formula empty": ("errors.toml", '"x.ndim < 2: an error"', '" "', "BN-ERR-RANK: formula: must be a string"),
-    "coordinate unknown": ("dtypes.toml", '["output_dtype"]', '["output"]', "BN-DTYPE-OUTPUT: coordinates: 'output'"),
-    "coordinate twice": (
-        "dtypes.toml", '["output_dtype"]', '["output_dtype", "epsilon_form"]', "coordinates: BN-TRAIN-EPS fixes",
+    "decision unknown": ("dtypes.toml", '["output_dtype"]', '["output"]', "BN-DTYPE-OUTPUT: decisions: 'output'"),
+    "decision twice": (
+        "dtypes.toml", '["output_dtype"]', '["output_dtype", "epsilon_form"]', "decisions: BN-TRAIN-EPS fixes",
     ),
-    "coordinate not fixed": ("dtypes.toml", '["output_dtype"]', "[]", "coordinates: no requirement fixes output_dtype"),
-    "coordinates no list": ("dtypes.toml", '["output_dtype"]', '"output_dtype"', "coordinates: must be a list"),
+    "decision not fixed": ("dtypes.toml", '["output_dtype"]', "[]", "decisions: no requirement fixes output_dtype"),
+    "decisions no list": ("dtypes.toml", '["output_dtype"]', '"output_dtype"', "decisions: must be a list"),
     "feature unknown": ("gradients.toml", '["backward"]', '["backwards"]', "BN-GRAD-INPUT: features: 'backwards'"),
     "feature not text": ("gradients.toml", '["backward"]', "[[]]", r"BN-GRAD-INPUT: features: \[\] is none"),
     "document unknown": (

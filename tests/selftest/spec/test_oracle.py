@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds.error_model import allowance
+from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
 from bnconform.tests.selftest import independent as once_more
@@ -381,8 +381,8 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
         seen[f"{name} running_mean"] = shown(record.state.running_mean)
         oracle.backward(config, point, state, part, g[tuple(map(slice, part.shape))], training=True)
     half = Config(ndim=rank, dtype="float16", param_dtype="float32")
-    allow = allowance(half, point)
-    seen["output dtype"], seen["statistics dtype"] = allow.output.name, allow.statistics.name
+    model = error_model_of(half, point)
+    seen["output dtype"], seen["statistics dtype"] = model.output.name, model.statistics.name
     return seen
 
 
@@ -391,7 +391,7 @@ NEIGHBOURS = [(name, value) for name, value, _ in SPECIFIED.neighbours()]
 
 @pytest.mark.parametrize("rank", SHAPES)
 @pytest.mark.parametrize(("name", "value"), NEIGHBOURS)
-def test_no_value_of_a_coordinate_is_dead(name: str, value: str, rank: int) -> None:
+def test_no_value_of_a_decision_is_dead(name: str, value: str, rank: int) -> None:
     """Every neighbour of the specified point is evaluated without an error and shows where it should."""
     base = SPECIFIED.but(epsilon_form="outside") if (name, value) == ALIAS else SPECIFIED
     due, got = (observations(point, rank) for point in (base, base.but(**{name: value})))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.config import Config
+from bnconform.spec.config import Affine, Config
 from bnconform.spec.exact import PRECISION, Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
 
@@ -113,13 +113,13 @@ def _precision() -> Iterator[None]:
 
 
 def _state(config: Config, count: int = 0) -> State:
-    tracked, affine = config.track_running_stats, config.affine
+    tracked = config.track_running_stats
     return State(
         running_mean=exact([0.5, -1.0]) if tracked else None,
         running_var=exact([0.5, 2.5]) if tracked else None,
         num_batches_tracked=count if tracked else None,
-        weight=exact([1.5, -0.5]) if affine else None,
-        bias=exact([0.25, 2.0]) if affine else None,
+        weight=exact([1.5, -0.5]) if config.weight else None,
+        bias=exact([0.25, 2.0]) if config.bias else None,
     )
 
 
@@ -208,18 +208,20 @@ def test_gradients_through_updated_statistics_are_the_rational_derivative(moment
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("tracked", [True, False], ids=["tracked", "untracked"])
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
-@pytest.mark.parametrize("point", ["specified", "epsilon_outside", "untracked_evaluation_by_initial"])
+@pytest.mark.parametrize("affine", [True, False, "weight", "bias"], ids=["affine", "plain", "weight", "bias"])
+@pytest.mark.parametrize(
+    "point", ["specified", "epsilon_outside", "untracked_evaluation_by_initial", "shift_then_scale", "absolute_weight"]
+)
 def test_gradients_with_and_without_parameters_and_statistics(
-    point: str, affine: bool, tracked: bool, training: bool
+    point: str, affine: Affine, tracked: bool, training: bool
 ) -> None:
-    """The four combinations of the flags in both modes; without parameters their gradients are None."""
+    """The combinations of the flags in both modes; the gradient of a parameter that is not there is None."""
     config = Config(num_features=2, ndim=3, eps=0.75, affine=affine, track_running_stats=tracked)
     behaviour = SPECIFIED.but(**DIFFERENTIABLE[point])
     x, g = _inputs(3)
     record = oracle.backward(config, behaviour, _state(config), x, g, training=training)
-    assert (record.grad_weight is None) is (not affine)
-    assert (record.grad_bias is None) is (not affine)
+    assert (record.grad_weight is None) is (affine in (False, "bias"))
+    assert (record.grad_bias is None) is (affine in (False, "weight"))
     assert gradient_faults(config, behaviour, training) == []
 
 

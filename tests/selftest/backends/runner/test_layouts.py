@@ -9,6 +9,7 @@ import pytest
 
 from bnconform.backends.runner.layouts import LAYOUTS, Array
 from bnconform.cases import inputs, program
+from bnconform.cases.covering.values import repeat_shared
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
 
@@ -32,6 +33,17 @@ STRIDES: dict[str, Callable[[Array], bool]] = {
     "every_third_sample": lambda a: a.strides == (3 * _c_order(a)[0], *_c_order(a)[1:]) and _starts_inside(a),
     "reversed_batch": lambda a: a.strides == (-_c_order(a)[0], *_c_order(a)[1:]),
     "expanded_batch": lambda a: a.strides == (0, *_c_order(a)[1:]),
+    "reversed_channels": lambda a: a.strides[1] < 0 < min(np.delete(a.strides, 1)),
+    "reversed_width": lambda a: a.strides[-1] < 0 < min(a.strides[:-1]),
+    "expanded_channels": lambda a: a.strides[1] == 0 < min(np.delete(a.strides, 1)),
+    "expanded_positions": lambda a: a.strides[-1] == 0 < min(a.strides[:-1]),
+    "expanded_everywhere": lambda a: not any(a.strides),
+    "channels_last_slice": lambda a: (
+        a.strides[1] == a.itemsize and _starts_inside(a) and a.strides[0] % ((a.shape[1] + 5) * a.itemsize) == 0
+    ),
+    "transposed_positions": lambda a: np.swapaxes(a, -2, -1).strides == _c_order(np.swapaxes(a, -2, -1)),
+    "overlapping": lambda a: a.strides[-2:] == (a.itemsize, a.itemsize),
+    "read_only": lambda a: a.strides == _c_order(a) and not a.flags.writeable,
 }
 """What each layout promises."""
 
@@ -56,8 +68,7 @@ def test_every_layout_has_a_promise() -> None:
 def test_layouts_lie_in_memory_as_they_promise(name: str, rank: int, dtype: str) -> None:
     """The strides are those that the name says, and the values, shape and dtype are those that were given."""
     x = inputs.values(inputs.SHAPES[rank], 1).astype(numpy_dtype(dtype))
-    if name == "expanded_batch":
-        x = np.array(np.broadcast_to(x[:1], x.shape))
+    x = np.array(repeat_shared(x, name), order="C")
     laid = LAYOUTS[name](x)
     assert STRIDES[name](laid), laid.strides
     assert laid.shape == x.shape and laid.dtype == x.dtype
@@ -65,10 +76,19 @@ def test_layouts_lie_in_memory_as_they_promise(name: str, rank: int, dtype: str)
     assert not np.shares_memory(laid, x)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("contiguous", "unaligned", "channels_last")])
+@pytest.mark.parametrize(
+    "name", [name for name in LAYOUTS if name not in ("contiguous", "unaligned", "channels_last", "read_only")]
+)
 def test_layouts_are_not_contiguous(name: str) -> None:
     """Each is one that a layer which ignores strides would read wrongly, at the rank where all of them are used."""
     x = inputs.values(inputs.SHAPES[4], 1)
-    if name == "expanded_batch":
-        x = np.array(np.broadcast_to(x[:1], x.shape))
+    x = np.array(repeat_shared(x, name), order="C")
     assert not LAYOUTS[name](x).flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("name", program.SHARING)
+def test_a_layout_changes_no_number(name: str) -> None:
+    """Values that are not equal where memory would be the same are laid out contiguously, as they are."""
+    x = inputs.values(inputs.SHAPES[4], 1)
+    laid = LAYOUTS[name](x)
+    assert laid.tobytes() == x.tobytes() and laid.flags["C_CONTIGUOUS"]

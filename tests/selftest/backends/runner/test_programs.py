@@ -12,7 +12,7 @@ from bnconform import reference, testing
 from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 from bnconform.backends.runner import memory, programs
 from bnconform.cases import program as described
-from bnconform.cases.program import Program, backward, build, forward, load
+from bnconform.cases.program import Program, backward, build, forward, hvp, jvp, load, pullback, refill, vjp
 from bnconform.spec.config import Config
 
 X = np.arange(12.0).reshape(4, 3)
@@ -67,8 +67,224 @@ def test_watches_are_those_of_programs() -> None:
 
 def test_config_is_that_of_programs() -> None:
     """An adapter is given the fields that a program's configuration has, with the same defaults."""
-    assert programs.LayerConfig(**Config().as_dict()) == programs.LayerConfig()
-    assert vars(programs.LayerConfig()) == Config().as_dict()
+    assert programs.LayerConfig.of(Config().as_dict()) == programs.LayerConfig()
+    given = {name: value for name, value in vars(programs.LayerConfig()).items() if name != "_read"}
+    assert given.pop("weight") and given.pop("bias")
+    assert {**given, "affine": True} == Config().as_dict()
+
+
+@pytest.mark.parametrize(
+    ("affine", "weight", "bias"),
+    [(True, True, True), (False, False, False), ("weight", True, False), ("bias", False, True)],
+)
+def test_weight_and_bias_are_told_apart(affine: Any, weight: bool, bias: bool) -> None:
+    """An adapter is told of each; `affine` is true where there is one of them."""
+    config = programs.LayerConfig.of(Config(affine=affine).as_dict())
+    assert (config.weight, config.bias) == (weight, bias) == (Config(affine=affine).weight, Config(affine=affine).bias)
+    assert config.affine is (weight or bias)
+    assert len({config, programs.LayerConfig.of(Config(affine=affine).as_dict())}) == 1
+
+
+class ReadsAffine(NumpyBackend):
+    """An adapter of the older contract; `how` says when it looks."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def build(self, config: Any, device: str) -> Any:
+        if self.how == "also at the others":
+            affine = getattr(config, "weight", config.affine)
+            return super().build(programs.LayerConfig(weight=affine, bias=config.bias), device)
+        if self.how == "and refuses":
+            raise RuntimeError(f"this layer cannot be made: {config.affine}")
+        if self.how == "at once":
+            return super().build(programs.LayerConfig(weight=config.affine, bias=config.affine), device)
+
+        class Late(NumpyLayer):
+            def forward(self, x: Array, *, training: bool) -> Any:
+                return super().forward(x, training=training) if config.affine else x
+
+        layer = super().build(programs.LayerConfig(), device)
+        layer.__class__ = Late
+        return layer
+
+
+@pytest.mark.parametrize("how", ["at once", "and refuses", "late"])
+@pytest.mark.parametrize("affine", ["weight", "bias"])
+def test_adapter_that_reads_affine_of_one_parameter(how: str, affine: Any) -> None:
+    """It is told in a word of its own that its contract is older, whatever came of it."""
+    config = replace(CONFIG, affine=affine)
+    trace = execute(ReadsAffine(how), forward(X, "y"), forward(X, "y"), config=config)
+    assert trace["broken"]["kind"] == "contract"
+    assert "read config.weight and config.bias" in trace["broken"]["text"]
+
+
+@pytest.mark.parametrize("affine", ["weight", "bias"])
+def test_adapter_that_also_reads_the_others(affine: Any) -> None:
+    """It knows such layers, whatever else it looks at."""
+    config = replace(CONFIG, affine=affine, ndim=4)
+    trace = execute(ReadsAffine("also at the others"), build(affine), config=config)
+    assert trace["broken"] is None and trace["before"][affine] is not None
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_adapter_that_reads_affine_of_both_or_none(affine: bool) -> None:
+    """It is answered as ever."""
+    config = replace(CONFIG, affine=affine, ndim=4)
+    trace = execute(ReadsAffine("at once"), build("weight"), config=config)
+    assert trace["broken"] is None and (trace["before"]["weight"] is not None) is affine
+
+
+class Recording(NumpyLayer):
+    """Keeps what its pullbacks were given, and x itself; `broken` is what it returns in the place of a right answer."""
+
+    broken: Any = None
+    kept: Any = None
+
+    def vjp(self, x: Array, *, training: bool) -> Any:
+        Recording.kept = x
+        return super().vjp(x, training=training) if self.broken is None else self.broken
+
+
+def test_recorded_passes() -> None:
+    """Each pullback is that of its pass, of another layer's too; the counter shows that none makes a pass more."""
+    steps = (vjp(X), vjp(X[:3] * 2, training=False), build(), pullback(2, X[:3]), pullback(1, X), pullback(1, 2 * X))
+    trace = execute(NumpyBackend(), *steps)
+    assert trace["broken"] is None and not any(step["raised"] or step["misfit"] for step in trace["steps"])
+    shapes = [{name: value.shape for name, value in step["values"].items()} for step in trace["steps"]]
+    assert shapes[:3] == [{"y": (4, 3)}, {"y": (3, 3)}, {}]
+    assert [shape["grad_x"] for shape in shapes[3:]] == [(3, 3), (4, 3), (4, 3)]
+    assert (2 * trace["steps"][4]["values"]["grad_x"] == trace["steps"][5]["values"]["grad_x"]).all()
+    counts = [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]]
+    assert counts == [1, 1, 0, 0, 0, 0]
+
+
+def test_caller_refills_the_array_itself() -> None:
+    """What is written to is the array that the layer was given, not a copy."""
+    trace = execute(Noting(Recording), vjp(X), refill(1), pullback(1, X))
+    assert trace["broken"] is None
+    assert (Recording.kept == 7).all() and not (X == 7).all()
+    untouched = execute(Noting(Recording), vjp(X), pullback(1, X))
+    found = [each["steps"][-1]["values"]["grad_x"].tobytes() for each in (trace, untouched)]
+    assert found[0] == found[1]
+
+
+def test_layer_that_records_no_pass() -> None:
+    """It is told in a word of its own, and nothing more is asked of it."""
+
+    class Plain:
+        def __init__(self) -> None:
+            layer = NumpyLayer(3, ndim=2)
+            self.forward, self.backward, self.state, self.load = layer.forward, layer.backward, layer.state, layer.load
+
+    class Without(NumpyBackend):
+        def build(self, config: Any, device: str) -> Any:
+            return Plain()
+
+    trace = execute(Without(), forward(X), vjp(X), pullback(1, X))
+    assert trace["broken"] == {"kind": "ability", "text": "the layer (Plain) has no method vjp()"}
+    assert len(trace["steps"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (X, "vjp returned an array of shape (4, 3) and dtype float64; it should return (y, pullback)"),
+        ((X, X), "vjp returned a tuple of 2; it should return (y, pullback), the second a function"),
+        ((X[:2], lambda g: (g, None, None)), "vjp returned y of shape (2, 3); it should have shape (4, 3)"),
+        ((X, lambda g: g), "pullback returned an array of shape (4, 3) and dtype float64; it should return (grad_x,"),
+        ((X, lambda g: (g[:2], None, None)), "pullback returned grad_x of shape (2, 3); it should have shape (4, 3)"),
+    ],
+)
+def test_recorded_pass_that_is_none(broken: Any, words: str) -> None:
+    """What is no recorded pass is a misfit of the call that shows it; a pullback of it is not asked."""
+
+    class Broken(Recording):
+        pass
+
+    Broken.broken = broken
+    trace = execute(Noting(Broken), vjp(X), pullback(1, X))
+    first, second = trace["steps"]
+    assert (first["misfit"] or second["misfit"]).startswith(words)
+    assert bool(first["misfit"]) is words.startswith("vjp")
+    if first["misfit"]:
+        assert second["raised"] == "pullback was not asked, as recorded pass 1 gave none"
+
+
+def test_derivatives() -> None:
+    """Each gives its results by name; the one moves the statistics as the NumPy layer's does, the other leaves them."""
+    trace = execute(NumpyBackend(), jvp(X, X[::-1]), hvp(X, X * X, X[::-1], training=False))
+    assert trace["broken"] is None and not any(step["raised"] or step["misfit"] for step in trace["steps"])
+    shapes = [{name: value.shape for name, value in step["values"].items()} for step in trace["steps"]]
+    assert shapes == [
+        {"y": (4, 3), "tangent_y": (4, 3)},
+        {"hvp_x": (4, 3), "hvp_weight": (3,), "hvp_bias": (3,)},
+    ]
+    assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "broken", "words"),
+    [
+        ("jvp", X, "jvp returned an array of shape (4, 3) and dtype float64; it should return (y, tangent_y)"),
+        ("jvp", (X, None), "jvp returned None as tangent_y; it should be a numpy.ndarray of shape (4, 3)"),
+        ("jvp", (X[:2], X), "jvp returned y of shape (2, 3); it should have shape (4, 3)"),
+        ("hvp", X, "hvp returned an array of shape (4, 3) and dtype float64; it should return (hvp_x, hvp_weight, hv"),
+        ("hvp", (X, X, None), "hvp returned hvp_weight of shape (4, 3); it should have shape (3,)"),
+    ],
+)
+def test_derivatives_that_are_none(call: str, broken: Any, words: str) -> None:
+    """What is returned in the wrong kind or shape is a misfit of that call."""
+
+    class Broken(NumpyLayer):
+        def jvp(self, x: Array, tangent: Array, *, training: bool) -> Any:
+            return broken
+
+        def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Any:
+            return broken
+
+    step = jvp(X, X) if call == "jvp" else hvp(X, X, X)
+    assert execute(Noting(Broken), step)["steps"][0]["misfit"].startswith(words)
+
+
+def test_change_of_a_direction_is_noted() -> None:
+    """A derivative that writes to what it is given is seen."""
+
+    class Writing(NumpyLayer):
+        def jvp(self, x: Array, tangent: Array, *, training: bool) -> Any:
+            found = super().jvp(x, tangent, training=training)
+            tangent[...] = 0
+            return found
+
+        def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Any:
+            found = super().hvp(x, grad_output, vector, training=training)
+            vector[...] = 0
+            return found
+
+    trace = execute(Noting(Writing), jvp(X, X), hvp(X, X, X))
+    words = [
+        f"{call} changed the array that it was given as {name}"
+        for call, name in (("jvp", "tangent"), ("hvp", "vector"))
+    ]
+    assert trace["mutated"] == words
+
+
+def test_change_of_the_upstream_gradient_is_noted() -> None:
+    """A pullback that writes to what it is given is seen."""
+
+    class Writing(Recording):
+        def vjp(self, x: Array, *, training: bool) -> Any:
+            y, pulled = super().vjp(x, training=training)
+
+            def pullback(grad_output: Array) -> Any:
+                found = pulled(grad_output)
+                grad_output[...] = 0
+                return found
+
+            return y, pullback
+
+    trace = execute(Noting(Writing), vjp(X), pullback(1, X))
+    assert trace["mutated"] == ["pullback changed the array that it was given as grad_output"]
 
 
 def test_state_is_read_after_every_call() -> None:

@@ -1,0 +1,126 @@
+"""torch.onnx.export, and what runs the exported model: ONNX Runtime at each of its optimisation levels, the reference.
+
+The exporter by TorchScript does what its own defaults say: inference mode, constants folded. The number of samples is
+left open. Each session has one thread, as the models are small.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from bnconform.backends.deployments.torch_models import TorchDeployment, quietly
+from bnconform.backends.torch_tensors import Array, to_tensor
+
+PAGE = "https://onnx.ai/onnx/operators/onnx__BatchNormalization.html"
+
+
+class Exported(TorchDeployment):
+    """An exported model.
+
+    Attributes:
+        dynamo: which of the exporters makes it.
+    """
+
+    dynamo = False
+    deviations: ClassVar[Mapping[str, str]] = {"epsilon_value": "single_precision"}
+    documented: ClassVar[dict[str, str]] = {
+        "epsilon_value": f"{PAGE}: 'epsilon - FLOAT', single precision, whatever the type of X"
+    }
+
+    def deploy(self, original: Any, example: Array) -> Callable[[Array], Array]:
+        """The exported model in what runs it."""
+        return self.running(quietly(lambda: self.export(original, example)))
+
+    def export(self, original: Any, example: Array) -> bytes:
+        """The file of the model."""
+        import torch
+
+        file = io.BytesIO()
+        names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"]}
+        if self.dynamo:
+            shapes = ({0: torch.export.Dim("batch")},)
+            program = torch.onnx.export(
+                original, (to_tensor(example, "cpu"),), dynamo=True, dynamic_shapes=shapes, **names
+            )
+            program.save(file)
+        else:
+            axes = {"x": {0: "batch"}, "y": {0: "batch"}}
+            torch.onnx.export(original, (to_tensor(example, "cpu"),), file, dynamo=False, dynamic_axes=axes, **names)
+        return file.getvalue()
+
+    def running(self, made: bytes) -> Callable[[Array], Array]:
+        """What predicts by the file of a model."""
+        raise NotImplementedError
+
+
+class Ort(Exported):
+    """ONNX Runtime with all of its optimisations, its default."""
+
+    name = "torch.onnx+onnxruntime"
+    level = "ORT_ENABLE_ALL"
+
+    def running(self, made: bytes) -> Callable[[Array], Array]:
+        """A session on the CPU."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self.level)
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+
+        def predict(x: Array) -> Array:
+            found: Array = session.run(None, {"x": x})[0]
+            return found
+
+        return predict
+
+
+class OrtExtended(Ort):
+    """ONNX Runtime with its basic and extended optimisations."""
+
+    name = "torch.onnx+onnxruntime+extended"
+    level = "ORT_ENABLE_EXTENDED"
+
+
+class OrtBasic(Ort):
+    """ONNX Runtime with its basic optimisations, of which folding a BatchNorm into a convolution is one."""
+
+    name = "torch.onnx+onnxruntime+basic"
+    level = "ORT_ENABLE_BASIC"
+
+
+class OrtUnoptimised(Ort):
+    """ONNX Runtime with none of its optimisations: a control, but for what the exporter folds."""
+
+    name = "torch.onnx+onnxruntime+unoptimised"
+    level = "ORT_DISABLE_ALL"
+
+
+class DynamoOrt(Ort):
+    """The exporter by torch.export, and ONNX Runtime with all of its optimisations."""
+
+    name = "torch.onnx.dynamo+onnxruntime"
+    dynamo = True
+    slow_to_start = True
+
+
+class Reference(Exported):
+    """ONNX's reference evaluator."""
+
+    name = "torch.onnx+reference"
+
+    def running(self, made: bytes) -> Callable[[Array], Array]:
+        """Its run."""
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator = ReferenceEvaluator(onnx.load_from_string(made))
+
+        def predict(x: Array) -> Array:
+            found: Array = evaluator.run(None, {"x": x})[0]
+            return found
+
+        return predict

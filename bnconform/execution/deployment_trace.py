@@ -1,0 +1,116 @@
+"""What deploying a model showed, as the side that judges has it; and what is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bnconform.execution.printable import printable
+from bnconform.execution.trace import LONGEST, Unreadable
+from bnconform.spec.formats import DTYPES, numpy_dtype
+from bnconform.spec.graph import Array, Graph
+
+
+@dataclass(frozen=True, eq=False)
+class DeploymentRequest:
+    """A model, an example for tools that trace, what is to be predicted, and whether it is deployed a second time."""
+
+    network: Graph
+    example: Array
+    inputs: tuple[Array, ...]
+    again: bool = False
+
+    def message(self) -> dict[str, Any]:
+        """As the side that executes is sent it."""
+        return {
+            "model": self.network.message(), "example": self.example, "inputs": list(self.inputs), "again": self.again,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was predicted of one input: `y`, or what was raised, or why it is no array."""
+
+    y: Array | None = None
+    raised: str = ""
+    misfit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class DeploymentTrace:
+    """What deploying a model showed.
+
+    Attributes:
+        predictions: of each input; again: of the first by a second deployment, or None.
+        refused: in the tool's words, or "". warnings: all of them.
+        changed: what of the original model is not as it was, by name. mutated: whether an input was written to.
+        ended: why nothing came back, or "". calls, seconds: the tool's own.
+    """
+
+    predictions: tuple[Prediction, ...] = ()
+    again: Prediction | None = None
+    refused: str = ""
+    warnings: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    mutated: bool = False
+    ended: str = ""
+    calls: int = 0
+    seconds: float = 0.0
+
+
+def deployment_trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
+    """The trace that the other side sent.
+
+    Raises:
+        Unreadable: where it is none. The other side is trusted in nothing.
+    """
+    try:
+        return _trace(request, data)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
+        how = str(problem) if isinstance(problem, Unreadable) else f"{type(problem).__name__}: {problem}"
+        raise Unreadable(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
+
+
+def _trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
+    refused = "" if data["refused"] is None else _text(data["refused"])
+    predictions = tuple(_prediction(one) for one in _list(data["predictions"]))
+    again = None if data["again"] is None else _prediction(data["again"])
+    if not refused and (len(predictions) != len(request.inputs) or (again is None) == request.again):
+        raise Unreadable("it has not a prediction of each input")
+    calls, seconds = data["calls"], float(data["seconds"])
+    if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
+        raise Unreadable("it counts no calls, or no seconds")
+    return DeploymentTrace(
+        predictions, again, refused, tuple(map(_text, _list(data["warnings"]))),
+        tuple(map(_text, _list(data["changed"]))), data["mutated"] is True, "", calls, seconds,
+    )  # fmt: skip
+
+
+KINDS = frozenset(map(numpy_dtype, DTYPES))
+
+
+def _prediction(given: Any) -> Prediction:
+    y, raised, misfit = given["y"], given["raised"], _text(given["misfit"])
+    if y is None:
+        if (raised is None) == (not misfit):
+            raise Unreadable("a prediction that is none, for no reason")
+        return Prediction(None, "" if raised is None else _text(raised), misfit)
+    if type(y) is not np.ndarray or y.dtype not in KINDS or raised is not None or misfit:
+        raise Unreadable("a prediction that is no array")
+    return Prediction(y)
+
+
+def _list(given: Any) -> Sequence[Any]:
+    if not isinstance(given, list):
+        raise Unreadable(f"a {type(given).__name__} where a list is due")
+    return given
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"a {type(value).__name__} where a text is due")
+    return printable(value)

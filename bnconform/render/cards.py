@@ -1,0 +1,136 @@
+"""Cards: one for each cause of failure, with the smallest case that shows it and how much else it explains.
+
+What has no cause that somebody found is gathered by what was seen. Nothing here is text for a particular face.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from textwrap import shorten
+
+from bnconform.render.evidence import FAILURES, explanation, first_line, sameness
+from bnconform.results.failure import VIOLATION
+from bnconform.results.result import LEVELS, VERDICTS, Diagnosis, FailedCheck, Key, Result, Row, dtype_order
+
+SHORT = 70
+"""Characters of a cause where several stand in one line; the last word is left whole."""
+
+
+NAMED = 2
+"""Requirements that are named of what nothing explains."""
+
+FAILED = "it fails"
+"""What is said where nothing is known at all."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A cause, and the checks of one backend that fail for it.
+
+    Attributes:
+        backend: who fails. cause: all that is known of why, in a line. short: the same in few words.
+        decisions: the decisions that explain it, the first first; none where no point of the behaviour space does.
+        shown: the check that stands for all: of the strictest level, the smallest case.
+        requirements: each that fails for it with the number of its checks, the strictest level first.
+        checks: how many fail for it. places: the devices and dtypes, in words.
+        examples: for each row that fails for it the check that tells most.
+    """
+
+    backend: str
+    cause: str
+    short: str
+    decisions: tuple[str, ...]
+    shown: Row
+    requirements: tuple[tuple[str, int], ...]
+    checks: int
+    places: str
+    examples: Mapping[Key, FailedCheck]
+
+    @property
+    def level(self) -> str:
+        """The strictest level that it fails."""
+        return self.shown.level
+
+
+def cards(result: Result) -> list[Card]:
+    """The cards of a result: what fails a must first, then what explains most."""
+    failed = result.failed or [FailedCheck(row) for row in result.rows if row.verdict in FAILURES]
+    groups: dict[object, tuple[Diagnosis | None, list[FailedCheck]]] = {}
+    for check in failed:
+        found = _diagnosis(check.row, result.diagnoses)
+        key: object = (found.backend, found.text) if found else _seen(check.row)
+        groups.setdefault(key, (found, []))[1].append(check)
+    made = [_card(diagnosis, checks, fresh=bool(result.failed)) for diagnosis, checks in groups.values()]
+    return sorted(made, key=lambda card: (LEVELS.index(card.level), card.backend, -card.checks))
+
+
+def _diagnosis(row: Row, diagnoses: Iterable[Diagnosis]) -> Diagnosis | None:
+    """What was found to explain a failing row."""
+    mine = [one for one in diagnoses if one.backend == row.backend]
+    if row.failure is not None and row.failure.cause:
+        return next((one for one in mine if one.text == row.failure.cause), None)
+    return next((one for one in mine if row.diagnosis and row.diagnosis in one.points), None)
+
+
+def _seen(row: Row) -> object:
+    """What failures that nobody explained share, so that one card is for all of them."""
+    if row.diagnosis:
+        return row.backend, row.diagnosis
+    own = row.requirement if row.failure is None or row.failure.kind == VIOLATION else ""
+    return row.backend, row.verdict, own, sameness(row)
+
+
+def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: bool) -> Card:
+    """The card of checks with one cause.
+
+    Args:
+        fresh: whether these are the checks, and not the rows of a file, each of which may speak for many.
+    """
+    shown = min(checks, key=_telling).row
+    by_row: dict[Key, list[FailedCheck]] = {}
+    for check in checks:
+        by_row.setdefault(check.row.key, []).append(check)
+    rows = [check.row for check in checks]
+    level = {row.requirement: LEVELS.index(row.level) for row in rows}
+    many = Counter(row.requirement for row in rows)
+    ordered = sorted(many, key=lambda name: (level[name], -many[name], name))
+    cause = diagnosis.text if diagnosis else explanation(shown.diagnosis) or first_line(shown.summary)
+    points = diagnosis.points if diagnosis else (shown.diagnosis,) if shown.diagnosis else ()
+    words = " or ".join(filter(None, map(explanation, points)))
+    return Card(
+        shown.backend,
+        cause or f"{shown.requirement} {shown.verdict}",
+        words or _unexplained(diagnosis, ordered) or shorten(cause, SHORT, placeholder=" ...") or FAILED,
+        tuple(part.coordinate for part in points[0]) if points else (),
+        shown,
+        tuple((name, many[name]) for name in ordered),
+        len(checks) if fresh or diagnosis is None else max(diagnosis.explains, len(checks)),
+        _places(rows),
+        {key: min(mine, key=_telling) for key, mine in by_row.items()},
+    )
+
+
+def _unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str]) -> str:
+    """Where that fails for which nothing was found; "" where something was, or nobody has looked."""
+    if diagnosis is None or diagnosis.explains:
+        return ""
+    more = f" and {len(requirements) - NAMED} more" if len(requirements) > NAMED else ""
+    return f"unexplained: {', '.join(requirements[:NAMED])}{more}"
+
+
+def _telling(check: FailedCheck) -> tuple[object, ...]:
+    """A sorting key: the check that tells most with least comes first."""
+    row = check.row
+    size = check.size or (len(row.failure.call) if row.failure is not None else 0,)
+    measured = row.failure is not None and (row.failure.quantity is not None or bool(row.failure.problems))
+    share = -1.0 if row.bound_share is None else row.bound_share
+    return LEVELS.index(row.level), VERDICTS.index(row.verdict), not measured, size, dtype_order(row.dtype), -share
+
+
+def _places(rows: Iterable[Row]) -> str:
+    pairs = sorted({row.key[1:3] for row in rows}, key=lambda pair: (pair[0], dtype_order(pair[1])))
+    devices = groupby(pairs, key=lambda pair: pair[0])
+    return "; ".join(f"{device} {', '.join(dtype for _, dtype in members)}" for device, members in devices)
