@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bnconform.diagnosis import search
+from bnconform.diagnosis import deployed, search
 from bnconform.diagnosis.crashes import shared_crash
 from bnconform.diagnosis.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.kept_traces import KeptTraces
@@ -145,7 +145,8 @@ def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence
 
     An implementation that is slow to start is not asked the survey's questions for the sake of quality alone.
     """
-    if subject.is_deployment:  # its checks say what they find, and no decision of a layer explains them
+    if subject.is_deployment:  # no decision of a layer explains it
+        deployed.note(outcome, subject)
         return
     decides = outcome.level == "must" or requirement(outcome.requirement).decisions
     if subject.slow and not decides and subject.candidates is None:
@@ -194,6 +195,12 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
         mine = [i for i, outcome in enumerate(outcomes) if outcome.backend == backend]
         rest = [i for i in mine if outcomes[i].verdict in (VIOLATES, CRASHED) and not outcomes[i].about_declaration]
         total = len(rest)
+        if rest and outcomes[rest[0]].model is not None:
+            for group, text, is_known in deployed.diagnosed(outcomes, rest):
+                found.append(deployed.diagnosis(backend, group, total, text, known=is_known))
+                for i in group:
+                    result[i] = _told(outcomes[i], (), found[-1].text)
+            continue
         while rest:
             one = _next_cause(outcomes, rest, mine)
             failing = [outcomes[i] for i in one.group]

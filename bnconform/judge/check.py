@@ -499,8 +499,10 @@ class Check:
 
     def _outcome(self, verdict: str, **values: Any) -> Outcome:
         subject = self.subject
+        model = self.case.number if isinstance(self.case, ModelCase) else None
         return Outcome(
-            subject.name, subject.device, subject.dtype, self.requirement.id, self.requirement.level, verdict, **values
+            subject.name, subject.device, subject.dtype, self.requirement.id, self.requirement.level, verdict,
+            model=model, **values,
         )  # fmt: skip
 
     def _add(self, outcome: Outcome) -> None:

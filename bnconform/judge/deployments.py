@@ -14,7 +14,7 @@ from bnconform.cases.models.rows import BATCH, LARGER, TWICE, ModelCase
 from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, Prediction
 from bnconform.judge.check import Check, Unsupported
 from bnconform.judge.outcome import CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
-from bnconform.judge.subject import Ended
+from bnconform.judge.subject import Ended, Subject
 from bnconform.results.failure import Quantity
 from bnconform.spec.error_bounds.networks import errors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
@@ -171,18 +171,7 @@ def equal(check: Check) -> None:
     __tracebackhide__ = True
     trace, _ = answered(check)
     case, network = case_of(check), case_of(check).graph(check.subject.dtype)
-    asked: list[tuple[str, Prediction, int, slice]] = [("prediction", trace.predictions[0], len(sample(network)), _ALL)]
-    if case.requirement == BATCH:
-        _, alone, larger, others = trace.predictions
-        asked = [
-            ("prediction", trace.predictions[0], 3, _ALL),
-            ("prediction of a larger batch", larger, LARGER, _ALL),
-            ("prediction of one sample alone", alone, 1, _ALL),
-            ("prediction beside large samples", others, 1, slice(0, 1)),
-        ]
-    elif case.requirement == TWICE:
-        assert trace.again is not None
-        asked.append(("prediction of the second deployment", trace.again, len(sample(network)), _ALL))
+    asked = asked_of(case, trace, network)
     refusals = [f"{what}: {prediction.raised}" for what, prediction, *_ in asked if prediction.raised]
     before = len(check.outcomes)
     judge(check, network, [entry for entry in asked if not entry[1].raised])
@@ -194,6 +183,39 @@ def equal(check: Check) -> None:
 
 
 _ALL = slice(None)
+
+Asked = tuple[str, Prediction, int, slice]
+"""A prediction in words, what it was, of so many first samples, of which some are compared."""
+
+
+def asked_of(case: ModelCase, trace: DeploymentTrace, network: Graph) -> list[Asked]:
+    """What a case asks of the predictions of its model."""
+    first = ("prediction", trace.predictions[0], len(sample(network)), _ALL)
+    if case.requirement == BATCH:
+        _, alone, larger, others = trace.predictions
+        return [
+            ("prediction", trace.predictions[0], 3, _ALL),
+            ("prediction of a larger batch", larger, LARGER, _ALL),
+            ("prediction of one sample alone", alone, 1, _ALL),
+            ("prediction beside large samples", others, 1, slice(0, 1)),
+        ]
+    if case.requirement == TWICE:
+        assert trace.again is not None
+        return [first, ("prediction of the second deployment", trace.again, len(sample(network)), _ALL)]
+    return [first]
+
+
+def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) -> tuple[Array, Array] | None:
+    """(x, y) of the first prediction of a case that is off, whole; None where none is, or it is no array."""
+    network = case.graph(subject.dtype)
+    inputs = case.inputs(subject.dtype)
+    single = subject.deviations.get(DECISION) == SINGLE
+    for _, prediction, count, samples in asked_of(case, trace, network) if trace.predictions else ():
+        place = next((i for i, one in enumerate(trace.predictions) if one is prediction), 0)
+        found = _compared(network, prediction, count, samples, single)
+        if prediction.y is not None and not found.problem and found.worst > 1:
+            return inputs[place], prediction.y
+    return None
 
 
 def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, int, slice]]) -> None:

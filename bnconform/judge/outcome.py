@@ -40,6 +40,8 @@ class Outcome:
         calls, seconds: the implementation's own calls.
         vacuous: whether it is untrusted because its bounds admit any answer: then other checks of the requirement tell.
         observed: what it answered, number by number, where the probe is one whose results are kept; see `observations`.
+        model: the number of the model that a tool was given; None of layers.
+        folds: the wrong folds that reproduce what was predicted of it; see `diagnosis.deployed`.
     """
 
     backend: str
@@ -72,6 +74,8 @@ class Outcome:
     features: list[str] = field(default_factory=list)
     size: list[int] = field(default_factory=list)
     failure: Failure | None = None
+    model: int | None = None
+    folds: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if isinstance(self.failure, Mapping):

@@ -186,6 +186,10 @@ class Subject:
             raise Ended(self._deployed[place].ended)
         return self._deployed[place]
 
+    def deployed(self, place: object) -> DeploymentTrace | None:
+        """What the tool made of a model that it was asked before; None where it was not."""
+        return self._deployed.get(place)
+
     def shows_counter(self, config: Config) -> bool:
         """Whether a layer of this configuration, or the like, shows how many batches it has seen."""
         tracked = config.track_running_stats
