@@ -46,7 +46,7 @@ class OwnTorch:
         with torch.no_grad():
             found = _outputs(self.model(to_tensor(self.x.copy(), "cpu")), place)
         if len(found) > 1:
-            self.model = _joined()(self.model)
+            self.model = _joined(self.model, [one.ndim for one in found])
         self.shapes = [tuple(one.shape) for one in found]
 
     def facts(self) -> Mapping[str, Any]:
@@ -122,23 +122,26 @@ def _outputs(found: Any, place: str) -> list[Any]:
     return parts
 
 
-def _joined() -> Any:
-    """A module that predicts all outputs of another one as one array."""
+def _joined(model: Any, ranks: Sequence[int]) -> Any:
+    """A module that predicts all outputs of another one as one array, (N, everything)."""
     import torch
 
     class Joined(torch.nn.Module):
-        """(N, everything) of each sample."""
+        """The same with one output."""
 
-        def __init__(self, model: Any) -> None:
+        def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             found = self.model(x)
-            parts = list(found.values()) if isinstance(found, dict) else list(found)
-            return torch.cat([torch.flatten(one, 1) if one.dim() > 1 else one.unsqueeze(1) for one in parts], 1)
+            parts = found.values() if hasattr(found, "values") else [found[i] for i in range(len(ranks))]
+            flat = [
+                torch.flatten(one, 1) if rank > 1 else one.unsqueeze(1) for one, rank in zip(parts, ranks, strict=False)
+            ]
+            return torch.cat(flat, 1)
 
-    return Joined
+    return Joined().eval()
 
 
 def _traced(model: Any) -> Any:
@@ -232,9 +235,10 @@ def _moved(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
 
         return Moving(traced).run(x)
     model = copy.deepcopy(wide)
-    for part in model.modules():
+    for part, plain in zip(model.modules(), wide.modules(), strict=True):
         if not list(part.children()):
-            part.register_forward_hook(lambda own, given, y: moved(y, sizes.of(own, given[0], y)))
+            # The sizes are those of the module without a hook.
+            part.register_forward_hook(lambda _, given, y, plain=plain: moved(y, sizes.of(plain, given[0], y)))
     return model(x)
 
 
