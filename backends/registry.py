@@ -163,6 +163,9 @@ DEPLOYMENTS: dict[str, Entry] = {
     "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
     "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
     "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
+    "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
+    "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
+    "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
 }
 """The deployments of this package by name, in the order in which they are listed."""
 

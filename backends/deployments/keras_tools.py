@@ -51,6 +51,7 @@ class TfXla(TfFunction):
     """The same, compiled by XLA."""
 
     name = "keras+xla"
+    slow_to_start = True
     compiles = True
 
 
@@ -58,6 +59,7 @@ class SavedModel(KerasDeployment):
     """tf.saved_model.save and tf.saved_model.load."""
 
     name = "keras+tf.saved_model"
+    slow_to_start = True
 
     def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The loaded model's signature."""
@@ -78,6 +80,7 @@ class KerasExport(KerasDeployment):
     """keras.Model.export, a SavedModel, loaded by TensorFlow."""
 
     name = "keras.export"
+    slow_to_start = True
 
     def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The exported model's `serve`."""
