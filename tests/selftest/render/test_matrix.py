@@ -328,3 +328,16 @@ class TestVerdict:
     def test_merged_rows_keep_their_checks(self) -> None:
         """The checks of a run are no part of what a result is compared by, or of its file."""
         assert replace(BOTH, failed=()) == BOTH and len(merge(check.row for check in CHECKS)) < len(CHECKS)
+
+
+def test_what_mostly_refuses_is_not_green() -> None:
+    """One model that conforms and many that were refused: brackets in the matrix, the numbers in the last lines."""
+    rows = [row("conforms", models=1), *(row("unsupported", models=1, refused=1) for _ in range(4))]
+    (merged,) = merge(rows)
+    assert (merged.verdict, merged.models, merged.refused) == ("conforms", 5, 4)
+    shown = drawn(run(*rows))
+    assert "(+)" in line_with(shown, "BN-RUN-VAR", "(+)")
+    assert "( ) most models refused" in shown
+    assert "4 of 5 times it refused the model, of which nothing is known" in " ".join(shown.split())
+    fine = drawn(run(row("conforms", models=1), row("unsupported", models=1, refused=1)))
+    assert "(+)" not in fine and "1 of 2 times it refused the model" in " ".join(fine.split())
