@@ -105,6 +105,15 @@ def first_group(factor: Array, layer: Node) -> Array:
     return np.asarray(np.tile(factor[: len(factor) // groups], groups))
 
 
+def first_bias(draft: Draft, at: Site) -> None:
+    """Every group adds the folded bias of the first one."""
+    layer, norm, factor, bias, mean, shift = _parts(draft, at)
+    zeros = np.zeros(factor.shape)
+    draft.set_arrays(layer, bias=None)
+    draft.set_map(norm, factor, zeros, first_group(factor * bias, layer))
+    draft.insert_map(norm.name, np.ones(factor.shape), first_group(shift - factor * mean, layer))
+
+
 def along_the_inputs(draft: Draft, at: Site) -> None:
     """The factors scale what the layer reads; the constants of its bias are right."""
     layer, norm, factor, bias, mean, shift = _parts(draft, at)

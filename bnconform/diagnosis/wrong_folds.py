@@ -99,6 +99,7 @@ def folds(dtype: str) -> Iterator[WrongFold]:
         changes.scaled_by(changes.first_group),
         ("groups",),
     )
+    yield WrongFold("every group adds the folded bias of the first one", sites.grouped, changes.first_bias, ("groups",))
     yield WrongFold(
         "the factors are taken in reverse order", sites.after_layer, changes.scaled_by(lambda k, _: k[::-1])
     )
