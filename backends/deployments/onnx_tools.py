@@ -1,6 +1,7 @@
 """Tools that rewrite an exported ONNX model, and other runtimes for one.
 
-What comes out of a rewriting tool is run by ONNX Runtime without any optimisation, so that what is wrong is the tool's.
+The exporter leaves every BatchNorm to them. What comes out of a rewriting tool is run by ONNX Runtime without any
+optimisation, so that what is wrong is the tool's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from bnconform.backends.torch_tensors import Array
 
 class Rewritten(OrtUnoptimised):
     """An exported model that a tool has rewritten."""
+
+    keeps_norms = True
 
     def running(self, made: bytes) -> Callable[[Array], Array]:
         """What it has made, in ONNX Runtime."""
@@ -81,6 +84,7 @@ class OpenVino(Exported):
     """OpenVINO on the CPU, asked to compute in single precision; by default it takes a lower one where it can."""
 
     name = "torch.onnx+openvino"
+    keeps_norms = True
 
     def running(self, made: bytes) -> Callable[[Array], Array]:
         """A compiled model."""
