@@ -101,7 +101,8 @@ class FlaxJit(FlaxCall):
         """The compiled call."""
         import jax
 
-        return jax.jit(super().deployed(module, example))
+        compiled: Callable[[Any], Any] = jax.jit(super().deployed(module, example))
+        return compiled
 
 
 class FlaxExport(FlaxCall):

@@ -44,7 +44,9 @@ class TfFunction(KerasDeployment):
         import tensorflow as tf
 
         shape = tf.TensorSpec((None, *example.shape[1:]), example.dtype)
-        return tf.function(lambda x: model(x, training=False), input_signature=[shape], jit_compile=self.compiles)
+        settings = {"input_signature": [shape], "jit_compile": self.compiles}
+        made: Callable[[Array], Any] = tf.function(lambda x: model(x, training=False), **settings)
+        return made
 
 
 class TfXla(TfFunction):

@@ -181,7 +181,7 @@ def _barrier(keras: Any) -> Call:
 def _move(keras: Any) -> Any:
     """A layer that adds numbers of given signs, in proportion to sizes, or to the sample's largest number."""
 
-    class Move(keras.layers.Layer):  # type: ignore[misc]  # Keras is imported when it is used
+    class Move(keras.layers.Layer):
         """y + weight signs size."""
 
         def __init__(self, weight: float, signs: Array) -> None:

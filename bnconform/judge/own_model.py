@@ -214,19 +214,16 @@ class OwnModelSession:
 
 
 def _model(told: Mapping[str, Any]) -> OwnModel:
-    names = ("before", "after", "calls", "readers", "before_calls", "before_readers")
-    norms = tuple(
-        Norm(
-            printable(one["name"]), printable(one["kind"]), tuple(one["shape"]),
-            **{name: printable(one[name]) if isinstance(one[name], str) else int(one[name])
-               for name in names if name in one},
-        )
-        for one in told["norms"]
-    )  # fmt: skip
     dtype = printable(told["dtype"])
     if dtype not in DTYPES:
         raise UserError(f"the model is in {dtype}; the suite judges {', '.join(DTYPES)}")
-    return OwnModel(dtype, tuple(told["shape"]), norms, told["traced"] is True)
+    return OwnModel(dtype, tuple(told["shape"]), tuple(map(_norm, told["norms"])), told["traced"] is True)
+
+
+def _norm(told: Mapping[str, Any]) -> Norm:
+    counts = [int(told.get(name, 1)) for name in ("calls", "readers", "before_calls", "before_readers")]
+    words = [printable(told.get(name, "")) for name in ("name", "kind", "before", "after")]
+    return Norm(words[0], words[1], tuple(map(int, told["shape"])), words[2], words[3], *counts)
 
 
 @dataclass
