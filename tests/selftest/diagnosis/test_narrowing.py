@@ -328,3 +328,13 @@ def test_a_fault_that_reading_the_state_hides_is_told_as_that() -> None:
     """Statistics that are brought up to date by being read are wrong where nothing reads them."""
     found = _finding(UpdatesAreMadeByReading, Program(Config(ndim=2), UNREAD, reads="end"))
     assert "only where the state is not read between the calls" in _words(found)[1]
+
+
+def test_an_infinite_parameter_is_no_reason_to_fail_ourselves() -> None:
+    """What is infinite where infinity is due fits no relation, and the arithmetic on it warns nobody."""
+    bias = np.array([0.5, np.inf, -1.0], np.float32)
+    wrong = Mutant("wrong", "wrong", faulty.NegativeWeight)
+    subject = Subject("wrong", wrong, "cpu", "float32")
+    weight = np.array([-1.0, -2.0, 3.0], np.float32)
+    steps = (load(weight=weight, bias=bias), forward(uneven((4, 3)), "y"))
+    assert narrow(subject, subject.run(Program(Config(ndim=2), steps).cast("float32", "float32"))) is not None
