@@ -17,6 +17,7 @@ from bnconform.backends import registry
 from bnconform.render.findings_page import page
 from bnconform.results.findings import FAILING, INDEX, Finding, FindingError, findings, read
 from bnconform.spec.catalogue import requirement
+from bnconform.spec.formats import DTYPES
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "backends" / "findings"
@@ -79,7 +80,7 @@ def test_verdicts(row: str) -> None:
         if reason := lacking(finding):
             pytest.skip(reason)
     names = sorted({requirement for _, _, requirement in expected})
-    dtypes = sorted({dtype for _, dtype, _ in expected})
+    dtypes = [dtype for dtype in DTYPES if any(dtype == cell[1] for cell in expected)]
     result = bnconform.judge(row, requirements=names, dtypes=dtypes)
     found = {(line.backend, line.dtype, line.requirement): line.verdict for line in result.rows}
     wrong = [
