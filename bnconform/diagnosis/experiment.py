@@ -15,7 +15,7 @@ from bnconform.cases.probes.layout import BY_HAND
 from bnconform.cases.program import PASSES, SHARING, Program
 from bnconform.diagnosis import variations as vary
 from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.history import history
+from bnconform.diagnosis.earlier_calls import earlier_calls
 from bnconform.diagnosis.shape_factors import shapes
 from bnconform.diagnosis.trials import CALL, Trials
 from bnconform.diagnosis.value_factors import values
@@ -111,9 +111,9 @@ def varied(program: Program) -> Iterator[Program]:
 def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     """What makes the failure of a program go away when it is changed, in the order in which it is told."""
     found: list[Circumstance] = []
-    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, history, _reading]
+    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, earlier_calls, _reading]
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
-        factors.insert(0, factors.pop(factors.index(history)))
+        factors.insert(0, factors.pop(factors.index(earlier_calls)))
     for factor in factors:
         found += _asked(factor, trials, base)
     return found or list(_pairs(trials, base))
@@ -132,7 +132,7 @@ def _asked(factor: Factor, trials: Trials, base: Program) -> list[Circumstance]:
     unseen = trials.unseen
     found = list(factor(trials, base))
     seen = found or trials.unseen == unseen or trials.hides is not None
-    if seen or factor is history or vary.last(base).op not in PASSES:
+    if seen or factor is earlier_calls or vary.last(base).op not in PASSES:
         return found
     ordinary = vary.with_ordinary_values(base)
     for program in (vary.loading(ordinary, everything(base.config.num_features)), ordinary):

@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 
 from bnconform.backends.registry import BackendError
 from bnconform.cases import casefile
-from bnconform.cases.covering.rows import Row
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.covering.rows import CoveringRow
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case
 from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
-from bnconform.diagnosis.failure_conditions import sightings
+from bnconform.diagnosis.failure_conditions import judged_quantities
 from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
 from bnconform.judge import covering, first_difference
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
@@ -65,15 +65,15 @@ class Check:
     def run(self) -> Trace | None:
         """Judge the check's own probe or relation."""
         __tracebackhide__ = True
-        if isinstance(self.case, Relation):
+        if isinstance(self.case, MetamorphicRelation):
             self.relation(self.case)
             return None
         assert self.case is not None and not isinstance(self.case, ModelCase)
         return self.program(self._own(self.case), self.case.quality, self.case.name)
 
-    def _own(self, case: Probe | Row) -> Program:
+    def _own(self, case: Probe | CoveringRow) -> Program:
         """The case's program for the subject."""
-        if isinstance(case, Row):
+        if isinstance(case, CoveringRow):
             case = case.adapt(frozenset(self.subject.unsupported))
         return case.at(self.subject.dtype, self.subject.param_dtype)
 
@@ -86,7 +86,7 @@ class Check:
             trace = self._read_at_the_end(fitted, quality)
         else:
             trace = self.executed(fitted)
-        if isinstance(self.case, Row) and (reason := covering.reason_not_judged(self.case, trace)):
+        if isinstance(self.case, CoveringRow) and (reason := covering.reason_not_judged(self.case, trace)):
             self._add(self._outcome(UNSUPPORTED, headline=reason, message=reason))
             raise Unsupported(reason)
         self.judged(trace, quality, name)
@@ -246,7 +246,7 @@ class Check:
         """A configuration in the subject's dtype."""
         return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})
 
-    def seen_through(self, program: Program) -> Trace | None:
+    def observe(self, program: Program) -> Trace | None:
         """What a program shows, whatever that is; None where only the programs are collected. Raises Ended."""
         trace = self.subject.run(program)
         for line in trace.mutated[:1]:
@@ -264,7 +264,7 @@ class Check:
         except Ended:
             return False
 
-    def asked(self, program: Program) -> Trace:
+    def ask(self, program: Program) -> Trace:
         """Run a program whose layer must be built and read, and whose last call must answer; no number is judged."""
         __tracebackhide__ = True
         trace = self.readable(program)
@@ -290,7 +290,7 @@ class Check:
         place = self.requirement.id, self.case.name
         subject = self.subject
         if place not in subject.prepared:
-            if isinstance(self.case, Relation):
+            if isinstance(self.case, MetamorphicRelation):
                 pair = self.case.at(subject.dtype, subject.param_dtype)
                 keep = len({program.config.ndim for program in pair}) > 1
                 # None keeps its place, so that what is asked for next is never taken for what cannot be asked.
@@ -374,7 +374,7 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
-            outcome.sightings = sightings(trace.program, found)
+            outcome.judged_quantities = judged_quantities(trace.program, found)
             if is_observed(self.requirement.id, name):
                 outcome.observed = observed(self.requirement.id, name, trace)
         declared = self.subject.declared
@@ -449,7 +449,7 @@ class Check:
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
         worst = found.worst if found.worst is not None and found.worst.worst > 1 else None
-        remark = covering.circumstances(self.case) if isinstance(self.case, Row) else ""
+        remark = covering.circumstances(self.case) if isinstance(self.case, CoveringRow) else ""
         self.subject.failing = trace, quality
         self._raise(
             outcome,
@@ -460,7 +460,7 @@ class Check:
             call=trace.program.describe(),
         )
 
-    def relation(self, relation: Relation) -> None:
+    def relation(self, relation: MetamorphicRelation) -> None:
         """Run the two programs of a relation and compare their results with each other."""
         __tracebackhide__ = True
         subject = self.subject

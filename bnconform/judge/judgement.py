@@ -18,7 +18,7 @@ from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.expansion import Expansion
 from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Values
 from bnconform.judge.truth import Question, Truths, process_truths
-from bnconform.judge.truth_record import Due, Truth
+from bnconform.judge.truth_record import Expected, Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -363,10 +363,10 @@ def _stored(
         _absent(verdict, number, name, got, "as this layer has none")
         return
     limit = np.zeros(values.shape) if bound is None else bound
-    _part(verdict, number, name, got, Due(Expansion.of(values), limit), largest)
+    _part(verdict, number, name, got, Expected(Expansion.of(values), limit), largest)
 
 
-def _part(verdict: Judgement, number: int, name: str, got: Array | None, due: Due | None, largest: float) -> None:
+def _part(verdict: Judgement, number: int, name: str, got: Array | None, due: Expected | None, largest: float) -> None:
     """Compare one part of the state, or only where it is finite."""
     part, _, only = name.partition(":")
     if only and got is not None and due is not None:
@@ -404,7 +404,7 @@ def _compare(
     number: int,
     name: str,
     got: Array | None,
-    due: Due | None,
+    due: Expected | None,
     largest: float,
     given: Array | None = None,
 ) -> None:

@@ -17,8 +17,8 @@ import bnconform.spec
 from bnconform.cases import inputs
 from bnconform.cases.program import forward
 from bnconform.judge import truth_store
+from bnconform.judge.cache_settings import VARIABLE, CacheSettings
 from bnconform.judge.judgement import initial_state
-from bnconform.judge.settings import VARIABLE, Settings
 from bnconform.judge.truth import Question, Truths
 from bnconform.judge.truth_record import Truth, encoded
 from bnconform.judge.truth_store import FILE, TruthStore
@@ -40,7 +40,7 @@ def asked(number: int, samples: int = 4) -> Question:
 
 def answered(folder: Path, *numbers: int, samples: int = 4) -> tuple[Truths, list[Truth]]:
     """The answers of a process that keeps them in a folder, written there."""
-    truths = Truths(Settings(folder))
+    truths = Truths(CacheSettings(folder))
     with arithmetic():
         found = [truths.answer(asked(number, samples), SPECIFIED) for number in numbers]
     assert truths.store is not None
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
 
 def test_what_the_environment_says(tmp_path: Path) -> None:
     """`off`, a folder, or the user's cache folder."""
-    assert Settings.of_environment({VARIABLE: "off"}).folder is None
-    assert Truths(Settings.of_environment({VARIABLE: "off"})).store is None
-    assert Settings.of_environment({VARIABLE: str(tmp_path)}).folder == tmp_path
-    assert Settings.of_environment({}).folder == platformdirs.user_cache_path("bnconform")
+    assert CacheSettings.of_environment({VARIABLE: "off"}).folder is None
+    assert Truths(CacheSettings.of_environment({VARIABLE: "off"})).store is None
+    assert CacheSettings.of_environment({VARIABLE: str(tmp_path)}).folder == tmp_path
+    assert CacheSettings.of_environment({}).folder == platformdirs.user_cache_path("bnconform")

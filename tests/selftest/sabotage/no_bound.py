@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.judge.truth_record import Due, Truth
+from bnconform.judge.truth_record import Expected, Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Widen what a truth allows."""
     due = Truth.due
 
-    def wide(self: Truth, name: str) -> Due | None:
+    def wide(self: Truth, name: str) -> Expected | None:
         found = due(self, name)
         return None if found is None else found._replace(bound=found.bound * 1e9)
 

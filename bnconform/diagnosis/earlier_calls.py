@@ -14,7 +14,7 @@ from bnconform.diagnosis.value_factors import loaded_values
 ORDINALS = {1: "first", 2: "second", 3: "third"}
 
 
-def history(trials: Trials, base: Program) -> Iterator[Circumstance]:
+def earlier_calls(trials: Trials, base: Program) -> Iterator[Circumstance]:
     """The calls before the last without which it does not fail, or that it is the first of its kind."""
     step = vary.last(base)
     earlier = base.steps[:-1]
