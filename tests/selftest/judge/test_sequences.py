@@ -18,9 +18,10 @@ from bnconform.cases.program import Program, backward, build, forward, load
 from bnconform.cases.strategies import SHAPES, parts
 from bnconform.cli.main import main
 from bnconform.judge import sequences
-from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.check import Check
 from bnconform.judge.lockstep import follow
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES
+from bnconform.judge.recorder import Unsupported, Violation
 from bnconform.judge.sequences import (
     CLIMBING,
     Effort,

@@ -14,7 +14,8 @@ from bnconform.cases import casefile
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Probe
 from bnconform.cli.main import main
-from bnconform.judge.check import Check, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.recorder import Violation
 from bnconform.judge.subject import Subject
 from bnconform.results.result import read
 from bnconform.spec.behaviour import SPECIFIED

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bnconform.cases.probes import cases_of
-from bnconform.judge.check import Check, Violation
+from bnconform.judge.check import Check
 from bnconform.judge.outcome import Outcome
+from bnconform.judge.recorder import Violation
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.render import messages
 from bnconform.render.evidence import failures
