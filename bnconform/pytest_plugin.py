@@ -58,10 +58,13 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.pluginmanager.register(Run(config), "bnconform-run")
     except USER_ERRORS as problem:
-        pytest.exit(f"bnconform: {visible(str(problem))}", returncode=2)
+        raise NotBegun(visible(str(problem)), 2) from None
     except KeyboardInterrupt:
-        pytest.exit("bnconform: interrupted", returncode=2)
+        raise NotBegun("interrupted", 2) from None
 
+
+NotBegun = type("bnconform", (pytest.exit.Exception,), {})
+"""What ends pytest before it has begun, with a text and an exit status; pytest writes the class's name before them."""
 
 CHECK = pytest.StashKey[Check]()
 

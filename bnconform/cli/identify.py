@@ -38,7 +38,7 @@ def add_parser(verbs: Verbs, summary: str) -> None:
 
 
 def run(known: argparse.Namespace) -> int:
-    """Print the profile: 0, or 1 where its process ended, or the adapter declares what the measurement refutes.
+    """Print the profile: 0, or 1 where an ordinary pass is not answered, or a declaration of the adapter is refuted.
 
     Raises:
         UserError, BackendError: where nothing can be measured or written.
@@ -54,7 +54,7 @@ def run(known: argparse.Namespace) -> int:
     if known.json is not None:
         write(known.json, json.dumps(as_data(profile), indent=1, ensure_ascii=False) + "\n", "the profile")
         console.print(f"The profile is in {known.json}", markup=False)
-    return 1 if profile.contradictions or profile.ended or not profile.seen else 0
+    return 1 if profile.contradictions or profile.ended or profile.unanswered or not profile.seen else 0
 
 
 def _measured(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
@@ -105,6 +105,10 @@ def show(profile: SemanticsProfile, console: Console) -> None:
         count = f"{len(profile.unexplained)} observations"
         near = f"; the nearest point has {words}" if words else ""
         console.print(_shown(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+    elif profile.unanswered:
+        which = ", ".join(profile.unanswered)
+        console.print(_shown(f"It does not answer ({which}): {profile.refused[profile.unanswered[0]]}", "bold red"))
+        console.print(_shown(f"The rest is as BatchNorm must do it{shown}{f', but for {words}' if words else ''}"))
     else:
         console.print(_shown(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}"))
     console.print()

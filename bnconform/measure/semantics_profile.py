@@ -10,6 +10,9 @@ from bnconform.backends.runner.loading import version
 from bnconform.measure.defaults import Defaults
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision
 
+PLAIN = ("training", "evaluation", "training gradient", "evaluation gradient")
+"""The distinguishing programs that are one pass of an ordinary layer."""
+
 
 @dataclass(frozen=True)
 class MeasuredDecision:
@@ -77,6 +80,11 @@ class SemanticsProfile:
     ended: list[str] = field(default_factory=list)
     growth: list[tuple[float, float]] = field(default_factory=list)
     dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The passes that every layer has, and this one says that it has, and yet never answered."""
+        return [name for name in PLAIN if name in self.refused]
 
     @property
     def contradictions(self) -> list[str]:

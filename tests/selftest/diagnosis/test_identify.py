@@ -10,8 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bnconform.backends.runner.loading import adapter
+from bnconform.cli.identify import show
 from bnconform.diagnosis import search
 from bnconform.judge.subject import Subject
 from bnconform.measure.identify import identify
@@ -275,6 +277,24 @@ def test_untrue_declaration_is_an_error_of_the_adapter(tmp_path: Path) -> None:
 def test_bad_requests_are_refused(arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path) -> None:
     """One line says what is wrong, with status 2."""
     bnconform(tmp_path, "identify", *arguments).assert_refused(*words)
+
+
+class NoTraining(Layer):
+    """Nothing but its evaluation works."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        if training:
+            raise SystemExit(0)
+        return super().forward(x, training=training)
+
+
+def test_pass_that_is_never_answered_is_no_conformance(capsys: pytest.CaptureFixture[str]) -> None:
+    """A layer that ends, or refuses, every training pass is not said to do what it must; one that says so is."""
+    found = measured(NoTraining)
+    assert found.unanswered == ["training"]
+    show(found, Console(width=200))
+    assert "It does not answer (training): forward raised SystemExit: 0\n" in capsys.readouterr().out
+    assert measured(NoAverage).unanswered == []
 
 
 def test_points_that_nothing_explains_are_not_invented() -> None:
