@@ -25,9 +25,9 @@ from bnconform.execution.worker import CannotStart
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import declarations, sequences
 from bnconform.judge.check import Check, conduct
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
-from bnconform.judge.recorder import Unsupported, Violation
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
 from bnconform.judge.suite_run import AHEAD

@@ -16,10 +16,10 @@ from bnconform.cases.program import PASSES, Probe, Program
 from bnconform.diagnosis.failure_conditions import judged_quantities
 from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
 from bnconform.judge import covering
+from bnconform.judge.check_record import CheckRecord, Unsupported, Violation
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
-from bnconform.judge.recorder import Recorder, Unsupported, Violation
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded
 from bnconform.render import messages
 from bnconform.results.observations import observed
@@ -28,7 +28,7 @@ from bnconform.spec.config import Config
 
 
 @dataclass
-class Check(Recorder):
+class Check(CheckRecord):
     """One requirement, one subject, and a probe or relation where the test is over one.
 
     The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having

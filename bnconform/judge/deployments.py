@@ -13,8 +13,8 @@ from bnconform.cases.models.build import sample
 from bnconform.cases.models.rows import BATCH, LARGER, TWICE, ModelCase
 from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, Prediction
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.outcome import CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
-from bnconform.judge.recorder import Unsupported
 from bnconform.judge.subject import Ended
 from bnconform.results.failure import Quantity
 from bnconform.spec.error_bounds.networks import errors

@@ -292,7 +292,7 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
         if name not in truth.quantities:
             _unspecified(verdict, number, name, got)
             continue
-        due = truth.due(name)
+        due = truth.expected(name)
         if due is None:
             _absent(verdict, number, name, got, "as there is no such parameter")
             continue
@@ -334,7 +334,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
         if part in truth.unspecified and moved:
             _unspecified(verdict, number, part, seen.after[part])
         elif part in STATISTICS and moved and truth.moves:
-            _part(verdict, number, name, seen.after[part], truth.due(part), question.model.statistics.largest)
+            _part(verdict, number, name, seen.after[part], truth.expected(part), question.model.statistics.largest)
         else:
             _stored(verdict, number, name, seen.after, after, None, question.model.statistics.largest)
     return after

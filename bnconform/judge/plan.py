@@ -19,7 +19,7 @@ from bnconform.cases.program import RESULTS, SPREAD, STATE, Array, Program, Step
 from bnconform.diagnosis import search
 from bnconform.execution.trace import State, StepResult, Trace
 from bnconform.judge.check import Check
-from bnconform.judge.recorder import Unsupported
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.measure import defaults, identify

@@ -44,7 +44,7 @@ class Truth:
     updates: int
     statistics: tuple[Exact, Exact] | None = field(default=None, compare=False)
 
-    def due(self, name: str) -> Expected | None:
+    def expected(self, name: str) -> Expected | None:
         """One of the quantities."""
         return self.quantities[name]
 

@@ -109,7 +109,7 @@ def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool])
         else:
             due, moved = truth(config, model, state, step)
             for name in step.observe & {"y", "grad_x", "grad_weight", "grad_bias"}:
-                found = due.due(name)
+                found = due.expected(name)
                 shown[name] = None if found is None else pull(found.value.exact(), found.bound)
             if step.training and (step.op == "forward" or trains()):
                 tracked = STATISTICS if state.running_mean is not None else ()

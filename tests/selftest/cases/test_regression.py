@@ -18,8 +18,8 @@ from bnconform.cases.regression import FOLDER, RegressionCase, RegressionError
 from bnconform.cli.freeze import LONGEST
 from bnconform.cli.main import main
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Violation
 from bnconform.judge.outcome import CONFORMS
-from bnconform.judge.recorder import Violation
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.spec.config import Config

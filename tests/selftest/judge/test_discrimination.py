@@ -10,8 +10,8 @@ import pytest
 
 from bnconform.cases.probes import cases_of
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.outcome import DEVIATES, Outcome
-from bnconform.judge.recorder import Unsupported, Violation
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.catalogue import Requirement, fixing, requirements

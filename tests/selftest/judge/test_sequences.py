@@ -19,9 +19,9 @@ from bnconform.cases.strategies import SHAPES, parts
 from bnconform.cli.main import main
 from bnconform.judge import sequences
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.lockstep import follow
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES
-from bnconform.judge.recorder import Unsupported, Violation
 from bnconform.judge.sequences import (
     CLIMBING,
     Effort,

@@ -18,9 +18,9 @@ from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, all_relations, cases_of, covering, probes
 from bnconform.cases.program import Probe, Program
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.marks import Marks, marks_of
 from bnconform.judge.outcome import UNSUPPORTED
-from bnconform.judge.recorder import Unsupported
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, catalogued_requirements, conformance_tests
 from bnconform.spec.catalogue import Requirement, requirements

@@ -15,7 +15,7 @@ from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Probe
 from bnconform.cli.main import main
 from bnconform.judge.check import Check
-from bnconform.judge.recorder import Violation
+from bnconform.judge.check_record import Violation
 from bnconform.judge.subject import Subject
 from bnconform.results.result import read
 from bnconform.spec.behaviour import SPECIFIED

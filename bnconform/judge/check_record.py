@@ -36,7 +36,7 @@ class Unsupported(Exception):
 
 
 @dataclass
-class Recorder:
+class CheckRecord:
     """One requirement, one subject, and what was found of it, by which verdict.
 
     Attributes:
