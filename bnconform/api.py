@@ -119,7 +119,7 @@ def judge(
                 label = "-".join(check.place)
                 progress(JudgeProgress(len(run.finished), len(run.checks), failed, label))
         plan, wanted, finished = counted(everything), counted(run.checks), counted(run.finished)
-        asked = completeness.Selection(
+        asked = completeness.SelectionRecord(
             (key,), tuple(devices or ()), tuple(dtypes or ()),
             (f"requirements {', '.join(only)}",) if wanted.total() < plan.total() else (),
             tuple(column(subject, plan, wanted, finished) for subject in columns),
