@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from bnconform.diagnosis import search
 from bnconform.diagnosis.crashes import shared_crash
-from bnconform.diagnosis.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.kept_traces import KeptTraces
 from bnconform.diagnosis.narrowing import narrow
+from bnconform.diagnosis.relations.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.where import shared_circumstances
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import agrees

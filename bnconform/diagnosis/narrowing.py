@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from bnconform.cases.program import PASSES, RESULTS, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.experiment import circumstances, small, varied
-from bnconform.diagnosis.fitting import Cause, Fit, fit
-from bnconform.diagnosis.relations import Relation
-from bnconform.diagnosis.trials import CALL, FailingCall, Trials, relative_error, run
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
+from bnconform.diagnosis.experiments.trials import CALL, FailingCall, Trials, relative_error, run
+from bnconform.diagnosis.relations.fitting import Cause, Fit, fit
+from bnconform.diagnosis.relations.relation import Relation
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject

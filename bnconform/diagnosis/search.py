@@ -19,7 +19,7 @@ from bnconform.cases.program import PASSES, Program
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
-from bnconform.judge.truth import WatchedBehaviour
+from bnconform.judge.truths.truth import WatchedBehaviour
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, decisions
 from bnconform.spec.config import Config
 

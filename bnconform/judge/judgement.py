@@ -15,10 +15,10 @@ import numpy as np
 from bnconform.cases.program import GRADIENTS, RESULTS, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
-from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Values
-from bnconform.judge.truth import Question, Truths, process_truths
-from bnconform.judge.truth_record import Expected, Truth
+from bnconform.judge.truths.expansion import Expansion
+from bnconform.judge.truths.layer_state import PARAMETERS, STATISTICS, LayerState, Values
+from bnconform.judge.truths.truth import Question, Truths, process_truths
+from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config

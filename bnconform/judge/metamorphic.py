@@ -14,8 +14,8 @@ import numpy as np
 from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.execution.trace import Trace
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison, Judgement, judge
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.exact import Floats, arithmetic, exact, floats
 

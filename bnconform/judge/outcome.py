@@ -29,8 +29,8 @@ class Outcome:
         failure: why it failed, of which `message` is the text; None where it did not. Data of one is taken, too.
         explained: the points at which the check holds, each as [decision, value] pairs; see `diagnosis.causes`.
         conditional: whether those points hold for this check and not for the implementation as a whole.
-        narrowed: what an experiment found of it, as `diagnosis.narrowing.ExperimentResult.record` gives it; empty where none was
-            made.
+        narrowed: what an experiment found of it, as `diagnosis.narrowing.ExperimentResult.record` gives it; empty where
+            none was made.
         is_cut_short: whether the search for decisions that explain it ended before all were tried.
         judged_quantities: what was seen under which circumstances; see `failure_conditions`.
         died: whether a program of it ended its process, or hung: to run it again would cost another one.

@@ -14,8 +14,8 @@ from bnconform.cases.program import LAYOUTS, SHARING, STATE, Array, Program, Ste
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import STATISTICS, judge
-from bnconform.judge.layer_state import LayerState
 from bnconform.judge.marks import checks
+from bnconform.judge.truths.layer_state import LayerState
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import EvaluationBroadcast
 from bnconform.spec.exact import arithmetic, exact, floats

@@ -23,7 +23,7 @@ from bnconform.diagnosis.causes import Point, candidates, explained
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
-from bnconform.judge.truth import process_truths
+from bnconform.judge.truths.truth import process_truths
 from bnconform.results.result import Difference
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every

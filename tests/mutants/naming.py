@@ -3,7 +3,7 @@
 A generated implementation looks at each of its calls, and errs in one observable where both levels hold. The first row
 of the table that fails is given to the diagnosis as a run gives it, and what is told must speak of both factors. Drawn
 are the factors that a call shows by itself; values and history are told by other means (`diagnosis.value_factors`,
-`diagnosis.earlier_calls`).
+`diagnosis.experiments`).
 """
 
 from __future__ import annotations

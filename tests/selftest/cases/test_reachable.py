@@ -29,9 +29,9 @@ from bnconform.cases.program import (
     vjp,
 )
 from bnconform.cases.reachable import ReachableResults, Refused, reachable_results
-from bnconform.judge.layer_state import LayerState
-from bnconform.judge.truth import Question, process_truths
-from bnconform.judge.truth_record import Truth
+from bnconform.judge.truths.layer_state import LayerState
+from bnconform.judge.truths.truth import Question, process_truths
+from bnconform.judge.truths.truth_record import Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config

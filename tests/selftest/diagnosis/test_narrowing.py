@@ -10,7 +10,8 @@ import pytest
 
 from bnconform.cases.inputs import everything, uneven, upstream
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.diagnosis import causes, narrowing, trials
+from bnconform.diagnosis import causes, narrowing
+from bnconform.diagnosis.experiments import trials
 from bnconform.diagnosis.narrowing import ExperimentResult, narrow
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED

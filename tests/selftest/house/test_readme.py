@@ -21,7 +21,7 @@ from bnconform.cases.golden import Erratum, errata
 from bnconform.cases.models.tables import table
 from bnconform.cli.main import VERBS, tree
 from bnconform.cli.new_adapter import skeleton
-from bnconform.judge.cache_settings import VARIABLE, CacheSettings
+from bnconform.judge.truths.cache_settings import VARIABLE, CacheSettings
 from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
 from bnconform.tests.selftest.command import CLONE, COMMAND, environment
 from bnconform.tests.selftest.public.test_parametrize import PLUGIN

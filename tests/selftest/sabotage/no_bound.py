@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.judge.truth_record import Expected, Truth
+from bnconform.judge.truths.truth_record import Expected, Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.program import Array, Program
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.numeric_laws import shortest
-from bnconform.diagnosis.relations import RESULTS, Prediction, Relation
+from bnconform.diagnosis.experiments.numeric_laws import shortest
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import RESULTS, Prediction, Relation
 from bnconform.execution.trace import State, StepResult
 from bnconform.judge.judgement import Judgement, initial_state, judge_step
 from bnconform.spec.behaviour import Behaviour

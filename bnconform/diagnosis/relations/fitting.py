@@ -8,12 +8,12 @@ from itertools import chain
 
 import numpy as np
 
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.derivative_relations import derivatives
-from bnconform.diagnosis.other_operands import relations
-from bnconform.diagnosis.relations import Relation, fixed
-from bnconform.diagnosis.solved_relations import solved
-from bnconform.diagnosis.trials import FailingCall
+from bnconform.diagnosis.experiments.trials import FailingCall
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.derivative_relations import derivatives
+from bnconform.diagnosis.relations.other_operands import relations
+from bnconform.diagnosis.relations.relation import Relation, fixed
+from bnconform.diagnosis.relations.solved_relations import solved
 from bnconform.spec.behaviour import Behaviour
 
 MOST_CALLS = 10

@@ -13,12 +13,12 @@ from itertools import combinations
 from bnconform.cases.inputs import everything
 from bnconform.cases.probes.layout import BY_HAND
 from bnconform.cases.program import PASSES, SHARING, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.earlier_calls import earlier_calls
-from bnconform.diagnosis.shape_factors import shapes
-from bnconform.diagnosis.trials import CALL, Trials
-from bnconform.diagnosis.value_factors import values
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.earlier_calls import earlier_calls
+from bnconform.diagnosis.experiments.shape_factors import shapes
+from bnconform.diagnosis.experiments.trials import CALL, Trials
+from bnconform.diagnosis.experiments.value_factors import values
 from bnconform.spec.config import ALONE
 
 MOMENTA = (0.1, 0.3, 0.5, 0.9, 1.0, 0.0, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnconform.cases.program import GRADIENTS, HESSIAN
-from bnconform.diagnosis.call_view import CallView
+from bnconform.diagnosis.relations.call_view import CallView
 from bnconform.spec.exact import Floats
 
 Size = Callable[[CallView], float]

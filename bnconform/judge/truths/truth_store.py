@@ -24,7 +24,7 @@ import gmpy2
 import numpy as np
 
 import bnconform.spec
-from bnconform.judge.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.truth_record import Truth, decoded, encoded
 
 FILE = "truths.sqlite"
 FORMAT = 1

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import gmpy2
 import numpy as np
 
-from bnconform.judge.expansion import Expansion
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.spec.exact import Exact, Floats
 
 

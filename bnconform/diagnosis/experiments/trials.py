@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bnconform.cases.program import PASSES, Program
-from bnconform.diagnosis.variations import EQUAL_SAMPLES
+from bnconform.diagnosis.experiments.variations import EQUAL_SAMPLES
 from bnconform.execution.trace import Trace
 from bnconform.judge.covering import fill_states
 from bnconform.judge.judgement import Comparison, Judgement, initial_state, judge, judge_step

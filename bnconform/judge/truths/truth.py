@@ -16,13 +16,13 @@ from typing import Any, cast
 import numpy as np
 
 from bnconform.cases.program import GRADIENTS, HESSIAN, RESULTS, Array, Step
-from bnconform.judge.cache_settings import CacheSettings
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
-from bnconform.judge.layer_state import STATISTICS, LayerState
-from bnconform.judge.lru_cache import LruCache
-from bnconform.judge.truth_record import Expected, Truth
-from bnconform.judge.truth_store import TruthStore
+from bnconform.judge.truths.cache_settings import CacheSettings
+from bnconform.judge.truths.expansion import Expansion
+from bnconform.judge.truths.layer_state import STATISTICS, LayerState
+from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.truth_record import Expected, Truth
+from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import Behaviour, ModeSource
 from bnconform.spec.config import Config

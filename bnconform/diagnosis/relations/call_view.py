@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnconform.cases.program import SPREAD, Array, Step
-from bnconform.diagnosis.trials import FailingCall
+from bnconform.diagnosis.experiments.trials import FailingCall
 from bnconform.execution.trace import State, StepResult
 from bnconform.judge.judgement import Comparison
 from bnconform.spec.behaviour import SPECIFIED

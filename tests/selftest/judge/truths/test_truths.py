@@ -10,11 +10,11 @@ import pytest
 
 from bnconform.cases import inputs
 from bnconform.cases.program import Step, backward, forward
-from bnconform.judge.cache_settings import CacheSettings
 from bnconform.judge.judgement import initial_state
-from bnconform.judge.lru_cache import LruCache
-from bnconform.judge.truth import Question, Truths
-from bnconform.judge.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.cache_settings import CacheSettings
+from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.truth import Question, Truths
+from bnconform.judge.truths.truth_record import Truth, decoded, encoded
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config

@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bnconform.cases.program import PASSES, Program, Step
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.trials import Trials
-from bnconform.diagnosis.value_factors import loaded_values
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.trials import Trials
+from bnconform.diagnosis.experiments.value_factors import loaded_values
 
 ORDINALS = {1: "first", 2: "second", 3: "third"}
 

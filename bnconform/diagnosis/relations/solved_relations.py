@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.numeric_laws import shortest
-from bnconform.diagnosis.relations import SPARED, Prediction, Relation, Size
+from bnconform.diagnosis.experiments.numeric_laws import shortest
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import SPARED, Prediction, Relation, Size
 from bnconform.spec.exact import Floats
 
 NAMED: Sequence[tuple[str, Size]] = (
