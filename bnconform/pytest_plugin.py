@@ -285,6 +285,11 @@ class Run:
             causes.note(made.outcomes[-1], made.subject, rerun)
         except AdapterError:  # an explanation is none; the verdict stands without one
             return
+        except USER_ERRORS:
+            raise
+        except Exception as error:  # it would fail the test without a word at the end of the run
+            made.note_internal_error(error)
+            raise
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:

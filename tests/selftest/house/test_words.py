@@ -43,9 +43,11 @@ MIRRORED = {"AdapterError", "LacksAbility", "Misfit", "Raised"}
 CONTRACT = {"Layer"}
 """The contract's own name, which whoever writes an implementation may use."""
 
-SOURCES = modules("spec", "cases", "backends", "bnconform", "tests/conformance", "tests/mutants")
 FAULTS = re.compile(r"(wrong|right)_\w+")
 """The modules of wrong and right implementations, whose classes are named for what they do."""
+
+ROOMS = ("spec", "cases", "backends", "bnconform", "tests/conformance", "tests/mutants")
+SOURCES = [path for path in modules(*ROOMS) if not FAULTS.match(path.stem)]
 
 
 def definitions(source: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
@@ -64,7 +66,7 @@ def words_of(name: str) -> set[str]:
     return found | {word.removesuffix("s") for word in found}
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if not FAULTS.match(path.stem)], ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_names_are_words_of_the_vocabulary(path: Path) -> None:
     """No module, class, function or method is named by a word that was replaced, and none of these by a participle."""
     defined = list(definitions(path.read_text(encoding="utf-8")))
