@@ -19,6 +19,7 @@ Requirements on a backend, each with its reason:
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset",
+  "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
@@ -86,7 +87,7 @@ class LayerOptions(Protocol):
 
     @property
     def num_features(self) -> int:
-        """C, the number of channels."""
+        """C, the number of channels; 0 where what a layer does with that is recorded."""
 
     @property
     def eps(self) -> float:

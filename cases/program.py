@@ -23,6 +23,9 @@ OPERATIONS = ("build", "load", "reset", *PASSES, "pullback", "refill")
 ABILITIES = ("reset", "vjp", "jvp", "hvp")
 """The operations for which a layer may have no method."""
 
+BOUNDED = ("num_features", "eps", "momentum")
+"""The options of a configuration that have a range, outside of which a program may ask for a layer."""
+
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 OF_A_PASS = ("pullback", "refill")
 """The operations that are about a pass recorded before."""
@@ -187,6 +190,8 @@ class Program:
         reads: when the layer's state is read: "always" (when new and after every call) or "end" (after the last one).
         watch: what is watched of whose memory is whose, a word of WATCHES, or "": then nothing is judged but the facts.
         default: whether the layer is one with the implementation's own defaults; `config` then says its channels only.
+        outside: options, by name, that lie outside of what a configuration may have: the layer is asked for with them,
+            and nothing of it can be judged but what the policies of BN-ERR-... record.
     """
 
     config: Config
@@ -194,8 +199,12 @@ class Program:
     reads: Literal["always", "end"] = "always"
     watch: str = ""
     default: bool = False
+    outside: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        unknown = sorted({name for name, _ in self.outside} - set(BOUNDED))
+        if unknown:
+            raise ValueError(f"no option {unknown} has a range to be outside of; choose from {', '.join(BOUNDED)}")
         if self.watch not in WATCHES:
             raise ValueError(f"unknown watch {self.watch!r}; choose one of {', '.join(WATCHES)}")
         shapes: list[tuple[int, ...]] = []
@@ -214,11 +223,16 @@ class Program:
         """The same, its state read after every call; always the same object, as runs are kept by the program's."""
         return self if self.reads == "always" else replace(self, reads="always")
 
+    @property
+    def num_features(self) -> int:
+        """C, the number of channels that the layer is asked to have; 0 only where that is `outside`."""
+        return int(dict(self.outside).get("num_features", self.config.num_features))
+
     def message(self) -> dict[str, Any]:
         """The program as the side that executes is sent it."""
         return {
-            "config": None if self.default else self.config.as_dict(),
-            "num_features": self.config.num_features,
+            "config": None if self.default else {**self.config.as_dict(), **dict(self.outside)},
+            "num_features": self.num_features,
             "reads": self.reads,
             "watch": self.watch,
             "steps": [
@@ -314,7 +328,7 @@ class Program:
 
     def features(self) -> frozenset[str]:
         """The ones of `config.FEATURES` that the configuration and the calls ask for."""
-        wanted = set(self.config.features())
+        wanted = set(self.config.features()) | ({"any_options"} if self.outside else set())
         for step in self.steps:
             if step.op in PASSES:
                 wanted |= {step.op, step.mode}
@@ -332,6 +346,8 @@ class Program:
     def key(self) -> bytes:
         """What is the same for the same calls on the same configuration, and quickly found."""
         found = hashlib.sha256(repr((self.config, self.reads, self.watch, self.default)).encode())
+        if self.outside:
+            found.update(repr(self.outside).encode())
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
@@ -353,6 +369,9 @@ class Program:
     def describe(self) -> str:
         """The configuration and the calls, for messages."""
         c = self.config
+        if self.outside:
+            options = ", ".join(f"{name}={value:g}" for name, value in self.outside)
+            return "; ".join([f"BatchNorm({options})", *(step.describe() for step in self.steps)])
         if self.default:
             return "; ".join([f"BatchNorm({c.num_features}) by default", *(step.describe() for step in self.steps)])
         head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
