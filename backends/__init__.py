@@ -61,6 +61,9 @@ Requirements on a backend, each with its reason:
   flows. Both are asked as `vjp` is, and may move the running statistics, once.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
+* `keeps_strides = True` (optional) on a layer says that its x lies in memory for the framework as it was given, and its
+  results as the framework laid them, so that their memory format can be recorded; an adapter that moves axes, or makes
+  results contiguous, leaves it out.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
   array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
 * `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an

@@ -64,6 +64,8 @@ class NumpyBackend:
 class NumpyLayer:
     """One layer; the defaults are those of PyTorch's BatchNorm2d."""
 
+    keeps_strides = True
+
     def __init__(
         self,
         num_features: int,

@@ -37,10 +37,12 @@ UNSUPPORTED = {f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()
 class TorchLayer:
     """A torch.nn module behind arrays; `arrange` is applied to every tensor that goes in."""
 
-    def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] = lambda tensor: tensor) -> None:
+    def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] | None = None) -> None:
         self.module = module
         self.device = device
         self.arrange = arrange
+        # Where x does not go in as it lies, nor do results come out as they lie for it.
+        self.keeps_strides = arrange is None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of the shape and dtype of x."""
@@ -124,7 +126,8 @@ class TorchLayer:
         return found
 
     def _tensor(self, array: Array) -> Any:
-        return self.arrange(to_tensor(array, self.device))
+        tensor = to_tensor(array, self.device)
+        return tensor if self.arrange is None else self.arrange(tensor)
 
 
 def module(config: Any, device: str, prefix: str = "", **arguments: Any) -> Any:

@@ -110,11 +110,37 @@ def instances(execution: Execution) -> None:
     _note(execution, "other", before=before, after=other.state())
 
 
+def formats(execution: Execution) -> None:
+    """In which memory format the results of each call are, where the layer says that they come as they lay.
+
+    Facts: {"what": "none"} where it does not (see `keeps_strides` in `bnconform.backends`), or {"what": "format",
+    "step", "name", "format"}, the last one of `contiguous`, `channels_last` and `other`.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    if not getattr(layer.layer, "keeps_strides", False):
+        _note(execution, "none")
+        return
+    for number, step in enumerate(execution.program["steps"]):
+        _must(execution, layer, number)
+        names = ("y",) if step["op"] == "forward" else ("grad_x",)
+        for name, array in zip(names, layer.returned, strict=False):
+            _note(execution, "format", step=number, name=name, format=format_of(array))
+
+
+def format_of(array: Array) -> str:
+    """The memory format of an array that has no axis of length 1."""
+    if array.flags.c_contiguous:
+        return "contiguous"
+    return "channels_last" if np.moveaxis(array, 1, -1).flags.c_contiguous else "other"
+
+
 WATCHES: Mapping[str, Callable[[Execution], None]] = {
     "results": results,
     "loaded": loaded,
     "shown": shown,
     "instances": instances,
+    "formats": formats,
 }
 """By the word in a program's "watch"."""
 

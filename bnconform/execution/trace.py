@@ -254,6 +254,7 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "kept": frozenset({"name", "array", "holds"}),
     },
     "instances": {"other": frozenset({"before", "after"})},
+    "formats": {"none": frozenset(), "format": frozenset({"step", "name", "format"})},
 }
 """By the word in a program's "watch" what may be noted, and what is said of it (`bnconform.backends.runner.memory`)."""
 
@@ -274,7 +275,7 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
 
 
 def _said(name: str, value: Any, program: Program) -> Any:
-    if name in ("name", "owner"):
+    if name in ("name", "owner", "format"):
         return _text(value)
     if name == "step":
         return int(value)

@@ -25,6 +25,8 @@ Gradients = tuple[Array, Array | None, Array | None]
 class Layer:
     """A right layer of the contract in backends/__init__.py."""
 
+    keeps_strides = True
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.kept = numpy_dtype(config.param_dtype)
