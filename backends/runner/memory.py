@@ -16,6 +16,10 @@ from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLay
 from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.backends.runner.programs import Data, Execution, values
 
+COUNTER = "num_batches_tracked"
+THE_ARRAY, THE_LAYER = "the array", "the layer"
+"""What must not follow the other: the array that a counter was loaded from, and the layer's counter."""
+
 
 def results(execution: Execution) -> None:
     """Whether results share memory with inputs or earlier results, or change when their inputs are overwritten.
@@ -49,27 +53,40 @@ def loaded(execution: Execution) -> None:
     """Whether entries that are loaded from one array, the first step's, stay independent of it and of one another.
 
     Facts: {"what": "none"} where the layer has nothing to load; {"what": "after calls", "state", "array"};
-    {"what": "overwritten", "before", "after"}, two states of another layer around the array's being overwritten.
+    {"what": "overwritten", "before", "after"}, two states of another layer around the array's being overwritten; and
+    where there is a counter, and the first step loads one, {"what": "counter", "name": which of the two, "holds"}.
     """
     first, *steps = execution.program["steps"]
     layer = execution.build()
     shown = execution.read(layer)
-    names = [name for name in STATE if shown[name] is not None and name in first["state"]]
-    if not names:
+    there = [name for name in STATE if shown[name] is not None and name in first["state"]]
+    names = [name for name in there if name != COUNTER]
+    if not there:
         _note(execution, "none")
         return
     # At a boundary, where an implementation that takes arrays over without a copy always does, and not now and then.
-    numbers = LAYOUTS["contiguous"](first["state"][names[0]])
-    layer.load_uncopied(dict.fromkeys(names, numbers))
+    numbers = LAYOUTS["contiguous"](first["state"][names[0]]) if names else np.zeros(layer.num_features)
+    count = {COUNTER: np.array(first["state"][COUNTER])} if COUNTER in there else {}
+    layer.load_uncopied({**dict.fromkeys(names, numbers), **count})
     for number in range(1, len(steps) + 1):
         _must(execution, layer, number)
+    for array in count.values():
+        _note(execution, "counter", name=THE_ARRAY, holds=bool(array == first["state"][COUNTER]))
     _note(execution, "after calls", state=_only(layer.state(), names), array=np.array(numbers))
     fresh = execution.build()
-    numbers[...] = first["state"][names[0]]
-    fresh.load_uncopied(dict.fromkeys(names, numbers))
+    if names:
+        numbers[...] = first["state"][names[0]]
+    for array in count.values():
+        array[...] = first["state"][COUNTER]
+    fresh.load_uncopied({**dict.fromkeys(names, numbers), **count})
     before = fresh.state()
     numbers[...] = 9
-    _note(execution, "overwritten", before=_only(before, names), after=_only(fresh.state(), names))
+    for array in count.values():
+        array[...] = 9
+    after = fresh.state()
+    _note(execution, "overwritten", before=_only(before, names), after=_only(after, names))
+    if count:
+        _note(execution, "counter", name=THE_LAYER, holds=np.array_equal(before[COUNTER], after[COUNTER]))
 
 
 def shown(execution: Execution) -> None:

@@ -247,6 +247,7 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "none": frozenset(),
         "after calls": frozenset({"state", "array"}),
         "overwritten": frozenset({"before", "after"}),
+        "counter": frozenset({"name", "holds"}),
     },
     "shown": {
         "none": frozenset(),

@@ -86,6 +86,26 @@ def test_results_are_their_own(check: Check) -> None:
                 _own_results(check, program.cast(config.dtype, config.param_dtype), f"a {call} pass in {mode}")
 
 
+@checks("BN-STATE-ALIAS", once=True)
+def test_large_results_are_their_own(check: Check) -> None:
+    """Results too large for what is made anew at each call are kept as they are while later calls are made, too."""
+    rank = _rank(check)
+    shape = (LARGE, 3) if rank == 2 else (4, 3, LARGE // 1024, 256)
+    x = (np.arange(np.prod(shape)) % 251 / 64.0).reshape(shape)
+    calls = [forward(x + number, "y") for number in range(3)]
+    if "backward" not in check.subject.unsupported:
+        calls += [backward(x + number, x - number, "grad_x") for number in range(3)]
+    program = Program(check.config(ndim=rank), tuple(calls), watch="results")
+    program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
+    steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
+    _own_results(check, replace(program, steps=steps), f"a pass over x of shape {shape}")
+
+
+LARGE = 2**18 + 2**10
+"""Values a channel: of three channels in half precision more than a mebibyte, in single more than three, where buffers
+are kept for use again."""
+
+
 def _passes(check: Check, tracked: bool, call: str, mode: str) -> Iterator[Step]:
     """Three passes on a layer which, in evaluation, changes no number: eps and the running variance add up to 1."""
     if tracked:
@@ -119,7 +139,8 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
     numbers = np.array([1.5, 0.5, 2.0])
     names = [name for name in STATE if name != "num_batches_tracked"]
     calls = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps if step.op != "load")
-    steps = (load(**dict.fromkeys(names, numbers)), *calls)
+    count = {"num_batches_tracked": np.array(5)} if config.track_running_stats else {}
+    steps = (load(**dict.fromkeys(names, numbers), **count), *calls)
     watched = Program(config, steps, watch="loaded").cast(config.dtype, config.param_dtype)
     for fact in check.asked(watched).facts:
         if fact["what"] == "none":
@@ -133,6 +154,11 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
             array = fact["array"]
             what = "the array that was loaded, after other calls"
             check.require(bool((array == numbers).all()), what, array, numbers)
+        elif fact["what"] == "counter":
+            of_layer = "num_batches_tracked, after the array that it was loaded from was overwritten"
+            of_array = "the array that num_batches_tracked was loaded from, after other calls"
+            what = of_layer if fact["name"] == "the layer" else of_array
+            check.require(bool(fact["holds"]), what, "another number", "as it was")
         else:
             # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
             _unchanged(check, fact, "after the array that it was loaded from was overwritten")
@@ -159,6 +185,30 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
     for name, before in fact["before"].items():
         after = fact["after"][name]
         check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
+
+
+@checks("BN-STATE-LOAD-DTYPE", once=True)
+def test_other_dtypes_are_converted_or_refused(check: Check) -> None:
+    """What is loaded in another dtype has its values in the layer, in the dtype that the layer had."""
+    program = check.fitted(_program(check, _rank(check)))
+    config = program.config
+    numbers = np.array([1.5, 0.5, 2.0])
+    names = [name for step in program.steps if step.op == "load" for name in step.state]
+    if not names:
+        check.note("the layer has nothing that could be loaded")
+    for dtype, name in product(("float64", "float32", "float16"), names):
+        if dtype == config.param_dtype:
+            continue
+        trace = check.readable(Program(config, (load(**{name: numbers.astype(dtype)}),)))
+        seen = trace.steps[-1]
+        if seen.raised:
+            check.require(True)
+            continue
+        before, after = seen.before[name], seen.after[name]
+        assert before is not None and after is not None
+        what = f"{name}, of {before.dtype}, after [1.5, 0.5, 2] was loaded in {dtype}"
+        check.require(np.array_equal(after.astype(np.float64), numbers), what, after, numbers, trace.program)
+        check.require(after.dtype == before.dtype, what, str(after.dtype), str(before.dtype), trace.program)
 
 
 @checks("BN-STATE-COUNTER", once=True)
