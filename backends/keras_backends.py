@@ -84,6 +84,17 @@ class KerasLayer:
                 with self.scope():
                     variable.assign(value)
 
+    def set(self, **options: Any) -> None:
+        """Assign to the layer's attributes; Keras' momentum weighs the old value."""
+        if options.get("momentum", 0) is None:
+            raise NotImplementedError("Keras has no cumulative average")
+        if "track_running_stats" in options:
+            raise NotImplementedError("Keras' layer always has running statistics")
+        if "momentum" in options:
+            self.layer.momentum = 1 - options["momentum"]
+        if "eps" in options:
+            self.layer.epsilon = options["eps"]
+
     def scope(self) -> AbstractContextManager[Any]:
         """What must hold around every call: the device."""
         import keras

@@ -67,6 +67,9 @@ class GraphLayer(TensorflowLayer):
     vjp: Any = None
     """The graph of a pass and that of its gradients are two, so that a pass is not recorded."""
 
+    set: Any = None
+    """A graph has the options with which it was made."""
+
     jvp: Any = None
     hvp: Any = None
     """Nor are derivatives of these graphs among them."""

@@ -116,6 +116,11 @@ class TorchLayer:
         """Make statistics and counter as they are when new, by PyTorch's own method."""
         self.module.reset_running_stats()
 
+    def set(self, **options: Any) -> None:
+        """Assign to the module's attributes, which are called as the options are."""
+        for name, value in options.items():
+            setattr(self.module, name, value)
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass, tensor to tensor."""
         return self.module.train(training)(x)

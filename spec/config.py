@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
-    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "momentum_none", "any_options"}
+    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "set", "momentum_none", "any_options"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}
     | {f"rank_{rank}" for rank in (2, 3, 4, 5)}

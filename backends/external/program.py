@@ -35,7 +35,7 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set"}
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
 NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
@@ -147,6 +147,8 @@ class ProgramBackend:
         layer = kind(self, self.pipe, handle, channels)
         if "reset" not in self.unsupported:
             layer.reset = layer.start_anew
+        if "set" not in self.unsupported:
+            layer.set = layer.change
         if "jvp" not in self.unsupported:
             layer.jvp = layer.output_along
         if "hvp" not in self.unsupported:
@@ -225,6 +227,7 @@ class ProgramLayer:
     def __init__(self, backend: ProgramBackend, pipe: Pipe, handle: int | str, channels: int) -> None:
         self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
         self.reset: Callable[[], None] | None = None
+        self.set: Callable[..., None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None
         self.hvp: Callable[..., Gradients] | None = None
 
@@ -251,6 +254,10 @@ class ProgramLayer:
     def start_anew(self) -> None:
         """Make statistics and counter as they are when new; `reset` of a program with that ability."""
         self._ask("reset", 0)
+
+    def change(self, **options: Any) -> None:
+        """Change options of the layer; `set` of a program with that ability."""
+        self._ask("set", 0, options=options)
 
     def output_along(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y); `jvp` of a program with that ability."""
