@@ -67,6 +67,10 @@ Requirements on a backend, each with its reason:
 * `keeps_strides = True` (optional) on a layer says that its x lies in memory for the framework as it was given, and its
   results as the framework laid them, so that their memory format can be recorded; an adapter that moves axes, or makes
   results contiguous, leaves it out.
+* `gradient_history()` (optional) of a layer names the entries of its state whose tensors carry a gradient history now,
+  for frameworks that record one on tensors; statistics should carry none.
+* `build_lazy(config, device)` (optional) of a backend, whose framework has layers that take the number of channels from
+  their first input, gives such a layer before it has seen one; what it does then is recorded.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
   array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
 * `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an

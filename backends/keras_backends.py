@@ -273,6 +273,12 @@ class TorchLayer(KerasLayer):
         """See `torch_tensors.to_array`."""
         return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
 
+    def gradient_history(self) -> list[str]:
+        """The statistics that ask for a gradient, or were computed from what does."""
+        return [
+            name for name in ("running_mean", "running_var") if getattr(self.layer, NAMES[name]).value.requires_grad
+        ]
+
     def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""
         import torch

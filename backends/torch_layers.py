@@ -116,6 +116,11 @@ class TorchLayer:
         """Make statistics and counter as they are when new, by PyTorch's own method."""
         self.module.reset_running_stats()
 
+    def gradient_history(self) -> list[str]:
+        """The statistics that ask for a gradient, or were computed from what does."""
+        tensors = self.tensors()
+        return [name for name in ("running_mean", "running_var") if name in tensors and tensors[name].requires_grad]
+
     def set(self, **options: Any) -> None:
         """Assign to the module's attributes, which are called as the options are."""
         for name, value in options.items():
@@ -192,6 +197,10 @@ class TorchLazy(TorchNN):
         """A layer of this configuration that has seen its first input."""
         shape = (2, config.num_features, *(1,) * (config.ndim - 2))
         return self._materialised(module(config, device, "Lazy"), shape, device, torch_dtype(config.dtype, device))
+
+    def build_lazy(self, config: Any, device: str) -> TorchLayer:
+        """A layer that has seen no input."""
+        return TorchLayer(module(config, device, "Lazy"), device)
 
     def build_default(self, num_features: int, device: str) -> TorchLayer:
         """LazyBatchNorm2d with its own defaults, having seen its first input."""

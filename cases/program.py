@@ -54,7 +54,7 @@ OBSERVABLES = ("y", "tangent_y", *GRADIENTS, *HESSIAN, *STATE, "running_var:fini
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
-WATCHES = ("", "results", "loaded", "shown", "instances", "formats")
+WATCHES = ("", "results", "loaded", "shown", "instances", "formats", "history", "lazy")
 """What may be watched of whose memory is whose, by the side that executes (`bnconform.backends.runner.memory`)."""
 
 LAYOUTS = (

@@ -12,9 +12,9 @@ from itertools import product
 
 import numpy as np
 
-from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised
+from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised, observed
 from bnconform.backends.runner.layouts import LAYOUTS
-from bnconform.backends.runner.programs import Data, Execution, values
+from bnconform.backends.runner.programs import Data, Execution, LayerConfig, values
 
 COUNTER = "num_batches_tracked"
 THE_ARRAY, THE_LAYER = "the array", "the layer"
@@ -152,12 +152,72 @@ def format_of(array: Array) -> str:
     return "channels_last" if np.moveaxis(array, 1, -1).flags.c_contiguous else "other"
 
 
+def history(execution: Execution) -> None:
+    """Whether running statistics carry a gradient history after each call, where the layer can tell.
+
+    Facts: {"what": "none"} where it cannot (see `gradient_history` in `bnconform.backends`), or {"what": "history",
+    "step", "name", "holds"} of each statistic, `holds` where it carries none.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    told = getattr(layer.layer, "gradient_history", None)
+    if not callable(told):
+        _note(execution, "none")
+        return
+    for number in range(len(execution.program["steps"])):
+        _must(execution, layer, number)
+        names = tuple(told())
+        for name in ("running_mean", "running_var"):
+            _note(execution, "history", step=number, name=name, holds=name not in names)
+
+
+def lazy(execution: Execution) -> None:
+    """What a layer that has seen no input does when it is asked for its state, or evaluates, or is loaded.
+
+    Facts: {"what": "none"} where the backend makes no such layers (see `build_lazy` in `bnconform.backends`), or
+    {"what": "lazy", "name", "says"}: of the state, a load and a pass in either mode, each asked of a layer of its own,
+    what state there is then, or that it was refused.
+    """
+    build = getattr(execution.backend, "build_lazy", None)
+    if not callable(build):
+        _note(execution, "none")
+        return
+    config = LayerConfig.of(execution.program["config"])
+
+    def made() -> InstrumentedLayer:
+        try:
+            layer = execution.clock.run(lambda: build(config, execution.device))
+        except BaseException as error:
+            raise observed("build_lazy", error) from error
+        return InstrumentedLayer(layer, config.num_features, execution.clock, execution.trace["mutated"])
+
+    for step in (None, *execution.program["steps"]):
+        layer = made()
+        name = "state" if step is None else step["op"] if step["op"] == "load" else mode(step)
+        try:
+            if step is not None:
+                values(layer, step, {})
+            state = layer.state()
+            there = [entry for entry in STATE if state[entry] is not None]
+            says = f"has {', '.join(there)}" if there else "has nothing"
+        except (Raised, Misfit) as problem:
+            says = "refused" if isinstance(problem, Raised) else "something else than a state"
+        _note(execution, "lazy", name=name, says=says)
+
+
+def mode(step: Data) -> str:
+    """In words, what kind of pass a step is."""
+    return "training" if step["training"] else "evaluation"
+
+
 WATCHES: Mapping[str, Callable[[Execution], None]] = {
     "results": results,
     "loaded": loaded,
     "shown": shown,
     "instances": instances,
     "formats": formats,
+    "history": history,
+    "lazy": lazy,
 }
 """By the word in a program's "watch"."""
 

@@ -255,6 +255,8 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "kept": frozenset({"name", "array", "holds"}),
     },
     "instances": {"other": frozenset({"before", "after"})},
+    "history": {"none": frozenset(), "history": frozenset({"step", "name", "holds"})},
+    "lazy": {"none": frozenset(), "lazy": frozenset({"name", "says"})},
     "formats": {"none": frozenset(), "format": frozenset({"step", "name", "format"})},
 }
 """By the word in a program's "watch" what may be noted, and what is said of it (`bnconform.backends.runner.memory`)."""
@@ -276,7 +278,7 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
 
 
 def _said(name: str, value: Any, program: Program) -> Any:
-    if name in ("name", "owner", "format"):
+    if name in ("name", "owner", "format", "says"):
         return _text(value)
     if name == "step":
         return int(value)

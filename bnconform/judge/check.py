@@ -237,6 +237,11 @@ class Check:
         """Record what was measured where the requirement leaves it open."""
         self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
 
+    def not_shown(self, text: str) -> NoReturn:
+        """Record that the adapter does not show what the check is about, so that nothing is judged, and end it."""
+        __tracebackhide__ = True
+        self._lacks(text)
+
     def noted(self) -> Outcome | None:
         """What was recorded of another requirement and is a violation, where the check itself holds; None for none."""
         others = [outcome for outcome in self.outcomes if outcome.requirement != self.requirement.id]

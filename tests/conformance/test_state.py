@@ -232,6 +232,38 @@ def test_counter_is_a_whole_number(check: Check) -> None:
         )
 
 
+@checks("BN-STATE-HISTORY", once=True)
+def test_statistics_carry_no_history(check: Check) -> None:
+    """No pass, recorded or not, leaves running statistics from which gradients flow back to its input."""
+    program = check.fitted(_program(check, _rank(check)))
+    steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
+    watched = replace(program, steps=steps, watch="history")
+    for fact in check.asked(watched).facts:
+        if fact["what"] == "none":
+            check.not_shown("the adapter does not show whether statistics carry a gradient history")
+        what = f"{fact['name']} after call {fact['step'] + 1}, {steps[fact['step']].describe()}"
+        check.require(bool(fact["holds"]), what, "a tensor with a gradient history", "one without")
+
+
+@checks("BN-STATE-LAZY", once=True)
+def test_lazily_built_layer_before_its_first_input(check: Check) -> None:
+    """What a layer that has seen no input does for a state, a load and a pass in either mode is noted."""
+    config = check.config(ndim=_rank(check))
+    x = inputs.values(inputs.SHAPES[config.ndim], 1)
+    steps = (load(**inputs.everything(3)), forward(x, training=False), forward(x))
+    program = Program(config, steps, watch="lazy").cast(config.dtype, config.param_dtype)
+    facts = check.asked(check.fitted(program)).facts
+    if facts and facts[0]["what"] == "none":
+        check.not_shown("the adapter has no layers that are built by their first input")
+    check.note("; ".join(f"{WHEN_LAZY[fact['name']]}: {fact['says']}" for fact in facts))
+
+
+WHEN_LAZY = {
+    "state": "before its first input", "load": "loaded before it", "evaluation": "after an evaluation",
+    "training": "after a training pass",
+}  # fmt: skip
+
+
 @checks("BN-STATE-INSTANCES")
 def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""

@@ -217,6 +217,10 @@ class Layer:
         fresh = self.initial()
         self.entries |= {name: fresh[name] for name in ("running_mean", "running_var", "num_batches_tracked")}
 
+    def gradient_history(self) -> list[str]:
+        """The names of statistics that carry a gradient history: none."""
+        return []
+
     def set(self, **options: Any) -> None:
         """Change momentum or eps, or whether the running statistics move."""
         self.frozen = not options.pop("track_running_stats", not self.frozen)
