@@ -89,6 +89,8 @@ class KerasFunction(KerasTensorflow):
     name = "keras+tensorflow+function"
     xla = False
     slow_to_start = True
+    build_lazy: Any = None
+    """A layer is built before it is compiled."""
 
     def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, new or reset, that goes back among the free ones when nobody holds it."""

@@ -70,14 +70,14 @@ class KerasTensorflow:
 
     def build(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration; NotImplementedError where there is no way to ask."""
-        return self.made((*(None,) * (config.ndim - 1), config.num_features), device, self.options(config))
+        return self.made((*(None,) * (config.ndim - 1), config.num_features), device, self.layer_options(config))
 
     def build_lazy(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration that is not built: Keras does that for the first input."""
         keras = activate(self.backend)
-        return self.layer(keras.layers.BatchNormalization(**self.options(config)), device)
+        return self.layer(keras.layers.BatchNormalization(**self.layer_options(config)), device)
 
-    def options(self, config: Any) -> dict[str, Any]:
+    def layer_options(self, config: Any) -> dict[str, Any]:
         """What Keras is given for a configuration; NotImplementedError where there is no way to ask."""
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])

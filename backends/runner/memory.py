@@ -86,7 +86,7 @@ def loaded(execution: Execution) -> None:
     after = fresh.state()
     _note(execution, "overwritten", before=_only(before, names), after=_only(after, names))
     if count:
-        _note(execution, "counter", name=THE_LAYER, holds=np.array_equal(before[COUNTER], after[COUNTER]))
+        _note(execution, "counter", name=THE_LAYER, holds=bool(before[COUNTER] == after[COUNTER]))
 
 
 def shown(execution: Execution) -> None:

@@ -138,12 +138,13 @@ class LoadLeavesOutWhatIsNotFinite(Chosen):
 
 @wrong("BN-STATE-LOAD-DTYPE")
 class LoadedDtypeIsTakenOver(Layer):
-    """An entry has the dtype of what was loaded last."""
+    """The state is kept in the dtype of the statistic that was loaded last."""
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """As they are."""
+        """In that dtype, from there on."""
+        for name in ("running_mean", "running_var"):
+            self.kept = state[name].dtype if name in state else self.kept
         super().load(state)
-        self.entries |= {name: np.array(value) for name, value in state.items() if name != "num_batches_tracked"}
 
 
 @wrong("BN-STATE-LOAD-DTYPE")
