@@ -225,6 +225,11 @@ class InstrumentedLayer:
         self._must_have("reset")
         self._call("reset", {}, lambda: self.layer.reset())
 
+    def set(self, options: Mapping[str, Any]) -> None:
+        """Change options; Raised, or LacksAbility where the layer has no such method."""
+        self._must_have("set")
+        self._call("set", {}, lambda: self.layer.set(**options))
+
     def jvp(self, x: Array, tangent: Array, *, training: bool, layout: str = "contiguous") -> tuple[Array, Array]:
         """(y, tangent_y), each of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
         self._must_have("jvp")

@@ -218,7 +218,7 @@ def judge_step(
 
     To be called within `arithmetic()`.
     """
-    step, config, behaviour = seen.step, program.config, verdict.behaviour
+    step, config, behaviour = seen.step, carried.config(program.config), verdict.behaviour
     if step.may_refuse and step.op in ("forward", "backward"):
         return carried.with_everything_shown(seen.after) if seen.after else carried
     if step.op == "vjp":
@@ -229,16 +229,19 @@ def judge_step(
         return carried
     if step.pass_number:
         return _recorded(verdict, number, seen, config, carried, model)
-    if step.op in ("build", "load", "reset"):
+    if step.op in ("build", "load", "reset", "set"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
             return carried
         if step.op == "build":
-            after = initial_state(config, behaviour)
+            after = initial_state(program.config, behaviour)
         elif step.op == "reset":
             kept = carried.shown(seen.before)
-            after = replace(initial_state(config, behaviour), weight=kept.weight, bias=kept.bias)
+            new = initial_state(config, behaviour)
+            after = replace(new, weight=kept.weight, bias=kept.bias, options=kept.options)
+        elif step.op == "set":
+            after = carried.shown(seen.before).with_options(step.options)
         else:
             after = carried.shown(seen.before).loaded(step.state)
         for name in sorted(step.observe):
@@ -246,7 +249,7 @@ def judge_step(
             bound = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
             _stored(verdict, number, name, seen.after, after, bound)
         return after
-    if _is_unjudged_update(seen):
+    if _is_unjudged_update(seen) and not carried.is_frozen:
         return carried.after_unjudged_update(seen.after)
     question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
@@ -325,8 +328,9 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
-    moved = seen.step.op == "forward" or any(
-        _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
+    moved = not before.is_frozen and (
+        seen.step.op == "forward"
+        or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )
     after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before
     for name in sorted(observed & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}):

@@ -21,6 +21,7 @@ from bnconform.cases.probes import (
     gradients,
     layout,
     metamorphic,
+    options,
     quality,
     recorded,
     regression,
@@ -43,6 +44,7 @@ _MODULES = (
     edges,
     quality,
     documents,
+    options,
     reset,
     regression,
 )
