@@ -24,7 +24,7 @@ def test_memory_format_of_results(check: Check) -> None:
     whole = Program(config, tuple(steps), watch="formats").cast(config.dtype, config.param_dtype)
     program = check.fitted(whole)
     seen: dict[tuple[str, str], str] = {}
-    for fact in check.asked(program).facts:
+    for fact in check.ask(program).facts:
         if fact["what"] == "none":
             check.not_shown("the adapter does not show how results lay in memory")
         step = program.steps[fact["step"]]
