@@ -31,6 +31,7 @@ CHAPTERS = (
     "gradients",
     "recorded",
     "derivatives",
+    "replicas",
     "invariances",
     "layout",
     "dtypes",
