@@ -178,7 +178,9 @@ class Step:
         if ranks != {x.ndim} or any(size < 0 for shape in self.shards for size in shape):
             raise ValueError(f"shards are of the rank of x, {x.ndim}, each shape without the channels")
         if len(x) != rows or set(x.shape[2:]) - {1}:
-            raise ValueError(f"x of a {self.op} step has the shape {x.shape}; its shards have {rows} rows (n, C, 1, ...)")
+            raise ValueError(
+                f"x of a {self.op} step has the shape {x.shape}; its shards have {rows} rows (n, C, 1, ...)"
+            )
         if given is not None and given.shape != x.shape:
             raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
 
@@ -489,9 +491,7 @@ def replicated(shards: Iterable[Any], *observe: str, training: bool = True) -> S
     return Step("replicated", training, joined(arrays), observe=frozenset(observe), shards=shapes_of(arrays))
 
 
-def replicated_vjp(
-    shards: Iterable[Any], grad_outputs: Iterable[Any], *observe: str, training: bool = True
-) -> Step:
+def replicated_vjp(shards: Iterable[Any], grad_outputs: Iterable[Any], *observe: str, training: bool = True) -> Step:
     """A step for the gradients of replicas, one a shard, that observes the given quantities."""
     arrays, upstream = ([np.asarray(shard) for shard in each] for each in (shards, grad_outputs))
     if shapes_of(arrays) != shapes_of(upstream):

@@ -262,9 +262,7 @@ class InstrumentedLayer:
         self.given = (given, upstream, direction)
         return self._gradients("hvp", result, x.shape, HESSIAN)
 
-    def replicated(
-        self, shards: list[Array], *, training: bool
-    ) -> tuple[list[Array], list[dict[str, Array | None]]]:
+    def replicated(self, shards: list[Array], *, training: bool) -> tuple[list[Array], list[dict[str, Array | None]]]:
         """The outputs and states of replicas, one a shard; Raised or Misfit; LacksAbility."""
         self._must_have("replicated")
         result = self._call(

@@ -34,7 +34,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, exact, require_precision
 from bnconform.spec.oracle.passes import backward, forward
 from bnconform.spec.oracle.record import Backward, Batch, Forward, State
-from bnconform.spec.shards import Shards, counts, joined, owned, split
+from bnconform.spec.shards import Shards, counts, owned, split
 
 Places = NDArray[np.int64]
 """(n_i, k): for each value of a replica the rows of a batch in which it stands, the first of which gives its output."""
@@ -217,9 +217,7 @@ class _Passes:
     def of_one(self, i: int) -> Forward:
         """The pass of replica i over its own shard."""
         if i not in self._forward:
-            self._forward[i] = forward(
-                self.config, self.behaviour, self.state, self.shards[i], training=self.training
-            )
+            self._forward[i] = forward(self.config, self.behaviour, self.state, self.shards[i], training=self.training)
         return self._forward[i]
 
     def over_all(self, i: int) -> Forward:
