@@ -5,23 +5,23 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, example, place
+from bnconform.backends.jax_arrays import Compiled, Place, compiled, example, place
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
+from bnconform.backends.jax_replicas import AXIS, Map, Pass, ReplicatedJaxLayer, Replicas, over, vmap
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 
 LINEN_NAMES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
-@cache
-def linen_functions(module: Any, training: bool) -> Compiled:
-    """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
+def linen_pass(module: Any, training: bool) -> Pass:
+    """The pass of a linen module in a mode."""
 
     def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
         variables = {
@@ -31,7 +31,19 @@ def linen_functions(module: Any, training: bool) -> Compiled:
         y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"])
         return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
 
-    return compiled(apply)
+    return apply
+
+
+@cache
+def linen_functions(module: Any, training: bool) -> Compiled:
+    """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
+    return compiled(linen_pass(module, training))
+
+
+@cache
+def linen_replicas(module: Any, training: bool, mapping: Map) -> Replicas:
+    """Replicas of a linen module that knows their axis."""
+    return over(linen_pass(module, training), mapping)
 
 
 @cache
@@ -60,7 +72,7 @@ class FlaxLinen(FlaxNNX):
         """A layer with its own defaults."""
         return self._linen(Place(device), (1, num_features, 1, 1), {})
 
-    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> JaxLayer:
+    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> ReplicatedJaxLayer:
         import jax
         from flax import linen
 
@@ -71,7 +83,16 @@ class FlaxLinen(FlaxNNX):
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
-        return JaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer = ReplicatedJaxLayer(
+            lambda training: linen_functions(module, training), found, statistics, where, shape
+        )
+        layer.replicas = self.replicas(module)
+        return layer
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Those of a module, by mode: mapped by jax.vmap, their axis being the module's axis_name."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_replicas(named, training, vmap)
 
 
 class FlaxLinenTwoPass(FlaxLinen):
