@@ -110,3 +110,18 @@ class FlaxLinenHalf(FlaxLinen):
     documented: Mapping[str, str] = {"running_variance": FlaxLinen.documented["running_variance"]}
     unsupported: Mapping[str, str] = {**FlaxLinen.unsupported, **WIDE}
     told_dtype = True
+
+
+class FlaxLinenUnsynchronised(FlaxLinen):
+    """The same in data parallel without axis_name, as a layer is unless it is told one."""
+
+    name = "flax.linen+unsynchronised"
+    deviations: Mapping[str, str] = {**FlaxLinen.deviations, "replica_statistics": "own"}
+    documented: Mapping[str, str] = {
+        **FlaxLinen.documented,
+        "replica_statistics": f"{LINEN_PAGE}: axis_name, used to combine batch statistics from multiple devices, is None",
+    }
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Mapped by jax.vmap, the module knowing of no axis."""
+        return lambda training: linen_replicas(module, training, vmap)

@@ -53,12 +53,14 @@ class Entry:
     Attributes:
         needs: the modules that must import, in words; backends with the same fit into one process.
         extra: the extra of this package that brings them.
+        process: a word that those have in common which share a process with no others, as they set something for it.
     """
 
     module: str
     attribute: str
     needs: str = ""
     extra: str = ""
+    process: str = ""
 
 
 BUILTIN: dict[str, Entry] = {
@@ -76,6 +78,10 @@ BUILTIN: dict[str, Entry] = {
     "flax.linen": Entry("jax_linen", "FlaxLinen", "flax jax", "jax"),
     "flax.linen+two_pass": Entry("jax_linen", "FlaxLinenTwoPass", "flax jax", "jax"),
     "flax.linen+half": Entry("jax_linen", "FlaxLinenHalf", "flax jax", "jax"),
+    "flax.linen+unsynchronised": Entry("jax_linen", "FlaxLinenUnsynchronised", "flax jax", "jax"),
+    "flax.linen+shard_map": Entry("jax_devices", "FlaxLinenShardMap", "flax jax", "jax", "devices"),
+    "flax.linen+pmap": Entry("jax_devices", "FlaxLinenPmap", "flax jax", "jax", "devices"),
+    "flax.linen+spmd": Entry("jax_devices", "FlaxLinenSpmd", "flax jax", "jax", "devices"),
     "equinox": Entry("jax_equinox", "Equinox", "equinox jax", "jax"),
     "equinox+ema": Entry("jax_equinox", "EquinoxEma", "equinox jax", "jax"),
     "haiku": Entry("jax_haiku", "Haiku", "haiku jax", "jax"),
@@ -172,7 +178,7 @@ def adapter_class(name: str) -> Any:
 def group(given: str) -> str:
     """Backends of one group can be loaded by one process."""
     entry = BUILTIN.get(given) or DEPLOYMENTS.get(given)
-    return given if entry is None else entry.needs
+    return given if entry is None else f"{entry.needs} {entry.process}".strip()
 
 
 def offered() -> dict[str, Any]:

@@ -273,13 +273,14 @@ def _replicated(
     """Compare what replicas show, all of them in the layer's state; what becomes of the layer's own is left free."""
     question = Question.of(config, model, carried.shown(seen.before), seen.step)
     truth = verdict.truths.answer(question, verdict.behaviour)
-    if truth.refused and seen.raised:
+    is_open = question.wanted <= truth.unspecified
+    if seen.raised and (truth.refused or is_open):
         verdict.refusals += 1
-    elif truth.refused:
-        verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
     elif seen.raised:
         verdict.problems.append((number, str(seen.raised)))
         verdict.crashed = True
+    elif truth.refused and not is_open:
+        verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
     else:
         _results(verdict, number, seen, truth, model)
     return question.before.with_everything_shown(seen.after) if seen.after else question.before

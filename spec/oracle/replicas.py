@@ -128,7 +128,7 @@ def replicated(
     replicas = tuple(found.replica(i) for i in number)
     passes = [one for replica in replicas for one in (replica.forward, *replica.remembered)]
     refused = next((one.refused for one in passes if one.refused), "")
-    unspecified = EVERYTHING if found.is_unspecified else frozenset(_renamed(passes))
+    unspecified = EVERYTHING if found.is_unspecified else frozenset(_renamed(passes)) | found.left_open
     return Replicated(refused, unspecified, replicas)
 
 
@@ -181,6 +181,16 @@ class _Passes:
             return False
         counted = point.running_variance is b.RunningVariance.SAMPLES
         return counted or point.normalizing_variance is b.NormalizingVariance.UNBIASED
+
+    @property
+    def left_open(self) -> frozenset[str]:
+        """What rests on a replica's own statistics of one value, or of none, which are policies, whatever the point."""
+        if not self.training or min(self.counts) > 1:
+            return frozenset()
+        if not self.of_all:
+            return EVERYTHING
+        own = self.behaviour.replica_memory is not b.ReplicaMemory.NORMALIZING
+        return frozenset({"replica_running_mean", "replica_running_var"}) if own else frozenset()
 
     # -- the batch of all ------------------------------------------------------------------------------------------
 
