@@ -1,4 +1,5 @@
-"""The BatchNorm of flax.linen with replicas on several devices: by jax.pmap, jax.shard_map, and jit over sharded arrays.
+"""The BatchNorm of flax.linen with replicas on several devices: by jax.pmap, jax.shard_map, and jit over sharded
+arrays.
 
 The CPU is made into DEVICES devices, which JAX takes before it is first used: these rows have a process of their own.
 """
@@ -6,6 +7,7 @@ The CPU is made into DEVICES devices, which JAX takes before it is first used: t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -24,12 +26,12 @@ def prepare() -> None:
     """Make several devices of the CPU; TooFewDevices where JAX has been used without them."""
     import jax
 
-    try:
+    with suppress(RuntimeError):  # it has been used: then it has as many, or not
         jax.config.update("jax_num_cpu_devices", DEVICES)
-    except RuntimeError:  # it has been used: then it has as many, or not
-        pass
     if jax.local_device_count("cpu") < DEVICES:
-        raise TooFewDevices("JAX already runs on one CPU device in this process; judge this row in a process of its own")
+        raise TooFewDevices(
+            "JAX already runs on one CPU device in this process; judge this row in a process of its own"
+        )
 
 
 class FlaxLinenShardMap(FlaxLinen):
@@ -64,14 +66,14 @@ def sharded(module: Any, training: bool) -> Replicas:
 
 
 class FlaxLinenSpmd(FlaxLinenShardMap):
-    """flax.linen.BatchNorm under jit, given an array whose samples are on several devices: XLA puts the collectives in."""
+    """flax.linen.BatchNorm under jit, given an array whose samples are on several devices: XLA adds the collectives."""
 
     name = "flax.linen+spmd"
     deviations: Mapping[str, str] = {**FlaxLinen.deviations, "replica_parameter_gradients": "total"}
     documented: Mapping[str, str] = {
         **FlaxLinen.documented,
-        "replica_parameter_gradients": f"{LINEN_PAGE}: axis_name: for SPMD jit, you do not need to manually synchronize: "
-        "the function, and its gradient, are of the whole array",
+        "replica_parameter_gradients": f"{LINEN_PAGE}: axis_name: for SPMD jit, you do not need to manually "
+        "synchronize: the function, and its gradient, are of the whole array",
     }
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bnconform.backends import jax_replicas
 from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
-from bnconform.backends.jax_replicas import SHAPES, Pass, ReplicatedJaxLayer, Replicas, over, vmap
+from bnconform.backends.jax_replicas import SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 AXIS = "batch"
 PAGE = "https://docs.kidger.site/equinox/api/nn/normalisation/"
@@ -44,7 +44,7 @@ def usable(state: Any) -> Any:
 
 
 def one_pass(where: Place, given: tuple[tuple[str, Any], ...], training: bool, axes: Any = AXIS) -> Pass:
-    """The pass of a layer in a mode, whose statistics are over the samples or over some axes that have them among them."""
+    """The pass of a layer in a mode, whose statistics are over the samples, or over several axes."""
     import equinox
     import jax
 

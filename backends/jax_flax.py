@@ -148,9 +148,7 @@ class NNXLayer:
                 for y, moved in found
             ]
 
-    def replicated_vjp(
-        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
-    ) -> list[Gradients]:
+    def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
         with self.where.entered():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))

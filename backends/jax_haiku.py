@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
-from bnconform.backends.jax_replicas import AXIS, SHAPES, Pass, ReplicatedJaxLayer, Replicas, over, vmap
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 PAGE = "https://dm-haiku.readthedocs.io/en/latest/api.html"
 PARAMETERS = {"weight": "scale", "bias": "offset"}

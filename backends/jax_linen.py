@@ -13,22 +13,22 @@ import numpy as np
 
 from bnconform.backends.jax_arrays import Compiled, Place, compiled, example, place
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
-from bnconform.backends.jax_replicas import AXIS, Map, Pass, ReplicatedJaxLayer, Replicas, over, vmap
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, padded, vmap
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 
 LINEN_NAMES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
-def linen_pass(module: Any, training: bool) -> Pass:
-    """The pass of a linen module in a mode."""
+def linen_pass(module: Any, training: bool) -> Callable[..., tuple[Any, Any]]:
+    """The pass of a linen module in a mode, which takes a mask besides x."""
 
-    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    def apply(parameters: Any, statistics: Any, x: Any, mask: Any = None) -> tuple[Any, Any]:
         variables = {
             "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
             "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
         }
-        y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"])
+        y, moved = module.apply(variables, x, use_running_average=not training, mask=mask, mutable=["batch_stats"])
         return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
 
     return apply
@@ -83,9 +83,7 @@ class FlaxLinen(FlaxNNX):
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
-        layer = ReplicatedJaxLayer(
-            lambda training: linen_functions(module, training), found, statistics, where, shape
-        )
+        layer = ReplicatedJaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
         layer.replicas = self.replicas(module)
         return layer
 
@@ -112,6 +110,26 @@ class FlaxLinenHalf(FlaxLinen):
     told_dtype = True
 
 
+@cache
+def linen_padded(module: Any, training: bool) -> Replicas:
+    """Replicas of a linen module with shards that are padded."""
+    return padded(linen_pass(module, training), vmap)
+
+
+class FlaxLinenPadded(FlaxLinen):
+    """The same with shards of any shapes, which are padded to one: the mask of the call hides the padding."""
+
+    name = "flax.linen+padded"
+    unsupported: Mapping[str, str] = {
+        feature: reason for feature, reason in FlaxLinen.unsupported.items() if feature not in SHAPES
+    }
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Padded and mapped by jax.vmap, their axis being the module's axis_name."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_padded(named, training)
+
+
 class FlaxLinenUnsynchronised(FlaxLinen):
     """The same in data parallel without axis_name, as a layer is unless it is told one."""
 
@@ -119,7 +137,8 @@ class FlaxLinenUnsynchronised(FlaxLinen):
     deviations: Mapping[str, str] = {**FlaxLinen.deviations, "replica_statistics": "own"}
     documented: Mapping[str, str] = {
         **FlaxLinen.documented,
-        "replica_statistics": f"{LINEN_PAGE}: axis_name, used to combine batch statistics from multiple devices, is None",
+        "replica_statistics": f"{LINEN_PAGE}: axis_name, used to combine batch statistics from multiple "
+        "devices, is None",
     }
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:

@@ -1,8 +1,8 @@
 """Replicas of JAX layers: a pass with an axis in it, mapped over shards on one device or over several devices.
 
-A pass is (parameters, statistics, x) -> (y, statistics), of a layer that knows the axis by the name AXIS or by none. Each
-replica is given the same parameters, as a copy of its own where gradients are taken, so that each gives its own part of
-them. JAX maps one function over one array: shards of unequal shapes do not become one, and JAX says so.
+A pass is (parameters, statistics, x) -> (y, statistics), of a layer that knows the axis by the name AXIS or by none.
+Each replica is given the same parameters, as a copy of its own where gradients are taken, so that each gives its own
+part of them. JAX maps one function over one array: shards of unequal shapes do not become one, and JAX says so.
 """
 
 from __future__ import annotations
@@ -92,38 +92,79 @@ def mesh(count: int) -> Any:
     return Mesh(np.array(jax.local_devices(backend="cpu")[:count]), (AXIS,))
 
 
-def over(function: Pass, mapping: Map) -> Replicas:
-    """Replicas by a map over one array, of which each shard is a part."""
+def over(function: Callable[..., tuple[Any, Any]], mapping: Map, more: int = 0) -> Replicas:
+    """Replicas by a map over one array, of which each shard is a part.
+
+    Args:
+        more: how many arrays more, besides x, the pass is given of each replica.
+    """
     import jax
     import jax.numpy as jnp
 
-    def traced(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    def traced(parameters: Any, statistics: Any, x: Any, *rest: Any) -> tuple[Any, Any]:
         assert_traced(x)
-        return function(parameters, statistics, x)
+        return function(parameters, statistics, x, *rest)
 
-    same, own = mapping(traced, (None, None, 0)), mapping(traced, (0, None, 0))
+    parts = (0,) * (1 + more)
+    same, own = mapping(traced, (None, None, *parts)), mapping(traced, (0, None, *parts))
 
-    def gradients(parameters: Any, statistics: Any, xs: Any, grad_outputs: Any) -> Any:
-        y, pull, _ = jax.vjp(lambda *given: own(given[0], statistics, given[1]), parameters, xs, has_aux=True)
+    def gradients(parameters: Any, statistics: Any, xs: Any, grad_outputs: Any, *rest: Any) -> Any:
+        y, pull, _ = jax.vjp(lambda *given: own(given[0], statistics, given[1], *rest), parameters, xs, has_aux=True)
         return pull(grad_outputs.astype(y.dtype))
 
     ahead, back = jax.jit(same), jax.jit(gradients)
 
-    def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
-        return each(ahead(parameters, statistics, jnp.stack(xs)), len(xs))
+    def forward(parameters: Any, statistics: Any, xs: Sequence[Any], *rest: Sequence[Any]) -> Each:
+        return each(ahead(parameters, statistics, *map(jnp.stack, (xs, *rest))), len(xs))
 
-    def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
+    def backward(
+        parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any], *rest: Sequence[Any]
+    ) -> Each:
         copies = jax.tree.map(lambda value: jnp.stack([value] * len(xs)), parameters)
-        return each(back(copies, statistics, jnp.stack(xs), jnp.stack(grad_outputs)), len(xs))
+        return each(back(copies, statistics, *map(jnp.stack, (xs, grad_outputs, *rest))), len(xs))
 
     return Replicas(forward, backward)
+
+
+def padded(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
+    """Replicas with shards of any shapes, made into one by padding, which a mask hides: the pass takes it last."""
+    import jax.numpy as jnp
+
+    mapped = over(function, mapping, more=1)
+
+    def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
+        whole, masks = filled(xs), filled([jnp.ones(x.shape, bool) for x in xs])
+        found = mapped.forward(parameters, statistics, whole, masks)
+        return [(y[_within(x)], moved) for (y, moved), x in zip(found, xs, strict=True)]
+
+    def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
+        whole, masks = filled(xs), filled([jnp.ones(x.shape, bool) for x in xs])
+        found = mapped.backward(parameters, statistics, whole, filled(grad_outputs), masks)
+        return [(by_name, by_x[_within(x)]) for (by_name, by_x), x in zip(found, xs, strict=True)]
+
+    return Replicas(forward, backward)
+
+
+def filled(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays of one rank, each with zeros after its own values up to the largest size of all along every axis."""
+    import jax.numpy as jnp
+
+    shape = [max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True)]
+    return [jnp.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)]) for array in arrays]
+
+
+def _within(array: Any) -> tuple[slice, ...]:
+    return tuple(slice(0, size) for size in array.shape)
 
 
 def each(found: tuple[Any, Any], count: int) -> Each:
     """What a map gave, taken apart."""
     import jax
 
-    return [jax.tree.map(lambda value: value[number], found) for number in range(count)]
+    def part(number: int) -> Any:
+        return jax.tree.map(lambda value: value[number], found)
+
+    return [part(number) for number in range(count)]
 
 
 def together(function: Pass) -> Replicas:
@@ -179,9 +220,7 @@ class ReplicatedJaxLayer(JaxLayer):
         replica.statistics = statistics
         return replica.state()
 
-    def replicated_vjp(
-        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
-    ) -> list[Gradients]:
+    def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
         with self.where.entered():
             given, upstream = (

@@ -1,15 +1,16 @@
 """A batch that is spread over replicas, in one array of rows.
 
-A shard is what one replica is given: (N_i, C, *S_i), where N_i may be 0, and both may differ from shard to shard. All of
-them together are kept as rows, (n, C, 1, ...) of the rank of a shard: one row for each sample and position, shard after
-shard, in the order of the axes. For statistics of channels a row is a sample like any other, so that the one batch which
-replicas are to agree with is the rows themselves.
+A shard is what one replica is given: (N_i, C, *S_i), where N_i may be 0, and both may differ from shard to shard. All
+of them together are kept as rows, (n, C, 1, ...) of the rank of a shard: one row for each sample and position, shard
+after shard, in the order of the axes. For statistics of channels a row is a sample like any other, so that the one
+batch which replicas are to agree with is the rows themselves.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,4 +52,4 @@ def split(rows: Array, shapes: Shards) -> list[Array]:
 def owned(shapes: Shards) -> list[slice]:
     """Which rows are those of each replica."""
     ends = np.cumsum([0, *counts(shapes)]).tolist()
-    return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(ends)]

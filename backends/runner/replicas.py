@@ -1,6 +1,7 @@
 """What replicas of a layer show: shards are made of rows, and what each replica gives is one array for all.
 
-The rows are those of `bnconform.spec.shards`, which a program carries: (n, C, 1, ...), a row for each sample and position.
+The rows are those of `bnconform.spec.shards`, which a program carries: (n, C, 1, ...), a row for each sample and
+position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is due where a batch is spread over replicas: rows (n, C, 1, ...) of all, and (R, C) of what each shows of itself."""
+"""What is due where a batch is spread over replicas: the rows (n, C, 1, ...) of all, and (R, C) of what each shows."""
 
 from __future__ import annotations
 

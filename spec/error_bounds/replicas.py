@@ -1,7 +1,7 @@
 """How far a right implementation may lie from the oracle where a batch is spread over replicas.
 
-The truth is that of some batch (`bnconform.spec.oracle.replicas`), and so are the bounds, but that a sum over it may be a
-sum of sums. Of R replicas with n_i >= 1 values, n of them in all, one term of a mean passes through at most
+The truth is that of some batch (`bnconform.spec.oracle.replicas`), and so are the bounds, but that a sum over it may be
+a sum of sums. Of R replicas with n_i >= 1 values, n of them in all, one term of a mean passes through at most
 
 * in a sum of the replicas' sums, or in a merger of their counts, means and squares: what the bounds for one batch
   admit, where sums may be taken in any order, and means updated by chunks;
@@ -10,9 +10,9 @@ sum of sums. Of R replicas with n_i >= 1 values, n of them in all, one term of a
   to (two): n_i + R + 4 roundings. As the others have at least one value each, n_i + R <= n + 1, so that these are at
   most n + 5, where the bounds for one batch count n + 1 or more (a sum's n - 1, and two of the division).
 
-Hence MERGED = 4 more for each term of every sum, mean and gradient alike. An empty replica adds 0 exactly. Where replicas
-weigh equally the truth is that of a batch with copies, of which a bound counts each: it is wider than need be, never
-narrower. Where the gradient of a replica's values is the sum over copies, its bound is the sum of theirs.
+Hence MERGED = 4 more for each term of every sum, mean and gradient alike. An empty replica adds 0 exactly. Where
+replicas weigh equally the truth is that of a batch with copies, of which a bound counts each: it is wider than need be,
+never narrower. Where the gradient of a replica's values is the sum over copies, its bound is the sum of theirs.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ReplicaErrors:
         return np.asarray(bound[replica.places].sum(axis=1))
 
     def statistic(self, replica: Replica, name: str) -> Floats:
-        """On the running_mean or running_var, (C,): a mean of K errs by the mean of their errors, and K + 1 roundings."""
+        """On the running_mean or running_var, (C,): a mean of K errs by that of their errors, and K + 1 roundings."""
         which = ("running_mean", "running_var").index(name)
         several = [self.errors(one).running[which] for one in replica.remembered]
         if len(several) == 1:
@@ -93,7 +93,7 @@ class ReplicaErrors:
         return rounded(np.abs(floats(replica.statistic(name))), error, self.model.statistics)
 
     def parameter_gradient(self, replica: Replica, name: str) -> Floats:
-        """On grad_weight or grad_bias, (C,): the errors of the parts add up, with K + 1 roundings of them where K > 1."""
+        """On grad_weight or grad_bias, (C,): the errors of K > 1 parts add up, with K + 1 roundings of them."""
         bound = {"grad_weight": weight_gradient, "grad_bias": bias_gradient}[name]
         several = [
             bound(part, self.model, self._known(part)) if part.forward.x.size else np.zeros(part.forward.x.shape[1])

@@ -6,11 +6,12 @@ Nothing is computed here that `passes` does not compute of some batch; the decis
 * Statistics of all, equally: a value of replica i weighs 1/(R n_i) instead of 1/n. With L the least common multiple of
   all n_i that is the statistic of a batch in which each sample of replica i stands L/n_i times. The output is that of
   the first of its copies. A gradient reaches the output of the first copy alone, and every copy's part in the
-  statistics: what reaches x is the sum over the copies. Where a replica is empty its mean is 0/0, and so is that of all.
+  statistics: what reaches x is the sum over the copies. Where a replica is empty its mean is 0/0, and so is that of
+  all.
 * A replica's own: of its shard.
 
-Which of these passes' statistics a replica remembers, and of which n Bessel's factor is, are decisions of their own. The
-gradients are linear in grad_output, so that the part of one replica in what they are is the gradient for its own
+Which of these passes' statistics a replica remembers, and of which n Bessel's factor is, are decisions of their own.
+The gradients are linear in grad_output, so that the part of one replica in what they are is the gradient for its own
 grad_output, with zeros for all others.
 
 Where spatial sizes differ the shards have no common shape but that of rows. For statistics of channels that changes
@@ -116,8 +117,8 @@ def replicated(
     """One pass of replicas that are all in `state`.
 
     Args:
-        x, grad_output: rows (n, C, 1, ...), see `bnconform.spec.shards`; with grad_output, the gradients of the sum over
-            all replicas.
+        x, grad_output: rows (n, C, 1, ...), see `bnconform.spec.shards`; with grad_output, the gradients of the sum
+            over all replicas.
 
     Raises:
         PrecisionError: outside of `exact.arithmetic()`.
@@ -170,7 +171,7 @@ class _Passes:
 
     @property
     def is_unspecified(self) -> bool:
-        """Whether nothing is fixed, as samples are told from positions, or counted, where these are not those of one batch."""
+        """Whether nothing is fixed, as samples are told from positions, or counted, and are not those of one batch."""
         point = self.behaviour
         if not self.same_sizes:
             axes = point.statistics_axes is not b.StatisticsAxes.PER_CHANNEL

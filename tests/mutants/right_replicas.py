@@ -43,7 +43,7 @@ class ReplicasByMeanOfMeans(Replicated):
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
         """One-pass, not below 0."""
-        mean = self._averaged(shards, [values for values in shards])
+        mean = self._averaged(shards, shards)
         square = self._averaged(shards, [np.square(values) for values in shards])
         return mean, np.maximum(square - np.square(mean), 0)
 
