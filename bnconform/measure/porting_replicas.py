@@ -1,0 +1,41 @@
+"""What an implementation does with a batch that is spread over replicas, measured: the decisions about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bnconform.cases.distinguishing import survey
+from bnconform.diagnosis import search
+from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED, decisions
+
+PREFERRED = ("float32", "float64", "float16", "bfloat16")
+
+DECISIONS = tuple(name for name in decisions() if name.startswith("replica_"))
+"""The decisions, in the order of the space."""
+
+
+def replicas(of: Callable[[str], Subject]) -> dict[str, list[str]]:
+    """The values that the evidence allows, by decision, the simplest first; {} where there are no replicas.
+
+    Nothing declared is used but what is said to be lacking: where shards of one shape alone are taken, how unequal ones
+    weigh is not told.
+
+    Args:
+        of: the subject in a dtype.
+    """
+    programs = {name: program for name, program in survey().items() if any(step.shards for step in program.steps)}
+    for dtype in PREFERRED:
+        subject = of(dtype)
+        if dtype in subject.unsupported:
+            continue
+        evidence = search.gather(subject, programs)
+        if not evidence.traces:
+            return {}
+        point = search.explain(evidence, SPECIFIED).points[0]
+        others = search.alternatives(evidence, point)
+        return {
+            name: [str(getattr(point, name)), *(value for value, refuted in others[name].items() if refuted is None)]
+            for name in DECISIONS
+        }
+    return {}
