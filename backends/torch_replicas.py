@@ -203,7 +203,7 @@ class TorchSync(TorchNN):
     unsupported_on: Mapping[str, Mapping[str, str]] = {
         **TorchNN.unsupported_on,
         "cpu": dict.fromkeys(
-            ("replicated", "replicated_vjp"), "SyncBatchNorm trains on GPUs alone: it has no kernel for the CPU"
+            ("replicated", "replicated_vjp"), "SyncBatchNorm is for GPUs: DistributedDataParallel refuses it elsewhere"
         ),
     }
 

@@ -267,7 +267,7 @@ class ProgramLayer:
 
     def over_replicas(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica; `replicated` of a program with that ability."""
-        found = self._of_each("replicated", xs, xs=[encoded(x) for x in xs], training=training)
+        found = self._of_each("replicated", xs, training=training)
         names = ("running_mean", "running_var", "num_batches_tracked")
         return [
             (_array(told, "replicated", "y"), {name: _maybe(told, "replicated", name) for name in names})
@@ -278,18 +278,19 @@ class ProgramLayer:
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[Gradients]:
         """The gradients that each replica gives; `replicated_vjp` of a program with that ability."""
-        operands = {"xs": [encoded(x) for x in xs], "grad_outputs": [encoded(g) for g in grad_outputs]}
-        gradients = []
-        for told in self._of_each("replicated_vjp", xs, **operands, training=training):
+        upstream, gradients = [encoded(g) for g in grad_outputs], []
+        for told in self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training):
             by_weight, by_bias = (_maybe(told, "replicated_vjp", name) for name in ("grad_weight", "grad_bias"))
             gradients.append((_array(told, "replicated_vjp", "grad_x"), by_weight, by_bias))
         return gradients
 
-    def _of_each(self, what: str, xs: Sequence[Array], **request: Any) -> list[Answer]:
+    def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
         """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
-        told = self._ask(what, sum(x.size for x in xs) + 3 * self.channels * len(xs), **request).get("replicas")
-        if not isinstance(told, list) or len(told) != len(xs) or not all(isinstance(one, dict) for one in told):
-            raise WrongAnswer(f"its answer to {what} has no list `replicas` of {len(xs)} objects, one a replica")
+        count, elements = len(shards), sum(x.size for x in shards)
+        given = [encoded(x) for x in shards]
+        told = self._ask(what, elements + 3 * self.channels * count, xs=given, **request).get("replicas")
+        if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
+            raise WrongAnswer(f"its answer to {what} has no list `replicas` of {count} objects, one a replica")
         return told
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:

@@ -119,7 +119,7 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
     }
 
 
-def over_replicas(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, dict[str, list[str]]]:
+def over_replicas(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, dict[str, Any]]:
     """What each does with a batch over replicas, by decision; without those that have none."""
     with Progress(transient=True) as progress:
         found = _each(chosen, keys, progress, "replicas", device, porting_replicas.replicas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from bnconform.cases.distinguishing import survey
 from bnconform.diagnosis import search
@@ -15,8 +16,8 @@ DECISIONS = tuple(name for name in decisions() if name.startswith("replica_"))
 """The decisions, in the order of the space."""
 
 
-def replicas(of: Callable[[str], Subject]) -> dict[str, list[str]]:
-    """The values that the evidence allows, by decision, the simplest first; {} where there are no replicas.
+def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
+    """By decision the values that the evidence allows, the simplest first, and the specified one; {} without replicas.
 
     Nothing declared is used but what is said to be lacking: where shards of one shape alone are taken, how unequal ones
     weigh is not told.
@@ -35,7 +36,13 @@ def replicas(of: Callable[[str], Subject]) -> dict[str, list[str]]:
         point = search.explain(evidence, SPECIFIED).points[0]
         others = search.alternatives(evidence, point)
         return {
-            name: [str(getattr(point, name)), *(value for value, refuted in others[name].items() if refuted is None)]
+            name: {
+                "values": [
+                    str(getattr(point, name)),
+                    *(value for value, refuted in others[name].items() if refuted is None),
+                ],
+                "specified": str(getattr(SPECIFIED, name)),
+            }
             for name in DECISIONS
         }
     return {}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bnconform.spec.behaviour import SPECIFIED
-
 Data = Mapping[str, Any]
 
 SEEN: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -176,16 +174,13 @@ def _replicas(data: Data) -> Iterable[str]:
         "whose upstream gradients reach x, and what each gives for weight and bias. `bnconform explain` says what the "
         "words mean; `?` is what nothing shows, such as how unequal shards weigh where all must be of one shape."
     )
-    rows = (
-        [f"`{key}`", *(_told(told[name], str(getattr(SPECIFIED, name))) for name in names)]
-        for key, told in found.items()
-    )
+    rows = ([f"`{key}`", *(_told(told[name]) for name in names)] for key, told in found.items())
     yield _table(["implementation", *names], rows)
 
 
-def _told(values: list[str], specified: str) -> str:
+def _told(entry: Data) -> str:
     """The value, in bold where it is not the specified one; "?" where several are possible."""
-    return _cell({"values": values, "specified": specified}) if len(values) == 1 else "?"
+    return _cell(entry) if len(entry["values"]) == 1 else "?"
 
 
 def _link(text: str) -> str:
