@@ -281,7 +281,10 @@ def _level(value: float | None) -> str:
 def _reading(trials: Trials, base: Program) -> Iterator[Circumstance]:
     if len(base.steps) < 2 or CALL in trials.targets:
         return
-    if trials.show_unread(base) is False:
+    if base.reads == "end":
+        if trials.show(base.read_always) is False:
+            yield Circumstance("only where the state is not read between the calls")
+    elif trials.show_unread(base) is False:
         yield Circumstance("only where the state is read between the calls")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+
 from bnconform.diagnosis.call_view import CallView
 from bnconform.diagnosis.derivative_relations import derivatives
 from bnconform.diagnosis.other_operands import relations
@@ -118,6 +120,11 @@ def fit(calls: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation
     chosen = _distinct(calls)
     if not chosen or not all(call.is_pass for call in chosen):
         return None
+    with np.errstate(all="ignore"):  # what is infinite, or no number, fits no relation
+        return _fitting(chosen, point, known)
+
+
+def _fitting(chosen: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation]) -> Fit | None:
     for everywhere in (True, False):
         found: dict[str, tuple[Relation, ...]] = {}
         for name in dict.fromkeys(one.name for one in chosen[0].comparisons if one.worst > 1):

@@ -19,7 +19,7 @@ from bnconform.diagnosis.circumstances import Circumstance
 from bnconform.diagnosis.experiment import circumstances, small, varied
 from bnconform.diagnosis.fitting import Cause, Fit, fit
 from bnconform.diagnosis.relations import Relation
-from bnconform.diagnosis.trials import CALL, FailingCall, Trials, relative_error
+from bnconform.diagnosis.trials import CALL, FailingCall, Trials, relative_error, run
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject
@@ -201,6 +201,8 @@ def _experiment(
     trials = Trials(subject, wrong, subject.declared, quality, programs=budget, seconds=SECONDS)
     trials.relative = max((relative_error(one) for one in call.comparisons if one.worst > 1), default=np.inf)
     try:
+        if program.reads == "end" and trials.show(program.read_always):
+            program = program.read_always  # reading makes no difference to it
         if not _is_steady(trials, program, call):
             return Finding(wrong, _named(wrong), steady=False, asked=trials.asked)
         quantities = _quantities(subject, program, wrong, quality)
@@ -223,7 +225,7 @@ def _is_steady(trials: Trials, program: Program, call: FailingCall) -> bool:
     shown = [call.comparisons]
     for _ in range(REPEATS):
         try:
-            trace = trials.subject.run(program)
+            trace = run(trials.subject, program)
         except NotRecorded:
             raise
         except (Ended, AdapterError):
@@ -270,7 +272,7 @@ def _quantities(subject: Subject, program: Program, wrong: frozenset[str], quali
         return _named(wrong)
     every = vary.with_last(program, observe=step.observe | set(EVERYTHING[step.op]))
     try:
-        trace = subject.run(every)
+        trace = run(subject, every)
     except NotRecorded:
         raise
     except (Ended, AdapterError):

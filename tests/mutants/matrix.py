@@ -156,18 +156,19 @@ Task = tuple[str, str, tuple[str, ...]]
 """The name of an implementation, a dtype, and the requirements to judge it by: () for all."""
 
 
-def tasks(names: Iterable[str], thorough: bool = False) -> list[Task]:
+def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -> list[Task]:
     """What is judged by what.
 
     A right implementation is judged by every must in single and double precision, with the large cases in single. A
     wrong one gets a whole row in the first of its dtypes; in the others only the requirements that must kill it are
-    asked. `thorough`: everything by everything, in every dtype.
+    asked. `thorough`: everything by everything, in every dtype. `killers`: no whole rows, so that what else a wrong one
+    fails is not seen.
     """
     musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
         for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
-            whole = thorough or (bool(mutant.killers) and number == 0)
+            whole = thorough or (bool(mutant.killers) and number == 0 and not killers)
             found.append((mutant.name, dtype, () if whole else mutant.killers or musts))
     return found
 
