@@ -126,7 +126,9 @@ class MirroredLayer(TensorflowLayer):
         for name, theirs in NAMES.items():
             variable = getattr(mirrored, theirs)
             shown[name] = None if variable is None else [np.array(one.numpy()) for one in results(variable.value)]
-        return [{name: each and each[number] for name, each in shown.items()} for number in range(count)]
+        return [
+            {name: None if each is None else each[number] for name, each in shown.items()} for number in range(count)
+        ]
 
 
 class KerasMirrored(KerasTensorflow):

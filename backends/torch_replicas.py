@@ -159,10 +159,7 @@ class DistributedLayer(TorchLayer):
         """The gradients that each replica gives, by a backward pass in every process."""
         self._passed(xs, training, backward=True)
         given = [{"grad_output": to_tensor(array, "cpu")} for array in grad_outputs]
-        return [
-            (to_array(by_x), *(to_array(found[name]) if name in found else None for name in ("weight", "bias")))
-            for by_x, found in processes().ask("backward", given)
-        ]
+        return [self._named(found, (by_x, *found.values())) for by_x, found in processes().ask("backward", given)]
 
     def _passed(self, xs: Sequence[Array], training: bool, *, backward: bool) -> list[Any]:
         return processes().ask(

@@ -24,13 +24,19 @@ from bnconform.cases.program import (
 )
 from bnconform.spec.config import Config
 
+Shapes = tuple[tuple[int, ...], ...]
+
 EQUAL = ((2, 3, 2, 2), (2, 3, 2, 2))
 """Two replicas with eight values a channel each."""
 
 AT_RANK_2 = ((3, 3), (3, 3))
-UNEQUAL = {"rank4": ((2, 3, 2, 2), (1, 3, 2, 2)), "rank2": ((3, 3), (5, 3)), "three": ((1, 3), (2, 3), (4, 3))}
+UNEQUAL: dict[str, Shapes] = {
+    "rank4": ((2, 3, 2, 2), (1, 3, 2, 2)),
+    "rank2": ((3, 3), (5, 3)),
+    "three": ((1, 3), (2, 3), (4, 3)),
+}
 SIZES = ((2, 3, 2, 2), (2, 3, 1, 3))
-EMPTY = {"first": ((0, 3, 2, 2), (2, 3, 2, 2)), "last": ((2, 3, 2, 2), (0, 3, 2, 2))}
+EMPTY: dict[str, Shapes] = {"first": ((0, 3, 2, 2), (2, 3, 2, 2)), "last": ((2, 3, 2, 2), (0, 3, 2, 2))}
 SINGLE = ((1, 3),) * 4
 """Four replicas with one value a channel each."""
 
@@ -39,8 +45,6 @@ FAR = 3.0
 
 EPSILON = 0.1
 MEAN, VARIANCE, COUNTER = "replica_running_mean", "replica_running_var", "replica_num_batches_tracked"
-
-Shapes = tuple[tuple[int, ...], ...]
 
 
 def probes() -> Iterator[Probe]:
@@ -81,7 +85,7 @@ def _outputs() -> Iterator[Probe]:
         config = _config(tuple(shard.shape for shard in given))
         yield Probe("BN-REP-OUTPUT", name, Program(config, (_loaded(), replicated(given, "y"))))
     config = _config(EQUAL, affine=False)
-    steps = (load(**inputs.statistics(3)), replicated(shards(EQUAL), "y"))
+    steps: tuple[Step, ...] = (load(**inputs.statistics(3)), replicated(shards(EQUAL), "y"))
     yield Probe("BN-REP-OUTPUT", "affine-off", Program(config, steps))
     steps = (_loaded(), forward(shards(EQUAL, 7)[0]), replicated(shards(EQUAL), "y"))
     yield Probe("BN-REP-OUTPUT", "second-batch", Program(_config(EQUAL), steps))
@@ -89,7 +93,9 @@ def _outputs() -> Iterator[Probe]:
 
 def _unequal() -> Iterator[Probe]:
     """Y and what is remembered, over shards of several shapes."""
-    several = {"BN-REP-UNEQUAL": UNEQUAL, "BN-REP-SIZES": {"rank4": SIZES}, "BN-REP-EMPTY": EMPTY}
+    several: dict[str, dict[str, Shapes]] = {
+        "BN-REP-UNEQUAL": UNEQUAL, "BN-REP-SIZES": {"rank4": SIZES}, "BN-REP-EMPTY": EMPTY,
+    }  # fmt: skip
     for requirement, cases in several.items():
         for name, shapes in cases.items():
             steps = (_loaded(), replicated(shards(shapes), "y", MEAN))
@@ -104,7 +110,7 @@ def _memory() -> Iterator[Probe]:
     cases = {"rank4": EQUAL, "rank2": AT_RANK_2}
     for name, shapes in cases.items():
         shown = (MEAN, COUNTER, VARIANCE) if name == "rank2" else (MEAN, COUNTER)
-        steps = (_loaded(), replicated(shards(shapes), *shown))
+        steps: tuple[Step, ...] = (_loaded(), replicated(shards(shapes), *shown))
         yield Probe("BN-REP-MEMORY", name, Program(_config(shapes), steps))
         steps = (_loaded(), replicated(shards(shapes), VARIANCE))
         yield Probe("BN-REP-VARIANCE", name, Program(_config(shapes), steps))

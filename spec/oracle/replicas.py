@@ -67,7 +67,7 @@ class Replica:
     @cached_property
     def y(self) -> Exact:
         """(n_i, C)."""
-        return rows(self.forward.y)[self.places[:, 0]]
+        return np.asarray(rows(self.forward.y)[self.places[:, 0]], dtype=object)
 
     @cached_property
     def grad_x(self) -> Exact:

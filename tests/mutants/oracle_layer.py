@@ -167,10 +167,11 @@ class ReplicatedPuppetLayer(PuppetLayer):
         """The gradients that each replica gives, rounded once."""
         with arithmetic(), np.errstate(all="ignore"):
             found = self._replicated(xs, training, grad_outputs)
-            return [
-                (self._out(by_x, numpy_dtype(self.config.dtype)), *map(self._maybe, map(one.parameter_gradient, NAMES)))
-                for one, by_x in zip(found.replicas, self._shards(xs, found, "grad_x"), strict=True)
-            ]
+            gradients = []
+            for one, by_x in zip(found.replicas, self._shards(xs, found, "grad_x"), strict=True):
+                by_weight, by_bias = (self._maybe(one.parameter_gradient(name)) for name in NAMES)
+                gradients.append((self._out(by_x, numpy_dtype(self.config.dtype)), by_weight, by_bias))
+            return gradients
 
     def _replicated(
         self, xs: Sequence[Array], training: bool, grad_outputs: Sequence[Array] | None = None

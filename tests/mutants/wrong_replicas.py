@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class EveryReplicaTakenToBeAsLargeAsTheFirst(Replicated):
 
     def total(self, shards: list[Array], i: int) -> int:
         """Never exchanged."""
-        return max(shards[0].shape[1], 1) * len(shards)
+        return max(int(shards[0].shape[1]), 1) * len(shards)
 
 
 @wrong("BN-REP-UNEQUAL", "BN-REP-SIZES", thread="pytorch#22192")
@@ -104,7 +105,7 @@ class OthersTakenToBeAsLargeAsOneself(Replicated):
 
     def total(self, shards: list[Array], i: int) -> int:
         """Never exchanged."""
-        return max(shards[i].shape[1], 1) * len(shards)
+        return max(int(shards[i].shape[1]), 1) * len(shards)
 
 
 @wrong("BN-REP-SIZES")
@@ -124,7 +125,7 @@ class ReplicasWeighBySamples(Replicated):
         mean = self._weighed(shards, weights)
         return mean, self._weighed([np.square(values - mean[:, None]) for values in shards], weights)
 
-    def _weighed(self, each: list[Array], weights: list[Array]) -> Array:
+    def _weighed(self, each: list[Array], weights: list[Any]) -> Array:
         return np.asarray(
             sum(part.mean(axis=1) * weight for part, weight in zip(each, weights, strict=True) if part.shape[1])
         )
@@ -326,7 +327,8 @@ class EvaluationHearsTheOthers(Replicated):
         found = super().output(shards, i, training)
         if self.from_batch(training):
             return found
-        return found + self.work.type(0) * self.reduced([values.sum(axis=1) for values in shards], i)[:, None]
+        everything = self.reduced([values.sum(axis=1) for values in shards], i)
+        return np.asarray(found + self.work.type(0) * everything[:, None])
 
 
 @wrong("BN-REP-EVAL")

@@ -120,7 +120,7 @@ class Alone(Replicated):
 
     def bessel_count(self, shards: list[Array], i: int) -> int:
         """One's own."""
-        return max(shards[i].shape[1], 2)
+        return max(int(shards[i].shape[1]), 2)
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
         """One's own."""

@@ -12,7 +12,7 @@ from bnconform.cases.probes.replicas import EMPTY, EQUAL, SIZES, UNEQUAL, shards
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
-from bnconform.spec.exact import Floats, arithmetic, exact, floats
+from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 from bnconform.spec.oracle.replicas import Replicated, replicated
 from bnconform.spec.shards import joined, shapes_of, split
 
@@ -42,6 +42,16 @@ def outputs(found: Replicated) -> Floats:
     return floats(np.concatenate([one.y for one in found.replicas]))
 
 
+def added_up(found: Replicated, name: str) -> Exact:
+    """The sum of what all replicas give for a parameter, (C,)."""
+    total = exact(np.zeros(3))
+    for one in found.replicas:
+        part = one.parameter_gradient(name)
+        assert part is not None
+        total = total + part
+    return total
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_all_replicas_compute_what_one_layer_does(case: str) -> None:
     """Output, statistics and gradients are those of the rows as one batch, to the last of 320 bits."""
@@ -57,8 +67,7 @@ def test_all_replicas_compute_what_one_layer_does(case: str) -> None:
             for each in found.replicas:
                 assert np.abs(floats(each.statistic(name) - getattr(after, name))).max() < 1e-90
         for name in ("grad_weight", "grad_bias"):
-            parts = sum((each.parameter_gradient(name) for each in found.replicas), exact(np.zeros(3)))
-            assert np.abs(floats(parts - getattr(one, name))).max() < 1e-90
+            assert np.abs(floats(added_up(found, name) - getattr(one, name))).max() < 1e-90
 
 
 def equally(given: list[Floats]) -> tuple[Floats, Floats]:
@@ -132,7 +141,7 @@ def test_gradient_is_the_derivative_of_all_outputs(case: str, point: dict[str, s
             for sign in (1, -1):
                 moved = rows.copy()
                 moved[row] += sign * STEP  # every channel at once: they do not mix
-                ends.append((outputs(asked(split(moved, shapes), **point)) * flat).sum(axis=0))
+                ends.append((outputs(asked(split(moved, shapes), None, **point)) * flat).sum(axis=0))
             assert np.abs((ends[0] - ends[1]) / (2 * STEP) - found[row]).max() < 1e-7
 
 
@@ -151,7 +160,7 @@ def test_what_replicas_give_for_the_parameters(value: str) -> None:
     """The sum, or the mean, of the parts, on every replica."""
     given, g = shards(EQUAL), upstream(EQUAL)
     with arithmetic():
-        parts = sum((one.parameter_gradient("grad_weight") for one in asked(given, g).replicas), exact(np.zeros(3)))
+        parts = added_up(asked(given, g), "grad_weight")
         for one in asked(given, g, replica_parameter_gradients=value).replicas:
             found = one.parameter_gradient("grad_weight")
             assert found is not None
