@@ -81,13 +81,13 @@ def nnx_replicas(graph: Any) -> Replicas:
 class NNXLayer:
     """An nnx.BatchNorm, called as an object; nnx.jit writes its statistics back.
 
-    `named` is one like it with the name of the axis along which its replicas are mapped.
+    `like` makes one like it with the name of an axis, along which its replicas are mapped.
     """
 
-    def __init__(self, layer: Any, where: Place, named: Any) -> None:
+    def __init__(self, layer: Any, where: Place, like: Callable[[str], Any]) -> None:
         self.layer = layer
         self.where = where
-        self.named = named
+        self.like = like
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y; the statistics move."""
@@ -165,8 +165,9 @@ class NNXLayer:
     def _replicas(self, training: bool) -> Replicas:
         from flax import nnx
 
-        (self.named.train if training else self.named.eval)()
-        graph, *_ = nnx.split(self.named, nnx.Param, nnx.BatchStat)
+        named = self.like(AXIS)
+        (named.train if training else named.eval)()
+        graph, *_ = nnx.split(named, nnx.Param, nnx.BatchStat)
         return nnx_replicas(graph)
 
     def state(self) -> dict[str, Array | None]:
@@ -250,12 +251,11 @@ class FlaxNNX:
     def _layer(self, where: Place, num_features: int, **given: Any) -> NNXLayer:
         from flax import nnx
 
+        def like(axis_name: str | None) -> Any:
+            return nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), axis_name=axis_name, **given, **self.more)
+
         with where.entered():
-            layer, named = (
-                nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), axis_name=name, **given, **self.more)
-                for name in (None, AXIS)
-            )
-            return NNXLayer(layer, where, named)
+            return NNXLayer(like(None), where, like)
 
 
 class FlaxNNXHalf(FlaxNNX):

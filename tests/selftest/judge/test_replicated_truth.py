@@ -18,6 +18,7 @@ from bnconform.judge.check import Check, conduct
 from bnconform.judge.judgement import judge
 from bnconform.judge.outcome import CONFORMS, DEVIATES, UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
+from bnconform.render.messages import compared
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement, requirements
 from bnconform.spec.config import Config
@@ -181,6 +182,22 @@ def test_wrong_replicas_are_told_and_not_narrowed() -> None:
     trace = subject.run(program)
     assert not judge(trace, SPECIFIED).holds
     assert narrow(subject, trace) is None
+
+
+def test_element_is_told_by_its_replica() -> None:
+    """A row is one sample and position of one replica, which is what a reader looks for."""
+    given = [np.arange(12.0).reshape(2, 3, 2), np.arange(18.0).reshape(1, 3, 6)]
+
+    class Off(Replicated):
+        def replicated(self, xs: Sequence[Array], *, training: bool) -> Any:
+            found = super().replicated(xs, training=training)
+            found[1][0][0, 2, 4] += 1
+            return found
+
+    program = Program(Config(ndim=3), (replicated(given, "y"),)).cast("float64", "float64")
+    judged = judge(InProcess(Adapter(Off), "cpu").run(program), SPECIFIED)
+    assert judged.worst is not None
+    assert compared(program, judged.worst).what.startswith("y[0, 2, 4] of replica 1 after call 1, replicated(x")
 
 
 def test_case_with_shards_is_read_as_it_was_written() -> None:
