@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.keras_backends import NAMES, Array, Gradients, TensorflowLayer
+from bnconform.backends.keras_backends import NAMES, Array, Gradients, KerasTensorflowLayer
 from bnconform.backends.keras_layers import KerasTensorflow, activate
 
 DEVICES = 4
@@ -54,7 +54,7 @@ def strategy(count: int) -> Any:
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
-class MirroredLayer(TensorflowLayer):
+class MirroredLayer(KerasTensorflowLayer):
     """A layer, and one like it under a strategy for each number of replicas.
 
     Attributes:
@@ -143,11 +143,11 @@ class KerasMirrored(KerasTensorflow):
         prepare()
         return ["cpu"]
 
-    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> MirroredLayer:
+    def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> MirroredLayer:
         """A layer of these options, built for inputs of this shape."""
         prepare()
         whole = {**options, "synchronized": self.synchronized}
-        found = super().made(shape, device, whole)
+        found = super().make_layer(shape, device, whole)
         assert isinstance(found, MirroredLayer)
         found.options, found.shape = whole, shape
         return found

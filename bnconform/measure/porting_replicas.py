@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bnconform.cases.distinguishing import survey
+from bnconform.cases.distinguishing import distinguishing_programs
 from bnconform.diagnosis import search
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED, decisions
@@ -25,7 +25,11 @@ def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
     Args:
         of: the subject in a dtype.
     """
-    programs = {name: program for name, program in survey().items() if any(step.shards for step in program.steps)}
+    programs = {
+        name: program
+        for name, program in distinguishing_programs().items()
+        if any(step.shards for step in program.steps)
+    }
     for dtype in PREFERRED:
         subject = of(dtype)
         if dtype in subject.unsupported:

@@ -90,8 +90,10 @@ def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str
 
 
 def mark(row: Row) -> Text:
-    """The letter of a row's verdict, in its colour."""
+    """The letter of a row's verdict, in its colour; in brackets where most of what was asked was refused."""
     letter = LETTERS[row.verdict]
+    if row.is_mostly_refused:
+        return Text(f"({letter})", _LESSER_STYLE)
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     return Text(letter.lower(), _LESSER_STYLE) if lesser else Text(letter, _STYLES[row.verdict])
 
@@ -232,10 +234,14 @@ def _cut(words: str, width: int) -> str:
 
 
 def _legend(rows: Iterable[Row]) -> Text:
+    rows = list(rows)
     present = {row.verdict for row in rows}
     parts = [Text.assemble((LETTERS[name], _STYLES[name]), f" {name}") for name in LETTERS if name in present]
     lesser = Text.assemble(("small letter", _LESSER_STYLE), " not a must")
-    return Text("   ").join([*parts, lesser, Text("blank not judged")])
+    refused = [Text.assemble(("( )", _LESSER_STYLE), " most models refused")] * any(
+        row.is_mostly_refused for row in rows
+    )
+    return Text("   ").join([*parts, *refused, lesser, Text("blank not judged")])
 
 
 def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:

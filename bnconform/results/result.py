@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
 from bnconform.results import completeness, files
-from bnconform.results.completeness import Completion, Selection
+from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.failure import Failure
 from bnconform.results.files import FileError
 
@@ -67,6 +67,7 @@ class Row:
         message: what was found, its first line a summary; on a conforming row empty, or what was measured.
         case: the path of a case that replays it, or None.
         failure: why it failed, of which `message` is the text; None where it did not, or where nobody kept it.
+        models, refused: how many models a tool was given here, and how many of them it refused; 0 of layers.
 
     Raises:
         ValueError: for an unknown level or verdict.
@@ -85,6 +86,8 @@ class Row:
     message: str = ""
     case: str | None = None
     failure: Failure | None = None
+    models: int = 0
+    refused: int = 0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -98,6 +101,11 @@ class Row:
     def key(self) -> Key:
         """What the row is about."""
         return self.backend, self.device, self.dtype, self.requirement
+
+    @property
+    def is_mostly_refused(self) -> bool:
+        """Whether it holds for what the tool took, and most models were refused."""
+        return self.verdict in ("conforms", "deviates") and 2 * self.refused > self.models
 
     @property
     def summary(self) -> str:
@@ -221,7 +229,7 @@ class Result:
     diagnoses: tuple[Diagnosis, ...] = ()
     observations: tuple[Observation, ...] = ()
     declarations: tuple[Declaration, ...] = ()
-    selection: Selection | None = None
+    selection: SelectionRecord | None = None
     completion: Completion | None = None
     failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
 
@@ -314,10 +322,11 @@ def read(path: Path) -> Result:
 def _row(row: Row) -> dict[str, Any]:
     data = {name: getattr(row, name) for name in _KEYS}
     data["diagnosis"] = [part._asdict() for part in row.diagnosis]
+    data |= {"models": row.models, "refused": row.refused} if row.models else {}
     return data | ({"failure": row.failure.to_json()} if row.failure else {})
 
 
-_KEYS = tuple(each.name for each in fields(Row) if each.name != "failure")
+_KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "models", "refused"))
 
 
 def _limited(value: float | None) -> float | None:
@@ -336,6 +345,8 @@ def _merged(group: list[Row]) -> Row:
         checks=sum(row.checks for row in group),
         bound_share=_largest(row.bound_share for row in group),
         ulp=_largest(row.ulp for row in group),
+        models=sum(row.models for row in group),
+        refused=sum(row.refused for row in group),
     )
 
 

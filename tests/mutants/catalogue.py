@@ -58,6 +58,11 @@ class Mutant:
         """A layer of this configuration."""
         return self.build_layer(config)
 
+    @property
+    def build_lazy(self) -> Any:
+        """What gives a layer that has seen no input, for a configuration and a device; None for most."""
+        return getattr(self.build_layer, "build_lazy", None)
+
     def build_default(self, num_features: int, device: str) -> Any:
         """A layer with the specified defaults, or those that its class gives as DEFAULTS."""
         return self.build_layer(Config(num_features, **getattr(self.build_layer, "DEFAULTS", {})))

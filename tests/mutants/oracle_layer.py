@@ -23,7 +23,7 @@ from bnconform.spec.oracle.replicas import Replica, Replicated, replicated
 from bnconform.spec.shards import joined, shapes_of, split
 
 
-class PuppetLayer:
+class OracleLayer:
     """A layer of the contract in backends/__init__.py."""
 
     def __init__(self, config: Config, behaviour: Behaviour) -> None:
@@ -120,7 +120,7 @@ class PuppetLayer:
             self.current = self._rounded(replace(self.current, **values))
 
 
-class DifferentiablePuppetLayer(PuppetLayer):
+class DifferentiableOracleLayer(OracleLayer):
     """The same with derivatives, for which the catalogue's neighbours are not asked: it would cost time alone."""
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
@@ -149,7 +149,7 @@ class DifferentiablePuppetLayer(PuppetLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
-class ReplicatedPuppetLayer(PuppetLayer):
+class ReplicatedOracleLayer(OracleLayer):
     """The same with replicas, for points that differ in a decision about them: it would cost time alone of others."""
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
@@ -206,13 +206,13 @@ class ReplicatedPuppetLayer(PuppetLayer):
 NAMES = ("grad_weight", "grad_bias")
 
 
-def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> PuppetLayer:
+def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:
     """A layer at a point, with replicas where they are wanted, or it is about them."""
     about = replicas or any(name.startswith("replica_") for name in behaviour.differences())
-    return (ReplicatedPuppetLayer if about else PuppetLayer)(config, behaviour)
+    return (ReplicatedOracleLayer if about else OracleLayer)(config, behaviour)
 
 
-class Puppet:
+class OracleBackend:
     """The backend at one point."""
 
     def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False, replicas: bool = False) -> None:
@@ -226,10 +226,10 @@ class Puppet:
         """The CPU."""
         return ["cpu"]
 
-    def build(self, config: Config, device: str) -> PuppetLayer:
+    def build(self, config: Config, device: str) -> OracleLayer:
         """A layer at the point."""
         return layer_at(config, self.behaviour, self.replicas)
 
-    def build_default(self, num_features: int, device: str) -> PuppetLayer:
+    def build_default(self, num_features: int, device: str) -> OracleLayer:
         """A layer with the specified defaults."""
-        return PuppetLayer(Config(num_features), self.behaviour)
+        return OracleLayer(Config(num_features), self.behaviour)

@@ -20,7 +20,7 @@ HELLO: Told = {
 }  # fmt: skip
 COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "reset", "replicated", "replicated_vjp"]
+ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"]
 
 
 def honest(request: Told) -> Told:

@@ -8,14 +8,14 @@ from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 
 RULE = "BN-REP-GRAD-PARAMETERS"
 
 
 def told(verdict: str, *, contradicted: bool = False) -> list[Outcome]:
     """What is said of a declaration about replicas where the requirement that fixes it came to a verdict."""
-    backend = Puppet(SPECIFIED.but(replica_parameter_gradients="mean"), declares=True)
+    backend = OracleBackend(SPECIFIED.but(replica_parameter_gradients="mean"), declares=True)
     subject = Subject("mine", backend, "cpu", "float32")
     outcome = Outcome(subject.name, "cpu", "float32", RULE, "must", verdict)
     if contradicted:
