@@ -36,7 +36,7 @@ from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
 from bnconform.results.visible import visible
-from bnconform.spec.catalogue import Requirement, requirement, requirements
+from bnconform.spec.catalogue import Requirement, chapter, requirement, requirements
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,6 +94,7 @@ class Run:
         pool = WorkerPool(settings(option.time_limit, option.memory_limit, option.python, option.run_in))
         in_process = bool(option.in_process or option.usepdb or option.trace)
         self.selection = Selection(pool, in_process=in_process, thorough=bool(option.thorough))
+        self.chapters = frozenset(map(chapter, option.chapter))
         self.is_worker = hasattr(config, "workerinput")
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
@@ -145,6 +146,8 @@ class Run:
         ids: list[str] = []
         for subject in once_each(self.subjects) if marks.once else self.subjects:
             for rule in (one for one in rules if one.is_of_deployments == subject.is_deployment):
+                if self.chapters and rule.chapter not in self.chapters:
+                    continue
                 label = f"{subject.label}-{rule.id}"
                 if not marks.over_cases:
                     values.append((subject, rule, None))

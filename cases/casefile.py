@@ -91,6 +91,7 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             may_refuse=entry.get("may_refuse", False),
             refills=entry.get("refills", False),
             pass_number=entry.get("pass_number", 0),
+            shards=tuple(map(tuple, entry.get("shards", ()))),
             options=_options(entry.get("options", {})),
         )
     except ValueError as problem:
@@ -123,6 +124,8 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
         entry |= {name: _encode(value) for name in GIVEN if (value := getattr(step, name)) is not None}
         if step.pass_number:
             entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
+        if step.shards:
+            entry["shards"] = [list(shape) for shape in step.shards]
         if step.options:
             entry["options"] = dict(step.options)
         if step.state:

@@ -16,7 +16,7 @@ import math
 import os
 import shlex
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"}
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
 NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
@@ -153,6 +153,10 @@ class ProgramBackend:
             layer.jvp = layer.output_along
         if "hvp" not in self.unsupported:
             layer.hvp = layer.gradients_along
+        if "replicated" not in self.unsupported:
+            layer.replicated = layer.over_replicas
+        if "replicated_vjp" not in self.unsupported:
+            layer.replicated_vjp = layer.gradients_over_replicas
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -230,6 +234,8 @@ class ProgramLayer:
         self.set: Callable[..., None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None
         self.hvp: Callable[..., Gradients] | None = None
+        self.replicated: Callable[..., list[tuple[Array, dict[str, Array | None]]]] | None = None
+        self.replicated_vjp: Callable[..., list[Gradients]] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -270,6 +276,34 @@ class ProgramLayer:
         told = self._ask("hvp", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "hvp", name) for name in ("hvp_weight", "hvp_bias"))
         return _array(told, "hvp", "hvp_x"), by_weight, by_bias
+
+    def over_replicas(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
+        """(y, state) of each replica; `replicated` of a program with that ability."""
+        found = self._of_each("replicated", xs, training=training)
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        return [
+            (_array(told, "replicated", "y"), {name: _maybe(told, "replicated", name) for name in names})
+            for told in found
+        ]
+
+    def gradients_over_replicas(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The gradients that each replica gives; `replicated_vjp` of a program with that ability."""
+        upstream, gradients = [encoded(g) for g in grad_outputs], []
+        for told in self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training):
+            by_weight, by_bias = (_maybe(told, "replicated_vjp", name) for name in ("grad_weight", "grad_bias"))
+            gradients.append((_array(told, "replicated_vjp", "grad_x"), by_weight, by_bias))
+        return gradients
+
+    def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
+        """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
+        count, elements = len(shards), sum(x.size for x in shards)
+        given = [encoded(x) for x in shards]
+        told = self._ask(what, elements + 3 * self.channels * count, xs=given, **request).get("replicas")
+        if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
+            raise WrongAnswer(f"its answer to {what} has no list `replicas` of {count} objects, one a replica")
+        return told
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:

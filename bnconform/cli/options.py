@@ -38,6 +38,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "T",
         "help": "float64, float32, float16 or bfloat16; or f64, f32, f16, bf16 (default: all); may be repeated",
     },
+    "--chapter": {
+        "action": "append",
+        "default": [],
+        "metavar": "CHAPTER",
+        "help": "a chapter of the requirements, such as replicas (default: all); may be repeated",
+    },
     "--level": {
         "choices": LEVELS,
         "default": "must",

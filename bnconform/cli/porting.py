@@ -21,7 +21,7 @@ from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.execution.sessions import Description, Session
 from bnconform.judge.subject import AdapterError, Ended, Subject
-from bnconform.measure import identify, porting, porting_cells
+from bnconform.measure import identify, porting, porting_cells, porting_replicas
 from bnconform.measure.semantics_profile import as_data
 from bnconform.render.porting_table import page
 from bnconform.results.files import write
@@ -31,8 +31,13 @@ SubjectOf = Callable[[str], Subject]
 
 FILES = ("porting.json", "porting.md")
 
-SAME_LAYER = {"torch.nn+func": "torch.nn"}
-"""Rows that differ from another one in how derivatives are asked for alone, of which the table has nothing."""
+SAME_LAYER = {
+    "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
+    "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
+    "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
+    "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
+}  # fmt: skip
+"""Rows that differ from another one in derivatives or replicas alone: the table has what they do with replicas."""
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -55,10 +60,10 @@ def add_parser(verbs: Verbs, summary: str) -> None:
 def run(known: argparse.Namespace) -> int:
     """Write the table: 0. Raises UserError or BackendError where it cannot be made."""
     with selection(known) as chosen:
-        keys, left_out = chosen.keys(known.backend or ["all"])
-        if not known.backend:
-            keys = [key for key in keys if key not in SAME_LAYER]
+        every, left_out = chosen.keys(known.backend or ["all"])
+        keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
         data = measured(chosen, keys, known.device)
+        data["replicas"] = over_replicas(chosen, every, known.device)
     try:
         known.into.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -112,6 +117,13 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
             for donor in states
         },
     }
+
+
+def over_replicas(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, dict[str, Any]]:
+    """What each does with a batch over replicas, by decision; without those that have none."""
+    with Progress(transient=True) as progress:
+        found = _each(chosen, keys, progress, "replicas", device, porting_replicas.replicas)
+    return {key: told for key, told in found.items() if told and "reason" not in told}
 
 
 def _profile(of: SubjectOf) -> dict[str, Any]:

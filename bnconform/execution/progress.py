@@ -121,6 +121,8 @@ def _narrowing(config: pytest.Config) -> Iterator[str]:
     for word, value in (("-k", option.keyword), ("-m", option.markexpr)):
         if value:
             yield f"{word} {value}"
+    for value in option.chapter:
+        yield f"--chapter {value}"
     for value in getattr(option, "deselect", None) or ():
         yield f"--deselect {value}"
     for value in config.args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step
+from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step, result_shape
 from bnconform.execution.printable import printable
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
@@ -201,17 +201,16 @@ def _entries(given: Mapping[str, Any], program: Program) -> State:
 
 def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: bool) -> dict[str, Array | None]:
     """The results of a step: all that it gives, or fewer where it failed."""
-    like = step.grad_output if step.x is None else step.x
-    features = (program.num_features,)
-    shapes = {
-        name: like.shape if like is not None and name in SPREAD else features for name in RESULTS.get(step.op, ())
-    }
+    shapes = {name: result_shape(name, step, program.num_features) for name in RESULTS.get(step.op, ())}
     if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
         raise UnreadableTrace(f"a {step.op} step with other results than it gives")
     for name in SPREAD:
         if name in given and given[name] is None:
             raise UnreadableTrace(f"no array as {name}")
-    return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
+    return {
+        name: None if value is None else _array(value, shapes[name], whole=name == "replica_num_batches_tracked")
+        for name, value in given.items()
+    }
 
 
 REAL = frozenset(map(numpy_dtype, DTYPES))

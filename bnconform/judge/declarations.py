@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bnconform.judge.outcome import VIOLATES, Outcome
+from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
 from bnconform.results.failure import DECLARATION, Failure
@@ -30,6 +30,9 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             if contradicted is None and (needed or not whole or not mine):
                 continue
             rule = fixing(decision)
+            about = [outcome for outcome in mine if outcome.requirement == rule.id]
+            if contradicted is None and about and all(outcome.verdict == UNSUPPORTED for outcome in about):
+                continue  # what it is about is not to be had here, such as training on several CPUs
             text = f"declares {decision} = {value}, "
             if contradicted is not None:
                 text += (

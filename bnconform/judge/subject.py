@@ -111,7 +111,7 @@ class Subject:
         declared = self._declared_unsupported
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
-            implied |= dict.fromkeys(("vjp", "hvp"), declared["backward"])
+            implied |= dict.fromkeys(("vjp", "hvp", "replicated_vjp"), declared["backward"])
         return {**implied, **declared}
 
     @property

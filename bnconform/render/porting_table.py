@@ -49,6 +49,7 @@ def page(data: Data) -> str:
                (_numbers(name, card, data["cells"][name]) for name, card in data["cards"].items())),
         "## What else differs",
         _table(["implementation", "decision", "measured", "documented"], _others(data)),
+        *_replicas(data),
         "## Carrying a layer",
         "What each calls the same thing. An array is carried as it is, into the shape that the other keeps it in; "
         "`momentum` here is the weight of the *new* batch, and the column says what to pass for it. Running statistics "
@@ -158,6 +159,28 @@ def _others(data: Data) -> Iterable[list[str]]:
                 yield [f"`{name}`", decision, " or ".join(entry["values"]), place]
         if card.get("unexplained"):
             yield [f"`{name}`", "what no decision explains", card["unexplained"][0], "no"]
+
+
+def _replicas(data: Data) -> Iterable[str]:
+    """The section about a batch over replicas; nothing where no implementation has any."""
+    found = data.get("replicas", {})
+    if not found:
+        return
+    names = list(next(iter(found.values())))
+    yield "## Replicas"
+    yield (
+        "A batch that is spread over replicas, of the implementations that were seen to have them: whose statistics "
+        "normalise, how unequal numbers of values weigh, of which n Bessel's factor is, what each replica remembers, "
+        "whose upstream gradients reach x, and what each gives for weight and bias. `bnconform explain` says what the "
+        "words mean; `?` is what nothing shows, such as how unequal shards weigh where all must be of one shape."
+    )
+    rows = ([f"`{key}`", *(_told(told[name]) for name in names)] for key, told in found.items())
+    yield _table(["implementation", *names], rows)
+
+
+def _told(entry: Data) -> str:
+    """The value, in bold where it is not the specified one; "?" where several are possible."""
+    return _cell(entry) if len(entry["values"]) == 1 else "?"
 
 
 def _link(text: str) -> str:

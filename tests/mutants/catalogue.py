@@ -18,7 +18,7 @@ from bnconform.spec.behaviour import SPECIFIED, decision
 from bnconform.spec.catalogue import fixing
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES as ALL_DTYPES
-from bnconform.tests.mutants.oracle_layer import OracleLayer
+from bnconform.tests.mutants.oracle_layer import layer_at
 
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)
@@ -145,7 +145,7 @@ def neighbours() -> tuple[Mutant, ...]:
         Mutant(
             f"{name}={value}",
             f"{name.replace('_', ' ')}: {decision(name)(value).meaning}",
-            partial(OracleLayer, behaviour=point),
+            partial(layer_at, behaviour=point),
             (fixing(name).id,),
             ((name, value),),
             dtypes=DTYPES if point.dtypes == ALL_DTYPES else point.dtypes,

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer
 from bnconform.cli.main import main
 from bnconform.cli.porting import SAME_LAYER
 from bnconform.judge.subject import Subject
-from bnconform.measure import porting
+from bnconform.measure import porting, porting_replicas
 from bnconform.render.porting_table import page
-from bnconform.tests.mutants.layer import Array
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.tests.mutants.catalogue import Mutant
+from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.oracle_layer import layer_at
+from bnconform.tests.mutants.replicas import Replicated
 from bnconform.tests.selftest.backends import test_declarations
 from bnconform.tests.selftest.render.porting_snippets import ASKED, LAYERS, agrees, code
 
@@ -188,6 +193,32 @@ class _Shows(NumpyLayer):
 def test_a_state_that_evaluation_does_not_use_is_told() -> None:
     """Where a layer shows other statistics than it evaluates by, the share of its own evaluation says so."""
     assert porting.trained(_subject(NumpyLayer))["share"] < 1 < porting.trained(_subject(_Shows))["share"]
+
+
+def _replicas(layer: Any, **lacking: str) -> dict[str, Any]:
+    """What is measured of layers of a class, values alone."""
+    backend = Mutant("layer", "a layer", layer)
+    object.__setattr__(backend, "unsupported", lacking)
+    found = porting_replicas.replicas(lambda dtype: Subject("layer", backend, "cpu", dtype))
+    return {name: entry["values"] for name, entry in found.items()}
+
+
+def test_replicas_are_measured() -> None:
+    """A right layer has the specified values, each of them alone; one without replicas has none."""
+    assert _replicas(Layer) == {}
+    assert _replicas(Replicated) == {name: [str(getattr(SPECIFIED, name))] for name in porting_replicas.DECISIONS}
+    own = _replicas(partial(layer_at, behaviour=SPECIFIED.but(replica_memory="first")))
+    assert own["replica_memory"] == ["first"] and own["replica_statistics"] == ["all"]
+
+
+def test_what_nothing_shows_of_replicas_is_open() -> None:
+    """Where shards are of one shape, either weight is possible, and the page says so."""
+    reason = "all are of one shape"
+    found = _replicas(Replicated, replicas_unequal=reason)
+    assert found["replica_weights"] == ["by_count", "equally"] and found["replica_statistics"] == ["all"]
+    told = {name: {"values": values, "specified": "all"} for name, values in found.items()}
+    [line] = [line for line in page({**DATA, "replicas": {"mine": told}}).splitlines() if line.startswith("| `mine` |")]
+    assert line.split("|")[2:4] == [" all ", " ? "]
 
 
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
