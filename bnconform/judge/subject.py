@@ -186,6 +186,10 @@ class Subject:
             raise Ended(self._deployed[place].ended)
         return self._deployed[place]
 
+    def forget_deployed(self) -> None:
+        """Let every model be deployed anew."""
+        self._deployed.clear()
+
     def shows_counter(self, config: Config) -> bool:
         """Whether a layer of this configuration, or the like, shows how many batches it has seen."""
         tracked = config.track_running_stats
