@@ -38,7 +38,7 @@ class Test:
     @property
     def words(self) -> str:
         """What it is called in ids, where it runs over no cases."""
-        return self.function.__name__.removeprefix("test_").replace("_", "-")  # type: ignore[attr-defined]
+        return self.function.__name__.removeprefix("test_").replace("_", "-")
 
     def fits(self, subject: Subject) -> bool:
         """Whether it is about what the subject is: a layer, or a tool that deploys models."""
