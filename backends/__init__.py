@@ -18,7 +18,8 @@ Requirements on a backend, each with its reason:
   intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
-  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset",
+  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset", "set",
+  "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
@@ -60,6 +61,16 @@ Requirements on a backend, each with its reason:
   flows. Both are asked as `vjp` is, and may move the running statistics, once.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
+* `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
+  that has been built, by assigning to the framework's own attributes; NotImplementedError for one that it lacks. A
+  framework whose layers cannot be changed declares "set" unsupported. It is asked as `vjp` is.
+* `keeps_strides = True` (optional) on a layer says that its x lies in memory for the framework as it was given, and its
+  results as the framework laid them, so that their memory format can be recorded; an adapter that moves axes, or makes
+  results contiguous, leaves it out.
+* `gradient_history()` (optional) of a layer names the entries of its state whose tensors carry a gradient history now,
+  for frameworks that record one on tensors; statistics should carry none.
+* `build_lazy(config, device)` (optional) of a backend, whose framework has layers that take the number of channels from
+  their first input, gives such a layer before it has seen one; what it does then is recorded.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
   array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
 * `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an
@@ -86,7 +97,7 @@ class LayerOptions(Protocol):
 
     @property
     def num_features(self) -> int:
-        """C, the number of channels."""
+        """C, the number of channels; 0 where what a layer does with that is recorded."""
 
     @property
     def eps(self) -> float:
@@ -161,6 +172,9 @@ class LayerAbilities(Protocol):
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""
+
+    def set(self, **options: Any) -> None:
+        """Change momentum (the weight of the new batch, or None), eps, or track_running_stats."""
 
 
 class Backend(Protocol):

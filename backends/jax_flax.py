@@ -132,6 +132,17 @@ class NNXLayer:
             given = {name: self.where.array(value) for name, value in state.items() if value is not None}
             nnx.update(self.layer, {NNX_NAMES[name]: value for name, value in given.items()})
 
+    def set(self, **options: Any) -> None:
+        """Assign to the layer's attributes; nnx.jit compiles anew, as they are part of the layer."""
+        if options.get("momentum", 0) is None:
+            raise NotImplementedError("Flax has no cumulative average")
+        if "track_running_stats" in options:
+            raise NotImplementedError("Flax' layer always has running statistics")
+        if "momentum" in options:
+            self.layer.momentum = 1 - options["momentum"]
+        if "eps" in options:
+            self.layer.epsilon = options["eps"]
+
     def _mode(self, training: bool) -> None:
         if training:
             self.layer.train()

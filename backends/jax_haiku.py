@@ -115,6 +115,7 @@ class Haiku:
         "running_variance": f"{PAGE}#haiku.BatchNorm: decay_rate is that of an average of the variance that divides",
     }
     unsupported: Mapping[str, str] = {
+        "set": "a Haiku module is made anew in each call, so that another option is another function",
         "momentum_none": "Haiku has no cumulative average: it takes None and fails in the first training pass",
     }
     slow_to_start = True

@@ -51,6 +51,11 @@ class FlaxLinen(FlaxNNX):
         "running_variance": f"{LINEN_PAGE}: {AVERAGED}",
     }
 
+    unsupported: Mapping[str, str] = {
+        **FlaxNNX.unsupported,
+        "set": "a Linen module is a frozen dataclass: another option is another module",
+    }
+
     def build(self, config: Any, device: str) -> Any:
         """A layer of this configuration; NotImplementedError for what Flax does not have."""
         self.refuse(config)

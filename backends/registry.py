@@ -142,6 +142,30 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.onnx.dynamo+onnxruntime": Entry(
         "deployments.torch_onnx", "DynamoOrt", "torch onnx onnxscript onnxruntime", "torch,onnx"
     ),
+    "torch.onnx+onnxslim": Entry(
+        "deployments.onnx_tools", "OnnxSlim", "torch onnx onnxslim onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxsim": Entry(
+        "deployments.onnx_tools", "OnnxSim", "torch onnx onnxsim onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxoptimizer": Entry(
+        "deployments.onnx_tools", "OnnxOptimizer", "torch onnx onnxoptimizer onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxscript": Entry(
+        "deployments.onnx_tools", "OnnxScript", "torch onnx onnxscript onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx_tools"),
+    "torch.compile": Entry("deployments.torch_compiled_models", "TorchCompile", "torch", "torch"),
+    "torch.compile+freezing": Entry("deployments.torch_compiled_models", "TorchCompileFreezing", "torch", "torch"),
+    "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
+    "keras+tf.function": Entry("deployments.keras_tools", "TfFunction", "keras tensorflow", "tensorflow"),
+    "keras+xla": Entry("deployments.keras_tools", "TfXla", "keras tensorflow", "tensorflow"),
+    "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
+    "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
+    "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
+    "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
+    "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
+    "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
 }
 """The deployments of this package by name, in the order in which they are listed."""
 

@@ -19,9 +19,15 @@ from bnconform.spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
 PASSES = ("forward", "backward", "vjp", "jvp", "hvp")
-OPERATIONS = ("build", "load", "reset", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "vjp", "jvp", "hvp")
+OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp")
 """The operations for which a layer may have no method."""
+
+OPTIONS = ("momentum", "eps", "track_running_stats")
+"""What of a configuration may be set after the layer was built."""
+
+BOUNDED = ("num_features", "eps", "momentum")
+"""The options of a configuration that have a range, outside of which a program may ask for a layer."""
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 OF_A_PASS = ("pullback", "refill")
@@ -48,7 +54,7 @@ OBSERVABLES = ("y", "tangent_y", *GRADIENTS, *HESSIAN, *STATE, "running_var:fini
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
-WATCHES = ("", "results", "loaded", "shown", "instances")
+WATCHES = ("", "results", "loaded", "shown", "instances", "formats", "history", "lazy")
 """What may be watched of whose memory is whose, by the side that executes (`bnconform.backends.runner.memory`)."""
 
 LAYOUTS = (
@@ -91,12 +97,14 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
-            "reset" (statistics and counter are made as when new), "pullback" (the gradients of a recorded pass) or
-            "refill" (the caller writes other numbers into the array that a recorded pass was given as x).
+            "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
+            gradients of a recorded pass) or "refill" (the caller writes other numbers into the array that a recorded
+            pass was given as x).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
+        options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
         observe: which of OBSERVABLES are judged after the call.
@@ -107,7 +115,7 @@ class Step:
         pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
     """
 
-    op: Literal["build", "load", "reset", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill"]
+    op: Literal["build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill"]
     training: bool = True
     x: Array | None = None
     grad_output: Array | None = None
@@ -119,6 +127,7 @@ class Step:
     refills: bool = False
     pass_number: int = 0
     tangent: Array | None = None
+    options: Mapping[str, float | bool | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -129,6 +138,8 @@ class Step:
         unknown = sorted(set(self.state) - set(STATE))
         if unknown:
             raise ValueError(f"cannot load {unknown}; choose from {', '.join(STATE)}")
+        if (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
+            raise ValueError(f"a set step, and no other, needs options; choose from {', '.join(OPTIONS)}")
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
@@ -157,6 +168,8 @@ class Step:
         """The call in one line, for messages."""
         if self.op in ("build", "reset"):
             return self.op
+        if self.op == "set":
+            return "set " + ", ".join(f"{name} = {value}" for name, value in self.options.items())
         if self.op == "load":
             return "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
         if self.op == "refill":
@@ -187,6 +200,8 @@ class Program:
         reads: when the layer's state is read: "always" (when new and after every call) or "end" (after the last one).
         watch: what is watched of whose memory is whose, a word of WATCHES, or "": then nothing is judged but the facts.
         default: whether the layer is one with the implementation's own defaults; `config` then says its channels only.
+        outside: options, by name, that lie outside of what a configuration may have: the layer is asked for with them,
+            and nothing of it can be judged but what the policies of BN-ERR-... record.
     """
 
     config: Config
@@ -194,8 +209,12 @@ class Program:
     reads: Literal["always", "end"] = "always"
     watch: str = ""
     default: bool = False
+    outside: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        unknown = sorted({name for name, _ in self.outside} - set(BOUNDED))
+        if unknown:
+            raise ValueError(f"no option {unknown} has a range to be outside of; choose from {', '.join(BOUNDED)}")
         if self.watch not in WATCHES:
             raise ValueError(f"unknown watch {self.watch!r}; choose one of {', '.join(WATCHES)}")
         shapes: list[tuple[int, ...]] = []
@@ -214,11 +233,16 @@ class Program:
         """The same, its state read after every call; always the same object, as runs are kept by the program's."""
         return self if self.reads == "always" else replace(self, reads="always")
 
+    @property
+    def num_features(self) -> int:
+        """C, the number of channels that the layer is asked to have; 0 only where that is `outside`."""
+        return int(dict(self.outside).get("num_features", self.config.num_features))
+
     def message(self) -> dict[str, Any]:
         """The program as the side that executes is sent it."""
         return {
-            "config": None if self.default else self.config.as_dict(),
-            "num_features": self.config.num_features,
+            "config": None if self.default else {**self.config.as_dict(), **dict(self.outside)},
+            "num_features": self.num_features,
             "reads": self.reads,
             "watch": self.watch,
             "steps": [
@@ -227,6 +251,7 @@ class Program:
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
                     "pass_number": step.pass_number, "tangent": step.tangent,
+                    "options": dict(step.options),
                 }
                 for step in self.steps
             ],
@@ -314,12 +339,16 @@ class Program:
 
     def features(self) -> frozenset[str]:
         """The ones of `config.FEATURES` that the configuration and the calls ask for."""
-        wanted = set(self.config.features())
+        wanted = set(self.config.features()) | ({"any_options"} if self.outside else set())
         for step in self.steps:
             if step.op in PASSES:
                 wanted |= {step.op, step.mode}
             if step.op in ABILITIES:
                 wanted.add(step.op)
+            if step.options.get("momentum", 0) is None:
+                wanted.add("momentum_none")
+            if "track_running_stats" in step.options:
+                wanted.add("track_running_stats_off")
         return frozenset(wanted)
 
     @property
@@ -332,6 +361,8 @@ class Program:
     def key(self) -> bytes:
         """What is the same for the same calls on the same configuration, and quickly found."""
         found = hashlib.sha256(repr((self.config, self.reads, self.watch, self.default)).encode())
+        if self.outside:
+            found.update(repr(self.outside).encode())
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
@@ -340,6 +371,8 @@ class Program:
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
             if step.pass_number:
                 found.update(b"of recorded pass %d" % step.pass_number)
+            if step.options:
+                found.update(repr(sorted(step.options.items())).encode())
             for value in arrays:
                 if value is not None:
                     found.update(np.ascontiguousarray(value).view(np.uint8).data if value.size else b"")
@@ -353,6 +386,9 @@ class Program:
     def describe(self) -> str:
         """The configuration and the calls, for messages."""
         c = self.config
+        if self.outside:
+            options = ", ".join(f"{name}={value:g}" for name, value in self.outside)
+            return "; ".join([f"BatchNorm({options})", *(step.describe() for step in self.steps)])
         if self.default:
             return "; ".join([f"BatchNorm({c.num_features}) by default", *(step.describe() for step in self.steps)])
         head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
@@ -384,6 +420,11 @@ def backward(
 def reset(*observe: str) -> Step:
     """Make statistics and counter as they are when new."""
     return Step("reset", observe=frozenset(observe))
+
+
+def set_options(*observe: str, **options: float | bool | None) -> Step:
+    """Change options of a layer that has been built."""
+    return Step("set", observe=frozenset(observe), options=options)
 
 
 def vjp(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:

@@ -22,7 +22,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bnconform.backends.external.array_encoding import FLOATS, decoded, encoded, fault_of
-from bnconform.backends.external.line_process import Lost, Pipe, shown
+from bnconform.backends.external.line_process import LineProcess, Lost, shown
 from bnconform.backends.registry import BackendError
 
 Array = NDArray[Any]
@@ -35,8 +35,11 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set"}
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
+
+NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
+"""What no program is asked, and why."""
 
 UNKNOWN = "the program does not name it among its abilities"
 
@@ -87,7 +90,7 @@ class ProgramBackend:
             raise BackendError(f"{LIMIT} is {given!r}; give a number of seconds above 0")
         self.starts = 0
         self.told: Answer = {}
-        self.pipe: Pipe
+        self.pipe: LineProcess
         self.requests = 0
         self.unneeded: list[int | str] = []
         self.layers: set[int | str] = set()
@@ -99,7 +102,7 @@ class ProgramBackend:
         self.deviations: Mapping[str, str] = self.told["deviations"]
         self.documented: Mapping[str, str] = self.told["documented"]
         lacking = dict.fromkeys(LATER - set(self.told.get("abilities", ())), UNKNOWN)
-        self.unsupported: Mapping[str, str] = {**lacking, **self.told["unsupported"]}
+        self.unsupported: Mapping[str, str] = {**lacking, **NOT_ASKED, **self.told["unsupported"]}
         self.unsupported_on: Mapping[str, Mapping[str, str]] = self.told.get("unsupported_on", {})
         self.slow_to_start = bool(self.told.get("slow_to_start", False))
         version = self.told.get("version")
@@ -111,6 +114,8 @@ class ProgramBackend:
 
     def build(self, config: Any, device: str) -> ProgramLayer:
         """A layer in the program; NotImplementedError or ValueError where it refuses."""
+        if is_outside(config):
+            raise NotImplementedError(NOT_ASKED["any_options"])
         asked: dict[str, Any] = {name: getattr(config, name) for name in CONFIG}
         if config.weight == config.bias:
             asked["affine"] = config.weight
@@ -142,6 +147,8 @@ class ProgramBackend:
         layer = kind(self, self.pipe, handle, channels)
         if "reset" not in self.unsupported:
             layer.reset = layer.start_anew
+        if "set" not in self.unsupported:
+            layer.set = layer.change
         if "jvp" not in self.unsupported:
             layer.jvp = layer.output_along
         if "hvp" not in self.unsupported:
@@ -158,7 +165,7 @@ class ProgramBackend:
         self.starts += 1
         self.layers, self.unneeded, self.requests = set(), [], 0
         try:
-            self.pipe = Pipe(self.command, self.seconds, LIMIT)
+            self.pipe = LineProcess(self.command, self.seconds, LIMIT)
         except OSError as problem:
             raise BackendError(f"{self.where} cannot be started: {self.command[0]}: {problem.strerror}") from None
         try:
@@ -217,9 +224,10 @@ class ProgramBackend:
 class ProgramLayer:
     """A layer that lives in a program; the program forgets it when nobody needs it any more."""
 
-    def __init__(self, backend: ProgramBackend, pipe: Pipe, handle: int | str, channels: int) -> None:
+    def __init__(self, backend: ProgramBackend, pipe: LineProcess, handle: int | str, channels: int) -> None:
         self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
         self.reset: Callable[[], None] | None = None
+        self.set: Callable[..., None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None
         self.hvp: Callable[..., Gradients] | None = None
 
@@ -246,6 +254,10 @@ class ProgramLayer:
     def start_anew(self) -> None:
         """Make statistics and counter as they are when new; `reset` of a program with that ability."""
         self._ask("reset", 0)
+
+    def change(self, **options: Any) -> None:
+        """Change options of the layer; `set` of a program with that ability."""
+        self._ask("set", 0, options=options)
 
     def output_along(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y); `jvp` of a program with that ability."""
@@ -282,6 +294,12 @@ class RecordingProgramLayer(ProgramLayer):
             return _array(told, "pullback", "grad_x"), grad_weight, grad_bias
 
         return _array(told, "vjp", "y"), pullback
+
+
+def is_outside(config: Any) -> bool:
+    """Whether an option has a value that the protocol's schema does not let it have."""
+    momentum = 0 if config.momentum is None else config.momentum
+    return not (config.num_features >= 1 and config.eps >= 0 and 0 <= momentum <= 1)
 
 
 def _array(told: Answer, what: str, name: str) -> Array:

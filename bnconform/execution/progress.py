@@ -17,7 +17,7 @@ from bnconform.results.completeness import (
     INTERRUPTED,
     STOPPED,
     Completion,
-    Selection,
+    SelectionRecord,
 )
 from bnconform.spec.catalogue import requirements
 
@@ -90,7 +90,7 @@ class Progress:
 
     def summary(
         self, subjects: Sequence[Subject], backends: Sequence[str], plan: Sequence[PlannedCheck]
-    ) -> tuple[Selection, Completion]:
+    ) -> tuple[SelectionRecord, Completion]:
         """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for.
 
         Args:
@@ -101,7 +101,7 @@ class Progress:
         narrowed: list[str] = []
         if selected.total() < planned.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
-        selection = Selection(
+        selection = SelectionRecord(
             tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
             tuple(column(subject, planned, selected, finished) for subject in subjects),
         )  # fmt: skip

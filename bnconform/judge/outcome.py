@@ -33,10 +33,10 @@ class Outcome:
         failure: why it failed, of which `message` is the text; None where it did not. Data of one is taken, too.
         explained: the points at which the check holds, each as [decision, value] pairs; see `diagnosis.causes`.
         conditional: whether those points hold for this check and not for the implementation as a whole.
-        narrowed: what an experiment found of it, as `diagnosis.narrowing.Finding.record` gives it; empty where none was
-            made.
+        narrowed: what an experiment found of it, as `diagnosis.narrowing.ExperimentResult.record` gives it; empty where
+            none was made.
         is_cut_short: whether the search for decisions that explain it ended before all were tried.
-        sightings: what was seen under which circumstances; see `failure_conditions`.
+        judged_quantities: what was seen under which circumstances; see `failure_conditions`.
         died: whether a program of it ended its process, or hung: to run it again would cost another one.
         steady: False where the implementation was seen to answer differently from call to call.
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
@@ -47,6 +47,8 @@ class Outcome:
         verdicts: those of the repetitions of the check, where it was made several times and they differ.
         vacuous: whether it is untrusted because its bounds admit any answer: then other checks of the requirement tell.
         observed: what it answered, number by number, where the probe is one whose results are kept; see `observations`.
+        model: the number of the model that a tool was given; None of layers.
+        folds: the wrong folds that reproduce what was predicted of it; see `diagnosis.folds.causes`.
     """
 
     backend: str
@@ -66,7 +68,7 @@ class Outcome:
     conditional: bool = False
     narrowed: dict[str, Any] = field(default_factory=dict)
     is_cut_short: bool = False
-    sightings: list[dict[str, Any]] = field(default_factory=list)
+    judged_quantities: list[dict[str, Any]] = field(default_factory=list)
     died: bool = False
     steady: bool = True
     about_declaration: bool = False
@@ -82,6 +84,8 @@ class Outcome:
     features: list[str] = field(default_factory=list)
     size: list[int] = field(default_factory=list)
     failure: Failure | None = None
+    model: int | None = None
+    folds: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if isinstance(self.failure, Mapping):

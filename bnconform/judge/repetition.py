@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.outcome import UNTRUSTED, Outcome
 from bnconform.results.result import VERDICTS
 

@@ -18,7 +18,7 @@ from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite_run import Checks, PlannedCheck, left_out
 from bnconform.results import run_result
-from bnconform.results.completeness import ENDINGS, Column, ColumnSelection, Completion, Selection
+from bnconform.results.completeness import ENDINGS, Column, ColumnSelection, Completion, SelectionRecord
 from bnconform.results.joining import JoinError, environment_of
 from bnconform.results.result import Result
 from bnconform.results.shard import CheckCounts, RecordedCheck, Shard, Share
@@ -212,7 +212,7 @@ def _without_repetition(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return kept
 
 
-def _completeness(results: Sequence[Result], missing: Sequence[str]) -> tuple[Selection, Completion]:
+def _completeness(results: Sequence[Result], missing: Sequence[str]) -> tuple[SelectionRecord, Completion]:
     """What was asked for and how far it came, all together."""
     planned: Checks = Counter()
     selected: Checks = Counter()

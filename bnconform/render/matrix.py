@@ -93,8 +93,10 @@ def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str
 
 
 def mark(row: Row) -> Text:
-    """The letter of a row's verdict, in its colour."""
+    """The letter of a row's verdict, in its colour; in brackets where most of what was asked was refused."""
     letter = LETTERS[row.verdict]
+    if row.is_mostly_refused:
+        return Text(f"({letter})", _LESSER_STYLE)
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     unsteady = FLAKY if row.flaky else ""
     return Text(letter.lower() + unsteady, _LESSER_STYLE) if lesser else Text(letter + unsteady, _STYLES[row.verdict])
@@ -239,8 +241,11 @@ def _legend(rows: Sequence[Row]) -> Text:
     present = {row.verdict for row in rows}
     parts = [Text.assemble((LETTERS[name], _STYLES[name]), f" {name}") for name in LETTERS if name in present]
     lesser = Text.assemble(("small letter", _LESSER_STYLE), " not a must")
+    refused = [Text.assemble(("( )", _LESSER_STYLE), " most models refused")] * any(
+        row.is_mostly_refused for row in rows
+    )
     flaky = [Text(f"{FLAKY} flaky, the worst counts")] if any(row.flaky for row in rows) else []
-    return Text("   ").join([*parts, lesser, *flaky, Text("blank not judged")])
+    return Text("   ").join([*parts, *refused, lesser, *flaky, Text("blank not judged")])
 
 
 def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:

@@ -205,8 +205,9 @@ def _cell(row: Row | None, *, edge: bool) -> dict[str, Any]:
         return {"verdict": "", "letter": "", "kind": "", "linked": False, "edge": edge}
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     letter = LETTERS[row.verdict].lower() if lesser else LETTERS[row.verdict]
+    letter = f"({letter})" if row.is_mostly_refused else letter
     letter += FLAKY if row.flaky else ""
-    kind = "l" if lesser else KINDS[row.verdict]
+    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     linked = row.verdict not in ("conforms", "unsupported")
     return {"verdict": row.verdict, "letter": letter, "kind": kind, "linked": linked, "edge": edge}
 

@@ -44,9 +44,13 @@ def _standing(name: str, rows: Sequence[Row], cards: Sequence[Card], part: str) 
     musts = [row.verdict for row in rows if row.level == "must" and row.verdict != "unsupported"]
     failing = any(verdict in FAILURES for verdict in musts)
     sentence = f"{bounded([name])}: {'; '.join(filter(None, said)) or 'no must and no should was judged'}"
+    models, refused = sum(row.models for row in rows), sum(row.refused for row in rows)
+    if refused:
+        sentence += f"; {refused} of {models} times it refused the model, of which nothing is known"
     if part:
         sentence += f" ({part})"
-    return Standing(sentence, BAD if failing else PART if part or not musts else GOOD)
+    is_part = bool(part) or not musts or any(row.is_mostly_refused for row in rows if row.level == "must")
+    return Standing(sentence, BAD if failing else PART if is_part else GOOD)
 
 
 def _level(level: str, rows: Sequence[Row], cards: Sequence[Card]) -> str:

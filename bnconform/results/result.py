@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
 from bnconform.results import completeness, files
-from bnconform.results.completeness import Completion, Selection
+from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.failure import Failure
 from bnconform.results.files import FileError
 from bnconform.results.shard import Shard
@@ -73,6 +73,7 @@ class Row:
         case: the path of a case that replays it, or None.
         failure: why it failed, of which `message` is the text; None where it did not, or where nobody kept it.
         flaky: of the checks whose repetitions differ, how many of these came to each verdict, the worst first.
+        models, refused: how many models a tool was given here, and how many of them it refused; 0 of layers.
 
     Raises:
         ValueError: for an unknown level or verdict.
@@ -92,6 +93,8 @@ class Row:
     case: str | None = None
     failure: Failure | None = None
     flaky: Spread = ()
+    models: int = 0
+    refused: int = 0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -105,6 +108,11 @@ class Row:
     def key(self) -> Key:
         """What the row is about."""
         return self.backend, self.device, self.dtype, self.requirement
+
+    @property
+    def is_mostly_refused(self) -> bool:
+        """Whether it holds for what the tool took, and most models were refused."""
+        return self.verdict in ("conforms", "deviates") and 2 * self.refused > self.models
 
     @property
     def summary(self) -> str:
@@ -228,7 +236,7 @@ class Result:
     diagnoses: tuple[Diagnosis, ...] = ()
     observations: tuple[Observation, ...] = ()
     declarations: tuple[Declaration, ...] = ()
-    selection: Selection | None = None
+    selection: SelectionRecord | None = None
     completion: Completion | None = None
     shard: Shard | None = field(default=None, repr=False)
     failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
@@ -350,12 +358,12 @@ def read(path: Path) -> Result:
 def _row(row: Row) -> dict[str, Any]:
     data = {name: getattr(row, name) for name in _KEYS}
     data["diagnosis"] = [part._asdict() for part in row.diagnosis]
-    if row.flaky:
-        data["flaky"] = dict(row.flaky)
+    data |= {"models": row.models, "refused": row.refused} if row.models else {}
+    data |= {"flaky": dict(row.flaky)} if row.flaky else {}
     return data | ({"failure": row.failure.to_json()} if row.failure else {})
 
 
-_KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "flaky"))
+_KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "flaky", "models", "refused"))
 
 
 def _limited(value: float | None) -> float | None:
@@ -375,6 +383,8 @@ def _merged(group: list[Row]) -> Row:
         bound_share=_largest(row.bound_share for row in group),
         ulp=_largest(row.ulp for row in group),
         flaky=together(group),
+        models=sum(row.models for row in group),
+        refused=sum(row.refused for row in group),
     )
 
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bnconform.backends.runner.loading import installed
-from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
-from bnconform.results.completeness import Completion, Selection
+from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.result import (
     Declaration,
     Diagnosis,
@@ -33,12 +33,14 @@ JUDGES = ("bnconform", "gmpy2", "hypothesis", "pytest")
 
 def row(outcome: Outcome) -> Row:
     """The outcome as a row of the result."""
+    is_of_model = outcome.model is not None
     return Row(
         outcome.backend, outcome.device, outcome.dtype, outcome.requirement, outcome.level, outcome.verdict,
         checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
         diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
         message=outcome.message, case=outcome.case, failure=outcome.failure,
         flaky=in_order(Counter(outcome.verdicts)),
+        models=int(is_of_model), refused=int(is_of_model and outcome.verdict == UNSUPPORTED),
     )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def result(
     subjects: Sequence[Subject],
     started: datetime,
     seconds: float,
-    selection: Selection | None = None,
+    selection: SelectionRecord | None = None,
     completion: Completion | None = None,
     shard: Shard | None = None,
 ) -> Result:

@@ -173,7 +173,7 @@ def _meeting(workers: int, console: Console, *, thorough: bool) -> int:
         begin = time.perf_counter()
         chosen = meeting.rows_of(plan)
         with ProcessPoolExecutor(workers) as pool:
-            asked = pool.map(meeting.asked, chosen, [plan.dtype] * len(chosen), chunksize=8)
+            asked = pool.map(meeting.ask_row, chosen, [plan.dtype] * len(chosen), chunksize=8)
             told = {one.number: one for one in track(asked, f"judging {plan.table}", len(chosen), console=console)}
         proof = meeting.proven(plan, told)
         console.print(tables.by_observable(proof))

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 
-from bnconform.cases.covering.rows import Row
+from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
@@ -23,7 +23,7 @@ from bnconform.diagnosis.causes import Point, candidates, explained
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
-from bnconform.judge.truth import process_truths
+from bnconform.judge.truths.truth import process_truths
 from bnconform.results.result import Difference
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
@@ -86,10 +86,10 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 continue
             if not about and test.rule.id in verdict.killed:
                 break
-            if isinstance(case, Row | ModelCase) and test.rule.id in verdict.killed:
+            if isinstance(case, CoveringRow | ModelCase) and test.rule.id in verdict.killed:
                 break
             if (
-                isinstance(case, Row | ModelCase)
+                isinstance(case, CoveringRow | ModelCase)
                 and case.number % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
                 and not names
             ):

@@ -21,7 +21,7 @@ from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.oracle.record import State
 
 
-class PuppetLayer:
+class OracleLayer:
     """A layer of the contract in backends/__init__.py."""
 
     def __init__(self, config: Config, behaviour: Behaviour) -> None:
@@ -118,7 +118,7 @@ class PuppetLayer:
             self.current = self._rounded(replace(self.current, **values))
 
 
-class DifferentiablePuppetLayer(PuppetLayer):
+class DifferentiableOracleLayer(OracleLayer):
     """The same with derivatives, for which the catalogue's neighbours are not asked: it would cost time alone."""
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
@@ -147,7 +147,7 @@ class DifferentiablePuppetLayer(PuppetLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
-class Puppet:
+class OracleBackend:
     """The backend at one point."""
 
     def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False) -> None:
@@ -161,10 +161,10 @@ class Puppet:
         """The CPU."""
         return ["cpu"]
 
-    def build(self, config: Config, device: str) -> PuppetLayer:
+    def build(self, config: Config, device: str) -> OracleLayer:
         """A layer at the point."""
-        return PuppetLayer(config, self.behaviour)
+        return OracleLayer(config, self.behaviour)
 
-    def build_default(self, num_features: int, device: str) -> PuppetLayer:
+    def build_default(self, num_features: int, device: str) -> OracleLayer:
         """A layer with the specified defaults."""
-        return PuppetLayer(Config(num_features), self.behaviour)
+        return OracleLayer(Config(num_features), self.behaviour)

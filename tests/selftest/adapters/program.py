@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[str, Callable[[Told], object]]] = {
     "version is a number": ("hello", instead({**HELLO, "version": 2})),
     "slow is a text": ("hello", instead({**HELLO, "slow_to_start": "no"})),
     "abilities is a text": ("hello", instead({**HELLO, "abilities": "vjp"})),
-    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", "vjp", "jvp", "hvp", "reset"]})),
+    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", "vjp", "jvp", "hvp", "reset", "set"]})),
     "unknown deviation": ("hello", instead({**HELLO, "deviations": {"running_varience": "biased"}})),
     # in the middle: the program is lost
     "aborts": ("forward", lambda request: _dies("kernel: division by zero", os.abort)),

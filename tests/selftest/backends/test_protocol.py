@@ -177,20 +177,20 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
 def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
     backend = started("none")
-    assert {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"} <= set(backend.unsupported)
+    assert {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set"} <= set(backend.unsupported)
     asked = backend.requests
     for affine in ("weight", "bias"):
         with pytest.raises(NotImplementedError, match="among its abilities"):
             backend.build(Config(ndim=2, affine=affine), "cpu")
     assert backend.requests == asked
     layer = backend.build(Config(ndim=2), "cpu")
-    assert not hasattr(layer, "vjp") and (layer.reset, layer.jvp, layer.hvp) == (None, None, None)
+    assert not hasattr(layer, "vjp") and (layer.reset, layer.set, layer.jvp, layer.hvp) == (None,) * 4
 
 
 def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told which parameter there is, and keeps a pass under a handle of its own."""
     backend = started("able")
-    assert set(backend.unsupported) == {"bias_alone"}
+    assert set(backend.unsupported) == {"bias_alone", "any_options"}
     heard: list[tuple[str, Any]] = []
     ask = backend.ask
 
@@ -208,7 +208,9 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     hvp_x, hvp_weight, hvp_bias = layer.hvp(X, X + 1, X - 1, training=False)
     assert hvp_x.tobytes() == (X - 1).tobytes() and hvp_weight is hvp_bias is None
     layer.reset()
-    assert [what for what, _ in heard] == ["build", "vjp", "pullback", "jvp", "hvp", "reset"]
+    layer.set({"momentum": None, "eps": 0.5})
+    assert [what for what, _ in heard] == ["build", "vjp", "pullback", "jvp", "hvp", "reset", "set"]
+    assert heard[-1][1]["options"] == {"momentum": None, "eps": 0.5}
     assert heard[0][1]["config"]["affine"] == "weight"
     assert heard[2][1]["pass"] == 1 and "x" not in heard[2][1]
     with pytest.raises(NotImplementedError, match="among its abilities"):

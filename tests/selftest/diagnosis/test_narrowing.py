@@ -10,14 +10,15 @@ import pytest
 
 from bnconform.cases.inputs import everything, uneven, upstream
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.diagnosis import causes, narrowing, trials
-from bnconform.diagnosis.narrowing import Finding, narrow
+from bnconform.diagnosis import causes, narrowing
+from bnconform.diagnosis.experiments import trials
+from bnconform.diagnosis.narrowing import ExperimentResult, narrow
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 from bnconform.tests.mutants.wrong_state import UpdatesAreMadeByReading
 from bnconform.tests.selftest.diagnosis import faulty_layers as faulty
 from bnconform.tests.selftest.diagnosis.forgetful import Forgetful
@@ -156,7 +157,7 @@ def test_a_right_layer_has_no_diagnosis() -> None:
     assert not diagnoses(Mutant("right", "right", Layer), ("float32",), "BN-TRAIN-NORM", "BN-RUN-VAR")
 
 
-def _finding(layer: type[Layer], program: Program) -> Finding:
+def _finding(layer: type[Layer], program: Program) -> ExperimentResult:
     """What an experiment with one program comes to."""
     subject = Subject("wrong", Mutant("wrong", "wrong", layer), "cpu", "float32")
     trace = trials.run(subject, program.cast("float32", "float32"))
@@ -165,7 +166,7 @@ def _finding(layer: type[Layer], program: Program) -> Finding:
     return found
 
 
-def _words(found: Finding) -> tuple[list[str], list[str]]:
+def _words(found: ExperimentResult) -> tuple[list[str], list[str]]:
     return [cause[0][0] for cause in found.causes], [one.words for one in found.where]
 
 
@@ -277,7 +278,7 @@ def test_what_only_a_recording_knows_is_correlated() -> None:
 
 def test_a_shrunk_sequence_is_explained_by_its_decision() -> None:
     """A random sequence that fails is judged at the decision on its shortest program, and so explained by it."""
-    wrong = Puppet(SPECIFIED.but(momentum_none="counting_initial"))
+    wrong = OracleBackend(SPECIFIED.but(momentum_none="counting_initial"))
     (found,) = diagnoses(wrong, ("float32",), "BN-RUN-SEQUENCE", "BN-RUN-NONE")
     assert found.text == (
         f"momentum_none = counting_initial (explains {found.failing} of {found.failing} failing checks)"

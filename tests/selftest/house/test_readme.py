@@ -21,7 +21,7 @@ from bnconform.cases.golden import Erratum, errata
 from bnconform.cases.models.tables import table
 from bnconform.cli.main import VERBS, tree
 from bnconform.cli.new_adapter import skeleton
-from bnconform.judge.settings import VARIABLE, Settings
+from bnconform.judge.truths.cache_settings import VARIABLE, CacheSettings
 from bnconform.tests.mutants.catalogue import all_right, hand_made, neighbours
 from bnconform.tests.selftest.command import CLONE, COMMAND, environment
 from bnconform.tests.selftest.public.test_parametrize import PLUGIN
@@ -73,7 +73,7 @@ def _same(due: str, got: str) -> bool:
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """The command bnconform, at 100 columns; it finds the truths and the bytecode that are kept."""
-    kept = {VARIABLE: str(Settings.of_environment().folder or "off")}
+    kept = {VARIABLE: str(CacheSettings.of_environment().folder or "off")}
     if sys.pycache_prefix is not None:
         kept["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     return subprocess.run(
@@ -125,7 +125,7 @@ def test_wrong_implementation(tmp_path: Path) -> None:
 
 
 def test_identify(tmp_path: Path) -> None:
-    """The card of an implementation is what the README shows."""
+    """The profile of an implementation is what the README shows."""
     pytest.importorskip("torch")
     command, wanted = console("bnconform identify")
     found = run(command.split()[1:], tmp_path)

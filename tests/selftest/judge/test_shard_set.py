@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from bnconform.results import completeness
 from bnconform.results.baseline_check import Suite, judge
 from bnconform.results.compare import compare
 from bnconform.results.joining import JoinError, joined
-from bnconform.results.result import Result, ResultError, from_json, read, to_json
+from bnconform.results.result import FORM, Result, ResultError, from_json, read, to_json
 from bnconform.results.shard import MOST, Share
 from bnconform.tests.selftest.command import bnconform
 
@@ -202,9 +202,15 @@ def test_file_of_no_shard_is_refused(shards: list[tuple[str, Result]]) -> None:
         from_json({name: value for name, value in data.items() if name != "selection"})
 
 
+def test_every_field_of_an_outcome_has_its_place() -> None:
+    """In the form of the file; what was observed is kept elsewhere in it."""
+    schema = json.loads(Path(str(FORM.schema)).read_text())
+    assert set(schema["$defs"]["outcome"]["properties"]) == {one.name for one in fields(Outcome)} - {"observed"}
+
+
 def test_outcome_travels_whole() -> None:
     """Numbers that JSON has not, too."""
     outcome = Outcome("a", "cpu", "float32", "BN-RUN-VAR", "must", "violates", bound_share=float("inf"))
-    outcome.sightings = [{"what": "y", "wrong": True, "mean_over_std": float("inf")}]
+    outcome.judged_quantities = [{"what": "y", "wrong": True, "mean_over_std": float("inf")}]
     assert Outcome.from_record(outcome.record()) == outcome
     assert "conditional" not in outcome.record()
