@@ -186,6 +186,10 @@ class Subject:
             raise Ended(self._deployed[place].ended)
         return self._deployed[place]
 
+    def forget_deployed(self) -> None:
+        """Let every model be deployed anew."""
+        self._deployed.clear()
+
     def deployed(self, place: object) -> DeploymentTrace | None:
         """What the tool made of a model that it was asked before; None where it was not."""
         return self._deployed.get(place)

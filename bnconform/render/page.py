@@ -19,9 +19,9 @@ from markupsafe import Markup, escape
 
 from bnconform.render import plots
 from bnconform.render.evidence import FAILURES, by_level, clean, counts, environment, findings, headline, number
-from bnconform.render.matrix import LETTERS
+from bnconform.render.matrix import FLAKY, LETTERS
 from bnconform.results.kill_matrix import KillMatrix, Wrong
-from bnconform.results.result import VERDICTS, Result, Row, dtype_order
+from bnconform.results.result import VERDICTS, Result, Row, dtype_order, flakiness
 
 TEMPLATES = Path(__file__).parent / "templates"
 OTHER = "Other"
@@ -82,6 +82,7 @@ def page(result: Result, shown: PageData) -> str:
         "used": [(n, u.calls, f"{u.seconds:.1f}") for n, u in result.environment.backends.items()],
         "columns": columns,
         "width": sum(len(group.dtypes) for group in columns),
+        "flaky": any(row.flaky for row in result.rows),
         "legend": [(name, LETTERS[name], KINDS[name]) for name in LETTERS if counts(result.rows)[name]],
         "backends": list(dict.fromkeys(group.backend for group in columns)),
         "dtypes": sorted({row.dtype for row in result.rows}, key=dtype_order),
@@ -204,8 +205,9 @@ def _cell(row: Row | None, *, edge: bool) -> dict[str, Any]:
         return {"verdict": "", "letter": "", "kind": "", "linked": False, "edge": edge}
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     letter = LETTERS[row.verdict].lower() if lesser else LETTERS[row.verdict]
-    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     letter = f"({letter})" if row.is_mostly_refused else letter
+    letter += FLAKY if row.flaky else ""
+    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     linked = row.verdict not in ("conforms", "unsupported")
     return {"verdict": row.verdict, "letter": letter, "kind": kind, "linked": linked, "edge": edge}
 
@@ -251,6 +253,8 @@ def _measured(row: Row) -> str:
         words.append(f"at worst {number(row.bound_share)} of the bound")
     if row.ulp is not None:
         words.append(f"{number(row.ulp)} ulp")
+    if row.flaky:
+        words.append(f"flaky: {flakiness(row.flaky)}")
     return ", ".join(words)
 
 

@@ -22,6 +22,10 @@ _LEAST, _MOST = 1e-4, 1e2
 """The shares of a bound that are told apart; others are drawn at the edges."""
 
 
+PICTURES = 16
+"""Panels of a kind that are drawn; each takes a third of a second, and nobody compares more by eye."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """How far the output for one batch was off.
@@ -47,7 +51,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot with its numbers: `heads` and `rows` of a table that says what it shows."""
+    """A plot with its numbers: `heads` and `rows` of a table that says what it shows; `svg` is "" for that alone."""
 
     title: str
     note: str
@@ -57,7 +61,7 @@ class Panel:
 
 
 def conditioning(points: Iterable[Condition]) -> list[Panel]:
-    """Error over condition number, one panel for each backend, device and dtype."""
+    """Error over condition number, one panel for each backend, device and dtype; the worst ones are drawn."""
 
     def place(point: Condition) -> tuple[str, str, tuple[int, str]]:
         return point.backend, point.device, dtype_order(point.dtype)
@@ -67,8 +71,10 @@ def conditioning(points: Iterable[Condition]) -> list[Panel]:
     limits = {
         dtype: _limits([point for point in points if point.dtype == dtype]) for dtype in {p.dtype for p in points}
     }
-    for _, group in groupby(sorted(points, key=lambda point: (*place(point), point.condition)), key=place):
-        mine = list(group)
+    ordered = groupby(sorted(points, key=lambda point: (*place(point), point.condition)), key=place)
+    groups = {key: list(group) for key, group in ordered}
+    shown = sorted(groups, key=lambda key: _distance(groups[key]), reverse=True)[:PICTURES]
+    for key, mine in groups.items():
         first = mine[0]
         rows = tuple(
             (p.case, *(f"{value:.3g}" for value in (p.condition, p.error, p.two_pass, p.one_pass))) for p in mine
@@ -78,12 +84,18 @@ def conditioning(points: Iterable[Condition]) -> list[Panel]:
             Panel(
                 first.backend,
                 f"{first.device}, {first.dtype}: {_kind(mine)}",
-                drawn(f"condition-{len(panels)}", (3.4, 2.5), draw),
+                drawn(f"condition-{len(panels)}", (3.4, 2.5), draw) if key in shown else "",
                 ("batch", "condition number", "error", "two-pass bound", "one-pass bound"),
                 rows,
             )
         )
     return panels
+
+
+def _distance(points: Sequence[Condition]) -> tuple[bool, bool, float]:
+    """How far points lie from where they should: beyond which bounds, and the largest error over its bound."""
+    ratios = [point.error / point.two_pass if point.two_pass else math.inf for point in points if point.error]
+    return any(p.beyond_one for p in points), any(p.beyond_two for p in points), max(ratios, default=0.0)
 
 
 def _kind(points: Sequence[Condition]) -> str:
@@ -170,13 +182,18 @@ def devices(rows: Iterable[Row]) -> list[Panel]:
     for row in rows:
         found.setdefault(row.device, {})[row.backend, row.dtype, row.requirement] = row
     names = sorted(found, key=lambda name: (name != "cpu", name))
-    panels: list[Panel] = []
+    both: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
     for place, name in enumerate(names):
         for other in names[place + 1 :]:
             pairs = [(row, found[other][key]) for key, row in found[name].items() if key in found[other]]
             if pairs:
-                panels.append(_pair(f"devices-{len(panels)}", name, other, pairs))
-    return panels
+                both[name, other] = pairs
+    # Of many, those are drawn that differ in most verdicts; cpu, which is first, comes before others that are alike.
+    shown = sorted(both, key=lambda pair: -sum(a.verdict != b.verdict for a, b in both[pair]))[:PICTURES]
+    return [
+        _pair(f"devices-{number}" if pair in shown else "", *pair, pairs)
+        for number, (pair, pairs) in enumerate(both.items())
+    ]
 
 
 def _pair(label: str, name: str, other: str, pairs: Sequence[tuple[Row, Row]]) -> Panel:
@@ -215,7 +232,8 @@ def _pair(label: str, name: str, other: str, pairs: Sequence[tuple[Row, Row]]) -
         f"{len(pairs)} rows on both, {len(differing)} with another verdict (X); above the diagonal the second is worse"
     )
     heads = ("implementation", "dtype", "requirement", name, other)
-    return Panel(f"{name} (across) and {other} (up)", note, drawn(label, (4.2, 4.2), draw), heads, rows)
+    picture = drawn(label, (4.2, 4.2), draw) if label else ""
+    return Panel(f"{name} (across) and {other} (up)", note, picture, heads, rows)
 
 
 def _shown(share: float | None) -> float:
