@@ -298,9 +298,9 @@ class ProgramLayer:
 
     def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
         """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
-        count, elements = len(shards), sum(x.size for x in shards)
-        given = [encoded(x) for x in shards]
-        told = self._ask(what, elements + 3 * self.channels * count, xs=given, **request).get("replicas")
+        count, given = len(shards), [encoded(x) for x in shards]
+        elements = count * (max(x.size for x in shards) + 3 * self.channels)
+        told = self._ask(what, elements, xs=given, **request).get("replicas")
         if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
             raise WrongAnswer(f"its answer to {what} has no list `replicas` of {count} objects, one a replica")
         return told

@@ -350,9 +350,8 @@ class InstrumentedLayer:
     def state(self) -> dict[str, Array | None]:
         """A copy of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked (0-d), or None."""
         shown = self._call("state", {}, self.layer.state)
-        result = self._entries("state", shown)
-        self.shown = shown
-        return result
+        self.shown = shown if isinstance(shown, Mapping) else {}
+        return self._entries("state", shown)
 
     def _entries(self, call: str, shown: Any) -> dict[str, Array | None]:
         """Copies of the entries of a state that a call returned; Misfit."""
