@@ -233,6 +233,7 @@ class _Side:
         self.values = {entry["coordinate"]: tuple(entry["values"]) for entry in self.card.get("coordinates", ())}
         self.meanings = {entry["coordinate"]: entry["meaning"] or "" for entry in self.card.get("coordinates", ())}
         measured, has = self.card.get("defaults") or {}, data["defaults"][name]
+        self.has_eps, self.has_momentum = has["eps"], has["momentum"]
         self.default_eps = _rounded(measured.get("eps")) if has["eps"] else None
         self.default_momentum = _rounded(measured.get("momentum")) if has["momentum"] else None
         self.eps = self.default_eps or EPSILON
@@ -292,14 +293,19 @@ class _Pair:
         """Its default, and where it enters."""
         a, b = self.a, self.b
         own = b.own("eps") or "eps"
-        given = f"Pass {own}={a.eps:g} (or what your layer has)"
-        if b.default_eps is None:
-            action = f"{given}: {b.name} has no default."
-        elif a.default_eps != b.default_eps:
-            action = f"{given}: by default {b.name} takes {b.default_eps:g}."
-        else:
+        value = (
+            f"{own}={a.eps:g} (or what your layer has)" if a.default_eps is not None else f"{own} as your layer has it"
+        )
+        if a.default_eps is not None and a.default_eps == b.default_eps:
             action = ""
-        yield Item("epsilon", _default(a.default_eps), _default(b.default_eps), action)
+        elif b.default_eps is not None:
+            action = f"Pass {value}: by default {b.name} takes {b.default_eps:g}."
+        else:
+            action = f"Pass {value}: {b.name}'s default was not measured." if b.has_eps else (
+                f"Pass {value}: {b.name} has no default."
+            )  # fmt: skip
+        one, other = (_default(side.default_eps, side.has_eps) for side in (a, b))
+        yield Item("epsilon", one, other, action)
         forms = [" or ".join(side.values.get("epsilon_form", ())) for side in (a, b)]
         if all(forms) and forms[0] != forms[1]:
             yield Item("place of epsilon", *forms, "No epsilon makes the two agree in every channel.")
@@ -441,8 +447,8 @@ class _Pair:
                 yield Item("not carried", words, "lacking", f"{words[:1].upper()}{words[1:]}: {self.b.lacks[feature]}.")
 
 
-def _default(value: float | None) -> str:
-    return "no default" if value is None else f"{value:g} by default"
+def _default(value: float | None, has: bool) -> str:
+    return f"{value:g} by default" if value is not None else "a default that was not measured" if has else "no default"
 
 
 def _weighs(side: _Side) -> str:
@@ -455,9 +461,8 @@ def _own(side: _Side, new_batch: float) -> float:
 
 def _weight(side: _Side) -> str:
     """What momentum weighs, with its default, in words."""
-    if side.default_momentum is None:
-        return f"weighs {_weighs(side)}, no default"
-    return f"weighs {_weighs(side)}, {_own(side, side.default_momentum):g} by default"
+    own = None if side.default_momentum is None else _own(side, side.default_momentum)
+    return f"weighs {_weighs(side)}, {_default(own, side.has_momentum)}"
 
 
 def _example(first: str) -> str:
