@@ -59,7 +59,7 @@ class SiteData(NamedTuple):
 def slug(name: str) -> str:
     """What a page or badge about something is called; different for different names."""
     kept = re.sub(r"[^A-Za-z0-9._+-]", "_", name)[:80].lstrip(".")
-    if kept == name:
+    if kept == name and name not in ("", "index"):
         return kept
     return f"{kept}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
