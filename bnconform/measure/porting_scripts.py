@@ -157,7 +157,7 @@ def judged(carried: Mapping[str, Array], arrived: Mapping[str, Array], scripts: 
     The exact answers are those of the state that was carried, for x in single precision, at the behaviour that each
     adapter declares, but with the variance that each was seen to remember; an average goes on from what was loaded.
     """
-    state = {name: carried[name] for name in ARRAYS}
+    state: dict[str, Any] = {name: carried[name] for name in ARRAYS}
     evaluations, continuations = [], []
     for row, remembered, shown in zip(scripts.rows, scripts.remembered, (carried, arrived), strict=True):
         behaviour = _behaviour(row, remembered)

@@ -101,7 +101,7 @@ def _for_a_page(text: str, label: str, tips: Mapping[str, str]) -> str:
     used = set(re.findall(r"""(?:url\(#|href=["']#)([^)"']+)""", text))
     for element in root.iter():
         name = element.attrib.pop("id", None)
-        if name in tips:
+        if name is not None and name in tips:
             tip = ET.Element(f"{{{_SVG}}}title")
             tip.text = tips[name]
             element.insert(0, tip)

@@ -67,11 +67,12 @@ def https(target: str) -> str:
     return target if target.startswith("https://") else ""
 
 
-def html_of(markdown: str, link: Link = https, *, top: int = 3) -> Markup:
+def html_of(markdown: str, link: Link = https, *, top: int = 3, name: str = "table") -> Markup:
     """Our own Markdown as HTML; HTML in it is text.
 
     Args:
         link: where its links lead. top: the level of its highest heading, on the page that it becomes a part of.
+        name: of its tables, which are numbered, for those who do not see them.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(clean(markdown))
@@ -87,7 +88,9 @@ def html_of(markdown: str, link: Link = https, *, top: int = 3) -> Markup:
                 if target:
                     child.attrSet("href", target)
     made = parser.renderer.render(tokens, parser.options, {})
-    region = '<div class="scroll fit" role="region" tabindex="0" aria-label="table">'
-    made = made.replace("<table", f"{region}<table").replace("</table>", "</table></div>")
+    first, *parts = made.split("<table")
+    regions = (f'<div class="scroll fit" role="region" tabindex="0" aria-label="{escape(name)} {place}"><table{part}'
+               for place, part in enumerate(parts, 1))  # fmt: skip
+    made = "".join([first, *regions]).replace("</table>", "</table></div>")
     made = made.replace("<pre>", '<pre tabindex="0">').replace("<th>", '<th scope="col">')
     return Markup(made.replace("<li>[ ] ", '<li class="task">').replace("<td></td>", "<td>&nbsp;</td>"))

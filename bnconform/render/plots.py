@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -136,15 +137,17 @@ def _condition(
     floor, ceiling = limits
     bounds: dict[float, tuple[float, float]] = {}
     for point in points:
-        two, one = bounds.get(point.condition, (0.0, 0.0))
-        bounds[point.condition] = max(two, point.two_pass), max(one, point.one_pass)
+        before = bounds.get(point.condition, (0.0, 0.0))
+        bounds[point.condition] = max(before[0], point.two_pass), max(before[1], point.one_pass)
     x = sorted(bounds)
     for which, colour, style in ((0, FIRST, "-"), (1, SECOND, (0, (4, 2)))):
         axes.plot(x, [min(bounds[c][which], ceiling) for c in x], color=colour, linewidth=1.5, linestyle=style)
     for place, point in enumerate(points):
         one = known[point.backend]
         y = min(max(point.error, floor), ceiling)
-        ring = {"markeredgecolor": BAD, "markeredgewidth": 2.2} if point.beyond_two else {"markeredgewidth": 0}
+        ring: dict[str, Any] = {"markeredgewidth": 0}
+        if point.beyond_two:
+            ring = {"markeredgecolor": BAD, "markeredgewidth": 2.2}
         axes.plot(
             [point.condition], [y], one.marker, color=one.ink, markersize=8 if point.beyond_two else 6, clip_on=False,
             gid=f"tip-{place}", **ring,
@@ -195,7 +198,7 @@ def _pair(
         for place, (a, b) in enumerate(drawn_once.values()):
             one = known[a.backend]
             ring = {} if a.verdict == b.verdict else {"markeredgecolor": BAD, "markeredgewidth": 2.2, "markersize": 8}
-            style = {"markersize": 5, "markeredgewidth": 0, **ring}
+            style: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0, **ring}
             xy = [_shown(a.bound_share)], [_shown(b.bound_share)]
             axes.plot(*xy, one.marker, color=one.ink, clip_on=False, gid=f"tip-{place}", **style)
         axes.set(xscale="log", yscale="log", xlim=(_LEAST, _MOST), ylim=(_LEAST, _MOST), aspect="equal")

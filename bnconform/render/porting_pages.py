@@ -143,7 +143,7 @@ def profile(data: Data, name: str) -> str:
         *([decision, f"**{measured}** (documented: {documented})"] for row, decision, measured, documented
           in _others(data) if row == f"`{name}`"),
     ]  # fmt: skip
-    return _table(["", f"`{name}`"], ([head, value] for head, value in lines)) + "\n"
+    return _table(["what", f"`{name}`"], ([head, value] for head, value in lines)) + "\n"
 
 
 def _carrying(data: Data, rows: Sequence[str]) -> list[str]:
@@ -179,7 +179,7 @@ def _measured(data: Data) -> str:
 def _turned(heads: Sequence[str], rows: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
     """A table with a column for each implementation; the first cell of each column is its name."""
     lines = ([head, *(column[number] for column in columns)] for number, head in enumerate(heads, 1))
-    return _table(["", *(f"`{row}`" for row in rows)], lines)
+    return _table(["what", *(f"`{row}`" for row in rows)], lines)
 
 
 # -- from A to B -------------------------------------------------------------------------------------------------------

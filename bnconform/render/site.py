@@ -236,7 +236,9 @@ class _Site:
         """What was measured of it, whatever it declares."""
         if name not in self.data.porting["cards"]:
             return ""
-        return html_of(porting_pages.profile(self.data.porting, name), partial(_porting_link, "../porting/"), top=3)
+        return html_of(
+            porting_pages.profile(self.data.porting, name), partial(_porting_link, "../porting/"), name="profile"
+        )
 
     def _port(self, name: str) -> dict[str, str]:
         """Where what is known of carrying it stands."""
@@ -323,7 +325,7 @@ class _Site:
         for target in targets:
             programs = scripts(data, source, target)
             text = porting_pages.way(porting_list(data, source, target), data, programs, recorded(data, programs))
-            ways.append((target, html_of(text.partition("\n\n")[2], https, top=2)))
+            ways.append((target, html_of(text.partition("\n\n")[2], https, top=2, name=f"to {target}, table")))
         return self.shown(
             "site_ways.html.j2", "../", f"From {source}", _above("Porting", "index.html"), source=source, ways=ways
         )  # fmt: skip

@@ -306,9 +306,9 @@ class _Pair:
             )  # fmt: skip
         one, other = (_default(side.default_eps, side.has_eps) for side in (a, b))
         yield Item("epsilon", one, other, action)
-        forms = [" or ".join(side.values.get("epsilon_form", ())) for side in (a, b)]
-        if all(forms) and forms[0] != forms[1]:
-            yield Item("place of epsilon", *forms, "No epsilon makes the two agree in every channel.")
+        first, second = (" or ".join(side.values.get("epsilon_form", ())) for side in (a, b))
+        if first and second and first != second:
+            yield Item("place of epsilon", first, second, "No epsilon makes the two agree in every channel.")
 
     def momentum(self) -> Iterator[Item]:
         """What it weighs, and its default."""
@@ -382,12 +382,11 @@ class _Pair:
         shown = [[side.seen(kind) or "?" for kind in kinds] for side in (self.a, self.b)]
         for side, found in zip((self.a, self.b), shown, strict=True):
             found += [" or ".join(side.values.get(name, ("?",))) for name in ("initial_weight", "initial_bias")]
-        words = [
+        one, other = (
             f"mean {mean}, variance {variance}, weight {weight}, bias {bias}" for mean, variance, weight, bias in shown
-        ]
-        differs = words[0] != words[1]
+        )
         action = "A new layer starts otherwise: set its state too, if it is evaluated before it was trained."
-        yield Item("initial values", *words, action if differs else "")
+        yield Item("initial values", one, other, action if one != other else "")
 
     def dtypes(self) -> Iterator[Item]:
         """What comes out, and what is remembered, for each dtype that both have."""

@@ -36,12 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def at_a_terminal(folder: Path, *words: str, columns: int = 80, **variables: str) -> str:
+def at_a_terminal(folder: Path, *words: str, **variables: str) -> str:
     """What the command shows at a terminal that it takes for one."""
     ours, theirs = pty.openpty()
-    settings = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"} | variables
+    settings = environment() | {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"} | variables
     process = subprocess.Popen(
-        [*COMMAND, *words], cwd=folder, env=environment(**settings), stdin=theirs, stdout=theirs, stderr=theirs
+        [*COMMAND, *words], cwd=folder, env=settings, stdin=theirs, stdout=theirs, stderr=theirs
     )  # fmt: skip
     os.close(theirs)
     shown, until = b"", time.monotonic() + SECONDS

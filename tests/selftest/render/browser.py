@@ -34,9 +34,6 @@ SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 AXE = Path("axe-core", "axe.min.js")
 
-SERIOUS = ("serious", "critical")
-"""What axe-core calls faults that shut people out."""
-
 VISIBLE = "all => all.filter(e => e.checkVisibility())"
 
 
@@ -96,12 +93,11 @@ class Opened:
         self.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 
     def faults(self, axe: str) -> list[str]:
-        """The serious faults that axe-core finds, each with the places where it finds it."""
+        """The faults that axe-core finds, serious or not, each with the places where it finds it."""
         found = self.page.evaluate(f"{axe}; axe.run(document, {{resultTypes: ['violations']}})")
         return [
             f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
             for one in found["violations"]
-            if one["impact"] in SERIOUS
         ]
 
 

@@ -207,7 +207,7 @@ def test_what_is_folded_is_printed(chromium: Any, file: Path) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_nobody_is_shut_out(scheme: str, chromium: Any, axe: str, file: Path) -> None:
-    """axe-core finds no serious fault, with all unfolded."""
+    """axe-core finds no fault, with all unfolded."""
     found = opened(chromium, file, scheme=scheme, bypass_csp=True)
     found.unfold()
     assert found.faults(axe) == []
