@@ -17,7 +17,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends import tensorflow_tensors, torch_tensors
-from bnconform.backends.keras_backends import JaxLayer, KerasLayer, NumpyLayer, TensorflowLayer, TorchLayer
+from bnconform.backends.keras_backends import (
+    KerasJaxLayer,
+    KerasLayer,
+    KerasNumpyLayer,
+    KerasTensorflowLayer,
+    KerasTorchLayer,
+)
 
 
 class OtherBackend(RuntimeError):
@@ -51,7 +57,7 @@ class KerasTensorflow:
 
     name = "keras+tensorflow"
     backend = "tensorflow"
-    layer: type[KerasLayer] = TensorflowLayer
+    layer: type[KerasLayer] = KerasTensorflowLayer
     # Its formulas for y and for moving_var have the same var(batch).
     deviations: Mapping[str, str] = {"running_variance": "biased"}
     documented: Mapping[str, str] = {
@@ -70,18 +76,26 @@ class KerasTensorflow:
 
     def build(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration; NotImplementedError where there is no way to ask."""
+        return self.make_layer((*(None,) * (config.ndim - 1), config.num_features), device, self.layer_options(config))
+
+    def build_lazy(self, config: Any, device: str) -> KerasLayer:
+        """A layer of this configuration that is not built: Keras does that for the first input."""
+        keras = activate(self.backend)
+        return self.layer(keras.layers.BatchNormalization(**self.layer_options(config)), device)
+
+    def layer_options(self, config: Any) -> dict[str, Any]:
+        """What Keras is given for a configuration; NotImplementedError where there is no way to ask."""
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
         parameters = {"center": config.bias, "scale": config.weight}
         momentum = None if config.momentum is None else 1 - config.momentum
-        options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
-        return self.made((*(None,) * (config.ndim - 1), config.num_features), device, options)
+        return {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
 
     def build_default(self, num_features: int, device: str) -> KerasLayer:
         """A layer with Keras' own defaults."""
-        return self.made((None, None, None, num_features), device, {})
+        return self.make_layer((None, None, None, num_features), device, {})
 
-    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+    def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, built for inputs of this shape."""
         keras = activate(self.backend)
         found = self.layer(keras.layers.BatchNormalization(**options), device)
@@ -95,7 +109,7 @@ class KerasJax(KerasTensorflow):
 
     name = "keras+jax"
     backend = "jax"
-    layer = JaxLayer
+    layer = KerasJaxLayer
     slow_to_start = True
 
     def devices(self) -> list[str]:
@@ -112,7 +126,7 @@ class KerasTorch(KerasTensorflow):
 
     name = "keras+torch"
     backend = "torch"
-    layer = TorchLayer
+    layer = KerasTorchLayer
 
     def devices(self) -> list[str]:
         """See `torch_tensors.devices`."""
@@ -125,7 +139,7 @@ class KerasNumpy(KerasTensorflow):
 
     name = "keras+numpy"
     backend = "numpy"
-    layer = NumpyLayer
+    layer = KerasNumpyLayer
     unsupported: Mapping[str, str] = {
         **KerasTensorflow.unsupported,
         "backward": "Keras on NumPy infers only: there are no gradients",

@@ -53,12 +53,14 @@ class Entry:
     Attributes:
         needs: the modules that must import, in words; backends with the same fit into one process.
         extra: the extra of this package that brings them.
+        process: a word that those have in common which share a process with no others, as they set something for it.
     """
 
     module: str
     attribute: str
     needs: str = ""
     extra: str = ""
+    process: str = ""
 
 
 BUILTIN: dict[str, Entry] = {
@@ -70,12 +72,19 @@ BUILTIN: dict[str, Entry] = {
     "torch.nn+channels_last": Entry("torch_layers", "TorchChannelsLast", "torch", "torch"),
     "torch.nn+func": Entry("torch_func", "TorchFunc", "torch", "torch"),
     "torch.nn+compile": Entry("torch_compiled", "TorchCompiled", "torch", "torch"),
+    "torch.nn+sync": Entry("torch_replicas", "TorchSync", "torch", "torch"),
+    "torch.nn+ddp": Entry("torch_replicas", "TorchDdp", "torch", "torch"),
     "flax.nnx": Entry("jax_flax", "FlaxNNX", "flax jax", "jax"),
     "flax.nnx+two_pass": Entry("jax_flax", "FlaxNNXTwoPass", "flax jax", "jax"),
     "flax.nnx+half": Entry("jax_flax", "FlaxNNXHalf", "flax jax", "jax"),
     "flax.linen": Entry("jax_linen", "FlaxLinen", "flax jax", "jax"),
     "flax.linen+two_pass": Entry("jax_linen", "FlaxLinenTwoPass", "flax jax", "jax"),
     "flax.linen+half": Entry("jax_linen", "FlaxLinenHalf", "flax jax", "jax"),
+    "flax.linen+padded": Entry("jax_linen", "FlaxLinenPadded", "flax jax", "jax"),
+    "flax.linen+unsynchronised": Entry("jax_linen", "FlaxLinenUnsynchronised", "flax jax", "jax"),
+    "flax.linen+shard_map": Entry("jax_devices", "FlaxLinenShardMap", "flax jax", "jax", "devices"),
+    "flax.linen+pmap": Entry("jax_devices", "FlaxLinenPmap", "flax jax", "jax", "devices"),
+    "flax.linen+spmd": Entry("jax_devices", "FlaxLinenSpmd", "flax jax", "jax", "devices"),
     "equinox": Entry("jax_equinox", "Equinox", "equinox jax", "jax"),
     "equinox+ema": Entry("jax_equinox", "EquinoxEma", "equinox jax", "jax"),
     "haiku": Entry("jax_haiku", "Haiku", "haiku jax", "jax"),
@@ -83,6 +92,10 @@ BUILTIN: dict[str, Entry] = {
     "keras+tensorflow": Entry("keras_layers", "KerasTensorflow", "keras tensorflow", "tensorflow"),
     "keras+tensorflow+function": Entry("keras_compiled", "KerasFunction", "keras tensorflow", "tensorflow"),
     "keras+tensorflow+xla": Entry("keras_compiled", "KerasXla", "keras tensorflow", "tensorflow"),
+    "keras+tensorflow+mirrored": Entry("keras_mirrored", "KerasMirrored", "keras tensorflow", "tensorflow", "mirrored"),
+    "keras+tensorflow+mirrored_unsynchronised": Entry(
+        "keras_mirrored", "KerasMirroredUnsynchronised", "keras tensorflow", "tensorflow", "mirrored"
+    ),
     "keras+jax": Entry("keras_layers", "KerasJax", "keras jax", "tensorflow,jax"),
     "keras+torch": Entry("keras_layers", "KerasTorch", "keras torch", "tensorflow,torch"),
     "keras+numpy": Entry("keras_layers", "KerasNumpy", "keras", "tensorflow"),
@@ -142,6 +155,30 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.onnx.dynamo+onnxruntime": Entry(
         "deployments.torch_onnx", "DynamoOrt", "torch onnx onnxscript onnxruntime", "torch,onnx"
     ),
+    "torch.onnx+onnxslim": Entry(
+        "deployments.onnx_tools", "OnnxSlim", "torch onnx onnxslim onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxsim": Entry(
+        "deployments.onnx_tools", "OnnxSim", "torch onnx onnxsim onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxoptimizer": Entry(
+        "deployments.onnx_tools", "OnnxOptimizer", "torch onnx onnxoptimizer onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+onnxscript": Entry(
+        "deployments.onnx_tools", "OnnxScript", "torch onnx onnxscript onnxruntime", "torch,onnx,onnx_tools"
+    ),
+    "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx_tools"),
+    "torch.compile": Entry("deployments.torch_compiled_models", "TorchCompile", "torch", "torch"),
+    "torch.compile+freezing": Entry("deployments.torch_compiled_models", "TorchCompileFreezing", "torch", "torch"),
+    "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
+    "keras+tf.function": Entry("deployments.keras_tools", "TfFunction", "keras tensorflow", "tensorflow"),
+    "keras+xla": Entry("deployments.keras_tools", "TfXla", "keras tensorflow", "tensorflow"),
+    "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
+    "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
+    "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
+    "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
+    "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
+    "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
 }
 """The deployments of this package by name, in the order in which they are listed."""
 
@@ -182,7 +219,7 @@ def adapter_class(name: str) -> Any:
 def group(given: str) -> str:
     """Backends of one group can be loaded by one process."""
     entry = BUILTIN.get(given) or DEPLOYMENTS.get(given)
-    return given if entry is None else entry.needs
+    return given if entry is None else f"{entry.needs} {entry.process}".strip()
 
 
 def offered() -> dict[str, Any]:

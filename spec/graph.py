@@ -8,7 +8,7 @@ for each position axis:
 * `convolution`: weight (O, C / groups, *K), bias (O,) or none; stride, padding, dilation: lists; groups: a number.
 * `transposed_convolution`: weight (C, O / groups, *K); the same options.
 * `batch_normalization`: channels at axis 1; epsilon; weight and bias (C,) or none, running_mean and running_var (C,) or
-  none; training.
+  none; training. `axis`, 1 where it is not given, is where a wrong fold takes the channels to be; no model has it.
 * `relu`, `sigmoid`: of each element.
 * `average_pooling`, `max_pooling`: kernel, stride, padding: lists. The average counts the padding's zeros if
   `counts_padding`; the maximum never meets them.

@@ -18,6 +18,7 @@ framework at the top of a module, errors that pass through unchanged):
 * `unsupported` names dtypes, with the reason. Whatever else the tool cannot do it refuses itself, by raising; what it
   says is shown, and the model is unsupported. NotImplementedError is for what the adapter cannot ask for.
 * `deviations` may name `epsilon_value = "single_precision"`, where the tool's format stores it so.
+* `own(model)`, where the tool takes a user's own model (`bnconform deploy`), gives it as `deploy` takes an original.
 * `slow_to_start = True` says that each model costs seconds: it is asked few of them.
 """
 

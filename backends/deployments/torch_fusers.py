@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnconform.backends.deployments.torch_models import TorchDeployment, pairs, predictor, quietly
+from bnconform.backends.deployments.torch_models import TorchDeployment, pairs, predictor, quietly, traced_pairs
 
 if TYPE_CHECKING:
     from bnconform.backends.runner.deployments import ModelData
@@ -26,6 +26,10 @@ class Told(TorchDeployment):
     def load(self, model: ModelData, device: str) -> Any:
         """The module and the list."""
         return Listed(super().load(model, device), pairs(model))
+
+    def own(self, model: Any) -> Any:
+        """The module and the list, by its graph."""
+        return Listed(model, traced_pairs(model))
 
     def parameters(self, original: Any) -> Any:
         """Those of the module."""
@@ -91,6 +95,6 @@ class TorchFusion(Told):
             else:
                 transposed = type(first).__name__.startswith("ConvTranspose")
                 fused = fuse_conv_bn_eval(first, second, transpose=transposed)
-            setattr(made, layer, fused)
-            setattr(made, norm, torch.nn.Identity())
+            made.set_submodule(layer, fused)
+            made.set_submodule(norm, torch.nn.Identity())
         return predictor(made)

@@ -37,6 +37,10 @@ class TorchDeployment:
         """The module, each layer in its own mode."""
         return module(model)
 
+    def own(self, model: Any) -> Any:
+        """A user's own module, as `deploy` takes it."""
+        return model
+
     def parameters(self, original: Any) -> dict[str, Array]:
         """Everything in its state, and the mode of each of its modules."""
         found = {name: to_array(value) for name, value in original.state_dict().items()}
@@ -187,6 +191,34 @@ def pairs(model: ModelData) -> list[tuple[str, str, str]]:
         after = model.readers(readers[0].name)
         relu = after[0].name if len(after) == 1 and after[0].kind == "relu" else ""
         found.append((node.layer, readers[0].layer, relu))
+    return found
+
+
+def traced_pairs(module: Any) -> list[tuple[str, str, str]]:
+    """The same of any module, by its graph; none where it cannot be traced."""
+    import torch
+
+    try:
+        traced = torch.fx.symbolic_trace(module)
+    except Exception:  # whatever its own code raises
+        return []
+    nodes = list(traced.graph.nodes)
+
+    def part(node: Any) -> Any:
+        calls = [other for other in nodes if other.op == "call_module" and other.target == node.target]
+        return traced.get_submodule(node.target) if node.op == "call_module" and len(calls) == 1 else None
+
+    layers = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+    found = []
+    for node in nodes:
+        readers = list(node.users)
+        if not isinstance(part(node), layers) or len(readers) != 1:
+            continue
+        if not isinstance(part(readers[0]), torch.nn.modules.batchnorm._BatchNorm):
+            continue
+        after = list(readers[0].users)
+        relu = after[0].target if len(after) == 1 and isinstance(part(after[0]), torch.nn.ReLU) else ""
+        found.append((str(node.target), str(readers[0].target), str(relu)))
     return found
 
 

@@ -20,10 +20,12 @@ class Exported(TorchDeployment):
     """An exported model.
 
     Attributes:
-        dynamo: which of the exporters makes it.
+        dynamo: which of the exporters makes it. keeps_norms: whether the exporter by TorchScript is asked to preserve
+            the model's mode: then it leaves a BatchNorm after a convolution where it is, which it else merges itself.
     """
 
     dynamo = False
+    keeps_norms = False
     deviations: ClassVar[Mapping[str, str]] = {"epsilon_value": "single_precision"}
     documented: ClassVar[dict[str, str]] = {
         "epsilon_value": f"{PAGE}: 'epsilon - FLOAT', single precision, whatever the type of X"
@@ -47,6 +49,8 @@ class Exported(TorchDeployment):
             program.save(file)
         else:
             axes = {"x": {0: "batch"}, "y": {0: "batch"}}
+            if self.keeps_norms:
+                names["training"] = torch.onnx.TrainingMode.PRESERVE
             torch.onnx.export(original, (to_tensor(example, "cpu"),), file, dynamo=False, dynamic_axes=axes, **names)
         return file.getvalue()
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from bnconform.backends.external import line_process
 from bnconform.backends.runner import frames, loading
 from bnconform.backends.runner.deployments import deploy
+from bnconform.backends.runner.own_models import own_model
 from bnconform.backends.runner.programs import execute
 
 Data = dict[str, Any]
@@ -49,6 +50,8 @@ def answer(request: Mapping[str, Any]) -> Data:
     if what == "deploy":
         backend = loading.adapter(request["key"])
         return {"name": backend.name, "deployed": deploy(backend, request["device"], request)}
+    if what == "own_model":
+        return {"own": own_model(request)}
     raise ValueError(f"unknown request {what!r}")
 
 

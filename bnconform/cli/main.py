@@ -23,6 +23,7 @@ VERBS = {
     "run": ("run", "judge implementations and print a matrix of verdicts"),
     "list": ("listing", "the backends, whether each can run here, and the requirements"),
     "explain": ("explain", "one requirement: its formula, its sources, what usually breaks it"),
+    "deploy": ("deploy", "what tools that fold, freeze, export or compile make of a model of your own"),
     "identify": ("identify", "measure what an implementation does, whatever it declares"),
     "record": ("record", "keep what an implementation shows of every program, to be judged later or elsewhere"),
     "judge": ("judge", "judge recordings as live implementations are judged"),
@@ -65,7 +66,7 @@ HELP = ("-h", "--help", "help")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1 or 2)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    stdout = output.guard()
+    stdout = output.watch()
     try:
         with termination_interrupts():
             status = carry_out(given)

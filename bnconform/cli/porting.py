@@ -15,7 +15,7 @@ from typing import Any
 from rich.progress import Progress
 
 from bnconform.backends import layer_code, registry
-from bnconform.backends.parameter_names import defaults_of, spelling
+from bnconform.backends.parameter_names import defaults_of, names_for
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.loading import installed
 from bnconform.cli import porting_way
@@ -24,7 +24,7 @@ from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.execution.sessions import Description, Session
 from bnconform.judge.subject import AdapterError, Ended, Subject
-from bnconform.measure import identify, porting, porting_cells, porting_scripts
+from bnconform.measure import identify, porting, porting_cells, porting_replicas, porting_scripts
 from bnconform.measure.semantics_profile import as_data
 from bnconform.render import porting_pages
 from bnconform.results.files import make_folder, write
@@ -33,8 +33,13 @@ from bnconform.results.porting_list import FILE, digest, read, scripts
 SubjectOf = Callable[[str], Subject]
 """The subject of a backend, by its dtype."""
 
-SAME_LAYER = {"torch.nn+func": "torch.nn"}
-"""Rows that differ from another one in how derivatives are asked for alone, of which the table has nothing."""
+SAME_LAYER = {
+    "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
+    "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
+    "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
+    "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
+}  # fmt: skip
+"""Rows that differ from another one in derivatives or replicas alone: the table has what they do with replicas."""
 
 
 EXAMPLE = """\
@@ -74,10 +79,10 @@ def run(known: argparse.Namespace) -> int:
         if known.code:
             data = read(folder / FILE)
         else:
-            keys, left_out = chosen.keys(known.backend or ["all"])
-            if not known.backend:
-                keys = [key for key in keys if key not in SAME_LAYER]
+            every, left_out = chosen.keys(known.backend or ["all"])
+            keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
             data = measured(chosen, keys, known.device)
+            data["replicas"] = over_replicas(chosen, every, known.device)
             for name, reason in left_out.items():
                 print(f"{name} was left out: {reason}")
         code = _run_code(data, chosen)
@@ -129,18 +134,18 @@ def _run_code(data: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
 
 
 def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:
-    """The cards of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
+    """The profiles of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
     described = chosen.pool.described
     with Progress(transient=True) as progress:
-        cards = _each(chosen, keys, progress, "measuring", device, _card)
+        profiles = _each(chosen, keys, progress, "measuring", device, _profile)
         cells = _each(chosen, keys, progress, "looking at ranks and dtypes", device, _cells)
         trained = _each(chosen, keys, progress, "training", device, lambda of: porting.trained(of(porting.DTYPE)))
         states = {key: found["state"] for key, found in trained.items() if "state" in found}
 
-        def carried_into(of: SubjectOf) -> dict[str, Any]:
-            return {donor: porting.carried(of(porting.DTYPE), state) for donor, state in states.items()}
+        def carry_into(of: SubjectOf) -> dict[str, Any]:
+            return {donor: porting.carry_on(of(porting.DTYPE), state) for donor, state in states.items()}
 
-        carried = _each(chosen, keys, progress, "carrying", device, carried_into)
+        carried = _each(chosen, keys, progress, "carrying", device, carry_into)
     packages = installed()
     for key in keys:
         packages = {**described[key].get("packages", {}), **packages}
@@ -150,10 +155,10 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items())),
-        "cards": cards,
+        "cards": profiles,
         "cells": {key: found.get("cells", {}) for key, found in cells.items()},
         "defaults": {key: defaults_of(key) for key in keys},
-        "spelling": {key: spelling(key) for key in keys},
+        "spelling": {key: names_for(key) for key in keys},
         "documented": {key: described[key].get("documented", {}) for key in keys},
         "unsupported": {
             key: {
@@ -171,10 +176,17 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
     }
 
 
-def _card(of: SubjectOf) -> dict[str, Any]:
-    """The card of a backend, in the first dtype that it has and answers in."""
-    card = identify.first_card(of)
-    return as_data(card) if card else {"reason": "it has no dtype to measure"}
+def over_replicas(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, dict[str, Any]]:
+    """What each does with a batch over replicas, by decision; without those that have none."""
+    with Progress(transient=True) as progress:
+        found = _each(chosen, keys, progress, "replicas", device, porting_replicas.replicas)
+    return {key: told for key, told in found.items() if told and "reason" not in told}
+
+
+def _profile(of: SubjectOf) -> dict[str, Any]:
+    """The profile of a backend, in the first dtype that it has and answers in."""
+    profile = identify.first_profile(of)
+    return as_data(profile) if profile else {"reason": "it has no dtype to measure"}
 
 
 def _cells(of: SubjectOf) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import numpy as np
 from bnconform.cases.models.build import sample
 from bnconform.cases.models.rows import BATCH, LARGER, TWICE, ModelCase
 from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, Prediction
-from bnconform.judge.check import Check, Unsupported
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.outcome import CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
-from bnconform.judge.subject import Ended
+from bnconform.judge.subject import Ended, Subject
 from bnconform.results.failure import Quantity
 from bnconform.spec.error_bounds.networks import errors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
@@ -33,7 +34,7 @@ KEPT = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class PredictionTruth:
     """What is due of a prediction.
 
     Attributes:
@@ -43,9 +44,9 @@ class Truth:
     value: Exact
     bound: Floats
 
-    def of(self, samples: slice) -> Truth:
+    def of(self, samples: slice) -> PredictionTruth:
         """That of some of the samples."""
-        return Truth(self.value[samples], self.bound[samples])
+        return PredictionTruth(self.value[samples], self.bound[samples])
 
     @property
     def tells(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -55,7 +56,7 @@ class Truth:
 
 
 @lru_cache(KEPT)
-def truth(network: Graph, count: int, training: bool, single: bool) -> Truth:
+def truth(network: Graph, count: int, training: bool, single: bool) -> PredictionTruth:
     """What a model predicts of its first so many samples (`bnconform.cases.models.build.sample`).
 
     Args:
@@ -65,11 +66,11 @@ def truth(network: Graph, count: int, training: bool, single: bool) -> Truth:
     with arithmetic():
         results = evaluate(network, sample(network, count), training=training, single_epsilon=single)
         bound = errors(network, results, training=training, single_epsilon=single)
-        return Truth(results[network.output], bound)
+        return PredictionTruth(results[network.output], bound)
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class PredictionComparison:
     """A prediction beside what is due.
 
     Attributes:
@@ -78,7 +79,7 @@ class Comparison:
     """
 
     y: Array | None
-    due: Truth
+    due: PredictionTruth
     problem: str = ""
     ratios: Floats | None = None
     told: int = 0
@@ -104,13 +105,13 @@ class Comparison:
         )  # fmt: skip
 
 
-def compare(prediction: Prediction, due: Truth, samples: slice = slice(None)) -> Comparison:
+def compare(prediction: Prediction, due: PredictionTruth, samples: slice = slice(None)) -> PredictionComparison:
     """Some of the samples of a prediction beside what is due of them."""
     if prediction.y is None:
-        return Comparison(None, due, prediction.misfit or prediction.raised)
+        return PredictionComparison(None, due, prediction.misfit or prediction.raised)
     y = prediction.y[samples] if prediction.y.ndim else prediction.y
     if y.shape != due.value.shape:
-        return Comparison(y, due, f"a prediction of shape {y.shape} where {due.value.shape} is due")
+        return PredictionComparison(y, due, f"a prediction of shape {y.shape} where {due.value.shape} is due")
     with arithmetic():
         wide = y.astype(np.float64)
         off = np.where(
@@ -118,7 +119,7 @@ def compare(prediction: Prediction, due: Truth, samples: slice = slice(None)) ->
         )
     with np.errstate(all="ignore"):
         ratios = np.where(np.isposinf(due.bound) | (off == 0), 0.0, off / due.bound)
-    return Comparison(y, due, "", ratios, int(due.tells.sum()))
+    return PredictionComparison(y, due, "", ratios, int(due.tells.sum()))
 
 
 # -- what the tests call ---------------------------------------------------------------------------------------------
@@ -171,18 +172,7 @@ def equal(check: Check) -> None:
     __tracebackhide__ = True
     trace, _ = answered(check)
     case, network = case_of(check), case_of(check).graph(check.subject.dtype)
-    asked: list[tuple[str, Prediction, int, slice]] = [("prediction", trace.predictions[0], len(sample(network)), _ALL)]
-    if case.requirement == BATCH:
-        _, alone, larger, others = trace.predictions
-        asked = [
-            ("prediction", trace.predictions[0], 3, _ALL),
-            ("prediction of a larger batch", larger, LARGER, _ALL),
-            ("prediction of one sample alone", alone, 1, _ALL),
-            ("prediction beside large samples", others, 1, slice(0, 1)),
-        ]
-    elif case.requirement == TWICE:
-        assert trace.again is not None
-        asked.append(("prediction of the second deployment", trace.again, len(sample(network)), _ALL))
+    asked = asked_of(case, trace, network)
     refusals = [f"{what}: {prediction.raised}" for what, prediction, *_ in asked if prediction.raised]
     before = len(check.outcomes)
     judge(check, network, [entry for entry in asked if not entry[1].raised])
@@ -194,6 +184,39 @@ def equal(check: Check) -> None:
 
 
 _ALL = slice(None)
+
+Asked = tuple[str, Prediction, int, slice]
+"""A prediction in words, what it was, of so many first samples, of which some are compared."""
+
+
+def asked_of(case: ModelCase, trace: DeploymentTrace, network: Graph) -> list[Asked]:
+    """What a case asks of the predictions of its model."""
+    first = ("prediction", trace.predictions[0], len(sample(network)), _ALL)
+    if case.requirement == BATCH:
+        _, alone, larger, others = trace.predictions
+        return [
+            ("prediction", trace.predictions[0], 3, _ALL),
+            ("prediction of a larger batch", larger, LARGER, _ALL),
+            ("prediction of one sample alone", alone, 1, _ALL),
+            ("prediction beside large samples", others, 1, slice(0, 1)),
+        ]
+    if case.requirement == TWICE:
+        assert trace.again is not None
+        return [first, ("prediction of the second deployment", trace.again, len(sample(network)), _ALL)]
+    return [first]
+
+
+def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) -> tuple[Array, Array] | None:
+    """(x, y) of the first prediction of a case that is off, whole; None where none is, or it is no array."""
+    network = case.graph(subject.dtype)
+    inputs = case.inputs(subject.dtype)
+    single = subject.deviations.get(DECISION) == SINGLE
+    for _, prediction, count, samples in asked_of(case, trace, network) if trace.predictions else ():
+        place = next((i for i, one in enumerate(trace.predictions) if one is prediction), 0)
+        found = _compared(network, prediction, count, samples, single)
+        if prediction.y is not None and not found.problem and found.worst > 1:
+            return inputs[place], prediction.y
+    return None
 
 
 def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, int, slice]]) -> None:
@@ -230,7 +253,7 @@ def _vacuous(check: Check) -> None:
     check._add(check._outcome(UNTRUSTED, vacuous=True, headline=text, message=text))
 
 
-def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> Comparison:
+def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
     """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one."""
     if any(network.array(node.layer, "running_mean") is None for node in network.nodes if _is_norm(node.kind)):
         return compare(prediction, truth(network, count, False, single), samples)

@@ -28,7 +28,7 @@ class NotRecorded(Ended):
 
 
 @dataclass
-class Usage:
+class OwnCalls:
     """The implementation's own calls: how many, and the seconds inside them."""
 
     calls: int = 0
@@ -44,11 +44,11 @@ class Subject:
         backend: what the adapter says of itself, or the adapter.
         session: what runs programs on it; by default the adapter's layers are run in this process.
         assumed: the point to judge at instead of the declared one, to try an explanation.
-        candidates: the points that explain what it shows in the survey; None before they have been searched for.
+        candidates: the points that explain what the distinguishing programs show; None before the search for them.
         is_partly_explained: whether they leave something of it, so that something else may be the cause.
         thorough: whether every row of the covering array is asked, however long that takes.
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
-        conditional: points at which a failing check held where the survey shows nothing wrong.
+        conditional: points at which a failing check held where those show nothing wrong.
         searches: failing checks that were tried at every neighbour.
         steady: False once it was seen to answer differently from call to call.
         failing: the trace that a check failed on last, with the quality of its bounds, until it has been explained.
@@ -63,7 +63,7 @@ class Subject:
     device: str
     dtype: str
     session: Session | None = None
-    clock: Usage = field(default_factory=Usage)
+    clock: OwnCalls = field(default_factory=OwnCalls)
     assumed: Behaviour | None = None
     candidates: list[Behaviour] | None = None
     is_partly_explained: bool = False
@@ -111,7 +111,7 @@ class Subject:
         declared = self._declared_unsupported
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
-            implied |= dict.fromkeys(("vjp", "hvp"), declared["backward"])
+            implied |= dict.fromkeys(("vjp", "hvp", "replicated_vjp"), declared["backward"])
         return {**implied, **declared}
 
     @property
@@ -185,6 +185,14 @@ class Subject:
         if self._deployed[place].ended:
             raise Ended(self._deployed[place].ended)
         return self._deployed[place]
+
+    def forget_deployed(self) -> None:
+        """Let every model be deployed anew."""
+        self._deployed.clear()
+
+    def deployed(self, place: object) -> DeploymentTrace | None:
+        """What the tool made of a model that it was asked before; None where it was not."""
+        return self._deployed.get(place)
 
     def shows_counter(self, config: Config) -> bool:
         """Whether a layer of this configuration, or the like, shows how many batches it has seen."""

@@ -16,7 +16,7 @@ from bnconform.render.cards import Card, cards
 from bnconform.render.evidence import FAILURES, counts, environment, first_line, headline
 from bnconform.render.heat_map import SHORT, heat_map
 from bnconform.render.markup import html_of, render
-from bnconform.render.matrix import LETTERS
+from bnconform.render.matrix import FLAKY, LETTERS
 from bnconform.render.requirement_view import Rule, chapters, kill_rows, with_unknown
 from bnconform.render.standing import standings
 from bnconform.render.terminal import entries
@@ -108,6 +108,8 @@ def report(result: Result, rules: Sequence[Rule], links: Mapping[str, str], kill
         "lacking": list(_lacking(result)),
         "columns": columns,
         "width": sum(len(group.dtypes) for group in columns),
+        "flaky": any(row.flaky for row in result.rows),
+        "mostly_refused": any(row.is_mostly_refused for row in result.rows),
         "legend": [(name, LETTERS[name], KINDS[name]) for name in LETTERS if counts(result.rows)[name]],
         "backends": list(dict.fromkeys(group.backend for group in columns)),
         "dtypes": sorted({row.dtype for row in result.rows}, key=dtype_order),
@@ -232,6 +234,8 @@ def _cell(row: Row | None, *, edge: bool) -> dict[str, Any]:
         return {"verdict": "", "letter": "", "kind": "", "linked": False, "edge": edge}
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     letter = LETTERS[row.verdict].lower() if lesser else LETTERS[row.verdict]
-    kind = "l" if lesser else KINDS[row.verdict]
+    letter = f"({letter})" if row.is_mostly_refused else letter
+    letter += FLAKY if row.flaky else ""
+    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     linked = row.verdict not in ("conforms", "unsupported")
     return {"verdict": row.verdict, "letter": letter, "kind": kind, "linked": linked, "edge": edge}

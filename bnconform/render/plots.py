@@ -22,6 +22,9 @@ from bnconform.results.result import Row, dtype_order
 _LEAST, _MOST = 1e-4, 1e2
 """The error ratios that are told apart; others are drawn at the edges."""
 
+PICTURES = 16
+"""Pairs of devices that are drawn; each takes a third of a second, and nobody compares more by eye."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -63,7 +66,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot with its key and its numbers: `heads` and `rows` of a table that says what it shows."""
+    """A plot with its key and its numbers: `heads` and `rows` of a table that says what it shows.
+
+    `svg` is "" where the table is all there is.
+    """
 
     title: str
     note: str
@@ -164,13 +170,18 @@ def devices(rows: Iterable[Row]) -> list[Panel]:
         found.setdefault(row.device, {})[row.backend, row.dtype, row.requirement] = row
     names = sorted(found, key=lambda name: (name != "cpu", name))
     known = series(row.backend for name in names for row in found[name].values())
-    panels: list[Panel] = []
+    both: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
     for place, name in enumerate(names):
         for other in names[place + 1 :]:
             pairs = [(row, found[other][key]) for key, row in found[name].items() if key in found[other]]
             if pairs:
-                panels.append(_pair(f"devices-{len(panels)}", name, other, pairs, known))
-    return panels
+                both[name, other] = pairs
+    # Of many, those are drawn that differ in most verdicts; cpu, which is first, comes before others that are alike.
+    shown = sorted(both, key=lambda pair: -sum(a.verdict != b.verdict for a, b in both[pair]))[:PICTURES]
+    return [
+        _pair(f"devices-{number}" if pair in shown else "", *pair, pairs, known)
+        for number, (pair, pairs) in enumerate(both.items())
+    ]
 
 
 def _pair(
@@ -221,7 +232,8 @@ def _pair(
     )
     key = tuple(known[backend] for backend in dict.fromkeys(a.backend for a, _ in measured))
     heads = ("implementation", "dtype", "requirement", name, other)
-    return Panel(f"{name} (across) and {other} (up)", note, drawn(label, (4.2, 4.2), draw, tips), key, heads, rows)
+    picture = drawn(label, (4.2, 4.2), draw, tips) if label else ""
+    return Panel(f"{name} (across) and {other} (up)", note, picture, key, heads, rows)
 
 
 def _shown(share: float | None) -> float:

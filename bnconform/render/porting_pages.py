@@ -126,7 +126,7 @@ def framework(data: Data, name: str, rows: Sequence[str]) -> str:
     others = [entry for entry in _others(data) if entry[0].strip("`") in rows]
     if others:
         parts += ["## What else differs", _table(["implementation", "decision", "measured", "documented"], others)]
-    parts += ["## Carrying a layer", *_carrying(data, rows)]
+    parts += [*_replicas(data, name), "## Carrying a layer", *_carrying(data, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -368,6 +368,27 @@ def _others(data: Data) -> Iterable[list[str]]:
                 yield [f"`{name}`", decision, " or ".join(entry["values"]), place]
         if card.get("unexplained"):
             yield [f"`{name}`", "what no decision explains", card["unexplained"][0], "no"]
+
+
+def _replicas(data: Data, framework: str) -> Iterable[str]:
+    """The section about a batch over replicas; nothing where no implementation of the framework has any."""
+    found = {row: told for row, told in data.get("replicas", {}).items() if group(row) == framework}
+    if not found:
+        return
+    names = list(next(iter(found.values())))
+    yield "## Replicas"
+    yield (
+        "A batch that is spread over replicas, of the implementations that were seen to have them: whose statistics "
+        "normalise, how unequal numbers of values weigh, of which n Bessel's factor is, what each replica remembers, "
+        "whose upstream gradients reach x, and what each gives for weight and bias. `bnconform explain` says what the "
+        "words mean; `?` is what nothing shows, such as how unequal shards weigh where all must be of one shape."
+    )
+    yield _turned(names, list(found), [[row, *(_told(told[name]) for name in names)] for row, told in found.items()])
+
+
+def _told(entry: Data) -> str:
+    """The value, in bold where it is not the specified one; "?" where several are possible."""
+    return _cell(entry) if len(entry["values"]) == 1 else "?"
 
 
 def _link(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bnconform.render.evidence import counts, findings, number
 from bnconform.results.kill_matrix import KillMatrix, Wrong
-from bnconform.results.result import VERDICTS, Result, Row, dtype_order
+from bnconform.results.result import VERDICTS, Result, Row, dtype_order, flakiness
 
 Rule = Mapping[str, Any]
 """A requirement as plain data: the fields of `spec.catalogue.Requirement`; `decisions` as name and entries, each a
@@ -76,6 +76,8 @@ def _measured(row: Row) -> str:
         words.append(f"at worst {number(row.bound_share)} of the bound")
     if row.ulp is not None:
         words.append(f"{number(row.ulp)} ulp")
+    if row.flaky:
+        words.append(f"flaky: {flakiness(row.flaky)}")
     return ", ".join(words)
 
 

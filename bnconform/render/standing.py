@@ -44,9 +44,13 @@ def _standing(name: str, rows: Sequence[Row], cards: Sequence[Card], part: str) 
     musts = [row.verdict for row in rows if row.level == "must" and row.verdict != "unsupported"]
     failing = any(verdict in FAILURES for verdict in musts)
     sentence = f"{bounded([name])}: {'; '.join(filter(None, said)) or 'no must and no should was judged'}"
+    models, refused = sum(row.models for row in rows), sum(row.refused for row in rows)
+    if refused:
+        sentence += f"; {refused} of {models} times it refused the model, of which nothing is known"
     if part:
         sentence += f" ({part})"
-    return Standing(sentence, BAD if failing else PART if part or not musts else GOOD)
+    is_part = bool(part) or not musts or any(row.is_mostly_refused for row in rows if row.level == "must")
+    return Standing(sentence, BAD if failing else PART if is_part else GOOD)
 
 
 def _level(level: str, rows: Sequence[Row], cards: Sequence[Card]) -> str:
@@ -92,6 +96,11 @@ def next_step(result: Result, cards: Sequence[Card]) -> str:
                 f"next: run the case of cause {number} again, alone, by its replay line; "
                 f"`bnconform explain {about}` says what is due"
             )
+    missing = result.selection.missing if result.selection else ()
+    if missing:
+        return f"next: give the result files of all shards, {' and '.join(missing[:NAMED])} too"
+    if result.shard is not None:
+        return f"next: give `bnconform baseline check` the files of all {result.shard.share.of} shards"
     narrowed = result.selection.narrowed_by if result.selection else ()
     if narrowed:
         return f"next: without {' '.join(narrowed)} the whole suite is asked"

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from bnconform.results.visible import bounded
+
 FINISHED, STOPPED, INTERRUPTED, CRASHED = ENDINGS = ("finished", "stopped", "interrupted", "crashed")
 """How a run ended, the best first: at its end; at a failure, as asked (-x, --maxfail); by a person, a signal or a
 limit of the machine; by a fault of the run itself."""
@@ -46,13 +48,14 @@ class ColumnSelection:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionRecord:
     """What a run was asked for.
 
     Attributes:
         backends, devices, dtypes: as they were given; none where the default was.
         narrowed_by: what left out checks, as it was given, such as "-k BN-RUN-VAR"; none where nothing did.
         columns: each backend, device and dtype that was to be judged.
+        missing: the shards without which a set of them is not the whole run, such as "3/8"; see `results.shard`.
     """
 
     backends: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class Selection:
     dtypes: tuple[str, ...] = ()
     narrowed_by: tuple[str, ...] = ()
     columns: tuple[ColumnSelection, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,20 +99,23 @@ class Judged(Protocol):
     @property
     def rows(self) -> Sequence[_Row]: ...
     @property
-    def selection(self) -> Selection | None: ...
+    def selection(self) -> SelectionRecord | None: ...
     @property
     def completion(self) -> Completion | None: ...
 
 
 def is_partial(result: Judged) -> bool:
     """Whether a result is known to be of a part of the suite; a file of an earlier version does not say."""
-    return result.completion is not None and not result.completion.complete
+    return result.completion is not None and (not result.completion.complete or is_unfinished(result))
 
 
 def is_unfinished(result: Judged) -> bool:
-    """Whether a result is known to be of a run that did not come to its end."""
+    """Whether a result is known to be of a run that did not come to its end, or of a part of its shards."""
     completion = result.completion
-    return completion is not None and (completion.ended != FINISHED or completion.finished < completion.selected)
+    if completion is None:
+        return False
+    lacks = completion.ended != FINISHED or completion.finished < completion.selected
+    return lacks or bool(result.selection and result.selection.missing)
 
 
 def partial(result: Judged) -> str:
@@ -134,6 +141,9 @@ def reason(result: Judged) -> str:
         found.append(f"{completion.ended} after {completion.finished} of {completion.selected} checks")
     elif completion.finished < completion.selected:
         found.append(f"{completion.selected - completion.finished} of {completion.selected} checks did not finish")
+    if result.selection and result.selection.missing:
+        many = result.selection.missing
+        found.append(f"{'shard' if len(many) == 1 else 'shards'} {bounded([*many])} missing")
     return "; ".join(found)
 
 
@@ -150,18 +160,19 @@ def whole_columns(result: Judged, once: Iterable[str]) -> frozenset[Column]:
     return frozenset(one.column for one in _columns(result) if one.whole and one.column[:2] not in lacking)
 
 
-def joined(results: Sequence[Judged]) -> tuple[Selection | None, Completion | None]:
+def joined(results: Sequence[Judged]) -> tuple[SelectionRecord | None, Completion | None]:
     """What several results together are of; None where one does not say, and none is known to be partial."""
     known = [(one.selection, one.completion) for one in results if one.selection and one.completion]
     if len(known) < len(results) and not any(map(is_partial, results)):
         return None, None
     selections, completions = [one for one, _ in known], [one for _, one in known]
-    selection = Selection(
+    selection = SelectionRecord(
         _each(one.backends for one in selections),
         _each(one.devices for one in selections),
         _each(one.dtypes for one in selections),
         _each(one.narrowed_by for one in selections),
         tuple(column for one in selections for column in one.columns),
+        _each(one.missing for one in selections),
     )
     completion = Completion(
         max((one.ended for one in completions), key=ENDINGS.index),
@@ -176,13 +187,16 @@ def to_json(result: Judged) -> dict[str, Any]:
     """The keys of a result file; none where it is not known."""
     if result.selection is None or result.completion is None:
         return {}
+    selection = {**asdict(result.selection), "all": not result.selection.narrowed_by}
+    if not result.selection.missing:
+        selection.pop("missing")
     return {
-        "selection": {**asdict(result.selection), "all": not result.selection.narrowed_by},
-        "completion": {**asdict(result.completion), "complete": result.completion.complete},
+        "selection": selection,
+        "completion": {**asdict(result.completion), "complete": not is_partial(result)},
     }
 
 
-def from_json(data: Mapping[str, Any]) -> tuple[Selection | None, Completion | None]:
+def from_json(data: Mapping[str, Any]) -> tuple[SelectionRecord | None, Completion | None]:
     """What a result file that fits its schema says; None where it says nothing."""
     if "selection" not in data or "completion" not in data:
         return None, None
@@ -194,7 +208,7 @@ def from_json(data: Mapping[str, Any]) -> tuple[Selection | None, Completion | N
         )
         for one in given.pop("columns")
     )  # fmt: skip
-    selection = Selection(**{name: tuple(words) for name, words in given.items()}, columns=columns)
+    selection = SelectionRecord(**{name: tuple(words) for name, words in given.items()}, columns=columns)
     completion = {name: value for name, value in data["completion"].items() if name != "complete"}
     return selection, Completion(**completion)
 

@@ -13,6 +13,15 @@ from bnconform.spec.config import Config
 
 def probes() -> Iterator[Probe]:
     """Evaluation with loaded, initial and learnt statistics."""
+    yield from _statistics()
+    yield from _mixed_modes()
+    yield from _epsilons()
+    yield from _affine()
+    yield from _no_update()
+
+
+def _statistics() -> Iterator[Probe]:
+    """It is the running statistics that normalise, at every rank and shape."""
     for rank, shape in inputs.SHAPES.items():
         steps: tuple[Step, ...] = (load(**inputs.everything(3)), forward(inputs.values(shape), "y", training=False))
         yield Probe("BN-EVAL-STATS", f"rank{rank}", Program(Config(ndim=rank), steps))
@@ -38,8 +47,12 @@ def probes() -> Iterator[Probe]:
         forward(inputs.values((5, 3), 3), "y", training=False),
     )
     yield Probe("BN-EVAL-STATS", "before-any-training", Program(Config(ndim=2, eps=0.5), steps))
+
+
+def _mixed_modes() -> Iterator[Probe]:
+    """After training those that were learnt, and after evaluation those of the batch again."""
     x = inputs.values((5, 3), 4)
-    steps = (
+    steps: tuple[Step, ...] = (
         forward(x),
         forward(inputs.values((5, 3), 5)),
         forward(x, "y", training=False),
@@ -57,6 +70,9 @@ def probes() -> Iterator[Probe]:
     )
     yield Probe("BN-TRAIN-STATS", "after-evaluation", Program(Config(ndim=2), steps))
 
+
+def _epsilons() -> Iterator[Probe]:
+    """Variances around epsilon, where it shows."""
     for name, config in (
         ("variance-around-0.1", Config(ndim=2, eps=0.1)),
         ("variance-around-0.5", Config(ndim=2, eps=0.5)),
@@ -68,7 +84,7 @@ def probes() -> Iterator[Probe]:
         eps = config.eps
         state = {"running_mean": np.zeros(3), "running_var": np.array([eps / 10, eps, 10 * eps])}
         x = inputs.values((4, 3) if config.ndim == 2 else inputs.SMALL[config.ndim], 6)
-        steps = (load(**state), forward(x, "y", training=False))
+        steps: tuple[Step, ...] = (load(**state), forward(x, "y", training=False))
         yield Probe("BN-EVAL-EPS", name, Program(config, steps))
     steps = (
         load(running_mean=np.zeros(3), running_var=np.zeros(3)),
@@ -79,8 +95,11 @@ def probes() -> Iterator[Probe]:
     steps = (load(**state), forward(inputs.values((4, 3), 8) * 1e-3, "y", training=False))
     yield Probe("BN-EVAL-EPS", "default-eps", Program(Config(ndim=2), steps), dtypes=("float64", "float32"))
 
+
+def _affine() -> Iterator[Probe]:
+    """Weight and bias of every sign."""
     for rank in (2, 4):
-        steps = (
+        steps: tuple[Step, ...] = (
             load(weight=np.array([-1.75, 0.0, 0.5]), bias=np.array([0.75, -2.5, 3.0])),
             forward(inputs.values(inputs.SMALL[rank], 9), "y", training=False),
         )
@@ -88,11 +107,16 @@ def probes() -> Iterator[Probe]:
     steps = (load(**inputs.everything(3, 4)), forward(inputs.values((4, 3), 10), "y", training=False))
     yield Probe("BN-EVAL-AFFINE", "loaded-statistics", Program(Config(ndim=2), steps))
 
+
+def _no_update() -> Iterator[Probe]:
+    """Neither a forward nor a backward pass moves the running statistics."""
     seen = ("running_mean", "running_var")
     for momentum in (0.1, 1.0, None):
         word = "none" if momentum is None else f"{momentum:g}"
         x = inputs.values((4, 3), 11)
-        steps = (load(**inputs.statistics(3)), forward(x, *seen, training=False), forward(x, *seen, training=False))
+        steps: tuple[Step, ...] = (
+            load(**inputs.statistics(3)), forward(x, *seen, training=False), forward(x, *seen, training=False)
+        )  # fmt: skip
         yield Probe("BN-EVAL-NO-UPDATE", f"momentum-{word}", Program(Config(ndim=2, momentum=momentum), steps))
         steps = (forward(x), forward(x, *seen, training=False), forward(x + 1, *seen, training=False))
         program = Program(Config(ndim=2, momentum=momentum), steps)

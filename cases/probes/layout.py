@@ -20,6 +20,13 @@ RANK_4_ONLY = ("unaligned", "batch_channel_swapped", "every_third_sample", "reve
 
 def probes() -> Iterator[Probe]:
     """The same numbers whatever the strides; every channel, however many there are."""
+    yield from _layouts()
+    yield from _channels()
+    yield from _ranks()
+
+
+def _layouts() -> Iterator[Probe]:
+    """Both x and grad_output as views of other arrays."""
     for rank in (4, 3, 2, 5):
         shape = inputs.SHAPES[rank]
         x, g, config = inputs.values(shape, 1), inputs.upstream(shape), Config(ndim=rank)
@@ -50,12 +57,15 @@ def probes() -> Iterator[Probe]:
     steps = (forward(x * 0 + x[:1], "running_var", layout="expanded_batch"),)
     yield Probe("BN-RUN-VAR", "expanded-batch", Program(Config(momentum=1.0), steps))
 
+
+def _channels() -> Iterator[Probe]:
+    """As many channels as vectors and blocks have, fewer and more."""
     for channels in (1, 2, 8, 32, 64, 65, 256, 257, 1025):
         for rank, shape in ((2, (5, channels)), (4, (2, channels, 1, 3))):
             if channels not in (1, 8, 64, 65, 257) and rank > 2:
                 continue
             x, g = inputs.values(shape, 2), inputs.upstream(shape, 1)
-            steps = (
+            steps: tuple[Step, ...] = (
                 load(**inputs.everything(channels)),
                 forward(x, "y", "running_mean"),
                 forward(x, "y", training=False),
@@ -78,9 +88,12 @@ def probes() -> Iterator[Probe]:
         )
         yield Probe("BN-LAYOUT-CHANNELS", f"65-channels-{layout}", Program(Config(num_features=65), steps))
 
+
+def _ranks() -> Iterator[Probe]:
+    """Every rank, positions of length 1, and shapes that hide which axis is which."""
     for rank, shape in inputs.SHAPES.items():
         x = inputs.values(shape, 4)
-        steps = (forward(x, "y"), forward(x, "y", training=False))
+        steps: tuple[Step, ...] = (forward(x, "y"), forward(x, "y", training=False))
         yield Probe("BN-RANK", f"rank{rank}", Program(Config(ndim=rank), steps))
     for rank, shape in {3: (5, 3, 1), 4: (5, 3, 1, 1), 5: (5, 3, 1, 1, 1)}.items():
         x = inputs.values(shape, 5)

@@ -21,6 +21,15 @@ def probes() -> Iterator[Probe]:
     yield from _estimators("BN-RUN-MEAN", "running_mean")
     yield from _estimators("BN-RUN-VAR", "running_var")
     yield from _variance()
+    yield from _momenta()
+    yield from _averages()
+    yield from _updates()
+    yield from _counts()
+    yield from _loading()
+
+
+def _momenta() -> Iterator[Probe]:
+    """One batch, at every weight."""
     # 1 less this rounds to 1 in bfloat16, and an average that starts at 0 shows whether the batch weighs anything. It
     # comes first, so that implementations that are slow to start are asked it, too.
     small = forward(inputs.values((4, 3), 1, offset=2.0), "running_mean")
@@ -38,6 +47,10 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-RUN-MOMENTUM", f"variance-of-zeros-momentum{momentum:g}", program)
     x = inputs.values(inputs.SHAPES[4], 2, offset=2.0)
     yield Probe("BN-RUN-MOMENTUM", "rank4", Program(Config(momentum=0.2), (forward(x, "running_mean"),)))
+
+
+def _averages() -> Iterator[Probe]:
+    """Several batches, exponentially and cumulatively."""
     for momentum in (0.3, 0.9):
         program = Program(Config(ndim=2, momentum=momentum), _batches(4))
         yield Probe("BN-RUN-AVERAGE", f"four-batches-momentum{momentum:g}", program)
@@ -48,7 +61,7 @@ def probes() -> Iterator[Probe]:
         program = Program(Config(ndim=rank, momentum=None), _batches(3, inputs.SHAPES[rank]))
         yield Probe("BN-RUN-NONE", f"three-batches-rank{rank}", program)
     x = inputs.values((4, 3), 3, offset=2.0)
-    steps = (
+    steps: tuple[Step, ...] = (
         load(num_batches_tracked=4, **inputs.statistics(3, 3)),
         forward(x, "running_mean"),
         forward(x, "running_mean"),
@@ -61,8 +74,12 @@ def probes() -> Iterator[Probe]:
     yield Probe("BN-RUN-NONE", "evaluation-between", Program(Config(ndim=2, momentum=None), steps))
     steps = (*_batches(2), load(**inputs.parameters(3)), forward(x, "running_mean"))
     yield Probe("BN-RUN-NONE", "weight-and-bias-loaded-between", Program(Config(ndim=2, momentum=None), steps))
-    g = inputs.upstream((4, 3))
-    steps = (
+
+
+def _updates() -> Iterator[Probe]:
+    """Each training pass moves them once."""
+    x, g = inputs.values((4, 3), 3, offset=2.0), inputs.upstream((4, 3))
+    steps: tuple[Step, ...] = (
         forward(x),
         backward(x + 1, g, "running_mean"),
         backward(x + 2, g, "running_mean"),
@@ -72,8 +89,12 @@ def probes() -> Iterator[Probe]:
     for momentum in (0.5, 0.2):
         steps = (forward(x, "running_mean"), forward(x + 1, "running_mean"))
         yield Probe("BN-RUN-UPDATE", f"once-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
-    counted = ("num_batches_tracked",)
-    steps = (
+
+
+def _counts() -> Iterator[Probe]:
+    """The counter in every mode, and loaded."""
+    x, counted = inputs.values((4, 3), 3, offset=2.0), ("num_batches_tracked",)
+    steps: tuple[Step, ...] = (
         build(*counted),
         forward(x, *counted),
         forward(x, *counted, training=False),
@@ -87,7 +108,6 @@ def probes() -> Iterator[Probe]:
     steps = (forward(x), forward(x), load(counted, **inputs.everything(3, 4)), forward(x, *counted))
     yield Probe("BN-RUN-COUNT", "loading-the-rest-leaves-it", Program(Config(ndim=2), steps))
     yield Probe("BN-RUN-COUNT", "momentum-none", Program(Config(ndim=2, momentum=None), steps))
-    yield from _loading()
 
 
 def _batches(count: int, shape: tuple[int, ...] = (4, 3)) -> tuple[Step, ...]:
@@ -176,6 +196,13 @@ def _loading() -> Iterator[Probe]:
     yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), steps))
     steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
     yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))
+    zeros = {name: np.zeros(3) for name in ("running_mean", "running_var", "weight", "bias")}
+    for name, value in zeros.items():
+        steps = (load(**first), load(shown, **{name: value}), forward(x, "y", training=False))
+        yield Probe("BN-RUN-LOAD", f"zeros-as-{name.replace('_', '-')}", Program(Config(ndim=2, eps=0.3), steps))
+    count = "num_batches_tracked"
+    steps = (load(**{count: np.array(7)}), load((count,), **{count: np.array(0)}), forward(x, "running_mean", count))
+    yield Probe("BN-RUN-LOAD", "count-of-zero", Program(Config(ndim=2, momentum=None), steps))
     shown = ("running_mean", "running_var")
     for name, mean, variance in (
         ("extreme", (0.0, 1e30, -1e-30), (0.0, 1e-8, 1e30)),

@@ -50,7 +50,7 @@ from bnconform.spec.exact import Exact, Floats, floats
 from bnconform.spec.formats import Format, format_of
 from bnconform.spec.graph import INPUT, Array, Graph, Node
 from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transposed_convolution, windows
-from bnconform.spec.oracle.networks import epsilon_of, normalizes_by_batch, statistics
+from bnconform.spec.oracle.networks import axis_of, epsilon_of, normalizes_by_batch, statistics
 
 SLACK = 16
 """Roundings of a fold, and room for terms of second order; see above."""
@@ -162,10 +162,13 @@ class NetworkErrors:
         relative = np.where(off <= width / 2, off / width, inf)
         weight, bias = self.magnitudes(node.layer, "weight"), self.magnitudes(node.layer, "bias")
         factor = 1 / np.sqrt(width)
-        factor = along_channels(factor if weight is None else factor * weight, ndim)
-        relative, mean_magnitude, mean_error = (along_channels(v, ndim) for v in (relative, mean_magnitude, mean_error))
+        axis = axis_of(node)
+        factor = along_channels(factor if weight is None else factor * weight, ndim, axis)
+        relative, mean_magnitude, mean_error = (
+            along_channels(v, ndim, axis) for v in (relative, mean_magnitude, mean_error)
+        )
         grown = factor * (1 + relative)  # 0 times infinity is NaN here as in what is computed, and nothing is known
-        shift = along_channels(np.zeros(mean.shape) if bias is None else bias, ndim)
+        shift = along_channels(np.zeros(mean.shape) if bias is None else bias, ndim, axis)
         magnitude = factor * (given.magnitude + mean_magnitude) + shift
         carried = given.error + mean_error
         rounding = grown * (given.magnitude + mean_magnitude + carried)

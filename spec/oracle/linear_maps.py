@@ -88,9 +88,11 @@ def pad(x: Array, padding: Sequence[int], filling: Any = 0) -> Array:
     return np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=filling)
 
 
-def along_channels(values: Array, ndim: int) -> Array:
-    """(C,) as (1, C, 1, ...)."""
-    return values.reshape((1, -1) + (1,) * (ndim - 2))
+def along_channels(values: Array, ndim: int, axis: int = 1) -> Array:
+    """(C,) as (1, C, 1, ...), or with its entries along another axis."""
+    shape = [1] * ndim
+    shape[axis] = -1
+    return values.reshape(shape)
 
 
 def _place(*parts: Any) -> Any:

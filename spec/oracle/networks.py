@@ -57,6 +57,11 @@ def epsilon_of(node: Node, *, single: bool = False) -> float:
     return float(np.float32(given)) if single else given
 
 
+def axis_of(node: Node) -> int:
+    """The axis of a BatchNorm's channels."""
+    return int(node.options.get("axis", 1))
+
+
 def normalizes_by_batch(network: Graph, node: Node, *, training: bool) -> bool:
     """Whether a BatchNorm takes the batch's statistics: without running ones, or in training where that counts."""
     return network.array(node.layer, "running_mean") is None or (training and bool(node.options["training"]))
@@ -80,8 +85,9 @@ def normalized(network: Graph, node: Node, x: Exact, *, training: bool, single_e
     weight, bias = network.array(node.layer, "weight"), network.array(node.layer, "bias")
     if weight is not None:
         factor = factor * exact(weight)
-    result = (x - along_channels(mean, x.ndim)) * along_channels(factor, x.ndim)
-    return np.asarray(result if bias is None else result + along_channels(exact(bias), x.ndim), dtype=object)
+    axis = axis_of(node)
+    result = (x - along_channels(mean, x.ndim, axis)) * along_channels(factor, x.ndim, axis)
+    return np.asarray(result if bias is None else result + along_channels(exact(bias), x.ndim, axis), dtype=object)
 
 
 def _linear(network: Graph, node: Node, inputs: list[Exact]) -> Exact:

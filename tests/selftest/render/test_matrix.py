@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bnconform.render.matrix import LETTERS
 from bnconform.render.terminal import render
-from bnconform.results.completeness import FINISHED, ColumnSelection, Completion, Selection
+from bnconform.results.completeness import FINISHED, ColumnSelection, Completion, SelectionRecord
 from bnconform.results.failure import Quantity
 from bnconform.results.result import VERDICTS, Diagnosis, Difference, FailedCheck, Result, Row, Usage, merge
 from bnconform.tests.selftest.results.test_failure import FAILURES
@@ -312,7 +312,9 @@ class TestVerdict:
         """What was not judged is said in the verdict, and how to judge it."""
         column = ColumnSelection("numpy", "cpu", "float32", ("BN-RUN-VAR",), {"must": ("BN-TRAIN-NORM",)})
         part = replace(
-            run(row()), selection=Selection((), (), (), ("-k x",), (column,)), completion=Completion(FINISHED, 9, 3, 3)
+            run(row()),
+            selection=SelectionRecord((), (), (), ("-k x",), (column,)),
+            completion=Completion(FINISHED, 9, 3, 3),
         )
         text = drawn(part, width=200, force_terminal=True, color_system="standard")
         assert "\x1b[1;33mnumpy: 1 must holds (only a part: 1 of 2 musts judged; narrowed by -k x)" in text
@@ -328,3 +330,16 @@ class TestVerdict:
     def test_merged_rows_keep_their_checks(self) -> None:
         """The checks of a run are no part of what a result is compared by, or of its file."""
         assert replace(BOTH, failed=()) == BOTH and len(merge(check.row for check in CHECKS)) < len(CHECKS)
+
+
+def test_what_mostly_refuses_is_not_green() -> None:
+    """One model that conforms and many that were refused: brackets in the matrix, the numbers in the last lines."""
+    rows = [row("conforms", models=1), *(row("unsupported", models=1, refused=1) for _ in range(4))]
+    (merged,) = merge(rows)
+    assert (merged.verdict, merged.models, merged.refused) == ("conforms", 5, 4)
+    shown = drawn(run(*rows))
+    assert "(+)" in line_with(shown, "BN-RUN-VAR", "(+)")
+    assert "( ) most models refused" in shown
+    assert "4 of 5 times it refused the model, of which nothing is known" in " ".join(shown.split())
+    fine = drawn(run(row("conforms", models=1), row("unsupported", models=1, refused=1)))
+    assert "(+)" not in fine and "1 of 2 times it refused the model" in " ".join(fine.split())

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from bnconform.backends.numpy_layer import NumpyBackend, NumpyLayer
 from bnconform.cli.main import main
 from bnconform.cli.porting import SAME_LAYER
 from bnconform.judge.subject import Subject
-from bnconform.measure import porting
+from bnconform.measure import porting, porting_replicas
 from bnconform.render.porting_pages import FOLDER as PAGES
 from bnconform.render.porting_pages import framework, group, groups, pages, some
-from bnconform.tests.mutants.layer import Array
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.tests.mutants.catalogue import Mutant
+from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.oracle_layer import layer_at
+from bnconform.tests.mutants.replicas import Replicated
 from bnconform.tests.selftest.backends import test_declarations
 from bnconform.tests.selftest.render.porting_snippets import ASKED, LAYERS, agrees, code
 
@@ -143,7 +148,7 @@ def test_defaults_are_those_of_the_signatures(name: str, signature: str, lacking
     for part in rest.removeprefix("nnx.").split(".") if name == "flax.nnx" else rest.split("."):
         found = getattr(found, part)
     required = {one.name for one in inspect.signature(found).parameters.values() if one.default is one.empty}
-    own = {word: parameter_names.spelling(name).get(word, "").removeprefix("1 - ") for word in ("eps", "momentum")}
+    own = {word: parameter_names.names_for(name).get(word, "").removeprefix("1 - ") for word in ("eps", "momentum")}
     lacks = {own[word] for word, has in parameter_names.defaults_of(name).items() if not has and own[word]}
     assert lacks == required & set(own.values()) == lacking
 
@@ -178,14 +183,14 @@ def _subject(kind: type[NumpyLayer]) -> Subject:
 
 def test_carrying_is_measured() -> None:
     """A right layer's state, loaded into another, evaluates within the bound."""
-    told = porting.carried(_subject(NumpyLayer), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(NumpyLayer), porting.trained(_subject(NumpyLayer))["state"])
     assert 0 < told["share"] < 1
 
 
 @pytest.mark.parametrize("kind", [_Forgets, _Squares])
 def test_badly_carried_layer_is_told(kind: type[NumpyLayer]) -> None:
     """A layer that loses a part of the state, or evaluates it wrongly, has no share, and a reason or one above 1."""
-    told = porting.carried(_subject(kind), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(kind), porting.trained(_subject(NumpyLayer))["state"])
     assert "reason" in told or told["share"] > 1
 
 
@@ -198,8 +203,8 @@ class _Halves(NumpyLayer):
 def test_a_layer_that_trains_on_otherwise_is_told() -> None:
     """One that evaluates what was carried, and whose average then goes on otherwise, has a second share above 1."""
     state = porting.trained(_subject(NumpyLayer))["state"]
-    assert porting.carried(_subject(NumpyLayer), state)["continued"] < 1
-    told = porting.carried(_subject(_Halves), state)
+    assert porting.carry_on(_subject(NumpyLayer), state)["continued"] < 1
+    told = porting.carry_on(_subject(_Halves), state)
     assert told["share"] < 1 < told["continued"]
 
 
@@ -212,6 +217,32 @@ class _Shows(NumpyLayer):
 def test_a_state_that_evaluation_does_not_use_is_told() -> None:
     """Where a layer shows other statistics than it evaluates by, the share of its own evaluation says so."""
     assert porting.trained(_subject(NumpyLayer))["share"] < 1 < porting.trained(_subject(_Shows))["share"]
+
+
+def _replicas(layer: Any, **lacking: str) -> dict[str, Any]:
+    """What is measured of layers of a class, values alone."""
+    backend = Mutant("layer", "a layer", layer)
+    object.__setattr__(backend, "unsupported", lacking)
+    found = porting_replicas.replicas(lambda dtype: Subject("layer", backend, "cpu", dtype))
+    return {name: entry["values"] for name, entry in found.items()}
+
+
+def test_replicas_are_measured() -> None:
+    """A right layer has the specified values, each of them alone; one without replicas has none."""
+    assert _replicas(Layer) == {}
+    assert _replicas(Replicated) == {name: [str(getattr(SPECIFIED, name))] for name in porting_replicas.DECISIONS}
+    own = _replicas(partial(layer_at, behaviour=SPECIFIED.but(replica_memory="first")))
+    assert own["replica_memory"] == ["first"] and own["replica_statistics"] == ["all"]
+
+
+def test_what_nothing_shows_of_replicas_is_open() -> None:
+    """Where shards are of one shape, either weight is possible, and the page says so."""
+    reason = "all are of one shape"
+    found = _replicas(Replicated, replicas_unequal=reason)
+    assert found["replica_weights"] == ["by_count", "equally"] and found["replica_statistics"] == ["all"]
+    told = {name: {"values": values, "specified": "all"} for name, values in found.items()}
+    text = framework({**DATA, "replicas": {"torch.nn+mine": told}}, "torch.nn", ["torch.nn"])
+    assert "| replica_statistics | all |" in text and "| replica_weights | ? |" in text
 
 
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison as Placed
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.results import comparison as comparisons
 from bnconform.results.compare import compare
 from bnconform.results.comparison import DRIFT, FACTOR, Number, ResultComparison
@@ -383,6 +383,19 @@ def test_verdicts_worst_first() -> None:
     assert [(v.first, v.second, v.second_says) for v in found] == [
         ("violates", "violates", "running_mean = bessel_scaled")
     ] * 2
+
+
+def test_another_policy() -> None:
+    """Of a requirement that leaves open what to do, another thing that is done is a difference, and told."""
+    right = result_of("numpy", "float32")
+    name = right.rows[0].requirement
+    rows = tuple(
+        replace(row, level="may", message="contiguous") if row.requirement == name else row for row in right.rows
+    )
+    others = tuple(replace(row, message="the format of x") if row.requirement == name else row for row in rows)
+    (found,) = against(replace(right, rows=rows), replace(right, rows=others)).pairs[0].verdicts
+    assert (found.requirement, found.first_says, found.second_says) == (name, "contiguous", "the format of x")
+    assert against(replace(right, rows=rows), replace(right, rows=rows)).pairs[0].verdicts == ()
 
 
 def test_judged_on_one_side() -> None:

@@ -1,0 +1,101 @@
+"""Tools that rewrite an exported ONNX model, and other runtimes for one.
+
+The exporter leaves every BatchNorm to them. What comes out of a rewriting tool is run by ONNX Runtime without any
+optimisation, so that what is wrong is the tool's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bnconform.backends.deployments.torch_onnx import Exported, OrtUnoptimised
+from bnconform.backends.torch_tensors import Array
+
+
+class Rewritten(OrtUnoptimised):
+    """An exported model that a tool has rewritten."""
+
+    keeps_norms = True
+
+    def running(self, made: bytes) -> Callable[[Array], Array]:
+        """What it has made, in ONNX Runtime."""
+        import onnx
+
+        return super().running(self.rewrite(onnx.load_from_string(made)).SerializeToString())
+
+    def rewrite(self, model: Any) -> Any:
+        """What the tool makes of a model."""
+        raise NotImplementedError
+
+
+class OnnxSlim(Rewritten):
+    """onnxslim.slim."""
+
+    name = "torch.onnx+onnxslim"
+
+    def rewrite(self, model: Any) -> Any:
+        """Its function."""
+        import onnxslim
+
+        return onnxslim.slim(model)
+
+
+class OnnxSim(Rewritten):
+    """onnxsim.simplify; the check of its own against random inputs left as it is, which is none."""
+
+    name = "torch.onnx+onnxsim"
+
+    def rewrite(self, model: Any) -> Any:
+        """Its function; its second result says whether its check held."""
+        import onnxsim
+
+        made, holds = onnxsim.simplify(model)
+        if not holds:
+            raise RuntimeError("onnxsim's own check of the simplified model does not hold")
+        return made
+
+
+class OnnxOptimizer(Rewritten):
+    """onnxoptimizer.optimize with its default passes, of which folding a BatchNorm into a convolution is one."""
+
+    name = "torch.onnx+onnxoptimizer"
+
+    def rewrite(self, model: Any) -> Any:
+        """Its function."""
+        import onnxoptimizer
+
+        return onnxoptimizer.optimize(model, [*onnxoptimizer.get_fuse_and_elimination_passes(), "fuse_bn_into_conv"])
+
+
+class OnnxScript(Rewritten):
+    """onnxscript.optimizer.optimize, and the rules of onnxscript.rewriter, of which folding BatchNorms is one."""
+
+    name = "torch.onnx+onnxscript"
+
+    def rewrite(self, model: Any) -> Any:
+        """Both, in the order of its documentation."""
+        from onnxscript import optimizer, rewriter
+
+        return rewriter.rewrite(optimizer.optimize(model))
+
+
+class OpenVino(Exported):
+    """OpenVINO on the CPU, asked to compute in single precision; by default it takes a lower one where it can."""
+
+    name = "torch.onnx+openvino"
+    keeps_norms = True
+
+    def running(self, made: bytes) -> Callable[[Array], Array]:
+        """A compiled model."""
+        import openvino
+
+        core = openvino.Core()
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        compiled = core.compile_model(core.read_model(made), "CPU", settings)
+
+        def predict(x: Array) -> Array:
+            found: Array = compiled(x)[0].copy()
+            return found
+
+        return predict

@@ -1,0 +1,41 @@
+"""torch.compile of a model: as it is, and with Inductor's freezing, which makes constants of parameters and folds them.
+
+Each model is compiled anew, as a cache might answer for it; falling back to uncompiled code is an error, no warning.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from bnconform.backends.deployments.torch_models import TorchDeployment, predictor
+
+
+class TorchCompile(TorchDeployment):
+    """torch.compile, by Inductor."""
+
+    name = "torch.compile"
+    freezing = False
+    slow_to_start = True
+
+    def deploy(self, original: Any, example: Any) -> Any:
+        """The compiled model, of a copy, whose statistics it would share; its first call compiles it."""
+        import torch
+        import torch._inductor.config
+
+        torch._dynamo.reset()
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        compiled = predictor(torch.compile(copy.deepcopy(original)))
+
+        def predict(x: Any) -> Any:
+            with torch._inductor.config.patch(freezing=self.freezing):
+                return compiled(x)
+
+        return predict
+
+
+class TorchCompileFreezing(TorchCompile):
+    """The same with torch._inductor.config.freezing."""
+
+    name = "torch.compile+freezing"
+    freezing = True

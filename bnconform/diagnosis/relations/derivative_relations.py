@@ -1,0 +1,89 @@
+"""Relations of derivatives: which of the statistics a wrong one takes for constant, and which term it lacks.
+
+z is the normalised value, t the direction of x, g grad_output, p = mean(z t), q = mean(z g) and s the covariance of g
+and t; the formulas are those of BN-DERIV-JVP and BN-DERIV-HVP. Each prediction is computed from the formula, not from
+what is due, in float64; what it errs by is less than the derived bound, which counts the same terms and more. The bound
+of evaluation counts fewer, so that those of a tangent are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import Prediction, Relation
+from bnconform.spec.exact import Floats
+
+Parts = Callable[[CallView, Floats, Floats, Floats], Floats]
+"""A derivative over its scale, of z, t and g, (N, C, *S)."""
+
+
+def derivatives() -> Iterator[Relation]:
+    """The family."""
+    tangents: dict[str, Parts] = {
+        "takes mean and variance for constant": lambda view, z, t, _: t,
+        "takes the variance for constant": lambda view, z, t, _: t - _mean(view, t),
+        "takes the mean for constant": lambda view, z, t, _: t - z * _mean(view, z * t),
+        "has the batch's terms": lambda view, z, t, _: t - _mean(view, t) - z * _mean(view, z * t),
+    }
+    for words, parts in tangents.items():
+        yield Relation(f"tangent_y {words}", _predicted("tangent_y", parts, 1))
+    seconds: dict[str, Parts] = {
+        "takes mean and variance for constant: it is 0": lambda view, z, t, g: z * 0,
+        "takes the deviation for constant": lambda view, z, t, g: (
+            _mean(view, z * g) * (_mean(view, t) - t) - z * _covariance(view, g, t)
+        ),
+        "takes the mean in the variance for constant: mean(g t) and t stand for what is less their means": _uncentred,
+        "has the mean of t**2 for the variance of t: the mean is taken for constant in the second derivative": _stopped,
+        "has mean(g t) for the covariance of g and t": lambda view, z, t, g: (
+            _second(view, z, t, g, 3, 0) - z * _mean(view, g * t)
+        ),
+        "lacks the covariance of g and t": lambda view, z, t, g: _second(view, z, t, g, 3, 0),
+        "has one of three products of means": lambda view, z, t, g: _second(view, z, t, g, 1, 1),
+        "has two of three products of means": lambda view, z, t, g: _second(view, z, t, g, 2, 1),
+    }
+    for words, parts in seconds.items():
+        yield Relation(f"hvp_x {words}", _predicted("hvp_x", parts, 2))
+
+
+def _second(view: CallView, z: Floats, t: Floats, g: Floats, products: float, covariances: float) -> Floats:
+    p, q = _mean(view, z * t), _mean(view, z * g)
+    inner = products * p * q - covariances * _covariance(view, g, t)
+    return p * (_mean(view, g) - g) + q * (_mean(view, t) - t) + z * inner
+
+
+def _uncentred(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
+    p, q = _mean(view, z * t), _mean(view, z * g)
+    return p * (_mean(view, g) - g) - q * t + z * (3 * p * q - _mean(view, g * t))
+
+
+def _stopped(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
+    """With the mean held fixed where the variance is differentiated: c' is t there, and t - mean(t) elsewhere."""
+    return _second(view, z, t, g, 3, 1) - _mean(view, z * g) * _mean(view, t)
+
+
+def _covariance(view: CallView, g: Floats, t: Floats) -> Floats:
+    return _mean(view, g * t) - _mean(view, g) * _mean(view, t)
+
+
+def _mean(view: CallView, values: Floats) -> Floats:
+    return view.along(view.over_values(values) / view.values)
+
+
+def _predicted(name: str, parts: Parts, power: int) -> Callable[[CallView], Prediction | None]:
+    """The weight over the deviation, or its square, times the parts."""
+
+    def predict(view: CallView) -> Prediction | None:
+        t = view.tangent
+        if view.name != name or t is None or not view.values:
+            return None
+        z = (view.x - view.along(view.mean)) / view.along(view.deviation)
+        g = np.zeros(t.shape) if view.grad_output is None else view.grad_output
+        scale = view.along(view.weight / view.deviation**power)
+        terms = np.abs(t) + _mean(view, np.abs(t)) + np.abs(z) * _mean(view, np.abs(z * t))
+        limit = view.bound + (np.abs(scale) * terms * view.slack if power == 1 else 0.0)
+        return scale * parts(view, z, t, g), limit
+
+    return predict

@@ -1,0 +1,1 @@
+"""Tests of wrong folds and of the search for them."""
