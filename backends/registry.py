@@ -195,6 +195,16 @@ def missing(entry: Entry) -> str:
     return ""
 
 
+DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+"""What is installed for a module, where it is called otherwise."""
+
+
+def distributions(name: str) -> list[str]:
+    """The distributions that a backend of this package needs, the framework's own first; none for any other backend."""
+    entry = BUILTIN.get(name) or DEPLOYMENTS.get(name)
+    return [DISTRIBUTIONS.get(module, module) for module in entry.needs.split()] if entry is not None else []
+
+
 def known(name: str) -> Entry:
     """A backend of this package: its layers, or its deployments."""
     return BUILTIN[name] if name in BUILTIN else DEPLOYMENTS[name]
