@@ -18,9 +18,12 @@ from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
 Array = NDArray[Any]
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp")
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward")
+MASKED = ("masked", "masked_backward")
+"""The passes that are given a mask."""
+
 OPERATIONS = ("build", "load", "reset", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "vjp", "jvp", "hvp")
+ABILITIES = ("reset", "vjp", "jvp", "hvp", *MASKED)
 """The operations for which a layer may have no method."""
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
@@ -38,6 +41,8 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
+    "masked": ("y",),
+    "masked_backward": GRADIENTS,
 }
 """What an operation returns, by name; the others return nothing."""
 
@@ -91,12 +96,15 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
+            "masked" and "masked_backward" (a forward or backward pass with a mask),
             "reset" (statistics and counter are made as when new), "pullback" (the gradients of a recorded pass) or
             "refill" (the caller writes other numbers into the array that a recorded pass was given as x).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
+        mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
+            it is not 0; for the passes of MASKED.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
         observe: which of OBSERVABLES are judged after the call.
@@ -107,7 +115,10 @@ class Step:
         pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
     """
 
-    op: Literal["build", "load", "reset", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill"]
+    op: Literal[
+        "build", "load", "reset", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward", "pullback",
+        "refill",
+    ]  # fmt: skip
     training: bool = True
     x: Array | None = None
     grad_output: Array | None = None
@@ -119,6 +130,7 @@ class Step:
     refills: bool = False
     pass_number: int = 0
     tangent: Array | None = None
+    mask: Array | None = None
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -135,7 +147,7 @@ class Step:
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op in ("backward", "hvp") and given is None:
+        if self.op in ("backward", "hvp", "masked_backward") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
@@ -143,10 +155,21 @@ class Step:
             raise ValueError(
                 f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
             )
+        if (self.op in MASKED) != (self.mask is not None):
+            raise ValueError("a masked or masked_backward step, and no other, needs a mask")
+        if self.mask is not None and self.x is not None:
+            _check_mask(self.mask, self.x)
         if self.op == "pullback" and (given is None or self.x is not None):
             raise ValueError("a pullback step needs a grad_output, and no x")
         if (self.op in OF_A_PASS) != (self.pass_number > 0):
             raise ValueError("a pullback or refill step, and no other, needs the number of a recorded pass, from 1 on")
+
+    @cached_property
+    def selected(self) -> Array | None:
+        """Whether the mask selects each value of x: bool, the shape of x; None where there is no mask."""
+        if self.mask is None or self.x is None:
+            return None
+        return np.broadcast_to(self.mask != 0, self.x.shape)
 
     @property
     def mode(self) -> str:
@@ -170,7 +193,21 @@ class Step:
         if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
         text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
+        if self.mask is not None and self.selected is not None:
+            text += f", mask {self.mask.dtype} {self.mask.shape} of {int(self.selected.sum())} values"
         return f"{text}, {self.mode})"
+
+
+def _check_mask(mask: Array, x: Array) -> None:
+    """ValueError for one that is no mask of x."""
+    if str(mask.dtype) not in ("bool", "int64"):
+        raise ValueError(f"a mask is bool or int64, not {mask.dtype}")
+    try:
+        fits = np.broadcast_shapes(mask.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"a mask of shape {mask.shape} does not broadcast to x of shape {x.shape}")
 
 
 def _short(values: Array) -> str:
@@ -226,7 +263,7 @@ class Program:
                     "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
-                    "pass_number": step.pass_number, "tangent": step.tangent,
+                    "pass_number": step.pass_number, "tangent": step.tangent, "mask": step.mask,
                 }
                 for step in self.steps
             ],
@@ -299,8 +336,17 @@ class Program:
         def lifted(values: Array | None) -> Array | None:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
+        def lifted_mask(mask: Array | None) -> Array | None:
+            return None if mask is None else lifted(mask.reshape((1,) * (self.config.ndim - mask.ndim) + mask.shape))
+
         steps = tuple(
-            replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output), tangent=lifted(step.tangent))
+            replace(
+                step,
+                x=lifted(step.x),
+                grad_output=lifted(step.grad_output),
+                tangent=lifted(step.tangent),
+                mask=lifted_mask(step.mask),
+            )
             for step in self.steps
         )
         return replace(self, config=replace(self.config, ndim=4), steps=steps)
@@ -335,6 +381,7 @@ class Program:
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
+            arrays += () if step.mask is None else (step.mask,)
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
             kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
@@ -401,6 +448,19 @@ def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = T
     return Step(
         "hvp", training, np.asarray(x), np.asarray(grad_output), tangent=np.asarray(vector), observe=frozenset(observe)
     )
+
+
+def masked(x: Any, mask: Any, *observe: str, training: bool = True) -> Step:
+    """A forward step whose statistics are of what a mask selects, that observes the given quantities."""
+    return Step("masked", training, np.asarray(x), mask=np.asarray(mask), observe=frozenset(observe))
+
+
+def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
+    """A backward step with a mask that observes the given quantities."""
+    return Step(
+        "masked_backward", training, np.asarray(x), np.asarray(grad_output), mask=np.asarray(mask),
+        observe=frozenset(observe),
+    )  # fmt: skip
 
 
 def pullback(

@@ -323,6 +323,32 @@ class EmptyBatch(Decision):
     NAN_STATISTICS = "nan_statistics", "an empty output, the statistics become NaN"
 
 
+class MaskedStatistics(Decision):
+    """Of which values the statistics are where a mask selects some, a of n of them."""
+
+    SELECTED = "selected", "of the selected ones: sums of them over a, deviations squared over a"
+    ALL = "all", "of all: the mask is ignored"
+    ZEROS_COUNTED = "zeros_counted", "of all, those that are not selected counted as 0"
+    OTHERS = "others", "of those that are not selected"
+
+
+class MaskedOutput(Decision):
+    """What the output is where a mask selects nothing, and so what of grad_output there has a part in the gradients."""
+
+    NORMALIZED = "normalized", "normalised by the statistics of what is selected, as everywhere"
+    ZERO = "zero", "0, and grad_output there has no part"
+    UNCHANGED = "unchanged", "x, and grad_output there goes to x alone"
+
+
+class NothingSelected(Decision):
+    """What the running statistics of a channel become in training where a mask selects nothing of it."""
+
+    UNCHANGED = "unchanged", "they stay"
+    NAN_STATISTICS = "nan_statistics", "NaN"
+    ZERO_STATISTICS = "zero_statistics", "they move towards a mean of 0 and a variance of 0"
+    REFUSE = "refuse", "an error"
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -376,6 +402,9 @@ class Behaviour:
     bias_gradient: BiasGradient = BiasGradient.SUM
     single_value: SingleValue = SingleValue.REFUSE
     empty_batch: EmptyBatch = EmptyBatch.UNCHANGED
+    masked_statistics: MaskedStatistics = MaskedStatistics.SELECTED
+    masked_output: MaskedOutput = MaskedOutput.NORMALIZED
+    nothing_selected: NothingSelected = NothingSelected.UNCHANGED
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 

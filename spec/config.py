@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
-    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "momentum_none"}
+    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "momentum_none"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}
     | {f"rank_{rank}" for rank in (2, 3, 4, 5)}

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+MASK_DECISIONS = ("masked_statistics", "masked_output", "nothing_selected")
+"""The decisions that show where a mask is given alone."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One observed array against the exact one.
@@ -159,13 +163,25 @@ class Judgement:
 def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     """Whether a decision may make a difference to a program; False where it surely makes none, which saves judging.
 
-    What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels.
+    What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels;
+    what a mask does, by a mask.
     """
+    if decision in MASK_DECISIONS:
+        return any(step.mask is not None for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
-    shapes = [step.x.shape for step in program.steps if step.x is not None]
-    values = [int(np.prod(shape, dtype=np.int64)) // max(shape[1], 1) for shape in shapes]
+    values = {count for step in program.steps for count in _values_of_channels(step)}
     return (0 if decision == "empty_batch" else 1) in values
+
+
+def _values_of_channels(step: Step) -> set[int]:
+    """How many values of a channel a pass is given, and how many of them a mask selects."""
+    if step.x is None:
+        return set()
+    found = {step.x.size // max(step.x.shape[1], 1)}
+    if step.selected is not None:
+        found |= {int(count) for count in step.selected.sum(axis=(0, *range(2, step.x.ndim)))}
+    return found
 
 
 def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:
@@ -325,7 +341,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
-    moved = seen.step.op == "forward" or any(
+    moved = seen.step.op in ("forward", "masked") or any(
         _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
     )
     after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before

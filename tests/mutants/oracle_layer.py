@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.program import STATE, Array
+from bnconform.judge.judgement import MASK_DECISIONS
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
 from bnconform.spec.config import Config
@@ -147,6 +148,47 @@ class DifferentiablePuppetLayer(PuppetLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
+class MaskedPuppetLayer(PuppetLayer):
+    """The same with masks, for the points that differ in what those do, and the specified one."""
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """y, rounded once."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
+            record = oracle.forward(self.config, self.behaviour, self.current, batch, training=training)
+            if record.refused:
+                raise ValueError(record.refused)
+            y = self._out(record.y, self.output)
+            self.current = self._rounded(record.state)
+            return y
+
+    def masked_backward(
+        self, x: Array, mask: Array, grad_output: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The gradients, each rounded once; the state stays as it is."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
+            record = oracle.backward(
+                self.config, self.behaviour, self.current, batch, exact(grad_output), training=training
+            )
+            if record.forward.refused:
+                raise ValueError(record.forward.refused)
+            grad_weight, grad_bias = (
+                None if value is None else self._out(value, self.statistics)
+                for value in (record.grad_weight, record.grad_bias)
+            )
+            return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
+
+
+def puppet_layer(config: Config, behaviour: Behaviour) -> PuppetLayer:
+    """A layer at a point; with masks where that is the specified one, or differs in what a mask does."""
+    differences = behaviour.differences()
+    masks = not differences or any(name in differences for name in MASK_DECISIONS)
+    return (MaskedPuppetLayer if masks else PuppetLayer)(config, behaviour)
+
+
 class Puppet:
     """The backend at one point."""
 
@@ -163,8 +205,8 @@ class Puppet:
 
     def build(self, config: Config, device: str) -> PuppetLayer:
         """A layer at the point."""
-        return PuppetLayer(config, self.behaviour)
+        return puppet_layer(config, self.behaviour)
 
     def build_default(self, num_features: int, device: str) -> PuppetLayer:
         """A layer with the specified defaults."""
-        return PuppetLayer(Config(num_features), self.behaviour)
+        return puppet_layer(Config(num_features), self.behaviour)
