@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, example, place
+from bnconform.backends.jax_arrays import (
+    Array,
+    Compiled,
+    Gradients,
+    JaxLayer,
+    Place,
+    assert_traced,
+    compiled,
+    example,
+    place,
+    to_array,
+)
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
@@ -19,19 +30,60 @@ LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/lay
 LINEN_NAMES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
+def linen_pass(module: Any, training: bool, parameters: Any, statistics: Any, x: Any, **call: Any) -> tuple[Any, Any]:
+    """One pass of a linen module in a mode: (y, statistics)."""
+    variables = {
+        "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
+        "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
+    }
+    y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"], **call)
+    return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
+
+
 @cache
 def linen_functions(module: Any, training: bool) -> Compiled:
     """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
+    return compiled(lambda parameters, statistics, x: linen_pass(module, training, parameters, statistics, x))
 
-    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
-        variables = {
-            "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
-            "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
-        }
-        y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"])
-        return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
 
-    return compiled(apply)
+@cache
+def linen_masked_functions(module: Any, training: bool) -> tuple[Any, Any]:
+    """The pass with a mask, (parameters, statistics, x, mask) -> (y, statistics), and its gradients."""
+    import jax
+
+    def forward(parameters: Any, statistics: Any, x: Any, mask: Any) -> tuple[Any, Any]:
+        assert_traced(x)
+        return linen_pass(module, training, parameters, statistics, x, mask=mask)
+
+    def backward(parameters: Any, statistics: Any, x: Any, mask: Any, grad_output: Any) -> Any:
+        y, pull, _ = jax.vjp(lambda given, x: forward(given, statistics, x, mask), parameters, x, has_aux=True)
+        return pull(grad_output.astype(y.dtype))
+
+    return jax.jit(forward), jax.jit(backward)
+
+
+class LinenLayer(JaxLayer):
+    """A linen module with its variables, which takes masks, too."""
+
+    module: Any = None
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """y; the statistics move."""
+        forward, _ = linen_masked_functions(self.module, training)
+        with self.where.entered():
+            given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
+            y, self.statistics = forward(self.parameters, self.statistics, given, selecting)
+            return to_array(y, True)
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
+        _, backward = linen_masked_functions(self.module, training)
+        with self.where.entered():
+            given, upstream = (self.where.array(array, True) for array in (x, grad_output))
+            selecting = self.where.mask(mask, x.ndim)
+            found, grad_x = backward(self.parameters, self.statistics, given, selecting, upstream)
+            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+            return to_array(grad_x, True), weight, bias
 
 
 @cache
@@ -60,7 +112,7 @@ class FlaxLinen(FlaxNNX):
         """A layer with its own defaults."""
         return self._linen(Place(device), (1, num_features, 1, 1), {})
 
-    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> JaxLayer:
+    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> LinenLayer:
         import jax
         from flax import linen
 
@@ -71,7 +123,9 @@ class FlaxLinen(FlaxNNX):
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
-        return JaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer.module = module
+        return layer
 
 
 class FlaxLinenTwoPass(FlaxLinen):

@@ -62,6 +62,29 @@ class KerasLayer:
             given, upstream, direction = (self.tensor(array) for array in (x, grad_output, vector))
             return self._named(self.second(given, upstream, direction, training))
 
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """The output of a pass with a mask."""
+        with self.scope():
+            return self.array(self.layer(self.tensor(x), training=training, mask=self.mask(mask, x.ndim)))
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients for x, weight and bias of a pass with a mask, through one more forward pass."""
+        with self.scope():
+            selecting = self.mask(mask, x.ndim)
+            given, upstream = self.tensor(x), self.tensor(grad_output)
+            return self._named(self.recorded(given, training, mask=selecting)[1](upstream))
+
+    def mask(self, mask: Array, ndim: int) -> Any:
+        """A mask for inputs of this rank, as Keras asks for it: with an axis less than they have, the last.
+
+        One that tells channels apart has no such form. It is given as what Keras documents, "of shape broadcastable to
+        `inputs` tensor".
+        """
+        import keras
+
+        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, -1)
+        return keras.ops.convert_to_tensor(whole[..., 0] if whole.shape[-1] == 1 else whole)
+
     def _named(self, found: Any) -> Gradients:
         """The gradients as arrays, each in its place."""
         grad_x, *rest = (self.array(gradient) for gradient in found)
@@ -107,8 +130,8 @@ class KerasLayer:
         """Those of sum(y * grad_output) for x and each trainable variable: gamma, beta."""
         return self.recorded(x, training)[1](grad_output)
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
-        """y, and what gives the gradients for an upstream one, more than once."""
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """y, and what gives the gradients for an upstream one, more than once; `call` is what the layer is given."""
         raise NotImplementedError
 
     def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
@@ -145,13 +168,13 @@ class TensorflowLayer(KerasLayer):
             y = self.layer(x, training=training)
         return tape.gradient(y, [x, *self.parameters()], output_gradients=grad_output)
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By a persistent GradientTape."""
         import tensorflow as tf
 
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            y = self.layer(x, training=training)
+            y = self.layer(x, training=training, **call)
         wanted = [x, *self.parameters()]
         return y, lambda grad_output: tape.gradient(y, wanted, output_gradients=grad_output)
 
@@ -202,11 +225,11 @@ class JaxLayer(KerasLayer):
         """A contiguous copy."""
         return np.array(np.moveaxis(np.asarray(tensor), -1, 1) if tensor.ndim > 1 else tensor, order="C")
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By jax.vjp; what the pass makes of the state is dropped."""
         import jax
 
-        return jax.vjp(self.pure(training), x, *self.parameters())  # type: ignore[no-any-return]
+        return jax.vjp(self.pure(training, **call), x, *self.parameters())  # type: ignore[no-any-return]
 
     def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
         """By jax.jvp."""
@@ -226,12 +249,12 @@ class JaxLayer(KerasLayer):
         """JAX's arrays of the trainable variables."""
         return [variable.value for variable in self.layer.trainable_variables]
 
-    def pure(self, training: bool) -> Callable[..., Any]:
+    def pure(self, training: bool, **given: Any) -> Callable[..., Any]:
         """Y as a function of x and the parameters."""
         state = [variable.value for variable in self.layer.non_trainable_variables]
 
         def call(x: Any, *parameters: Any) -> Any:
-            return self.layer.stateless_call(parameters, state, x, training=training)[0]
+            return self.layer.stateless_call(parameters, state, x, training=training, **given)[0]
 
         return call
 
@@ -241,6 +264,7 @@ class NumpyLayer(KerasLayer):
 
     jvp: Any = None
     hvp: Any = None
+    masked_backward: Any = None
 
     def tensor(self, array: Array) -> Any:
         """The array itself, as a view with the channels last."""
@@ -262,12 +286,12 @@ class TorchLayer(KerasLayer):
         """See `torch_tensors.to_array`."""
         return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""
         import torch
 
         x = x.clone().requires_grad_()
-        y = self.layer(x, training=training)
+        y = self.layer(x, training=training, **call)
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
         return y, lambda grad_output: torch.autograd.grad(y, wanted, grad_output, retain_graph=True)
 

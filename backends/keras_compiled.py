@@ -71,6 +71,10 @@ class GraphLayer(TensorflowLayer):
     hvp: Any = None
     """Nor are derivatives of these graphs among them."""
 
+    masked: Any = None
+    masked_backward: Any = None
+    """Nor passes with a mask."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it is not compiled."""
         return self.graphs.run(self.graphs.forward, training, x)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.inputs import everything, parameters, statistics, uneven, upstream
-from bnconform.cases.program import Array, Program, Step, backward, build, forward, load
+from bnconform.cases.program import Array, Program, Step, backward, build, forward, load, masked
 from bnconform.spec.config import Config
 
 SHAPE = (2, 3, 2, 4)
 BY_RANK: Mapping[int, tuple[int, ...]] = {2: (4, 3), 3: (3, 3, 2), 5: (2, 3, 1, 2, 2)}
+MASKED = (6, 3)
 SQUARE = (2, 3, 2, 3)
 """The last axis is as long as there are channels: what broadcasts along the wrong one answers."""
 
@@ -35,7 +36,7 @@ Rounding the momentum to single precision, or 1 less it, gives different weights
 @cache
 def survey() -> Mapping[str, Program]:
     """The programs by name, in float64; cast them to a dtype."""
-    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges()))
+    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_masks()))
 
 
 def _config(**values: Any) -> Config:
@@ -129,3 +130,12 @@ def _edges() -> Iterator[tuple[str, Program]]:
     empty = np.zeros((0, 3, 2, 4))
     yield "one value", Program(_config(), (_everything(), forward(one, "y", "running_mean", "running_var")))
     yield "an empty batch", Program(_config(), (_everything(), forward(empty, "running_mean", "running_var")))
+
+
+def _masks() -> Iterator[tuple[str, Program]]:
+    """A mask of some samples, and one of none, for who takes masks."""
+    x = uneven(MASKED, 5)
+    some = np.array([True, False, True, True, False, True]).reshape(-1, 1)
+    yield "a mask", Program(_config(ndim=2), (_everything(), masked(x, some, "y", *SHOWN)))
+    nothing = masked(x, np.zeros((6, 1), bool), "running_mean", "running_var")
+    yield "a mask that selects nothing", Program(_config(ndim=2), (_everything(), nothing))

@@ -447,6 +447,9 @@ class Behaviour:
                     yield field.name, str(value), self.but(**{field.name: value})
 
 
+OF_ABILITY: Mapping[str, str] = dict.fromkeys(("masked_statistics", "masked_output", "nothing_selected"), "masked")
+"""The decisions that show in a pass alone which a layer need not have, with the feature that it is."""
+
 _KINDS: Mapping[str, type[Decision]] = {field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)}
 
 

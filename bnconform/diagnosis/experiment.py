@@ -16,6 +16,7 @@ from bnconform.cases.program import PASSES, SHARING, Program
 from bnconform.diagnosis import variations as vary
 from bnconform.diagnosis.circumstances import Circumstance
 from bnconform.diagnosis.history import history
+from bnconform.diagnosis.mask_factors import masks
 from bnconform.diagnosis.shape_factors import shapes
 from bnconform.diagnosis.trials import CALL, Trials
 from bnconform.diagnosis.value_factors import values
@@ -111,7 +112,7 @@ def varied(program: Program) -> Iterator[Program]:
 def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     """What makes the failure of a program go away when it is changed, in the order in which it is told."""
     found: list[Circumstance] = []
-    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, history, _reading]
+    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, masks, history, _reading]
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
         factors.insert(0, factors.pop(factors.index(history)))
     for factor in factors:

@@ -8,6 +8,7 @@ from itertools import chain
 
 from bnconform.diagnosis.call_view import CallView
 from bnconform.diagnosis.derivative_relations import derivatives
+from bnconform.diagnosis.mask_relations import masks
 from bnconform.diagnosis.other_operands import relations
 from bnconform.diagnosis.relations import Relation, fixed
 from bnconform.diagnosis.solved_relations import solved
@@ -171,4 +172,4 @@ def _family(views: Sequence[CallView], point: Behaviour, known: Sequence[Relatio
     if len(views) < 2:
         yield from (relation for number, relation in enumerate(fixed()) if number < ALONE)
         return
-    yield from chain(fixed(), derivatives(), solved(views), relations(views, point), known)
+    yield from chain(fixed(), derivatives(), masks(), solved(views), relations(views, point), known)

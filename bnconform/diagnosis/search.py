@@ -16,7 +16,7 @@ import numpy as np
 
 from bnconform.cases.distinguishing import survey
 from bnconform.cases.program import PASSES, Program
-from bnconform.execution.trace import Trace
+from bnconform.execution.trace import LacksAbility, Trace
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.judge.truth import WatchedBehaviour
@@ -144,7 +144,7 @@ def dtypes(config: Config, point: Behaviour) -> tuple[str, str]:
 
 
 def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> Evidence:
-    """Run the survey on a subject, without what it says it lacks."""
+    """Run the survey on a subject, without what it says it lacks, and passes that its layers have no method for."""
     evidence = Evidence()
     lacking = set(subject.unsupported)
     every = survey() if programs is None else programs
@@ -161,6 +161,8 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
         except Ended as how:
             evidence.refused[name] = str(how)
             evidence.ended.append(name)
+            continue
+        if isinstance(trace.broken, LacksAbility):
             continue
         if trace.broken is not None:
             evidence.refused[name] = str(trace.broken)

@@ -20,7 +20,7 @@ from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Valu
 from bnconform.judge.truth import Question, Truths, process_truths
 from bnconform.judge.truth_record import Due, Truth
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import kept_as_inverse
@@ -38,10 +38,6 @@ __all__ = [
     "judge",
     "judge_step",
 ]
-
-
-MASK_DECISIONS = ("masked_statistics", "masked_output", "nothing_selected")
-"""The decisions that show where a mask is given alone."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +160,10 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     """Whether a decision may make a difference to a program; False where it surely makes none, which saves judging.
 
     What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels;
-    what a mask does, by a mask.
+    what a pass does that a layer need not have, by such a pass.
     """
-    if decision in MASK_DECISIONS:
-        return any(step.mask is not None for step in program.steps)
+    if decision in OF_ABILITY:
+        return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
     values = {count for step in program.steps for count in _values_of_channels(step)}

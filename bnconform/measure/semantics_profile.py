@@ -50,7 +50,8 @@ class Card:
 
     Attributes:
         dtype: of the input with which the point was found. point: the simplest that explains it.
-        findings: one for each decision. unexplained: observations that the point does not explain, in words.
+        findings: one for each decision that shows in a pass which it has.
+        unexplained: observations that the point does not explain, in words.
         seen: how many programs of the survey ran.
         refused: what it would not do, by the program of the survey, with its words.
         ended: the programs of those at which its process died or was ended.

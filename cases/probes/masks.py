@@ -39,10 +39,10 @@ SHAPE = inputs.SHAPES[4]
 SMALL = (2, 3, 2, 4)
 """A shape for masks of many shapes."""
 
-FIRST_SHAPES = ((2, 1, 1, 1), (1, 1, 2, 4), (2, 1, 2, 1), (4,), ())
-"""Shapes of masks that are asked of everyone: samples, positions, both, one axis fewer or more, none."""
+FIRST_SHAPES = ((2, 1, 1, 1), (1, 1, 2, 4), (4,))
+"""Shapes of masks that are asked of everyone: of samples, of positions, of fewer axes."""
 
-MORE_SHAPES = ((2, 1, 2, 4), (1, 1, 1, 4), (2, 1, 1, 4), (1, 1, 2, 1), (1, 1, 1, 1), (2, 4), (1, 2, 4))
+MORE_SHAPES = ((2, 1, 2, 1), (2, 1, 2, 4), (1, 1, 1, 4), (2, 1, 1, 4), (1, 1, 1, 1), (), (2, 4), (1, 2, 4))
 
 
 def probes() -> Iterator[Probe]:
@@ -117,9 +117,8 @@ def _ordinary(rank: int) -> Iterator[Probe]:
     yield Probe("BN-MASK-GRAD", name, Program(config, (*start, masked_backward(x, mask, g, "grad_x"))))
     if rank in (4, 2):
         yield Probe("BN-MASK-OUTPUT", name, Program(config, (*start, masked(x * 0.25 - 1, mask, "y"))))
-        yield Probe(
-            "BN-MASK-INTEGER", name, Program(config, (*start, masked(x, mask.astype(np.int64), "y", *STATISTICS)))
-        )
+        steps = (*start, masked(x, mask.astype(np.int64), "y", *STATISTICS))
+        yield Probe("BN-MASK-INTEGER", name, Program(config, steps), dtypes=FULL)
         steps = (*start, masked_backward(x, mask, g, *GRADIENTS[1:]))
         yield Probe("BN-MASK-GRAD-PARAMETERS", f"{name}-training", Program(config, steps))
 
@@ -164,15 +163,16 @@ def _shapes() -> Iterator[Probe]:
     """Masks of every shape that broadcasts, one after the other on one layer."""
     for name, shapes in {"rank4": FIRST_SHAPES, "rank4-more": MORE_SHAPES}.items():
         steps = [masked(*given(SMALL, seed, _in_each(shape, seed)), "y") for seed, shape in enumerate(shapes)]
-        yield Probe("BN-MASK-SHAPE", name, Program(_config(4), (*_loaded(), *steps)))
+        yield Probe("BN-MASK-SHAPE", name, Program(_config(4), (*_loaded(), *steps)), dtypes=FULL)
     for rank, some in {3: ((4, 1, 1), (1, 1, 5), (5,)), 2: ((1, 1), (7, 1))}.items():
         shape = inputs.SHAPES[rank]
         steps = [masked(*given(shape, seed, _in_each(one, seed)), "y") for seed, one in enumerate(some)]
-        yield Probe("BN-MASK-SHAPE", f"rank{rank}", Program(_config(rank), (*_loaded(), *steps)))
+        yield Probe("BN-MASK-SHAPE", f"rank{rank}", Program(_config(rank), (*_loaded(), *steps)), dtypes=FULL)
     for name, shape in {"rank3": (4, 1, 5), "rank2": (7, 1)}.items():
         x, mask = given(shape)
-        steps = [load(**inputs.everything(1)), masked(x, mask, "y", *STATISTICS)]
-        yield Probe("BN-MASK-ONE-CHANNEL", name, Program(_config(len(shape), num_features=1), tuple(steps)))
+        config = _config(len(shape), num_features=1)
+        calls = load(**inputs.everything(1)), masked(x, mask, "y", *STATISTICS)
+        yield Probe("BN-MASK-ONE-CHANNEL", name, Program(config, calls), dtypes=FULL)
 
 
 def _in_each(shape: tuple[int, ...], seed: int) -> Array:
@@ -182,21 +182,22 @@ def _in_each(shape: tuple[int, ...], seed: int) -> Array:
 
 def _channels() -> Iterator[Probe]:
     """Masks with as many channels as x, and another count in each."""
-    counts = np.array([2, 5, 8]).reshape(1, 3, 1)
-    places = inputs.rng(12).permuted(np.tile(np.arange(16), (1, 3, 1)), axis=2)
-    full = np.moveaxis((places < counts * 2).reshape(3, 2, 2, 4), 1, 0)
-    along = (np.arange(4) < np.array([2, 3, 1]).reshape(-1, 1)).reshape(1, 3, 1, 4)
-    few = np.array([[True, True, False], [False, True, True]]).reshape(2, 3, 1, 1)
-    steps = [masked(*given(SMALL, seed, mask), "y", *STATISTICS) for seed, mask in enumerate((full, along))]
-    yield Probe("BN-MASK-CHANNELS", "counts", Program(_config(4), (*_loaded(), *steps)))
-    steps = [masked(*given(SMALL, 3, few), "y", *STATISTICS)]
-    yield Probe("BN-MASK-CHANNELS", "samples", Program(_config(4), (*_loaded(), *steps)))
-    turned = (np.arange(7).reshape(-1, 1) + np.array([0, 3, 5])) % 7
-    x, mask = given((7, 3), 4, turned < np.array([2, 4, 6]))
-    yield Probe("BN-MASK-CHANNELS", "rank2", Program(_config(2), (*_loaded(), masked(x, mask, "y", *STATISTICS))))
-    x, mask = given(SMALL, 5, full)
-    steps = [masked_backward(x, mask, inputs.upstream(SMALL, 32), *GRADIENTS)]
-    yield Probe("BN-MASK-GRAD", "counts", Program(_config(4), (*_loaded(), *steps)))
+    places = inputs.rng(12).permuted(np.tile(np.arange(16), (3, 1)), axis=1)
+    counts = np.array([4, 10, 15]).reshape(3, 1)
+    full = np.moveaxis((places < counts).reshape(3, 2, 2, 4), 1, 0)
+    masks = {
+        "counts": full,
+        "positions": (np.arange(4) < np.array([2, 3, 1]).reshape(-1, 1)).reshape(1, 3, 1, 4),
+        "samples": np.array([[True, True, False], [False, True, True]]).reshape(2, 3, 1, 1),
+        "rank2": (np.arange(7).reshape(-1, 1) + np.array([0, 3, 5])) % 7 < np.array([2, 4, 6]),
+    }
+    for seed, (name, mask) in enumerate(masks.items()):
+        x, _ = given(SMALL if mask.ndim == 4 else (7, 3), seed, mask)
+        config = _config(x.ndim)
+        steps = (*_loaded(), masked(x, mask, "y", *STATISTICS))
+        yield Probe("BN-MASK-CHANNELS", name, Program(config, steps), dtypes=FULL)
+    steps = (*_loaded(), masked_backward(*given(SMALL, 5, full), inputs.upstream(SMALL, 32), *GRADIENTS))
+    yield Probe("BN-MASK-CHANNELS", "gradients", Program(_config(4), steps), dtypes=FULL)
 
 
 def _gradients() -> Iterator[Probe]:
@@ -252,12 +253,13 @@ def _flags() -> Iterator[Probe]:
             words = f"affine-{_word(affine)}-tracking-{_word(tracked)}-{mode}"
             start = _loaded(affine=affine, tracked=tracked)
             steps: tuple[Step, ...] = (*start, masked(x, mask, "y", training=training))
-            yield Probe("BN-MASK-FLAGS", words, Program(config, steps))
+            yield Probe("BN-MASK-FLAGS", words, Program(config, steps), dtypes=FULL)
             steps = (*start, masked_backward(x, mask, g, *GRADIENTS, training=training))
-            yield Probe("BN-MASK-FLAGS", f"gradients-{words}", Program(config, steps))
+            yield Probe("BN-MASK-FLAGS", f"gradients-{words}", Program(config, steps), dtypes=FULL)
     for word, momentum in (("0", 0.0), ("1", 1.0), ("none", None)):
         config = _config(4, momentum=momentum)
-        yield Probe("BN-MASK-FLAGS", f"momentum-{word}", Program(config, (masked(x, mask, "y", *STATISTICS),)))
+        steps = (masked(x, mask, "y", *STATISTICS),)
+        yield Probe("BN-MASK-FLAGS", f"momentum-{word}", Program(config, steps), dtypes=FULL)
 
 
 def _state() -> Iterator[Probe]:

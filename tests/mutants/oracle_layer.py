@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.program import STATE, Array
-from bnconform.judge.judgement import MASK_DECISIONS
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
@@ -185,7 +184,7 @@ class MaskedPuppetLayer(PuppetLayer):
 def puppet_layer(config: Config, behaviour: Behaviour) -> PuppetLayer:
     """A layer at a point; with masks where that is the specified one, or differs in what a mask does."""
     differences = behaviour.differences()
-    masks = not differences or any(name in differences for name in MASK_DECISIONS)
+    masks = not differences or any(name in differences for name in OF_ABILITY)
     return (MaskedPuppetLayer if masks else PuppetLayer)(config, behaviour)
 
 
