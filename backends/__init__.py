@@ -18,7 +18,8 @@ Requirements on a backend, each with its reason:
   intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
-  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset",
+  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
+  "masked_backward", "reset",
   "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
@@ -58,6 +59,14 @@ Requirements on a backend, each with its reason:
   (optional) returns how fast each of the three gradients of `backward` changes as x moves along the vector, by the
   framework's derivative of its gradient, in whichever modes; None where there is no parameter, and 0 where nothing
   flows. Both are asked as `vjp` is, and may move the running statistics, once.
+* `masked(x, mask, training=...)` (optional) is a forward pass whose statistics are of what the mask selects, by the
+  framework's own argument for it. The mask is an array of bool, or of int64 0 and 1, of any shape that broadcasts to x,
+  of its rank or lower, with the axes of x: an adapter whose framework has the channels elsewhere moves that axis of the
+  mask, too, and states the mask in the form that the framework asks for, where there is one that means the same. It
+  returns y for every position, as the framework gives it, and moves the running statistics as the framework does.
+  `masked_backward(x, mask, grad_output, training=...)` (optional) is to it what `backward` is to `forward`: the
+  gradients of sum(y * grad_output), y being that of `masked`, of a pass of its own. An adapter selects nothing itself.
+  Both are asked as `vjp` is; where the framework takes no mask, `unsupported` says so under "masked".
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
@@ -158,6 +167,14 @@ class LayerAbilities(Protocol):
         self, x: NDArray[Any], grad_output: NDArray[Any], vector: NDArray[Any], *, training: bool
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """(hvp_x, hvp_weight, hvp_bias), the derivatives of what `backward` returns as x moves along the vector."""
+
+    def masked(self, x: NDArray[Any], mask: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """y, of the shape of x, by the statistics of what the mask selects; in training the running ones move by it."""
+
+    def masked_backward(
+        self, x: NDArray[Any], mask: NDArray[Any], grad_output: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """(grad_x, grad_weight, grad_bias) of sum(y * grad_output), y being that of `masked`."""
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""

@@ -116,6 +116,7 @@ class Haiku:
     }
     unsupported: Mapping[str, str] = {
         "momentum_none": "Haiku has no cumulative average: it takes None and fails in the first training pass",
+        "masked": "Haiku's BatchNorm takes no mask",
     }
     slow_to_start = True
 

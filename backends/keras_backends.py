@@ -1,6 +1,6 @@
 """A built Keras layer behind arrays, for each of Keras' backends; shared by the Keras adapters.
 
-The channels are the last axis, Keras' default: axis 1 is moved there and back.
+The channels are the last axis, Keras' default: axis 1 is moved there and back; or they stay where they are.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weigh
 class KerasLayer:
     """A built keras layer behind arrays; subclasses know the tensors of one Keras backend."""
 
-    def __init__(self, layer: Any, device: str) -> None:
+    def __init__(self, layer: Any, device: str, axis: int = -1) -> None:
         self.layer = layer
         self.device = device
+        self.axis = axis
 
     def forward(self, x: Array, *, training: bool) -> Array:
-        """y, its channels moved back to axis 1."""
+        """y, its channels at axis 1."""
         with self.scope():
             return self.array(self.call(self.tensor(x), training))
 
@@ -77,12 +78,12 @@ class KerasLayer:
     def mask(self, mask: Array, ndim: int) -> Any:
         """A mask for inputs of this rank, as Keras asks for it: with an axis less than they have, the last.
 
-        One that tells channels apart has no such form. It is given as what Keras documents, "of shape broadcastable to
-        `inputs` tensor".
+        One that is not the same along that axis has no such form. It is given as what Keras documents, "of shape
+        broadcastable to `inputs` tensor".
         """
         import keras
 
-        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, -1)
+        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, self.axis)
         return keras.ops.convert_to_tensor(whole[..., 0] if whole.shape[-1] == 1 else whole)
 
     def _named(self, found: Any) -> Gradients:
@@ -115,7 +116,7 @@ class KerasLayer:
         return device
 
     def tensor(self, array: Array) -> Any:
-        """The array as a tensor, channels last."""
+        """The array as a tensor, its channels at the axis of the layer."""
         raise NotImplementedError
 
     def array(self, tensor: Any) -> Array:
@@ -153,11 +154,11 @@ class TensorflowLayer(KerasLayer):
 
     def tensor(self, array: Array) -> Any:
         """See `tensorflow_tensors.to_tensor`."""
-        return tensorflow_tensors.to_tensor(array)
+        return tensorflow_tensors.to_tensor(array, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """See `tensorflow_tensors.to_array`."""
-        return tensorflow_tensors.to_array(tensor)
+        return tensorflow_tensors.to_array(tensor, self.axis)
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """By GradientTape, which wants TensorFlow's own variables."""
@@ -219,11 +220,11 @@ class JaxLayer(KerasLayer):
         """A copy as a JAX array, as JAX may look at it later; it has no strides to keep."""
         import jax.numpy as jnp
 
-        return jnp.array(np.moveaxis(array, 1, -1))
+        return jnp.array(np.moveaxis(array, 1, self.axis))
 
     def array(self, tensor: Any) -> Array:
         """A contiguous copy."""
-        return np.array(np.moveaxis(np.asarray(tensor), -1, 1) if tensor.ndim > 1 else tensor, order="C")
+        return np.array(np.moveaxis(np.asarray(tensor), self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
     def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By jax.vjp; what the pass makes of the state is dropped."""
@@ -267,12 +268,12 @@ class NumpyLayer(KerasLayer):
     masked_backward: Any = None
 
     def tensor(self, array: Array) -> Any:
-        """The array itself, as a view with the channels last."""
-        return np.moveaxis(array, 1, -1)
+        """The array itself, as a view with the channels at the axis of the layer."""
+        return np.moveaxis(array, 1, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """A contiguous copy."""
-        return np.array(np.moveaxis(tensor, -1, 1) if tensor.ndim > 1 else tensor, order="C")
+        return np.array(np.moveaxis(tensor, self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
 
 class TorchLayer(KerasLayer):
@@ -280,11 +281,11 @@ class TorchLayer(KerasLayer):
 
     def tensor(self, array: Array) -> Any:
         """A view of a tensor with the array's strides."""
-        return torch_tensors.to_tensor(array, self.device).movedim(1, -1)
+        return torch_tensors.to_tensor(array, self.device).movedim(1, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """See `torch_tensors.to_array`."""
-        return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
+        return torch_tensors.to_array(tensor.movedim(self.axis, 1) if tensor.ndim > 1 else tensor)
 
     def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""

@@ -14,6 +14,7 @@ each call.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends.keras_backends import KerasLayer, TensorflowLayer
@@ -88,6 +89,10 @@ class KerasFunction(KerasTensorflow):
     """BatchNormalization on TensorFlow, in a tf.function."""
 
     name = "keras+tensorflow+function"
+    unsupported: Mapping[str, str] = {
+        **KerasTensorflow.unsupported,
+        "masked": "what is compiled here are passes without a mask",
+    }
     xla = False
     slow_to_start = True
 

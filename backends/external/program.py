@@ -35,7 +35,7 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset"}
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
 UNKNOWN = "the program does not name it among its abilities"
@@ -146,6 +146,10 @@ class ProgramBackend:
             layer.jvp = layer.output_along
         if "hvp" not in self.unsupported:
             layer.hvp = layer.gradients_along
+        if "masked" not in self.unsupported:
+            layer.masked = layer.output_of_selected
+        if "masked_backward" not in self.unsupported:
+            layer.masked_backward = layer.gradients_of_selected
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -222,6 +226,8 @@ class ProgramLayer:
         self.reset: Callable[[], None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None
         self.hvp: Callable[..., Gradients] | None = None
+        self.masked: Callable[..., Array] | None = None
+        self.masked_backward: Callable[..., Gradients] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -258,6 +264,18 @@ class ProgramLayer:
         told = self._ask("hvp", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "hvp", name) for name in ("hvp_weight", "hvp_bias"))
         return _array(told, "hvp", "hvp_x"), by_weight, by_bias
+
+    def output_of_selected(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """The output; `masked` of a program with that ability."""
+        told = self._ask("masked", x.size, x=encoded(x), mask=encoded(mask), training=training)
+        return _array(told, "masked", "y")
+
+    def gradients_of_selected(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The three gradients, None where the program has none; `masked_backward` of a program with that ability."""
+        operands = {"x": encoded(x), "mask": encoded(mask), "grad_output": encoded(grad_output)}
+        told = self._ask("masked_backward", x.size, **operands, training=training)
+        by_weight, by_bias = (_maybe(told, "masked_backward", name) for name in ("grad_weight", "grad_bias"))
+        return _array(told, "masked_backward", "grad_x"), by_weight, by_bias
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:

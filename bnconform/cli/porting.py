@@ -31,8 +31,12 @@ SubjectOf = Callable[[str], Subject]
 
 FILES = ("porting.json", "porting.md")
 
-SAME_LAYER = {"torch.nn+func": "torch.nn"}
-"""Rows that differ from another one in how derivatives are asked for alone, of which the table has nothing."""
+SAME_LAYER = {
+    "torch.nn+func": "torch.nn",
+    **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
+}
+"""Rows that differ from another one in what the table has nothing of: how derivatives are asked for, where the channels
+are."""
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:

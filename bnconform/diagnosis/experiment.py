@@ -113,6 +113,8 @@ def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     """What makes the failure of a program go away when it is changed, in the order in which it is told."""
     found: list[Circumstance] = []
     factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, masks, history, _reading]
+    if vary.last(base).mask is not None:  # which says most, and leaves nothing for shapes to say
+        factors.insert(0, factors.pop(factors.index(masks)))
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
         factors.insert(0, factors.pop(factors.index(history)))
     for factor in factors:

@@ -51,7 +51,8 @@ def _through(view: CallView, z: Floats, g: Floats, counts: Floats) -> Floats:
 
 
 def _z(view: CallView) -> Floats:
-    return np.asarray((view.x - view.along(view.mean)) / view.along(view.deviation))
+    shape = (1, -1) + (1,) * (view.x.ndim - 2)
+    return np.asarray((view.x - view.mean.reshape(shape)) / view.deviation.reshape(shape))
 
 
 def _input_gradient(sums: Sums) -> Callable[[CallView], Prediction | None]:

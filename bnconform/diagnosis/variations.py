@@ -54,12 +54,15 @@ def _with_arrays(program: Program, change: Callable[[Array], Array], **config: A
 
 
 def _changed_mask(step: Step, change: Callable[[Array], Array]) -> Array | None:
-    """The mask of a step whose x is changed: with a channel alone where it had one, and else of the shape of x."""
+    """The mask of a step whose x is changed, with a length of 1 along samples, channels and positions as before."""
     if step.mask is None or step.x is None:
         return None
     whole = np.ascontiguousarray(change(np.array(np.broadcast_to(step.mask, step.x.shape))))
-    channels = step.mask.shape[1 - step.x.ndim] if step.mask.ndim >= step.x.ndim - 1 else 1
-    return whole if channels > 1 else whole[:, :1]
+    samples, channels, *positions = (1,) * (step.x.ndim - step.mask.ndim) + step.mask.shape
+    one = slice(0, 1)
+    place = [one if samples == 1 else slice(None), one if channels == 1 else slice(None)]
+    place += [one if set(positions) <= {1} else slice(None)] * (whole.ndim - 2)
+    return np.ascontiguousarray(whole[tuple(place)])
 
 
 def resized(values: Array, axis: int, length: int, *, varied: bool = True) -> Array:

@@ -20,6 +20,8 @@ HELLO: Told = {
 }  # fmt: skip
 COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+PASSES = ("vjp", "jvp", "hvp", "masked", "masked_backward")
+"""What a program may take besides."""
 
 
 def honest(request: Told) -> Told:
@@ -33,6 +35,8 @@ def honest(request: Told) -> Told:
         "pullback": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "jvp": {"y": request.get("x"), "tangent_y": request.get("tangent")},
         "hvp": {"hvp_x": request.get("vector"), "hvp_weight": None, "hvp_bias": None},
+        "masked": {"y": request.get("x")},
+        "masked_backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "state": dict.fromkeys(STATE),
     }.get(request["do"], {})  # fmt: skip
@@ -114,7 +118,7 @@ FAULTS: dict[str, tuple[str, Callable[[Told], object]]] = {
     "version is a number": ("hello", instead({**HELLO, "version": 2})),
     "slow is a text": ("hello", instead({**HELLO, "slow_to_start": "no"})),
     "abilities is a text": ("hello", instead({**HELLO, "abilities": "vjp"})),
-    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", "vjp", "jvp", "hvp", "reset"]})),
+    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", *PASSES, "reset"]})),
     "unknown deviation": ("hello", instead({**HELLO, "deviations": {"running_varience": "biased"}})),
     # in the middle: the program is lost
     "aborts": ("forward", lambda request: _dies("kernel: division by zero", os.abort)),

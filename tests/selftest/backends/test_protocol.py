@@ -177,7 +177,8 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
 def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
     backend = started("none")
-    assert {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"} <= set(backend.unsupported)
+    later = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset"}
+    assert later <= set(backend.unsupported)
     asked = backend.requests
     for affine in ("weight", "bias"):
         with pytest.raises(NotImplementedError, match="among its abilities"):
@@ -185,6 +186,7 @@ def test_program_is_asked_for_what_it_can() -> None:
     assert backend.requests == asked
     layer = backend.build(Config(ndim=2), "cpu")
     assert not hasattr(layer, "vjp") and (layer.reset, layer.jvp, layer.hvp) == (None, None, None)
+    assert (layer.masked, layer.masked_backward) == (None, None)
 
 
 def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +209,14 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (y.tobytes(), tangent_y.tobytes()) == (X.tobytes(), (X - 1).tobytes())
     hvp_x, hvp_weight, hvp_bias = layer.hvp(X, X + 1, X - 1, training=False)
     assert hvp_x.tobytes() == (X - 1).tobytes() and hvp_weight is hvp_bias is None
+    assert layer.masked(X, X[:1] > 0, training=True).tobytes() == X.tobytes()
+    grad_x, grad_weight, grad_bias = layer.masked_backward(X, (X > 0).astype(np.int64), X + 1, training=False)
+    assert grad_x.tobytes() == (X + 1).tobytes() and grad_weight is grad_bias is None
     layer.reset()
-    assert [what for what, _ in heard] == ["build", "vjp", "pullback", "jvp", "hvp", "reset"]
+    asked = ["build", "vjp", "pullback", "jvp", "hvp", "masked", "masked_backward", "reset"]
+    assert [what for what, _ in heard] == asked
+    masks = [request["mask"] for what, request in heard if what.startswith("masked")]
+    assert [(mask["dtype"], mask["shape"]) for mask in masks] == [("bool", [1, 3]), ("int64", [2, 3])]
     assert heard[0][1]["config"]["affine"] == "weight"
     assert heard[2][1]["pass"] == 1 and "x" not in heard[2][1]
     with pytest.raises(NotImplementedError, match="among its abilities"):
