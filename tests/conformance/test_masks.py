@@ -15,23 +15,23 @@ from bnconform.spec.behaviour import NothingSelected, SingleValue
 from bnconform.spec.exact import arithmetic
 
 STATISTICS = ("running_mean", "running_var")
-SHAPE = inputs.SHAPES[4]
-PLACE = (1, 0, 2, 3)
-"""Where one value of each channel is selected."""
+SHAPE = inputs.SHAPES[2]
+SAMPLE = 4
+"""That which is selected where one is."""
 
 
 def _trace(check: Check, mask: Array, *observe: str) -> tuple[Program, Trace]:
     """A masked training pass from a loaded state."""
     __tracebackhide__ = True
     steps = (load(**inputs.everything(3)), masked(inputs.values(SHAPE, 1), mask, *observe))
-    program = Program(check.config(eps=EPSILON, momentum=MOMENTUM), steps)
+    program = Program(check.config(ndim=2, eps=EPSILON, momentum=MOMENTUM), steps)
     program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
     return program, check.executed(program)
 
 
 def _nothing() -> Array:
     """A mask that selects nothing."""
-    return np.zeros((SHAPE[0], 1, *SHAPE[2:]), bool)
+    return np.zeros((SHAPE[0], 1), bool)
 
 
 def _refused(check: Check, program: Program, trace: Trace) -> bool:
@@ -62,7 +62,7 @@ def _finite(check: Check, program: Program, trace: Trace) -> None:
 def test_one_selected_value(check: Check) -> None:
     """One selected value of each channel is refused, or gives the bias there and leaves the statistics finite."""
     mask = _nothing()
-    mask[PLACE] = True
+    mask[SAMPLE] = True
     program, trace = _trace(check, mask, "y", *STATISTICS)
     if _refused(check, program, trace):
         return
