@@ -19,7 +19,7 @@ ONE_DTYPE = "a training pass in mode ema fails in lax.select where input and sta
 
 
 @cache
-def made(where: Place, given: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
+def make(where: Place, given: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """A layer and its state, both immutable, so that layers built alike start from the same."""
     import equinox
 
@@ -47,7 +47,7 @@ def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) 
     import equinox
     import jax
 
-    layer = equinox.nn.inference_mode(made(where, given)[0], value=not training)
+    layer = equinox.nn.inference_mode(make(where, given)[0], value=not training)
 
     def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
         held = layer
@@ -66,7 +66,7 @@ class EquinoxLayer(JaxLayer):
     channels_last = False
 
     def __init__(self, where: Place, given: tuple[tuple[str, Any], ...], shape: tuple[int, ...]) -> None:
-        self.layer, state = made(where, given)
+        self.layer, state = make(where, given)
         names = ("weight", "bias") if self.layer.channelwise_affine else ()
         parameters = {name: getattr(self.layer, name) for name in names}
         super().__init__(lambda training: functions(where, given, training), parameters, usable(state), where, shape)

@@ -144,7 +144,7 @@ class KerasLayer:
         raise NotImplementedError
 
 
-class TensorflowLayer(KerasLayer):
+class KerasTensorflowLayer(KerasLayer):
     """On TensorFlow, with GradientTape."""
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -204,7 +204,7 @@ class TensorflowLayer(KerasLayer):
         return [variable.value for variable in self.layer.trainable_variables]
 
 
-class JaxLayer(KerasLayer):
+class KerasJaxLayer(KerasLayer):
     """On JAX, with jax.vjp through stateless_call."""
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -260,7 +260,7 @@ class JaxLayer(KerasLayer):
         return call
 
 
-class NumpyLayer(KerasLayer):
+class KerasNumpyLayer(KerasLayer):
     """On NumPy, which has no derivatives."""
 
     jvp: Any = None
@@ -276,7 +276,7 @@ class NumpyLayer(KerasLayer):
         return np.array(np.moveaxis(tensor, self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
 
-class TorchLayer(KerasLayer):
+class KerasTorchLayer(KerasLayer):
     """On PyTorch, with autograd."""
 
     def tensor(self, array: Array) -> Any:

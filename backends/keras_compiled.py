@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from bnconform.backends.keras_backends import KerasLayer, TensorflowLayer
+from bnconform.backends.keras_backends import KerasLayer, KerasTensorflowLayer
 from bnconform.backends.keras_layers import KerasTensorflow
 from bnconform.backends.not_compiled import NotCompiled
 
@@ -28,7 +28,7 @@ class Graphs:
     def __init__(self, layer: Any, device: str, xla: bool) -> None:
         import tensorflow as tf
 
-        eager = TensorflowLayer(layer, device)
+        eager = KerasTensorflowLayer(layer, device)
         self.layer = layer
         self.xla = xla
         self.initial = [variable.numpy() for variable in layer.variables]
@@ -58,7 +58,7 @@ FREE: dict[Any, list[Graphs]] = {}
 """The layers that nobody holds, by what they are."""
 
 
-class GraphLayer(TensorflowLayer):
+class GraphLayer(KerasTensorflowLayer):
     """A Keras layer whose passes are compiled."""
 
     def __init__(self, graphs: Graphs, device: str) -> None:
@@ -96,11 +96,11 @@ class KerasFunction(KerasTensorflow):
     xla = False
     slow_to_start = True
 
-    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+    def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, new or reset, that goes back among the free ones when nobody holds it."""
         free = FREE.setdefault((self.name, shape, device, *options.items()), [])
         if not free:
-            free.append(Graphs(super().made(shape, device, options).layer, device, self.xla))
+            free.append(Graphs(super().make_layer(shape, device, options).layer, device, self.xla))
         graphs = free.pop()
         graphs.reset()
         layer = GraphLayer(graphs, device)

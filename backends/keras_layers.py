@@ -18,7 +18,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends import tensorflow_tensors, torch_tensors
-from bnconform.backends.keras_backends import JaxLayer, KerasLayer, NumpyLayer, TensorflowLayer, TorchLayer
+from bnconform.backends.keras_backends import (
+    KerasJaxLayer,
+    KerasLayer,
+    KerasNumpyLayer,
+    KerasTensorflowLayer,
+    KerasTorchLayer,
+)
 
 
 class OtherBackend(RuntimeError):
@@ -52,7 +58,7 @@ class KerasTensorflow:
 
     name = "keras+tensorflow"
     backend = "tensorflow"
-    layer: type[KerasLayer] = TensorflowLayer
+    layer: type[KerasLayer] = KerasTensorflowLayer
     axis = -1
     # Its formulas for y and for moving_var have the same var(batch).
     deviations: Mapping[str, str] = {"running_variance": "biased"}
@@ -77,11 +83,11 @@ class KerasTensorflow:
         parameters = {"center": config.bias, "scale": config.weight}
         momentum = None if config.momentum is None else 1 - config.momentum
         options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
-        return self.made(self.shape(config.ndim, config.num_features), device, options)
+        return self.make_layer(self.shape(config.ndim, config.num_features), device, options)
 
     def build_default(self, num_features: int, device: str) -> KerasLayer:
         """A layer with Keras' own defaults."""
-        return self.made(self.shape(4, num_features), device, {})
+        return self.make_layer(self.shape(4, num_features), device, {})
 
     def shape(self, ndim: int, num_features: int) -> tuple[int | None, ...]:
         """That of inputs of this rank, as far as it is known when a layer is built."""
@@ -89,7 +95,7 @@ class KerasTensorflow:
         found[self.axis] = num_features
         return tuple(found)
 
-    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+    def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, built for inputs of this shape."""
         keras = activate(self.backend)
         where = {} if self.axis == -1 else {"axis": self.axis}
@@ -104,7 +110,7 @@ class KerasJax(KerasTensorflow):
 
     name = "keras+jax"
     backend = "jax"
-    layer = JaxLayer
+    layer = KerasJaxLayer
     slow_to_start = True
 
     def devices(self) -> list[str]:
@@ -121,7 +127,7 @@ class KerasTorch(KerasTensorflow):
 
     name = "keras+torch"
     backend = "torch"
-    layer = TorchLayer
+    layer = KerasTorchLayer
 
     def devices(self) -> list[str]:
         """See `torch_tensors.devices`."""
@@ -134,7 +140,7 @@ class KerasNumpy(KerasTensorflow):
 
     name = "keras+numpy"
     backend = "numpy"
-    layer = NumpyLayer
+    layer = KerasNumpyLayer
     unsupported: Mapping[str, str] = {
         **KerasTensorflow.unsupported,
         "backward": "Keras on NumPy infers only: there are no gradients",

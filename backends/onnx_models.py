@@ -59,7 +59,7 @@ TRAINING = {
 """What the operator's page documents otherwise than the specification: the first two always, the others since 14."""
 
 
-class Node(NamedTuple):
+class ModelKey(NamedTuple):
     """What distinguishes one model from another.
 
     `dtype` and `param_dtype` by name, `attributes` as given to the node; `tracked`: whether the statistics that come
@@ -76,22 +76,24 @@ class Node(NamedTuple):
     convolved: bool = False
 
 
-def node_of(config: Any, opset: int) -> Node:
+def node_of(config: Any, opset: int) -> ModelKey:
     """The evaluation node of a configuration; NotImplementedError for what the operator cannot be asked."""
     if not (config.weight and config.bias):
         raise NotImplementedError(UNSUPPORTED["affine_off"])
     if config.momentum is None:
         raise NotImplementedError(UNSUPPORTED["momentum_none"])
     attributes = (("epsilon", float(config.eps)), ("momentum", 1.0 - config.momentum))
-    return Node(opset, config.ndim, config.dtype, config.param_dtype, attributes, tracked=config.track_running_stats)
+    return ModelKey(
+        opset, config.ndim, config.dtype, config.param_dtype, attributes, tracked=config.track_running_stats
+    )
 
 
-def dtype_of(node: Node, name: str) -> str:
+def dtype_of(node: ModelKey, name: str) -> str:
     """The dtype of one of the inputs that keep the state: before opset 15 scale and B have the type of x."""
     return node.dtype if node.opset < 15 and name in ("scale", "B") else node.param_dtype
 
 
-def model(node: Node, constants: Mapping[str, Array]) -> bytes:
+def model(node: ModelKey, constants: Mapping[str, Array]) -> bytes:
     """The model, all sizes symbolic, so that one serves all shapes; ONNX's error where there is no such model.
 
     `constants` are values of the node's inputs; those that are not among them are inputs of the model.
@@ -133,7 +135,9 @@ def model(node: Node, constants: Mapping[str, Array]) -> bytes:
 class OnnxLayer:
     """A BatchNormalization and its state; `prepare` makes a node ready to run with some of its inputs constant."""
 
-    def __init__(self, node: Node, num_features: int, prepare: Callable[[Node, Mapping[str, Array]], Run]) -> None:
+    def __init__(
+        self, node: ModelKey, num_features: int, prepare: Callable[[ModelKey, Mapping[str, Array]], Run]
+    ) -> None:
         self.node = node
         self.prepare = prepare
         self.dtype = _dtype(node.param_dtype)

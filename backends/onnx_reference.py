@@ -15,7 +15,7 @@ from bnconform.backends.onnx_models import (
     TRAINING,
     UNSUPPORTED,
     Array,
-    Node,
+    ModelKey,
     OnnxLayer,
     Run,
     model,
@@ -23,18 +23,18 @@ from bnconform.backends.onnx_models import (
 )
 
 
-def prepared(node: Node, constants: Mapping[str, Array]) -> Run:
+def prepared(node: ModelKey, constants: Mapping[str, Array]) -> Run:
     """A node ready to run."""
     return shared(node) if not constants else _evaluator(node, constants)
 
 
 @cache
-def shared(node: Node) -> Run:
+def shared(node: ModelKey) -> Run:
     """A node without constants, ready to run; one evaluator serves every layer."""
     return _evaluator(node, {})
 
 
-def _evaluator(node: Node, constants: Mapping[str, Array]) -> Run:
+def _evaluator(node: ModelKey, constants: Mapping[str, Array]) -> Run:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -60,7 +60,7 @@ class OnnxReference:
 
     def build_default(self, num_features: int, device: str) -> OnnxLayer:
         """A layer whose node has no attributes."""
-        return OnnxLayer(Node(self.opset), num_features, prepared)
+        return OnnxLayer(ModelKey(self.opset), num_features, prepared)
 
 
 class OnnxReference14(OnnxReference):

@@ -17,7 +17,7 @@ from bnconform.backends.onnx_models import (
     TRAINING,
     UNSUPPORTED,
     Array,
-    Node,
+    ModelKey,
     OnnxLayer,
     Run,
     model,
@@ -54,7 +54,7 @@ def session(made: bytes, device: str, optimised: bool = True) -> Any:
 
 
 @cache
-def shared(node: Node, device: str, optimised: bool) -> Run:
+def shared(node: ModelKey, device: str, optimised: bool) -> Run:
     """A node without constants, ready to run; one session serves every layer."""
     return partial(session(model(node, {}), device, optimised).run, None)
 
@@ -78,7 +78,7 @@ class OnnxRuntime:
             while PROVIDERS[kind] in onnxruntime.get_available_providers():
                 device = f"{kind}:{len([name for name in found if name.startswith(kind)])}"
                 try:
-                    session(model(Node(self.opset), {}), device)
+                    session(model(ModelKey(self.opset), {}), device)
                 except Exception:  # its errors share no class: no such device, or a library of the provider is missing
                     break
                 found.append(device)
@@ -90,9 +90,9 @@ class OnnxRuntime:
 
     def build_default(self, num_features: int, device: str) -> OnnxLayer:
         """A layer whose node has no attributes."""
-        return OnnxLayer(Node(self.opset), num_features, partial(self.prepared, device))
+        return OnnxLayer(ModelKey(self.opset), num_features, partial(self.prepared, device))
 
-    def prepared(self, device: str, node: Node, constants: Mapping[str, Array]) -> Run:
+    def prepared(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
         """A node ready to run."""
         if not constants:
             return shared(node, device, self.optimised)
@@ -131,7 +131,7 @@ class OnnxRuntimeFused(OnnxRuntime):
             raise NotImplementedError(self.unsupported[refused or "track_running_stats_off"])
         return super().build(config, device)
 
-    def prepared(self, device: str, node: Node, constants: Mapping[str, Array]) -> Run:
+    def prepared(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
         """A node ready to run; NotFused where a normalisation is left in the graph that runs."""
         if node.training:
             raise NotImplementedError(self.unsupported["training"])

@@ -39,7 +39,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 """In the order of WORDS, by the name of a backend without its variant."""
 
 
-def spelling(name: str) -> dict[str, str]:
+def names_for(name: str) -> dict[str, str]:
     """PyTorch's words to the framework's, for those that it has; empty for what is no framework."""
     words = FAMILIES.get(name.partition("+")[0], ())
     return {word: own for word, own in zip(WORDS, words, strict=False) if own}

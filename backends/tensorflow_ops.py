@@ -202,13 +202,13 @@ class TfNN:
         for lacking in ("momentum_none",) * (config.momentum is None) + (config.dtype,):
             if lacking in self.unsupported:
                 raise NotImplementedError(self.unsupported[lacking])
-        return self.made(config, device, variance_epsilon=config.eps)
+        return self.make_layer(config, device, variance_epsilon=config.eps)
 
     def build_default(self, num_features: int, device: str) -> FunctionLayer:
         """NotImplementedError: tf.nn.batch_normalization asks for an epsilon, and keeps no average."""
         raise NotImplementedError("tf.nn.batch_normalization has no default for epsilon, and keeps no average")
 
-    def made(self, config: Any, device: str, **options: Any) -> FunctionLayer:
+    def make_layer(self, config: Any, device: str, **options: Any) -> FunctionLayer:
         """A layer with these options that has seen zeros."""
         tracked = {"running_mean", "running_var"} if config.track_running_stats else set()
         names = tracked | {name for name in ("weight", "bias") if getattr(config, name)}
@@ -245,7 +245,7 @@ class TfFused(TfNN):
         if not (config.weight and config.bias):
             raise NotImplementedError(REQUIRED)
         factor = config.momentum if config.track_running_stats else 1.0
-        return self.made(config, device, epsilon=config.eps, exponential_avg_factor=factor)
+        return self.make_layer(config, device, epsilon=config.eps, exponential_avg_factor=factor)
 
 
 class TfFusedFirst(TfFused):

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bnconform.backends.keras_backends import KerasLayer, TensorflowLayer
+from bnconform.backends.keras_backends import KerasLayer, KerasTensorflowLayer
 from bnconform.backends.keras_layers import KerasTensorflow
 from bnconform.backends.tensorflow_tensors import devices, prepare
 
 
-class TfKerasLayer(TensorflowLayer):
+class TfKerasLayer(KerasTensorflowLayer):
     """A built tf_keras layer behind arrays."""
 
     def parameters(self) -> list[Any]:
@@ -48,7 +48,7 @@ class TfKeras(KerasTensorflow):
             raise NotImplementedError(self.unsupported["momentum_none"])
         return super().build(config, device)
 
-    def made(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
+    def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, built for inputs of this shape."""
         prepare()
         import tf_keras

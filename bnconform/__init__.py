@@ -1,7 +1,7 @@
 """bnconform: does an implementation of Batch Normalization do what it must do, and if not, what does it do instead?
 
     result = bnconform.judge("torch.nn", dtypes=["float32"])          # the suite; bnconform.judge.__call__ says all
-    card = bnconform.identify("my_adapter.py:MyBackend")              # what it does, whatever it declares
+    profile = bnconform.identify("my_adapter.py:MyBackend")           # what it does, whatever it declares
     difference = bnconform.compare("cpu.json", result)                # which side is how far from the truth
     y, bound, state = bnconform.reference.forward(x, training=True)   # what is due, and to within what
     bnconform.testing.assert_conforms("my_adapter.py:MyBackend")      # AssertionError, with what fails and why

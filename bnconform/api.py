@@ -24,7 +24,7 @@ from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES
 from bnconform.judge.subject import AdapterError, Ended, Subject
 from bnconform.judge.suite_run import SuiteRun, column, counted, planned
 from bnconform.measure import identify as measuring
-from bnconform.measure.semantics_profile import Card
+from bnconform.measure.semantics_profile import SemanticsProfile
 from bnconform.results import compare as comparing
 from bnconform.results import completeness, run_result
 from bnconform.results import result as results
@@ -119,7 +119,7 @@ def judge(
                 label = "-".join(check.place)
                 progress(JudgeProgress(len(run.finished), len(run.checks), failed, label))
         plan, wanted, finished = counted(everything), counted(run.checks), counted(run.finished)
-        asked = completeness.Selection(
+        asked = completeness.SelectionRecord(
             (key,), tuple(devices or ()), tuple(dtypes or ()),
             (f"requirements {', '.join(only)}",) if wanted.total() < plan.total() else (),
             tuple(column(subject, plan, wanted, finished) for subject in columns),
@@ -142,7 +142,7 @@ def identify(
     python: PathGiven | None = None,
     run_in: str | Sequence[str] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Card:
+) -> SemanticsProfile:
     """Measure what a backend does, whatever it declares: every decision, its defaults, its variance algorithm.
 
     Args:
@@ -152,7 +152,7 @@ def identify(
         progress: called with what is done next, in words.
 
     Returns:
-        A card: `point` is the simplest behaviour that explains all that was seen, `findings` has each decision with
+        A profile: `point` is the simplest behaviour that explains all that was seen, `findings` has each decision with
         its value and what refutes the others, `contradictions` what the adapter declares and does not do.
 
     Raises:
@@ -164,12 +164,12 @@ def identify(
         lacking = offered[0].unsupported
         wanted = [name for name in measuring.PREFERRED if name in first and name not in lacking]
         try:
-            card = measuring.first_card(first.__getitem__, wanted, progress or (lambda _: None))
+            profile = measuring.first_profile(first.__getitem__, wanted, progress or (lambda _: None))
         except (AdapterError, Ended) as problem:
             raise UserError(f"{offered[0].name} cannot be measured: {problem}") from None
-        if card is None:
+        if profile is None:
             raise UserError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
-        return card
+        return profile
 
 
 def compare(

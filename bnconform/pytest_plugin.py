@@ -24,7 +24,8 @@ from bnconform.execution.settings import settings
 from bnconform.execution.worker import CannotStart
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge import declarations, sequences
-from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.check import Check, conduct
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
@@ -57,10 +58,13 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.pluginmanager.register(Run(config), "bnconform-run")
     except USER_ERRORS as problem:
-        pytest.exit(f"bnconform: {visible(str(problem))}", returncode=2)
+        raise NotBegun(visible(str(problem)), 2) from None
     except KeyboardInterrupt:
-        pytest.exit("bnconform: interrupted", returncode=2)
+        raise NotBegun("interrupted", 2) from None
 
+
+NotBegun = type("bnconform", (pytest.exit.Exception,), {})
+"""What ends pytest before it has begun, with a text and an exit status; pytest writes the class's name before them."""
 
 CHECK = pytest.StashKey[Check]()
 
@@ -281,6 +285,11 @@ class Run:
             causes.note(made.outcomes[-1], made.subject, rerun)
         except AdapterError:  # an explanation is none; the verdict stands without one
             return
+        except USER_ERRORS:
+            raise
+        except Exception as error:  # it would fail the test without a word at the end of the run
+            made.note_internal_error(error)
+            raise
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:

@@ -1,4 +1,4 @@
-"""The survey: the programs that together tell every two points of the behaviour space apart.
+"""The distinguishing programs, which together tell every two points of the behaviour space apart.
 
 A diagnosis and `identify` run them on an implementation and look for the point that explains all that they show. They
 are short, so that what one call shows depends on few decisions, and small (n from 4 to 16), where estimators, axes and
@@ -34,7 +34,7 @@ Rounding the momentum to single precision, or 1 less it, gives different weights
 
 
 @cache
-def survey() -> Mapping[str, Program]:
+def distinguishing_programs() -> Mapping[str, Program]:
     """The programs by name, in float64; cast them to a dtype."""
     return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_masks()))
 

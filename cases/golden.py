@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.cases.intervals import Interval, carried, centres, half_digit, half_digits, initially, remembered
+from bnconform.cases.intervals import Interval, centres, half_digit, half_digits, initially, propagate, remembered
 from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Program, Step
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -141,7 +141,7 @@ class GoldenCase:
                     x = exact(call.x)
                     rounding = abs(x - centres(numbers.texts).reshape(numbers.shape))
                     radius = half_digits(numbers.texts).reshape(numbers.shape) + rounding
-                    ranges, known = carried(program.config, known, x, radius, training=step.training)
+                    ranges, known = propagate(program.config, known, x, radius, training=step.training)
                 result.append(tuple(_bounded(e, record, ranges) for e in step.expect))
         return tuple(result)
 

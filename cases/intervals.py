@@ -99,7 +99,7 @@ def initially(config: Config) -> Known:
     return Known(Interval(zero, zero), Interval(zero + 1, zero + 1))
 
 
-def carried(
+def propagate(
     config: Config, known: Known, x: Exact, radius: Exact, *, training: bool
 ) -> tuple[dict[str, Interval], Known]:
     """One forward pass of the specified layer (weight 1, bias 0) over every input within `radius` of x.

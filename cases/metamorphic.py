@@ -20,7 +20,7 @@ def same(values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Relation:
+class MetamorphicRelation:
     """Two programs and the map from what the first shows to what the second must show.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The states that a layer may be in after calls of which nothing was seen: intervals, and courses of calls.
+"""The states that a layer may be in after calls of which nothing was seen: intervals, and states between them.
 
 `bnconform.cases.reachable` carries them through a program, and says why the ends and corners are enough.
 """
@@ -28,7 +28,7 @@ class Open(Exception):
 
 
 @dataclass(frozen=True)
-class Interval:
+class FloatInterval:
     """Two ends of one shape in float64; the low one is NaN where the result is not finite.
 
     It may then be NaN or infinity, whichever: the high end is infinity. Where it can only be NaN, so is the high end.
@@ -38,7 +38,7 @@ class Interval:
     high: Floats
 
 
-def hull(parts: Sequence[Part], largest: float = np.inf, *, stored: bool = False) -> Interval:
+def hull(parts: Sequence[Part], largest: float = np.inf, *, stored: bool = False) -> FloatInterval:
     """The interval around every part, its ends stepped out to the next float64.
 
     An end is infinite where the exact result may round beyond `largest`, as infinity of that sign is then right; and
@@ -63,7 +63,7 @@ def hull(parts: Sequence[Part], largest: float = np.inf, *, stored: bool = False
         highs.append(np.where(overflows & (sign > 0), np.inf, high))
     low, high = np.min(lows, axis=0), np.max(highs, axis=0)
     nan = np.all([np.isnan(floats(value)) for value, _ in parts], axis=0) & stored
-    return Interval(np.where(finite[0], low, np.nan), np.where(finite[0], high, np.where(nan, np.nan, np.inf)))
+    return FloatInterval(np.where(finite[0], low, np.nan), np.where(finite[0], high, np.where(nan, np.nan, np.inf)))
 
 
 def _outward(values: Exact, towards: float) -> Floats:
@@ -74,8 +74,8 @@ def _outward(values: Exact, towards: float) -> Floats:
 
 
 @dataclass(frozen=True)
-class Course:
-    """One course that the calls may have taken.
+class PossibleState:
+    """One state that the calls may have led to.
 
     Attributes:
         state: what is exact of the state: weight, bias and the counters.
@@ -83,8 +83,8 @@ class Course:
     """
 
     state: oracle.State
-    mean: Interval | None
-    variance: Interval | None
+    mean: FloatInterval | None
+    variance: FloatInterval | None
 
     def at(self, mean: Floats, variance: Floats) -> oracle.State:
         """The state with these statistics."""
@@ -106,7 +106,7 @@ class Course:
         return tuple(self.at(mean, variance) for mean in means for variance in variances)
 
 
-def ends_of(interval: Interval) -> tuple[Floats, Floats]:
+def ends_of(interval: FloatInterval) -> tuple[Floats, Floats]:
     """The ends; infinity and NaN where the number may be either."""
     unknown = np.isnan(interval.low)
     return np.where(unknown, interval.high, interval.low), np.where(unknown, np.nan, interval.high)
@@ -120,20 +120,20 @@ def _distinct(*arrays: Floats) -> list[Floats]:
     return found
 
 
-def joined(courses: list[Course]) -> list[Course]:
-    """The courses, those of one count of batches made one."""
-    found: dict[tuple[int | None, int], Course] = {}
-    for course in courses:
-        key = course.state.num_batches_tracked, course.state.updates
-        other = found.get(key, course)
-        found[key] = Course(course.state, both(other.mean, course.mean), both(other.variance, course.variance))
+def joined(possible: list[PossibleState]) -> list[PossibleState]:
+    """The states, those of one count of batches made one."""
+    found: dict[tuple[int | None, int], PossibleState] = {}
+    for before in possible:
+        key = before.state.num_batches_tracked, before.state.updates
+        other = found.get(key, before)
+        found[key] = PossibleState(before.state, both(other.mean, before.mean), both(other.variance, before.variance))
     return list(found.values())
 
 
-def both(one: Interval | None, other: Interval | None) -> Interval | None:
+def both(one: FloatInterval | None, other: FloatInterval | None) -> FloatInterval | None:
     """The interval around two of one statistic; Open where one is finite and the other is not."""
     if one is None or other is None:
         return one
     if not np.array_equal(np.isnan(one.low), np.isnan(other.low)):
         raise Open("whether a running statistic is finite depends on whether a backward pass moves it")
-    return Interval(np.minimum(one.low, other.low), np.fmax(one.high, other.high))
+    return FloatInterval(np.minimum(one.low, other.low), np.fmax(one.high, other.high))

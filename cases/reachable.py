@@ -17,7 +17,7 @@ of what the bounds admit. Every interval here holds that union, so that whatever
   against |y|, of which the largest corner is taken.
 * In training what normalises is the batch's, so that only the running statistics depend on the state before.
 * Whether a backward pass in training moves the running statistics, as a forward pass does, is left to the
-  implementation: both courses are followed, and courses that have seen as many batches are joined.
+  implementation: both states are followed, and states that have seen as many batches are joined.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.possible_states import BEYOND, Course, Interval, Open, Part, both, ends_of, hull, joined
+from bnconform.cases.possible_states import (
+    BEYOND,
+    FloatInterval,
+    Open,
+    Part,
+    PossibleState,
+    both,
+    ends_of,
+    hull,
+    joined,
+)
 from bnconform.cases.program import ABILITIES, Program, Step
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
@@ -49,7 +59,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Shown:
+class ReachableResults:
     """What one call shows, by name.
 
     Attributes:
@@ -57,98 +67,100 @@ class Shown:
         open: why nothing can be said beforehand of an observation.
     """
 
-    expected: dict[str, Interval | None] = field(default_factory=dict)
+    expected: dict[str, FloatInterval | None] = field(default_factory=dict)
     open: dict[str, str] = field(default_factory=dict)
 
 
-def reach(program: Program, quality: str = "") -> tuple[Shown, ...]:
+def reachable_results(program: Program, quality: str = "") -> tuple[ReachableResults, ...]:
     """What each step of a program may show, of what it observes.
 
     Raises:
         Refused: where the specified layer refuses a call.
     """
     config = program.config
-    found: list[Shown] = []
+    found: list[ReachableResults] = []
     with arithmetic(), np.errstate(all="ignore"):
         model = error_model_of(config, SPECIFIED, quality=quality)
-        courses = [_built(config, model)]
+        possible = [_built(config, model)]
         lost = ""
         for step in program.steps:
-            shown = Shown()
+            shown = ReachableResults()
             try:
                 if lost:
                     raise Open(lost)
-                courses = _after(config, model, courses, step, shown)
+                possible = _after(config, model, possible, step, shown)
             except Open as problem:
                 lost = str(problem)
-                shown = Shown(open=dict.fromkeys(sorted(step.observe), lost))
+                shown = ReachableResults(open=dict.fromkeys(sorted(step.observe), lost))
             found.append(shown)
     return tuple(found)
 
 
-def _after(config: Config, model: ErrorModel, courses: list[Course], step: Step, shown: Shown) -> list[Course]:
-    """The courses after a step, with what it shows entered in `shown`."""
+def _after(
+    config: Config, model: ErrorModel, possible: list[PossibleState], step: Step, shown: ReachableResults
+) -> list[PossibleState]:
+    """The possible states after a step, with what it shows entered in `shown`."""
     if step.op in ABILITIES or step.pass_number:
         raise Open(f"a {step.op} is judged from what the layer shows before it")
     if step.op == "build":
-        courses = [_built(config, model)]
+        possible = [_built(config, model)]
     elif step.op == "load":
-        courses = [_loaded(config, model, course, step) for course in courses]
+        possible = [_loaded(config, model, before, step) for before in possible]
     else:
         assert step.x is not None
         parts: dict[str, list[Part] | None] = {}
-        after: list[Course] = []
-        for course in courses:
-            passed = _pass(config, model, course, step, parts)
-            moved = _moved(config, model, course, passed) if step.training else course
-            after += [moved] if step.op == "forward" else [course, moved] if step.training else [course]
+        after: list[PossibleState] = []
+        for before in possible:
+            passed = _pass(config, model, before, step, parts)
+            moved = _moved(config, model, before, passed) if step.training else before
+            after += [moved] if step.op == "forward" else [before, moved] if step.training else [before]
         _results(model, step, parts, shown)
-        courses = joined(after)
-    _state(courses, step, shown)
-    return courses
+        possible = joined(after)
+    _state(possible, step, shown)
+    return possible
 
 
-def _built(config: Config, model: ErrorModel) -> Course:
+def _built(config: Config, model: ErrorModel) -> PossibleState:
     state = oracle.initial_state(config)
     if state.running_mean is None or state.running_var is None:
-        return Course(state, None, None)
-    return Course(state, _stored([state.running_mean]), _kept(config, model, [state.running_var]))
+        return PossibleState(state, None, None)
+    return PossibleState(state, _stored([state.running_mean]), _kept(config, model, [state.running_var]))
 
 
-def _kept(config: Config, model: ErrorModel, variances: Iterable[Exact]) -> Interval:
+def _kept(config: Config, model: ErrorModel, variances: Iterable[Exact]) -> FloatInterval:
     """A stored running variance, which may be kept as an inverse deviation."""
     parts = [(value, kept_as_inverse(floats(value), config.eps, model)) for value in variances]
     return hull(parts, stored=True)
 
 
-def _stored(values: Iterable[Exact]) -> Interval:
+def _stored(values: Iterable[Exact]) -> FloatInterval:
     """What was set and must be exactly that."""
     return hull([(value, np.zeros(value.shape)) for value in values], stored=True)
 
 
-def _loaded(config: Config, model: ErrorModel, course: Course, step: Step) -> Course:
+def _loaded(config: Config, model: ErrorModel, before: PossibleState, step: Step) -> PossibleState:
     set_to: dict[str, Any] = {
         name: int(value) if name == "num_batches_tracked" else exact(value)
         for name, value in step.state.items()
-        if getattr(course.state, name) is not None
+        if getattr(before.state, name) is not None
     }
-    ends = [replace(state, **set_to) for state in course.ends()]
+    ends = [replace(state, **set_to) for state in before.ends()]
     means = [state.running_mean for state in ends if state.running_mean is not None]
     variances = [state.running_var for state in ends if state.running_var is not None]
     if not means:
-        return Course(ends[0], None, None)
-    return Course(ends[0], _stored(means), _kept(config, model, variances))
+        return PossibleState(ends[0], None, None)
+    return PossibleState(ends[0], _stored(means), _kept(config, model, variances))
 
 
 def _pass(
-    config: Config, model: ErrorModel, course: Course, step: Step, parts: dict[str, list[Part] | None]
+    config: Config, model: ErrorModel, before: PossibleState, step: Step, parts: dict[str, list[Part] | None]
 ) -> oracle.Forward:
-    """Enter what one forward or backward pass may compute, course by course; a record of its forward pass."""
+    """Enter what one forward or backward pass may compute, from state to state; a record of its forward pass."""
     assert step.x is not None
     x = exact(step.x)
     kink = _kink(model)
     evaluated = not step.training and config.track_running_stats
-    states = course.corners(kink) if evaluated else course.ends()[:1]
+    states = before.corners(kink) if evaluated else before.ends()[:1]
     gradients: list[oracle.Backward] = []
     if step.op == "forward":
         records = [oracle.forward(config, SPECIFIED, state, x, training=step.training) for state in states]
@@ -159,8 +171,8 @@ def _pass(
     if records[0].refused:
         raise Refused(records[0].refused)
     factor = np.ones((1,) * x.ndim)
-    if evaluated and course.variance is not None and len(states) > 1:
-        factor = np.where(floats(along_channels(exact(ends_of(course.variance)[0]), x.ndim)) < kink, 2.0, 1.0)
+    if evaluated and before.variance is not None and len(states) > 1:
+        factor = np.where(floats(along_channels(exact(ends_of(before.variance)[0]), x.ndim)) < kink, 2.0, 1.0)
     for name in sorted(step.observe & {"y", *GRADIENTS}):
         sources: Sequence[oracle.Forward | oracle.Backward] = records if name == "y" else gradients
         values = [getattr(source, name) for source in sources]
@@ -194,27 +206,27 @@ def _kink(model: ErrorModel) -> float:
     return model.compute.underflow / (1 - u)
 
 
-def _moved(config: Config, model: ErrorModel, course: Course, record: oracle.Forward) -> Course:
-    """The course after the batch of a training pass has moved the running statistics."""
-    ends = course.ends()
+def _moved(config: Config, model: ErrorModel, before: PossibleState, record: oracle.Forward) -> PossibleState:
+    """The state after the batch of a training pass has moved the running statistics."""
+    ends = before.ends()
     after = [
         counted(SPECIFIED, state, updated(config, SPECIFIED, state, record.x, record.moments), True, True)
         for state in ends
     ]
-    if course.mean is None or course.variance is None:
-        return Course(after[0], None, None)
+    if before.mean is None or before.variance is None:
+        return PossibleState(after[0], None, None)
     means: list[Part] = []
     variances: list[Part] = []
-    for before, state in zip(ends, after, strict=True):
+    for start, state in zip(ends, after, strict=True):
         assert state.running_mean is not None and state.running_var is not None
-        mean, variance = running_errors(config, SPECIFIED, before, replace(record, before=before, state=state), model)
+        mean, variance = running_errors(config, SPECIFIED, start, replace(record, before=start, state=state), model)
         means.append((state.running_mean, mean))
         variances.append((state.running_var, variance))
     largest = model.statistics.largest
-    return Course(after[0], hull(means, largest), hull(variances, largest))
+    return PossibleState(after[0], hull(means, largest), hull(variances, largest))
 
 
-def _results(model: ErrorModel, step: Step, parts: dict[str, list[Part] | None], shown: Shown) -> None:
+def _results(model: ErrorModel, step: Step, parts: dict[str, list[Part] | None], shown: ReachableResults) -> None:
     largest = {"y": model.output.largest, "grad_x": model.gradient.largest}
     for name, found in parts.items():
         try:
@@ -224,27 +236,27 @@ def _results(model: ErrorModel, step: Step, parts: dict[str, list[Part] | None],
             shown.open[name] = str(problem)
 
 
-def _state(courses: list[Course], step: Step, shown: Shown) -> None:
+def _state(possible: list[PossibleState], step: Step, shown: ReachableResults) -> None:
     """Enter what the state after a step may be."""
-    state = courses[0].state
+    state = possible[0].state
     for name in ("weight", "bias"):
         if name in step.observe:
             value = getattr(state, name)
             shown.expected[name] = None if value is None else _stored([value])
     if "num_batches_tracked" in step.observe:
-        counts = [c.state.num_batches_tracked for c in courses if c.state.num_batches_tracked is not None]
+        counts = [c.state.num_batches_tracked for c in possible if c.state.num_batches_tracked is not None]
         ends = (np.asarray(end(counts), np.float64) for end in (min, max)) if counts else None
-        shown.expected["num_batches_tracked"] = None if ends is None else Interval(*ends)
+        shown.expected["num_batches_tracked"] = None if ends is None else FloatInterval(*ends)
     for name, of in (("running_mean", "mean"), ("running_var", "variance"), ("running_var:finite", "variance")):
         if name not in step.observe:
             continue
-        found = getattr(courses[0], of)
-        for course in courses[1:]:
-            found = both(found, getattr(course, of))
+        found = getattr(possible[0], of)
+        for before in possible[1:]:
+            found = both(found, getattr(before, of))
         if found is not None and name.endswith(":finite"):
             not_finite = np.isnan(found.low)
             if not (not_finite | np.isfinite(found.high - found.low)).all():
                 shown.open[name] = "whether it overflows depends on the roundings"
                 continue
-            found = Interval(np.where(not_finite, np.nan, -BEYOND), np.where(not_finite, np.inf, BEYOND))
+            found = FloatInterval(np.where(not_finite, np.nan, -BEYOND), np.where(not_finite, np.inf, BEYOND))
         shown.expected[name] = found

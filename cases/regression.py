@@ -1,4 +1,4 @@
-"""Frozen cases: programs that once broke an implementation, kept so that every later run makes them again.
+"""Regression cases: programs that once broke an implementation, kept so that every later run makes them again.
 
 `cases/frozen/` has one case file each (schema: cases/case.schema.json), which `bnconform replay` takes as it takes any
 other. Its part `frozen` says why it is kept, in which dtypes it runs, and what the specified layer answers: for each
@@ -39,16 +39,16 @@ Results = tuple[Mapping[str, Exact | None], ...]
 """For each step, what it observes by name; None where there is nothing to show."""
 
 
-class FrozenError(UserError):
-    """A frozen case that cannot be used or made; the message says what is wrong, in one line."""
+class RegressionError(UserError):
+    """A regression case that cannot be used or made; the message says what is wrong, in one line."""
 
 
-FORM = replace(casefile.FORM, error=FrozenError)
+FORM = replace(casefile.FORM, error=RegressionError)
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """One frozen case.
+class RegressionCase:
+    """One regression case.
 
     Attributes:
         program: in float64, which holds the values of every dtype.
@@ -75,19 +75,19 @@ class Frozen:
         return casefile.digest(self.program)
 
 
-def freeze(identifier: str, name: str, program: Program, quality: str, reason: str) -> Frozen:
-    """A case made a frozen one; `name` "" for one made from the digest.
+def freeze(identifier: str, name: str, program: Program, quality: str, reason: str) -> RegressionCase:
+    """A regression case made of a case; `name` "" for one made from the digest.
 
     Raises:
-        FrozenError: where the specified layer has no answer, nothing is observed, or no subject is asked it.
+        RegressionError: where the specified layer has no answer, nothing is observed, or no subject is asked it.
     """
     config = program.config
     if config.param_dtype != parameter_dtype(config.dtype):
-        raise FrozenError(f"the parameters are {config.param_dtype}; with {config.dtype} only "
+        raise RegressionError(f"the parameters are {config.param_dtype}; with {config.dtype} only "
                           f"{parameter_dtype(config.dtype)} is judged")  # fmt: skip
     double = program.cast("float64", "float64")
     dtypes = (config.dtype,) if quality else holding(program)
-    made = Frozen(identifier, name, quality, reason, double, dtypes, _intervals(results(double)))
+    made = RegressionCase(identifier, name, quality, reason, double, dtypes, _intervals(results(double)))
     return made if name else replace(made, name=f"case-{made.digest[:6]}")
 
 
@@ -116,11 +116,11 @@ def results(program: Program) -> Results:
     """What the specified layer shows where a program observes it; a backward pass leaves its statistics alone.
 
     Raises:
-        FrozenError: where it refuses a call, or where nothing is observed.
+        RegressionError: where it refuses a call, or where nothing is observed.
     """
     config = program.config
     if not any(":" not in name for name in program.observes):
-        raise FrozenError("no step observes a result; there is nothing to compare")
+        raise RegressionError("no step observes a result; there is nothing to compare")
     found: list[Mapping[str, Exact | None]] = []
     with arithmetic(), np.errstate(all="ignore"):
         state = oracle.initial_state(config)
@@ -140,10 +140,10 @@ def _answer(
     elif step.op == "load":
         for name in step.state:
             if getattr(state, name) is None:
-                raise FrozenError(f"step {number} loads {name}, which a layer of this configuration does not have")
+                raise RegressionError(f"step {number} loads {name}, which a layer of this configuration does not have")
         state = replace(state, **{name: _entry(name, value) for name, value in step.state.items()})
     elif step.op in ABILITIES or step.pass_number:
-        raise FrozenError(f"step {number} is a {step.op}, which is judged by the probes alone")
+        raise RegressionError(f"step {number} is a {step.op}, which is judged by the probes alone")
     else:
         assert step.x is not None
         x = exact(step.x)
@@ -156,7 +156,7 @@ def _answer(
             record = oracle.forward(config, SPECIFIED, state, x, training=step.training)
             passed = {"y": record.y}
         if record.refused:
-            raise FrozenError(f"the specified layer refuses step {number}: {record.refused}")
+            raise RegressionError(f"the specified layer refuses step {number}: {record.refused}")
         state = record.state if step.op == "forward" else state
     count = state.num_batches_tracked
     entries = {name: getattr(state, name) for name in ("running_mean", "running_var", "weight", "bias")}
@@ -205,7 +205,7 @@ def _inside(values: Exact | None, interval: Mapping[str, Any] | None) -> bool:
         return bool((nan | np.asarray((low <= values) & (values <= high), bool)).all())
 
 
-def stale(case: Frozen) -> list[str]:
+def stale(case: RegressionCase) -> list[str]:
     """What of a file ("step 2: running_var") the specified layer does not answer, or which dtypes do not hold it."""
     wrong = [
         f"step {number}: {name}"
@@ -216,11 +216,11 @@ def stale(case: Frozen) -> list[str]:
     return wrong + [f"dtype {dtype}" for dtype in case.dtypes if dtype not in holding(case.program)]
 
 
-def write(case: Frozen, folder: Path = FOLDER) -> Path:
+def write(case: RegressionCase, folder: Path = FOLDER) -> Path:
     """Write a case, whole or not at all, and return its path.
 
     Raises:
-        FrozenError: where the program or the name is taken, or the folder cannot be written.
+        RegressionError: where the program or the name is taken, or the folder cannot be written.
     """
     path = folder / case.file
     frozen = {"reason": case.reason, "dtypes": list(case.dtypes), "expected": list(case.expected)}
@@ -231,9 +231,9 @@ def write(case: Frozen, folder: Path = FOLDER) -> Path:
     try:
         for other in read_all(folder):
             if other.digest == case.digest:
-                raise FrozenError(f"this program is frozen already: {folder / other.file}")
+                raise RegressionError(f"this program is frozen already: {folder / other.file}")
         if path.exists():
-            raise FrozenError(f"there is a frozen case of this name already, {path}; give another with --name")
+            raise RegressionError(f"there is a regression case of this name already, {path}; give another with --name")
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         try:
@@ -246,12 +246,12 @@ def write(case: Frozen, folder: Path = FOLDER) -> Path:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as problem:
-        raise FrozenError(f"cannot write {path}: {problem.strerror or problem}") from None
+        raise RegressionError(f"cannot write {path}: {problem.strerror or problem}") from None
     return path
 
 
-def read(path: Path) -> Frozen:
-    """One frozen case; FrozenError, naming the file, where it is missing, no case, not frozen, or inconsistent."""
+def read(path: Path) -> RegressionCase:
+    """One regression case; RegressionError, naming the file, where it is missing, none, not frozen, or inconsistent."""
     data = FORM.load(path)
     try:
         identifier, name, program, quality = casefile.from_json(data)
@@ -260,16 +260,16 @@ def read(path: Path) -> Frozen:
     try:
         requirement(identifier)
     except UserError as problem:
-        raise FrozenError(f"{path}: {problem}") from None
+        raise RegressionError(f"{path}: {problem}") from None
     if "frozen" not in data:
-        raise FrozenError(f"{path} is not frozen; use bnconform freeze {path}")
+        raise RegressionError(f"{path} is not frozen; use bnconform freeze {path}")
     part = data["frozen"]
     expected, dtypes = tuple(part["expected"]), tuple(part["dtypes"])
-    case = Frozen(identifier, name, quality, part["reason"], program, dtypes, expected)
+    case = RegressionCase(identifier, name, quality, part["reason"], program, dtypes, expected)
     if path.name != case.file:
-        raise FrozenError(f"{path}: the name of the file should be {case.file}")
+        raise RegressionError(f"{path}: the name of the file should be {case.file}")
     if len(expected) != len(program.steps):
-        raise FrozenError(f"{path}: at frozen/expected: results of {len(expected)} steps, of which there are "
+        raise RegressionError(f"{path}: at frozen/expected: results of {len(expected)} steps, of which there are "
                           f"{len(program.steps)}")  # fmt: skip
     for number, (step, shown) in enumerate(zip(program.steps, expected, strict=True)):
         _consistent(f"{path}: at frozen/expected/{number}", {n for n in step.observe if ":" not in n}, shown)
@@ -278,7 +278,7 @@ def read(path: Path) -> Frozen:
 
 def _consistent(place: str, observed: Iterable[str], shown: Mapping[str, Any]) -> None:
     if shown.keys() != set(observed):
-        raise FrozenError(f"{place}: results of {', '.join(sorted(shown)) or 'nothing'}, but the step observes "
+        raise RegressionError(f"{place}: results of {', '.join(sorted(shown)) or 'nothing'}, but the step observes "
                           f"{', '.join(sorted(observed)) or 'nothing'}")  # fmt: skip
     for name, interval in shown.items():
         if interval is None:
@@ -286,26 +286,28 @@ def _consistent(place: str, observed: Iterable[str], shown: Mapping[str, Any]) -
         size = int(np.prod(interval["shape"]))
         for end in ("low", "high"):
             if len(interval[end]) != size:
-                raise FrozenError(f"{place}/{name}/{end}: {len(interval[end])} numbers where the shape asks for {size}")
+                raise RegressionError(
+                    f"{place}/{name}/{end}: {len(interval[end])} numbers where the shape asks for {size}"
+                )
             for text in interval[end]:
                 try:
                     float.fromhex(text)
                 except (ValueError, OverflowError):
-                    raise FrozenError(f"{place}/{name}/{end}: {text!r} is no hexadecimal float") from None
+                    raise RegressionError(f"{place}/{name}/{end}: {text!r} is no hexadecimal float") from None
 
 
-def read_all(folder: Path) -> tuple[Frozen, ...]:
-    """Every frozen case of a folder, in the order of the file names, which say requirement and name."""
+def read_all(folder: Path) -> tuple[RegressionCase, ...]:
+    """Every regression case of a folder, in the order of the file names, which say requirement and name."""
     found = tuple(read(path) for path in sorted(folder.glob("*.json")))
     programs: dict[str, str] = {}
     for case in found:
         other = programs.setdefault(case.digest, case.file)
         if other != case.file:
-            raise FrozenError(f"{folder / case.file}: this program is frozen already: {other}")
+            raise RegressionError(f"{folder / case.file}: this program is frozen already: {other}")
     return found
 
 
 @cache
-def cases() -> tuple[Frozen, ...]:
-    """Every frozen case of the suite."""
+def cases() -> tuple[RegressionCase, ...]:
+    """Every regression case of the suite."""
     return read_all(FOLDER)

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.flags import FLAGS, flags_of
-from bnconform.cases.possible_states import BEYOND, Interval
+from bnconform.cases.possible_states import BEYOND, FloatInterval
 from bnconform.cases.probes import probes
 from bnconform.cases.program import ABILITIES, PASSES, Array, Probe, Program
-from bnconform.cases.reachable import Refused, Shown, reach
+from bnconform.cases.reachable import ReachableResults, Refused, reachable_results
 from bnconform.spec.catalogue import Requirement
 from bnconform.spec.formats import parameter_dtype
 
@@ -47,7 +47,7 @@ FINITE = "BN-NUM-FINITE"
 
 
 @dataclass
-class Made:
+class VectorSet:
     """The vectors of one requirement in one dtype.
 
     Attributes:
@@ -63,13 +63,13 @@ class Made:
     numbers: int = 0
 
 
-def made(rule: Requirement, dtype: str, *, large: bool = False) -> Made:
+def make_vectors(rule: Requirement, dtype: str, *, large: bool = False) -> VectorSet:
     """The vectors of a requirement in a dtype.
 
     Args:
         large: also those of more than LARGEST numbers.
     """
-    found = Made()
+    found = VectorSet()
     vectors = []
     for probe in () if rule.id in LAWS else probes().get(rule.id, ()):
         if dtype not in probe.dtypes:
@@ -98,7 +98,7 @@ def made(rule: Requirement, dtype: str, *, large: bool = False) -> Made:
     return found
 
 
-def _vector(probe: Probe, rule: Requirement, dtype: str, found: Made, large: bool) -> dict[str, Any] | None:
+def _vector(probe: Probe, rule: Requirement, dtype: str, found: VectorSet, large: bool) -> dict[str, Any] | None:
     """One vector, counted in `found`; None, entered there with the reason, where it is left out."""
 
     def leave_out(reason: str, observation: str = "") -> None:
@@ -117,7 +117,7 @@ def _vector(probe: Probe, rule: Requirement, dtype: str, found: Made, large: boo
     if rule.id == FINITE:
         program = _observing_all(program)
     try:
-        shown = reach(program, probe.quality)
+        shown = reachable_results(program, probe.quality)
     except Refused as problem:
         leave_out(f"the specified layer refuses a call ({problem}); whether others must is a policy")
         return None
@@ -163,12 +163,12 @@ def _observing_all(program: Program) -> Program:
     return replace(program, steps=tuple(steps))
 
 
-def _finite(shown: Shown) -> Shown:
+def _finite(shown: ReachableResults) -> ReachableResults:
     """Of each result only that it is finite, and not negative if it is a variance."""
-    return Shown(
+    return ReachableResults(
         {
             name: interval
-            and Interval(
+            and FloatInterval(
                 np.full(interval.low.shape, 0.0 if name == "running_var" else -BEYOND),
                 np.full(interval.low.shape, BEYOND),
             )
@@ -189,7 +189,7 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _interval(interval: Interval | None) -> dict[str, Any] | None:
+def _interval(interval: FloatInterval | None) -> dict[str, Any] | None:
     if interval is None:
         return None
     low, high = [], []

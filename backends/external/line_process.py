@@ -54,7 +54,7 @@ def _die_with_parent() -> None:
         LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-class Pipe:
+class LineProcess:
     """A running program.
 
     Args:

@@ -22,7 +22,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bnconform.backends.external.array_encoding import FLOATS, decoded, encoded, fault_of
-from bnconform.backends.external.line_process import Lost, Pipe, shown
+from bnconform.backends.external.line_process import LineProcess, Lost, shown
 from bnconform.backends.registry import BackendError
 
 Array = NDArray[Any]
@@ -87,7 +87,7 @@ class ProgramBackend:
             raise BackendError(f"{LIMIT} is {given!r}; give a number of seconds above 0")
         self.starts = 0
         self.told: Answer = {}
-        self.pipe: Pipe
+        self.pipe: LineProcess
         self.requests = 0
         self.unneeded: list[int | str] = []
         self.layers: set[int | str] = set()
@@ -162,7 +162,7 @@ class ProgramBackend:
         self.starts += 1
         self.layers, self.unneeded, self.requests = set(), [], 0
         try:
-            self.pipe = Pipe(self.command, self.seconds, LIMIT)
+            self.pipe = LineProcess(self.command, self.seconds, LIMIT)
         except OSError as problem:
             raise BackendError(f"{self.where} cannot be started: {self.command[0]}: {problem.strerror}") from None
         try:
@@ -221,7 +221,7 @@ class ProgramBackend:
 class ProgramLayer:
     """A layer that lives in a program; the program forgets it when nobody needs it any more."""
 
-    def __init__(self, backend: ProgramBackend, pipe: Pipe, handle: int | str, channels: int) -> None:
+    def __init__(self, backend: ProgramBackend, pipe: LineProcess, handle: int | str, channels: int) -> None:
         self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
         self.reset: Callable[[], None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.runner.instrumented import KNOWN, LONGEST, Array, Clock, Observation, Raised, observed
+from bnconform.backends.runner.instrumented import KNOWN, LONGEST, Array, Clock, NotAnAnswer, Raised, observed
 
 Data = dict[str, Any]
 
@@ -87,7 +87,7 @@ def deploy(backend: Any, device: str, request: Mapping[str, Any]) -> Data:
         warnings.simplefilter("always")
         try:
             _deploy(backend, device, request, clock, seen)
-        except Observation as problem:
+        except NotAnAnswer as problem:
             if not isinstance(problem, Raised):
                 raise
             seen["refused"] = problem.text

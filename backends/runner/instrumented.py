@@ -57,7 +57,7 @@ class Clock:
             self.seconds += perf_counter() - begin
 
 
-class Observation(Exception):
+class NotAnAnswer(Exception):
     """Something else than an answer, as the other side hears of it.
 
     Attributes:
@@ -75,43 +75,43 @@ class Observation(Exception):
         return {"kind": self.kind, "text": self.text}
 
 
-class Raised(Observation):
+class Raised(NotAnAnswer):
     """The implementation raised."""
 
     kind = "raised"
 
 
-class Misfit(Observation):
+class Misfit(NotAnAnswer):
     """What the implementation returned is of the wrong kind or shape; the text says what it should have been."""
 
     kind = "misfit"
 
 
-class ContractError(Observation):
+class ContractError(NotAnAnswer):
     """The adapter asked what a layer is in a way that has no answer for this one; the program ends there."""
 
     kind = "contract"
 
 
-class LacksAbility(Observation):
+class LacksAbility(NotAnAnswer):
     """The layer has no method for what the program asks; it is no fault, and the program ends there."""
 
     kind = "ability"
 
 
-class AdapterError(Observation):
+class AdapterError(NotAnAnswer):
     """The adapter does not meet its contract, so that nothing can be judged; one line that says what to change."""
 
     kind = "adapter"
 
 
-class Interrupt(Observation):
+class Interrupt(NotAnAnswer):
     """The implementation raised KeyboardInterrupt, which is never an answer; the program ends there."""
 
     kind = "interrupt"
 
 
-def observed(call: str, error: BaseException) -> Observation:
+def observed(call: str, error: BaseException) -> NotAnAnswer:
     """What an error that came out of an implementation's call is.
 
     An error whose `is_refusal` is false says that the implementation should have answered.

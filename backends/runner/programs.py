@@ -23,7 +23,7 @@ from bnconform.backends.runner.instrumented import (
     ContractError,
     InstrumentedLayer,
     Misfit,
-    Observation,
+    NotAnAnswer,
     Raised,
     RecordedPass,
     observed,
@@ -179,7 +179,7 @@ def execute(backend: Any, device: str, program: Mapping[str, Any]) -> Data:
                 watched(execution)
             except (Raised, Misfit) as problem:
                 trace["broken"] = problem.as_data()
-    except (AdapterError, Observation) as problem:
+    except (AdapterError, NotAnAnswer) as problem:
         trace["broken"] = problem.as_data()
     misread = next(filter(None, (config.misread() for config in execution.configs)), "")
     if misread:
@@ -191,7 +191,7 @@ def call(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> Dat
     """Make one call and note what it gives: {"values", "raised", "misfit", "after": None}.
 
     Raises:
-        Observation: an interrupt, an adapter that knows no such layer, or a layer without the method, after which
+        NotAnAnswer: an interrupt, an adapter that knows no such layer, or a layer without the method, after which
             nothing is asked.
     """
     seen: Data = {"values": {}, "raised": None, "misfit": "", "after": None}

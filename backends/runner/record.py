@@ -149,7 +149,7 @@ class Recorder:
                     raise RecordError(f"internal error of bnconform, please report it: {reply.get('internal')}")
                 yield name, reply["trace"]
                 in_a_row = 0
-            except Ended as how:
+            except ProcessEnded as how:
                 in_a_row += 1
                 yield name, {"ended": str(how)}
             self._say(done + number, done + len(names), begin, number)
@@ -167,14 +167,14 @@ class Recorder:
             self.child = Child(self.archive)
         try:
             return self.child.ask(request, self.known.time_limit)
-        except Ended:
+        except ProcessEnded:
             self.child = None
             if request["do"] != "run":
                 raise RecordError(f"{self.known.backend} cannot be loaded: its process ended") from None
             raise
 
 
-class Ended(Exception):
+class ProcessEnded(Exception):
     """The implementation's process ended before it answered."""
 
 
@@ -195,26 +195,26 @@ class Child:
         self.nonce, self.number = secrets.token_hex(8), 0
 
     def ask(self, request: Data, seconds: float) -> Data:
-        """The reply; Ended where none comes in time."""
+        """The reply; ProcessEnded where none comes in time."""
         self.number += 1
         try:
             self.requests.write(frames.encode({"id": self.number, "nonce": self.nonce, **request}))
             self.requests.flush()
             if not select.select([self.replies], [], [], seconds)[0]:
-                raise Ended(f"no answer within {seconds:g} s (--time-limit)")
+                raise ProcessEnded(f"no answer within {seconds:g} s (--time-limit)")
             reply = frames.read(self.replies.read)
         except (OSError, frames.FrameError):
             reply = None
-        except Ended:
+        except ProcessEnded:
             self.process.kill()
             self.process.wait()
             raise
         if reply is None or reply.get("id") != self.number or reply.get("nonce") != self.nonce:
             self.process.kill()
-            raise Ended(f"the process ended with status {self.process.wait()}")
+            raise ProcessEnded(f"the process ended with status {self.process.wait()}")
         if "lost" in reply:
             self.process.kill()
-            raise Ended(str(reply["lost"]))
+            raise ProcessEnded(str(reply["lost"]))
         return reply
 
 

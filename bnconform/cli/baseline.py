@@ -14,7 +14,7 @@ from rich.console import Console
 from bnconform.cli.parser import Parser, Verbs, add_verb, levels
 from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
-from bnconform.results.baseline import UNEXPLAINED, BaselineError, Entry, When
+from bnconform.results.baseline import UNEXPLAINED, BaselineEntry, BaselineError, When
 from bnconform.results.baseline_update import Update, updated
 from bnconform.results.completeness import partial, reason
 from bnconform.results.files import check_writable
@@ -124,9 +124,9 @@ def _changes(update: Update, path: Path) -> Iterator[str]:
         yield f"{unexplained} of {len(update.entries)} are {UNEXPLAINED}: write each one's reason into {path}"
 
 
-def _alike(sign: str, entries: Iterable[tuple[Entry, str]]) -> Iterator[str]:
+def _alike(sign: str, entries: Iterable[tuple[BaselineEntry, str]]) -> Iterator[str]:
     """One line for the entries of a backend of which the same is said, with their requirements and places."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[BaselineEntry]] = {}
     for entry, says in entries:
         groups.setdefault((entry.backend, says), []).append(entry)
     for (backend, says), mine in groups.items():

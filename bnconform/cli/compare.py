@@ -15,7 +15,7 @@ from bnconform.results import comparison as comparisons
 from bnconform.results import files, result
 from bnconform.results.compare import compare
 from bnconform.results.comparison import ResultComparison
-from bnconform.results.matching import PairingError, asked, check_choice, subjects
+from bnconform.results.matching import MatchingError, check_choice, requested_pairs, subjects
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -72,22 +72,22 @@ def compared(
     """Each of the files against the first.
 
     Raises:
-        FileError, Incomparable, PairingError: where a file cannot be read or compared, or a choice chooses nothing.
+        FileError, Incomparable, MatchingError: where a file cannot be read or compared, or a choice chooses nothing.
     """
     read = [(str(path), result.read(path)) for path in paths]
     check_choice(backends, dtypes, [subject for _, one in read for subject in subjects(one)])
     first, *others = read
     made = []
-    refused: dict[str, PairingError] = {}
+    refused: dict[str, MatchingError] = {}
     used: set[str] = set()
     for other in others:
         # Of several files each has its own pairs; one that is in none of them is refused.
         mine = []
         for text in chosen:
             try:
-                asked(text, subjects(first[1]), subjects(other[1]))
+                requested_pairs(text, subjects(first[1]), subjects(other[1]))
                 mine.append(text)
-            except PairingError as problem:
+            except MatchingError as problem:
                 refused[text] = problem
         if not chosen or mine:
             made.append(compare(first, other, backends=backends, dtypes=dtypes, chosen=mine))

@@ -147,7 +147,7 @@ def _written(place: Path, rules: Sequence[Requirement], dtypes: Sequence[str], *
         for rule in rules:
             known = len(content.files), len(content.left_out)
             for dtype in dtypes:
-                found = vectors.made(rule, dtype, large=large)
+                found = vectors.make_vectors(rule, dtype, large=large)
                 content.left_out += found.left_out
                 if found.data is not None:
                     path = f"vectors/{rule.id}-{dtype}.json"

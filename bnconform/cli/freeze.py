@@ -44,7 +44,7 @@ def run(known: argparse.Namespace) -> int:
     reason = " ".join(known.reason.split()) or f"the case {given} of {identifier} failed in {program.config.dtype}"
     case = regression.freeze(identifier, words, program, quality, reason)
     if f"frozen-{case.name}" in {probe.name for probe in probes().get(identifier, ())}:
-        raise UserError(f"{identifier} has a frozen case {case.name} already; give another name with --name")
+        raise UserError(f"{identifier} has a regression case {case.name} already; give another name with --name")
     folder = Path(known.into)
     path = regression.write(case, folder)
     print(f"Frozen: {path}")
@@ -58,7 +58,7 @@ def run(known: argparse.Namespace) -> int:
 
 
 def runs_over_cases(rule: Requirement) -> None:
-    """UserError where the requirement's check takes no cases, so that a frozen one would never run."""
+    """UserError where the requirement's check takes no cases, so that a regression case would never run."""
     if not any(test.over_cases and test.rule.id == rule.id for test in conformance_tests()):
         raise UserError(f"the check of {rule.id} takes no cases; name the requirement that the case breaks in its file")
 

@@ -1,4 +1,4 @@
-"""`bnconform identify --backend B`: the measured semantics card of an implementation."""
+"""`bnconform identify --backend B`: the measured semantics profile of an implementation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bnconform.cli.parser import Verbs, add_verb, dtype_name, one_backend, place
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.judge.subject import AdapterError, Ended
-from bnconform.measure.identify import PREFERRED, first_card
-from bnconform.measure.semantics_profile import Card, as_data
+from bnconform.measure.identify import PREFERRED, first_profile
+from bnconform.measure.semantics_profile import SemanticsProfile, as_data
 from bnconform.results.files import check_writable, write
 from bnconform.results.visible import visible
 
@@ -38,7 +38,7 @@ def add_parser(verbs: Verbs, summary: str) -> None:
 
 
 def run(known: argparse.Namespace) -> int:
-    """Print the card: 0, or 1 where its process ended, or the adapter declares what the measurement refutes.
+    """Print the profile: 0, or 1 where an ordinary pass is not answered, or a declaration of the adapter is refuted.
 
     Raises:
         UserError, BackendError: where nothing can be measured or written.
@@ -46,19 +46,19 @@ def run(known: argparse.Namespace) -> int:
     if known.backend == "all":
         raise UserError("identify measures one backend; give its name")
     if known.json is not None:
-        check_writable(known.json, "the card")
+        check_writable(known.json, "the profile")
     with selection(known) as chosen:
-        card = _measured(known, chosen)
+        profile = _measured(known, chosen)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    show(card, console)
+    show(profile, console)
     if known.json is not None:
-        write(known.json, json.dumps(as_data(card), indent=1, ensure_ascii=False) + "\n", "the card")
-        console.print(f"The card is in {known.json}", markup=False)
-    return 1 if card.contradictions or card.ended or not card.seen else 0
+        write(known.json, json.dumps(as_data(profile), indent=1, ensure_ascii=False) + "\n", "the profile")
+        console.print(f"The profile is in {known.json}", markup=False)
+    return 1 if profile.contradictions or profile.ended or profile.unanswered or not profile.seen else 0
 
 
-def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
-    """The card of the backend that was asked for."""
+def _measured(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
+    """The profile of the backend that was asked for."""
     offered = chosen.subjects(
         [known.backend], [known.device] if known.device else [], [known.dtype] if known.dtype else []
     )
@@ -71,11 +71,11 @@ def _measured(known: argparse.Namespace, chosen: Selection) -> Card:
         raise UserError(f"{offered[0].name} has no dtype to measure: {'; '.join(lacking.values())}")
     try:
         with Console(stderr=True).status(f"measuring {offered[0].name}") as status:
-            card = first_card(first.__getitem__, wanted, lambda what: status.update(f"{offered[0].name}: {what}"))
-            assert card is not None
+            profile = first_profile(first.__getitem__, wanted, lambda what: status.update(f"{offered[0].name}: {what}"))
+            assert profile is not None
     except (AdapterError, Ended) as problem:
         raise UserError(f"{offered[0].name} cannot be measured: {problem}") from None
-    return card
+    return profile
 
 
 def _shown(words: str, style: str = "") -> Text:
@@ -87,24 +87,28 @@ SHOWN = 8
 """Lines of one kind that are shown."""
 
 
-def show(card: Card, console: Console) -> None:
-    """Print a card."""
-    differing = [one for one in card.findings if one.differs]
-    open_ones = [one for one in card.findings if not one.decided and not one.differs]
-    console.print(_shown(f"{card.backend} on {card.device}, measured in {card.dtype}", "bold"))
+def show(profile: SemanticsProfile, console: Console) -> None:
+    """Print a profile."""
+    differing = [one for one in profile.findings if one.differs]
+    open_ones = [one for one in profile.findings if not one.decided and not one.differs]
+    console.print(_shown(f"{profile.backend} on {profile.device}, measured in {profile.dtype}", "bold"))
     words = ", ".join(f"{one.decision} = {' or '.join(one.values)}" for one in differing)
     shown = ", as far as it shows" if open_ones else ""
-    if not card.seen:
-        reason = next(iter(card.refused.values()), "it lacks all that the survey asks for")
+    if not profile.seen:
+        reason = next(iter(profile.refused.values()), "it lacks all that the distinguishing programs ask for")
         console.print(_shown(f"Nothing could be measured: {reason}", "bold red"))
         return
-    if card.ended:
-        how = card.refused[card.ended[0]]
-        console.print(_shown(f"Its process ended in {len(card.ended)} of the programs: {how}", "bold red"))
-    if card.unexplained:
-        count = f"{len(card.unexplained)} observations"
+    if profile.ended:
+        how = profile.refused[profile.ended[0]]
+        console.print(_shown(f"Its process ended in {len(profile.ended)} of the programs: {how}", "bold red"))
+    if profile.unexplained:
+        count = f"{len(profile.unexplained)} observations"
         near = f"; the nearest point has {words}" if words else ""
         console.print(_shown(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+    elif profile.unanswered:
+        which = ", ".join(profile.unanswered)
+        console.print(_shown(f"It does not answer ({which}): {profile.refused[profile.unanswered[0]]}", "bold red"))
+        console.print(_shown(f"The rest is as BatchNorm must do it{shown}{f', but for {words}' if words else ''}"))
     else:
         console.print(_shown(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}"))
     console.print()
@@ -112,17 +116,17 @@ def show(card: Card, console: Console) -> None:
     table.add_column("decision", no_wrap=True)
     for column, ratio in (("measured", None), ("next to it", None), ("which is refuted by", 1)):
         table.add_column(column, overflow="fold", ratio=ratio)
-    for one in card.findings:
+    for one in profile.findings:
         style = "yellow" if one.differs else "green" if one.decided else "dim"
         value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
         table.add_row(one.decision, _shown(value, style), one.refuted, _shown(one.evidence, "dim"))
     console.print(table)
     console.print()
-    _measurements(card, console)
+    _measurements(profile, console)
     for title, lines in (
-        ("What no point of the behaviour space explains", card.unexplained),
-        ("What it refused", [f"{name}: {words}" for name, words in card.refused.items()]),
-        ("Errors of the adapter", card.contradictions),
+        ("What no point of the behaviour space explains", profile.unexplained),
+        ("What it refused", [f"{name}: {words}" for name, words in profile.refused.items()]),
+        ("Errors of the adapter", profile.contradictions),
     ):
         if lines:
             console.print(_shown(title, "bold red"))
@@ -132,19 +136,21 @@ def show(card: Card, console: Console) -> None:
                 console.print(_shown(f"  and {len(lines) - SHOWN} more (--json has all)"))
 
 
-def _measurements(card: Card, console: Console) -> None:
+def _measurements(profile: SemanticsProfile, console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("what", style="bold")
     table.add_column("measured", overflow="fold")
-    table.add_row("defaults", _shown(card.defaults.describe() if card.defaults else f"none: {card.no_defaults}"))
-    table.add_row("variance", _shown(card.algorithm))
-    for dtype, shown in card.dtypes.items():
+    table.add_row(
+        "defaults", _shown(profile.defaults.describe() if profile.defaults else f"none: {profile.no_defaults}")
+    )
+    table.add_row("variance", _shown(profile.algorithm))
+    for dtype, shown in profile.dtypes.items():
         text = f"y {shown[0]}, statistics {shown[1]}" if isinstance(shown, tuple) else f"not offered: {shown}"
         table.add_row(f"{dtype} input", _shown(text))
-    if not card.steady:
+    if not profile.steady:
         table.add_row("repeated", _shown("it answers differently when asked the same again"))
     console.print(table)
-    undeclared = [one for one in card.findings if one.differs and not one.declared]
+    undeclared = [one for one in profile.findings if one.differs and not one.declared]
     if undeclared:
         words = ", ".join(f'"{one.decision}": "{one.values[0]}"' for one in undeclared)
         console.print(f"not declared by the adapter: {words}", markup=False)

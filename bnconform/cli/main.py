@@ -64,7 +64,7 @@ HELP = ("-h", "--help", "help")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1 or 2)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    stdout = output.guard()
+    stdout = output.watch()
     try:
         with termination_interrupts():
             status = carry_out(given)

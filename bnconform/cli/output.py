@@ -57,7 +57,7 @@ class Output:
             self._stream.flush()
 
 
-def guard() -> Output:
+def watch() -> Output:
     """Put an Output in the place of `sys.stdout`, and something in the place of what is closed; `release` undoes it."""
     for descriptor in FIRST_DESCRIPTORS:
         try:

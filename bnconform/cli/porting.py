@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from bnconform.backends.parameter_names import defaults_of, spelling
+from bnconform.backends.parameter_names import defaults_of, names_for
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.loading import installed
 from bnconform.cli.parser import Verbs, add_verb, places, selection
@@ -76,18 +76,18 @@ def run(known: argparse.Namespace) -> int:
 
 
 def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:
-    """The cards of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
+    """The profiles of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
     described = chosen.pool.described
     with Progress(transient=True) as progress:
-        cards = _each(chosen, keys, progress, "measuring", device, _card)
+        profiles = _each(chosen, keys, progress, "measuring", device, _profile)
         cells = _each(chosen, keys, progress, "looking at ranks and dtypes", device, _cells)
         trained = _each(chosen, keys, progress, "training", device, lambda of: porting.trained(of(porting.DTYPE)))
         states = {key: found["state"] for key, found in trained.items() if "state" in found}
 
-        def carried_into(of: SubjectOf) -> dict[str, Any]:
-            return {donor: porting.carried(of(porting.DTYPE), state) for donor, state in states.items()}
+        def carry_into(of: SubjectOf) -> dict[str, Any]:
+            return {donor: porting.carry_on(of(porting.DTYPE), state) for donor, state in states.items()}
 
-        carried = _each(chosen, keys, progress, "carrying", device, carried_into)
+        carried = _each(chosen, keys, progress, "carrying", device, carry_into)
     packages = installed()
     for key in keys:
         packages = {**described[key].get("packages", {}), **packages}
@@ -97,10 +97,10 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items())),
-        "cards": cards,
+        "cards": profiles,
         "cells": {key: found.get("cells", {}) for key, found in cells.items()},
         "defaults": {key: defaults_of(key) for key in keys},
-        "spelling": {key: spelling(key) for key in keys},
+        "spelling": {key: names_for(key) for key in keys},
         "documented": {key: described[key].get("documented", {}) for key in keys},
         "unsupported": {
             key: {
@@ -118,10 +118,10 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
     }
 
 
-def _card(of: SubjectOf) -> dict[str, Any]:
-    """The card of a backend, in the first dtype that it has and answers in."""
-    card = identify.first_card(of)
-    return as_data(card) if card else {"reason": "it has no dtype to measure"}
+def _profile(of: SubjectOf) -> dict[str, Any]:
+    """The profile of a backend, in the first dtype that it has and answers in."""
+    profile = identify.first_profile(of)
+    return as_data(profile) if profile else {"reason": "it has no dtype to measure"}
 
 
 def _cells(of: SubjectOf) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from bnconform.cli.output import say
 from bnconform.cli.parser import Verbs, add_verb, one_backend, places, selection
 from bnconform.diagnosis.causes import diagnosed, note
 from bnconform.errors import UserError
-from bnconform.judge.check import Check, Unsupported, Violation, conduct
+from bnconform.judge.check import Check, conduct
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.outcome import UNTRUSTED, Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.spec.catalogue import requirement

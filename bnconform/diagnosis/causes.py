@@ -1,8 +1,8 @@
 """Which points of the behaviour space explain a failing check, and what explains all failing checks of a backend.
 
-The first violation of a subject starts a search over the survey (`diagnosis.search`); each failing check is then
-run again on the supposition that the implementation stands where the search says. A point is believed for the checks
-that hold there, and for no others.
+The first violation of a subject starts a search over the distinguishing programs (`diagnosis.search`); each failing
+check is then run again on the supposition that the implementation stands where the search says. A point is believed for
+the checks that hold there, and for no others.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 from bnconform.diagnosis import search
 from bnconform.diagnosis.crashes import shared_crash
-from bnconform.diagnosis.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.kept_traces import KeptTraces
 from bnconform.diagnosis.narrowing import narrow
-from bnconform.diagnosis.where import told_where
+from bnconform.diagnosis.relations.fitting import Cause, relations_of, sentence
+from bnconform.diagnosis.where import shared_circumstances
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import agrees
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
@@ -38,7 +38,7 @@ _HINTS: dict[str, list[Behaviour]] = {}
 
 
 def candidates(subject: Subject) -> list[Behaviour]:
-    """The points that explain what the subject shows in the survey; none where its own point does, or nothing does."""
+    """The points that explain what the distinguishing programs show; none where its own point does, or nothing does."""
     if subject.candidates is None:
         subject.candidates = _searched(subject)
     return subject.candidates
@@ -88,7 +88,7 @@ def explained(
 ) -> Explained:
     """The points at which a failing check holds.
 
-    Where the survey shows nothing wrong, or nothing that explains this check, a decision may differ under a condition,
+    Where those show nothing wrong, or nothing that explains this check, a decision may differ under a condition,
     such as rank 3: the points that explained an earlier failing check are tried, then all neighbours.
 
     Args:
@@ -143,7 +143,7 @@ def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
 def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
     """Write into the outcome of a failing check at which points it would have held.
 
-    An implementation that is slow to start is not asked the survey's questions for the sake of quality alone.
+    An implementation that is slow to start is not asked the distinguishing programs for the sake of quality alone.
     """
     if subject.is_deployment:  # its checks say what they find, and no decision of a layer explains them
         return
@@ -198,7 +198,7 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
             one = _next_cause(outcomes, rest, mine)
             failing = [outcomes[i] for i in one.group]
             everywhere = one.shared or (one.points and not any(outcome.conditional for outcome in failing))
-            where = "" if everywhere else told_where(failing, [outcomes[i] for i in mine], one.cause)
+            where = "" if everywhere else shared_circumstances(failing, [outcomes[i] for i in mine], one.cause)
             text = _words(one, failing, total, where, others=bool(found and found[-1].backend == backend))
             explains = len(one.group) if one.points or one.cause or one.shared else 0
             found.append(Diagnosis(backend, one.points, explains, total, text))

@@ -1,7 +1,7 @@
 """Where something shows that no point of the behaviour space explains: the narrowest description of the failing checks.
 
-Every judged quantity is a sighting: what it was, under which circumstances, and whether it lay within its bound. A
-circumstance that all wrong sightings share, and that the right ones of the same quantities do not, is worth telling.
+Every judged quantity says what it was, under which circumstances, and whether it lay within its bound. A
+circumstance that all wrong ones share, and that the right ones of the same quantities do not, is worth telling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bnconform.cases.program import OF_A_PASS, SPREAD, Array, Program, Step
 from bnconform.judge.judgement import Comparison, Judgement
 from bnconform.judge.outcome import Outcome
 
-Sighting = dict[str, Any]
+JudgedQuantity = dict[str, Any]
 """what, wrong, and circumstances: words, numbers, or None where a circumstance does not apply."""
 
 CIRCUMSTANCES = {
@@ -37,13 +37,13 @@ SIZES = {
 """What is told of each circumstance in numbers."""
 
 ENOUGH = 4
-"""Right sightings that a description must shut out, so that it is no coincidence."""
+"""Right judged quantities that a description must shut out, so that it is no coincidence."""
 
 FEW = 0.2
-"""The share of right sightings up to which a threshold may let them in."""
+"""The share of right judged quantities up to which a threshold may let them in."""
 
 
-def sightings(program: Program, judgement: Judgement) -> list[Sighting]:
+def judged_quantities(program: Program, judgement: Judgement) -> list[JudgedQuantity]:
     """One for each quantity that was compared, and for each call that did something else than answer."""
     found = []
     numbers = {comparison.step for comparison in judgement.comparisons}
@@ -60,9 +60,9 @@ def sightings(program: Program, judgement: Judgement) -> list[Sighting]:
     return found
 
 
-def _circumstances(program: Program, number: int) -> Sighting:
+def _circumstances(program: Program, number: int) -> JudgedQuantity:
     config = program.config
-    found: Sighting = {
+    found: JudgedQuantity = {
         "rank": config.ndim, "channels": config.num_features, "affine": config.affine,
         "tracked": config.track_running_stats, "momentum": str(config.momentum), "eps": f"{config.eps:g}",
     }  # fmt: skip
@@ -153,19 +153,19 @@ def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
     return ", ".join(parts)
 
 
-def _all(seen: Sighting) -> str:
-    """The circumstances of one sighting, which may or may not matter."""
+def _all(seen: JudgedQuantity) -> str:
+    """The circumstances of one judged quantity, which may or may not matter."""
     phrases = {**CIRCUMSTANCES, **LESSER}
     words = [phrase.format(seen[name]).removeprefix("only ") for name, phrase in phrases.items() if name in seen]
     return ", ".join([*words, *(f"{_size(seen[name])} {noun}" for name, noun in SIZES.items() if seen.get(name))])
 
 
-def _placed(outcome: Outcome) -> Iterator[Sighting]:
-    for seen in outcome.sightings:
+def _placed(outcome: Outcome) -> Iterator[JudgedQuantity]:
+    for seen in outcome.judged_quantities:
         yield {**seen, "dtype": outcome.dtype, "device": outcome.device}
 
 
-def _words(wrong: Sequence[Sighting], right: list[Sighting]) -> Iterator[str]:
+def _words(wrong: Sequence[JudgedQuantity], right: list[JudgedQuantity]) -> Iterator[str]:
     """What all of the wrong share, each time what shuts out most of the right that are left."""
     for tier in (_shared_first, _shared_lesser):
         while right:
@@ -178,20 +178,22 @@ def _words(wrong: Sequence[Sighting], right: list[Sighting]) -> Iterator[str]:
             right = [seen for seen in right if id(seen) not in gone]
 
 
-Shared = Iterator[tuple[str, list[Sighting]]]
+Shared = Iterator[tuple[str, list[JudgedQuantity]]]
 """Circumstances that all of the wrong share, in words, each with the right ones that it shuts out."""
 
 
-def _shared_first(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+def _shared_first(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
     yield from _shared_words(CIRCUMSTANCES, wrong, right)
     yield from _shared_sizes(wrong, right)
 
 
-def _shared_lesser(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+def _shared_lesser(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
     yield from _shared_words(LESSER, wrong, right)
 
 
-def _shared_words(phrases: Mapping[str, str], wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+def _shared_words(
+    phrases: Mapping[str, str], wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]
+) -> Shared:
     for name, phrase in phrases.items():
         values = {seen.get(name) for seen in wrong}
         if None not in values and len(values) <= ALTERNATIVES:
@@ -199,7 +201,7 @@ def _shared_words(phrases: Mapping[str, str], wrong: Sequence[Sighting], right: 
             yield told, [seen for seen in right if seen.get(name) is not None and seen[name] not in values]
 
 
-def _shared_sizes(wrong: Sequence[Sighting], right: Sequence[Sighting]) -> Shared:
+def _shared_sizes(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
     for name, noun in SIZES.items():
         numbers = [seen[name] for seen in wrong if seen.get(name) is not None]
         if len(numbers) < len(wrong):
@@ -224,18 +226,18 @@ def _size(value: float) -> str:
 
 
 TELLING = 0.3
-"""The share of the right sightings that are left which a further circumstance must shut out."""
+"""The share of the right judged quantities that are left which a further circumstance must shut out."""
 
 
-def _places(wrong: Sequence[Sighting]) -> Iterator[str]:
-    """Which channels are wrong, where in every wrong sighting only some are."""
+def _places(wrong: Sequence[JudgedQuantity]) -> Iterator[str]:
+    """Which channels are wrong, where in every wrong one only some are."""
     found = [seen["channels_wrong"] for seen in wrong if "channels_wrong" in seen]
     if len(found) >= ENOUGH and all(found):
         first, last = min(one[0] for one in found), max(one[1] for one in found)
         yield f"only channel{f's {first} to {last}' if first != last else f' {first}'}"
 
 
-def _sizes(wrong: Sequence[Sighting]) -> Iterator[str]:
+def _sizes(wrong: Sequence[JudgedQuantity]) -> Iterator[str]:
     """The relative error, where it is about the same everywhere."""
     errors = [seen["relative"] for seen in wrong if seen.get("relative")]
     if len(errors) >= ENOUGH and max(errors) < 10 * min(errors) and max(errors) < SMALL:

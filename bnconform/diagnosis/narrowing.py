@@ -1,7 +1,7 @@
 """What makes a failing check fail, where no decision explains it: a fitted relation, and circumstances by experiment.
 
 A cause is looked for once a subject: a later failing check that it explains is told the same. What is found travels
-with the outcome as plain data (`Finding.record`), and `bnconform.diagnosis.causes` makes sentences of it.
+with the outcome as plain data (`ExperimentResult.record`), and `bnconform.diagnosis.causes` makes sentences of it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from bnconform.cases.program import PASSES, RESULTS, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.experiment import circumstances, small, varied
-from bnconform.diagnosis.fitting import Cause, Fit, fit
-from bnconform.diagnosis.relations import Relation
-from bnconform.diagnosis.trials import CALL, FailingCall, Trials, relative_error
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
+from bnconform.diagnosis.experiments.trials import CALL, FailingCall, Trials, relative_error, run
+from bnconform.diagnosis.relations.fitting import Cause, Fit, fit
+from bnconform.diagnosis.relations.relation import Relation
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject
@@ -38,7 +38,7 @@ REPEATS = 3
 """How often a failing program is run again, to see whether it always answers the same."""
 
 
-class Explanation(Protocol):
+class CallExplanation(Protocol):
     """What a failure comes from, as far as it says which calls it explains: a relation, or a decision."""
 
     def covers(self, call: FailingCall) -> bool:
@@ -67,7 +67,7 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExperimentResult:
     """What an experiment came to.
 
     Attributes:
@@ -82,7 +82,7 @@ class Finding:
 
     targets: frozenset[str]
     quantities: tuple[str, ...] = ()
-    explanation: Explanation | None = None
+    explanation: CallExplanation | None = None
     causes: tuple[Cause, ...] = ()
     where: tuple[Circumstance, ...] = ()
     steady: bool = True
@@ -113,10 +113,10 @@ class Finding:
 
 
 @dataclass
-class Findings:
+class ExperimentResults:
     """What has been found of one subject so far; `experiments` counts those that were made."""
 
-    found: list[Finding] = field(default_factory=list)
+    found: list[ExperimentResult] = field(default_factory=list)
     experiments: int = 0
 
     @property
@@ -129,7 +129,7 @@ class Findings:
 
 def narrow(
     subject: Subject, trace: Trace, quality: str = "", point: Behaviour | None = None, *, known_only: bool = False
-) -> Finding | None:
+) -> ExperimentResult | None:
     """What makes a failing program fail; None where that cannot be said any more, or nothing in it is wrong.
 
     Args:
@@ -143,7 +143,9 @@ def narrow(
         return None
     number, wrong = place
     program = _up_to(trace.program, number, wrong)
-    known: Findings = subject.findings if isinstance(subject.findings, Findings) else Findings()
+    known: ExperimentResults = (
+        subject.findings if isinstance(subject.findings, ExperimentResults) else ExperimentResults()
+    )
     subject.findings = known
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
@@ -196,16 +198,18 @@ def _experiment(
     quality: str,
     decided: Decided | None,
     known: Sequence[Relation],
-) -> Finding:
+) -> ExperimentResult:
     budget = SLOW_PROGRAMS if subject.slow else PROGRAMS
     trials = Trials(subject, wrong, subject.declared, quality, programs=budget, seconds=SECONDS)
     trials.relative = max((relative_error(one) for one in call.comparisons if one.worst > 1), default=np.inf)
     try:
+        if program.reads == "end" and trials.show(program.read_always):
+            program = program.read_always  # reading makes no difference to it
         if not _is_steady(trials, program, call):
-            return Finding(wrong, _named(wrong), steady=False, asked=trials.asked)
+            return ExperimentResult(wrong, _named(wrong), steady=False, asked=trials.asked)
         quantities = _quantities(subject, program, wrong, quality)
         base = small(trials, program)
-        explanation: Explanation | None = _fitted(trials, base, known) or decided
+        explanation: CallExplanation | None = _fitted(trials, base, known) or decided
         trials.hides = None if explanation is None else explanation.hides
         where = circumstances(trials, base)
         if isinstance(explanation, Fit):
@@ -213,9 +217,11 @@ def _experiment(
     except NotRecorded:
         alone = fit([call], subject.declared) if call.comparisons else None
         causes = tuple(alone.causes) if alone is not None else ()
-        return Finding(wrong, _named(wrong), alone or decided, causes, can_ask=False)
+        return ExperimentResult(wrong, _named(wrong), alone or decided, causes, can_ask=False)
     causes = tuple(explanation.causes) if isinstance(explanation, Fit) else ()
-    return Finding(wrong, quantities, explanation, causes, tuple(where), asked=trials.asked, is_cut=trials.is_cut)
+    return ExperimentResult(
+        wrong, quantities, explanation, causes, tuple(where), asked=trials.asked, is_cut=trials.is_cut
+    )
 
 
 def _is_steady(trials: Trials, program: Program, call: FailingCall) -> bool:
@@ -223,7 +229,7 @@ def _is_steady(trials: Trials, program: Program, call: FailingCall) -> bool:
     shown = [call.comparisons]
     for _ in range(REPEATS):
         try:
-            trace = trials.subject.run(program)
+            trace = run(trials.subject, program)
         except NotRecorded:
             raise
         except (Ended, AdapterError):
@@ -270,7 +276,7 @@ def _quantities(subject: Subject, program: Program, wrong: frozenset[str], quali
         return _named(wrong)
     every = vary.with_last(program, observe=step.observe | set(EVERYTHING[step.op]))
     try:
-        trace = subject.run(every)
+        trace = run(subject, every)
     except NotRecorded:
         raise
     except (Ended, AdapterError):

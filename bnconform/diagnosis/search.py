@@ -1,6 +1,6 @@
-"""The search for the point of the behaviour space that explains everything an implementation shows in the survey.
+"""The search for the point of the behaviour space that explains all that the distinguishing programs show.
 
-Evidence is the survey's programs as they ran on one subject. A point explains a program if every observation of it
+Evidence is these programs as they ran on one subject. A point explains a program if every observation of it
 lies within its bound there. First the neighbours of the base are tried, then pairs of decisions, and then, for an
 implementation that differs in more, the best of them step by step.
 """
@@ -14,12 +14,12 @@ from typing import cast
 
 import numpy as np
 
-from bnconform.cases.distinguishing import survey
+from bnconform.cases.distinguishing import distinguishing_programs
 from bnconform.cases.program import PASSES, Program
 from bnconform.execution.trace import LacksAbility, Trace
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
-from bnconform.judge.truth import WatchedBehaviour
+from bnconform.judge.truths.truth import WatchedBehaviour
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, OutputDtype, StatisticsDtype, decisions
 from bnconform.spec.config import Config
 
@@ -50,7 +50,7 @@ class View:
 
 @dataclass
 class Evidence:
-    """What a subject shows in the survey.
+    """What a subject shows in the distinguishing programs.
 
     Attributes:
         traces: by the program's name; without those that could not be asked (`refused`: name -> what was raised).
@@ -144,10 +144,10 @@ def dtypes(config: Config, point: Behaviour) -> tuple[str, str]:
 
 
 def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> Evidence:
-    """Run the survey on a subject, without what it says it lacks, and passes that its layers have no method for."""
+    """Run the distinguishing programs on a subject, without what it says it lacks or has no method for."""
     evidence = Evidence()
     lacking = set(subject.unsupported)
-    every = survey() if programs is None else programs
+    every = distinguishing_programs() if programs is None else programs
     for name, program in every.items():
         fitted = program.without(lacking).cast(subject.dtype, subject.param_dtype)
         wanted = set(fitted.config.features())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.execution.printable import printable
-from bnconform.execution.trace import LONGEST, Unreadable
+from bnconform.execution.trace import LONGEST, UnreadableTrace
 from bnconform.spec.formats import DTYPES, numpy_dtype
 from bnconform.spec.graph import Array, Graph
 
@@ -66,13 +66,13 @@ def deployment_trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
     """The trace that the other side sent.
 
     Raises:
-        Unreadable: where it is none. The other side is trusted in nothing.
+        UnreadableTrace: where it is none. The other side is trusted in nothing.
     """
     try:
         return _trace(request, data)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
-        how = str(problem) if isinstance(problem, Unreadable) else f"{type(problem).__name__}: {problem}"
-        raise Unreadable(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
+        how = str(problem) if isinstance(problem, UnreadableTrace) else f"{type(problem).__name__}: {problem}"
+        raise UnreadableTrace(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
 
 
 def _trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
@@ -80,10 +80,10 @@ def _trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
     predictions = tuple(_prediction(one) for one in _list(data["predictions"]))
     again = None if data["again"] is None else _prediction(data["again"])
     if not refused and (len(predictions) != len(request.inputs) or (again is None) == request.again):
-        raise Unreadable("it has not a prediction of each input")
+        raise UnreadableTrace("it has not a prediction of each input")
     calls, seconds = data["calls"], float(data["seconds"])
     if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
-        raise Unreadable("it counts no calls, or no seconds")
+        raise UnreadableTrace("it counts no calls, or no seconds")
     return DeploymentTrace(
         predictions, again, refused, tuple(map(_text, _list(data["warnings"]))),
         tuple(map(_text, _list(data["changed"]))), data["mutated"] is True, "", calls, seconds,
@@ -97,20 +97,20 @@ def _prediction(given: Any) -> Prediction:
     y, raised, misfit = given["y"], given["raised"], _text(given["misfit"])
     if y is None:
         if (raised is None) == (not misfit):
-            raise Unreadable("a prediction that is none, for no reason")
+            raise UnreadableTrace("a prediction that is none, for no reason")
         return Prediction(None, "" if raised is None else _text(raised), misfit)
     if type(y) is not np.ndarray or y.dtype not in KINDS or raised is not None or misfit:
-        raise Unreadable("a prediction that is no array")
+        raise UnreadableTrace("a prediction that is no array")
     return Prediction(y)
 
 
 def _list(given: Any) -> Sequence[Any]:
     if not isinstance(given, list):
-        raise Unreadable(f"a {type(given).__name__} where a list is due")
+        raise UnreadableTrace(f"a {type(given).__name__} where a list is due")
     return given
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Unreadable(f"a {type(value).__name__} where a text is due")
+        raise UnreadableTrace(f"a {type(value).__name__} where a text is due")
     return printable(value)

@@ -17,7 +17,7 @@ from bnconform.results.completeness import (
     INTERRUPTED,
     STOPPED,
     Completion,
-    Selection,
+    SelectionRecord,
 )
 from bnconform.spec.catalogue import requirements
 
@@ -84,14 +84,14 @@ class Progress:
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
-    def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[Selection, Completion]:
+    def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[SelectionRecord, Completion]:
         """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for."""
         plan, selected, finished = counted(planned(subjects)), _counted(self.selected), _counted(self.finished)
         option = self.config.option
         narrowed: list[str] = []
         if selected.total() < plan.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
-        selection = Selection(
+        selection = SelectionRecord(
             tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
             tuple(column(subject, plan, selected, finished) for subject in subjects),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from bnconform.backends.runner import recording
 from bnconform.backends.runner.frames import FrameError
 from bnconform.cases.program import Program
 from bnconform.execution.sessions import Description
-from bnconform.execution.trace import Trace, Unreadable, from_data, lost
+from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lost
 
 PREFIX = "recording:"
 """What --backend begins with where it names a recording."""
@@ -67,7 +67,7 @@ class RecordedSession:
             return lost(program, str(data["ended"]))
         try:
             trace = from_data(program, data)
-        except Unreadable as problem:
+        except UnreadableTrace as problem:
             raise BackendError(f"{self.path} is no recording that can be judged: {problem}") from None
         self._last = [trace, *self._last[: REMEMBERED - 1]]
         return trace

@@ -20,7 +20,7 @@ LONGEST = 300
 """Characters that are told of why something is no trace."""
 
 
-class Unreadable(ValueError):
+class UnreadableTrace(ValueError):
     """What came back is no trace of the program; one line."""
 
 
@@ -115,20 +115,20 @@ def from_data(program: Program, data: Any) -> Trace:
     """The trace that the other side sent.
 
     Raises:
-        Unreadable: where it is none. The other side is trusted in nothing: kinds, shapes, dtypes and what must be there
-            are looked at again, and texts are made printable.
+        UnreadableTrace: where it is none. The other side is trusted in nothing: kinds, shapes, dtypes and what must
+            be there are looked at again, and texts are made printable.
     """
     try:
         return _trace(program, data)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as problem:
-        how = str(problem) if isinstance(problem, Unreadable) else f"{type(problem).__name__}: {problem}"
-        raise Unreadable(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
+        how = str(problem) if isinstance(problem, UnreadableTrace) else f"{type(problem).__name__}: {problem}"
+        raise UnreadableTrace(f"what came back is no trace: {printable(how)[:LONGEST]}") from None
 
 
 def _trace(program: Program, data: Any) -> Trace:
     steps, broken = data["steps"], data["broken"]
     if not isinstance(steps, list) or len(steps) > len(program.steps):
-        raise Unreadable("it is not one of the steps of the program")
+        raise UnreadableTrace("it is not one of the steps of the program")
     state = _state(data["before"], program)
     seen = []
     for step, entry in zip(program.steps, steps, strict=False):
@@ -140,19 +140,19 @@ def _trace(program: Program, data: Any) -> Trace:
         state = after
     kind, text = (broken["kind"], _text(broken["text"])) if broken is not None else ("", "")
     if kind not in ("", "raised", "misfit", "adapter", "interrupt", "contract", "ability"):
-        raise Unreadable("it broke off in a way that there is not")
+        raise UnreadableTrace("it broke off in a way that there is not")
     if kind == "contract" and not program.config.has_one_parameter:
-        raise Unreadable("it speaks of a layer with one parameter, and this one has both or none")
+        raise UnreadableTrace("it speaks of a layer with one parameter, and this one has both or none")
     if not kind and not program.watch:
         _whole(program, seen, state)
     if kind == "ability" and not any(step.op in ABILITIES for step in program.steps):
-        raise Unreadable("it lacks an ability that it was not asked for")
+        raise UnreadableTrace("it lacks an ability that it was not asked for")
     counter, mutated, facts = data.get("counter"), data["mutated"], data["facts"]
     calls, seconds = data["calls"], float(data["seconds"])
     if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
-        raise Unreadable("it counts no calls, or no seconds")
+        raise UnreadableTrace("it counts no calls, or no seconds")
     if not isinstance(mutated, list) or not isinstance(facts, list):
-        raise Unreadable("its facts are no list")
+        raise UnreadableTrace("its facts are no list")
     return Trace(
         program, seen, [_text(line) for line in mutated],
         broken=_broken_off(kind, text),
@@ -172,18 +172,18 @@ def _broken_off(kind: str, text: str) -> Raised | Misfit | None:
 
 
 def _whole(program: Program, seen: list[StepResult], last: State) -> None:
-    """Unreadable where a program that came to its end lacks a step, or a state that it was to read."""
+    """UnreadableTrace where a program that came to its end lacks a step, or a state that it was to read."""
     if len(seen) < len(program.steps):
-        raise Unreadable(f"{len(seen)} steps came back of a program of {len(program.steps)}")
+        raise UnreadableTrace(f"{len(seen)} steps came back of a program of {len(program.steps)}")
     if (program.reads == "always" and not all(one.before and one.after for one in seen)) or (seen and not last):
-        raise Unreadable("a state that was to be read is not there")
+        raise UnreadableTrace("a state that was to be read is not there")
 
 
 def _state(given: Mapping[str, Any], program: Program) -> State:
     """A state with every entry or, where it was not read, none."""
     state = _entries(given, program)
     if state and len(state) < len(STATE):
-        raise Unreadable("a state that lacks entries")
+        raise UnreadableTrace("a state that lacks entries")
     return state
 
 
@@ -193,7 +193,7 @@ def _entries(given: Mapping[str, Any], program: Program) -> State:
     state: State = {}
     for name, value in given.items():
         if name not in STATE:
-            raise Unreadable("a state with an entry of another name")
+            raise UnreadableTrace("a state with an entry of another name")
         counter = name == "num_batches_tracked"
         state[name] = None if value is None else _array(value, () if counter else features, whole=counter)
     return state
@@ -207,10 +207,10 @@ def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: b
         name: like.shape if like is not None and name in SPREAD else features for name in RESULTS.get(step.op, ())
     }
     if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
-        raise Unreadable(f"a {step.op} step with other results than it gives")
+        raise UnreadableTrace(f"a {step.op} step with other results than it gives")
     for name in SPREAD:
         if name in given and given[name] is None:
-            raise Unreadable(f"no array as {name}")
+            raise UnreadableTrace(f"no array as {name}")
     return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
 
 
@@ -222,18 +222,18 @@ WHOLE = frozenset({np.dtype(np.int64)})
 def _array(value: Any, shape: tuple[int, ...], *, whole: bool = False) -> Array:
     """An array of a shape, and of a dtype that a layer's may have."""
     if type(value) is not np.ndarray:
-        raise Unreadable(f"a {type(value).__name__} where an array is due")
+        raise UnreadableTrace(f"a {type(value).__name__} where an array is due")
     if value.shape != shape:
-        raise Unreadable(f"an array of shape {value.shape} where {shape} is due")
+        raise UnreadableTrace(f"an array of shape {value.shape} where {shape} is due")
     if value.dtype not in (WHOLE if whole else REAL):
-        raise Unreadable(f"an array of dtype {value.dtype}")
+        raise UnreadableTrace(f"an array of dtype {value.dtype}")
     found: Array = value
     return found
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Unreadable(f"a {type(value).__name__} where a text is due")
+        raise UnreadableTrace(f"a {type(value).__name__} where a text is due")
     return printable(value)
 
 
@@ -263,13 +263,13 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
     what = given["what"]
     names = FACTS.get(program.watch, {}).get(what) if isinstance(what, str) else None
     if names is None or set(given) != {"what", *names}:
-        raise Unreadable("a fact of another kind than those that were asked for")
+        raise UnreadableTrace("a fact of another kind than those that were asked for")
     found: dict[str, Any] = {"what": what}
     for name in names:
         found[name] = _text(given[name]) if (what, name) == ("kept", "array") else _said(name, given[name], program)
     whole = what != "other" or len(found["before"]) == len(STATE)
     if "before" in found and (set(found["before"]) != set(found["after"]) or not whole):
-        raise Unreadable("a fact with states that lack entries")
+        raise UnreadableTrace("a fact with states that lack entries")
     return found
 
 
@@ -280,7 +280,7 @@ def _said(name: str, value: Any, program: Program) -> Any:
         return int(value)
     if name == "holds":
         if not isinstance(value, bool | np.bool_):
-            raise Unreadable("a fact that neither holds nor does not")
+            raise UnreadableTrace("a fact that neither holds nor does not")
         return bool(value)
     if name == "array":
         return _array(value, (program.config.num_features,))

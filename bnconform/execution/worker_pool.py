@@ -24,7 +24,7 @@ from bnconform.execution.printable import printable
 from bnconform.execution.process_tree import end_marked
 from bnconform.execution.sessions import LONGEST, Description, plain
 from bnconform.execution.settings import Settings
-from bnconform.execution.trace import Trace, Unreadable, from_data, lost
+from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lost
 from bnconform.execution.worker import CannotStart, Died, Worker
 
 SMOKING = 60.0
@@ -247,7 +247,7 @@ class WorkerSession:
             self._check_name(message)
             try:
                 return deployment_trace(request, message.get("deployed"))
-            except Unreadable as problem:
+            except UnreadableTrace as problem:
                 raise Died(str(problem), "sent what is no trace", breach=True) from None
         except Died as how:
             self.pool.close()
@@ -270,7 +270,7 @@ class WorkerSession:
         self._check_name(message)
         try:
             trace = from_data(program, message.get("trace"))
-        except Unreadable as problem:
+        except UnreadableTrace as problem:
             raise Died(str(problem), "sent what is no trace", breach=True) from None
         self._under_way.pop(0)
         self.pool.deaths(self.key).note_answer(program)

@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from bnconform.backends.registry import BackendError
-from bnconform.cases import casefile
-from bnconform.cases.covering.rows import Row
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.covering.rows import CoveringRow
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase
-from bnconform.cases.probes import Case
 from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, Probe, Program
-from bnconform.diagnosis.failure_conditions import sightings
+from bnconform.diagnosis.failure_conditions import judged_quantities
 from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
-from bnconform.judge import covering, first_difference
+from bnconform.judge import covering
+from bnconform.judge.check_record import CheckRecord, Unsupported, Violation
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
 from bnconform.judge.metamorphic import related
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
-from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject
+from bnconform.judge.subject import AdapterError, Ended, NotRecorded
 from bnconform.render import messages
-from bnconform.results.failure import ADAPTER, INTERNAL, VIOLATION, Failure, Quantity
 from bnconform.results.observations import observed
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.spec.catalogue import Requirement, requirement
 from bnconform.spec.config import Config
 
 
-class Violation(Exception):
-    """A failed check; its text is the whole message, and pytest shows it without a traceback."""
-
-
-class Unsupported(Exception):
-    """The implementation does not have what the check needs, says so, and was seen to refuse it."""
-
-
 @dataclass
-class Check:
+class Check(CheckRecord):
     """One requirement, one subject, and a probe or relation where the test is over one.
 
     The methods record what they find in `outcomes` and raise Violation or Unsupported; a test that ends without having
-    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has; `source`
-    is the case file that is replayed; `features` are what its programs have asked for, `size` is that of the last one.
+    recorded anything is untrusted. `reduced` says that a program was cut down to what the implementation has.
     """
 
-    subject: Subject
-    requirement: Requirement
-    case: Case | None = None
-    folder: Path | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
     reduced: bool = False
-    source: Path | None = None
-    features: frozenset[str] = frozenset()
-    size: tuple[int, ...] = ()
     _judged: tuple[Trace, tuple[Behaviour, str], Judgement] | None = field(default=None, init=False, repr=False)
 
     # -- what a test calls ---------------------------------------------------------------------------------------
@@ -65,15 +43,15 @@ class Check:
     def run(self) -> Trace | None:
         """Judge the check's own probe or relation."""
         __tracebackhide__ = True
-        if isinstance(self.case, Relation):
+        if isinstance(self.case, MetamorphicRelation):
             self.relation(self.case)
             return None
         assert self.case is not None and not isinstance(self.case, ModelCase)
         return self.program(self._own(self.case), self.case.quality, self.case.name)
 
-    def _own(self, case: Probe | Row) -> Program:
+    def _own(self, case: Probe | CoveringRow) -> Program:
         """The case's program for the subject."""
-        if isinstance(case, Row):
+        if isinstance(case, CoveringRow):
             case = case.adapt(frozenset(self.subject.unsupported))
         return case.at(self.subject.dtype, self.subject.param_dtype)
 
@@ -86,7 +64,7 @@ class Check:
             trace = self._read_at_the_end(fitted, quality)
         else:
             trace = self.executed(fitted)
-        if isinstance(self.case, Row) and (reason := covering.reason_not_judged(self.case, trace)):
+        if isinstance(self.case, CoveringRow) and (reason := covering.reason_not_judged(self.case, trace)):
             self._add(self._outcome(UNSUPPORTED, headline=reason, message=reason))
             raise Unsupported(reason)
         self.judged(trace, quality, name)
@@ -160,93 +138,11 @@ class Check:
             self._lacks(str(trace.broken))
         return trace
 
-    def require(
-        self, holds: bool, what: str = "", got: object = "", due: object = "", program: Program | None = None
-    ) -> None:
-        """Record one fact: it holds, or the check fails saying what, got and should be; of arrays where they differ."""
-        __tracebackhide__ = True
-        if holds:
-            self._add(self._outcome(CONFORMS, checks=1))
-        else:
-            self.fail("", program, quantity=first_difference.quantity(what, got, due))
-
-    def fail(
-        self,
-        remark: str,
-        program: Program | None = None,
-        verdict: str = VIOLATES,
-        share: float | None = None,
-        **facts: Any,
-    ) -> NoReturn:
-        """Record a violation: a remark, or `facts` of a Failure; `share` is the distance over its bound, if any."""
-        __tracebackhide__ = True
-        call = program.describe() if program else ""
-        self._raise(self._outcome(verdict, checks=1, bound_share=share), None, remark=remark, call=call, **facts)
-
-    def note_adapter_error(self, problem: AdapterError) -> None:
-        """Record that the adapter does not meet its contract."""
-        self._note(ADAPTER, self._outcome(VIOLATES, checks=1), str(problem))
-
-    def note_internal_error(self, error: Exception) -> None:
-        """Record that the suite itself is at fault, so that nothing can be trusted."""
-        text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
-        self._note(INTERNAL, self._outcome(UNTRUSTED), text)
-
-    def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
-        """Record that something lay within its bound."""
-        outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
-        if deviates:
-            outcome.diagnosis = [{"coordinate": c, "value": v} for c, v in self.subject.deviations.items()]
-            outcome.headline = outcome.message = "as declared"
-        self._add(outcome)
-
-    def fact(self, decision: str, got: object, due: Callable[[Behaviour], object], what: str, program: Program) -> None:
-        """Record a fact that one decision fixes: `due` is what each of its values would have shown.
-
-        Raises Violation, naming the value that explains it, where it is neither the specified nor the declared one.
-        """
-        __tracebackhide__ = True
-        declared = self.subject.declared
-        outcome = self._outcome(CONFORMS, checks=1)
-        differs = due(declared) != due(SPECIFIED)
-        if differs and got == due(declared):
-            outcome.needed.append(decision)
-            outcome.verdict = DEVIATES
-            outcome.diagnosis = [{"coordinate": decision, "value": self.subject.deviations[decision]}]
-            outcome.headline = outcome.message = f"as declared: {decision} = {self.subject.deviations[decision]}"
-        elif differs:
-            outcome.contradicted.append(decision)
-        if outcome.verdict == DEVIATES or got == due(SPECIFIED):
-            self._add(outcome)
-            return
-        outcome.verdict = VIOLATES
-        quantity = Quantity(what, str(got), str(due(SPECIFIED)))
-        self._raise(outcome, None, quantity=quantity, call=program.describe())
-
-    def policy(self, decision: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
-        """Record which value of a decision that is left open explains what was seen; it never fails."""
-        declared = self.subject.declared
-        shown = [value for value in values if holds(declared.but(**{decision: value}))]
-        outcome = self._outcome(CONFORMS, checks=1)
-        outcome.headline = outcome.message = f"{decision} = {' or '.join(shown) or 'none of the known policies'}"
-        if decision in self.subject.deviations:
-            (outcome.needed if self.subject.deviations[decision] in shown else outcome.contradicted).append(decision)
-        self._add(outcome)
-
-    def note(self, text: str) -> None:
-        """Record what was measured where the requirement leaves it open."""
-        self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
-
-    def noted(self) -> Outcome | None:
-        """What was recorded of another requirement and is a violation, where the check itself holds; None for none."""
-        others = [outcome for outcome in self.outcomes if outcome.requirement != self.requirement.id]
-        return next((outcome for outcome in others if outcome.verdict == VIOLATES), None)
-
     def config(self, **changes: Any) -> Config:
         """A configuration in the subject's dtype."""
         return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})
 
-    def seen_through(self, program: Program) -> Trace | None:
+    def observe(self, program: Program) -> Trace | None:
         """What a program shows, whatever that is; None where only the programs are collected. Raises Ended."""
         trace = self.subject.run(program)
         for line in trace.mutated[:1]:
@@ -264,7 +160,7 @@ class Check:
         except Ended:
             return False
 
-    def asked(self, program: Program) -> Trace:
+    def ask(self, program: Program) -> Trace:
         """Run a program whose layer must be built and read, and whose last call must answer; no number is judged."""
         __tracebackhide__ = True
         trace = self.readable(program)
@@ -290,7 +186,7 @@ class Check:
         place = self.requirement.id, self.case.name
         subject = self.subject
         if place not in subject.prepared:
-            if isinstance(self.case, Relation):
+            if isinstance(self.case, MetamorphicRelation):
                 pair = self.case.at(subject.dtype, subject.param_dtype)
                 keep = len({program.config.ndim for program in pair}) > 1
                 # None keeps its place, so that what is asked for next is never taken for what cannot be asked.
@@ -345,25 +241,11 @@ class Check:
             self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: {todo}", program)
         self.unsupported_feature(*lacking)
 
-    def unsupported_feature(self, *lacking: str) -> NoReturn:
-        """Record that what the check needs is declared unsupported; the caller has seen it refused."""
-        __tracebackhide__ = True
-        reason = "; ".join(f"{feature}: {self.subject.unsupported[feature]}" for feature in lacking)
-        outcome = self._outcome(UNSUPPORTED, headline=reason, message=reason)
-        self._add(outcome)
-        raise Unsupported(reason)
-
     def _reads_affine(self, program: Program) -> NoReturn:
         """Record that the adapter knows no layers with one parameter, so that nothing was asked of any."""
         __tracebackhide__ = True
         there, absent = ("weight", "bias") if program.config.weight else ("bias", "weight")
         self._lacks(f"the adapter reads config.affine: layers with a {there} and no {absent} were not judged")
-
-    def _lacks(self, text: str) -> NoReturn:
-        """Record that the adapter cannot be asked, which is no fault of what it stands for."""
-        __tracebackhide__ = True
-        self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
-        raise Unsupported(text)
 
     def judged(self, trace: Trace, quality: str, name: str) -> Judgement:
         """Record the verdict on a trace."""
@@ -374,7 +256,7 @@ class Check:
         outcome = self._outcome(CONFORMS, checks=checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
-            outcome.sightings = sightings(trace.program, found)
+            outcome.judged_quantities = judged_quantities(trace.program, found)
             if is_observed(self.requirement.id, name):
                 outcome.observed = observed(self.requirement.id, name, trace)
         declared = self.subject.declared
@@ -414,12 +296,6 @@ class Check:
             self._judged = trace, (point, quality), judge(trace, point, quality)
         return self._judged[2]
 
-    def _unspecified(self) -> None:
-        """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
-        words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
-        text = f"nothing fixes what is to be compared, as declared: {words}"
-        self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
-
     def _deviates(self, outcome: Outcome, holds: Callable[[Behaviour], bool], *programs: Program) -> None:
         """Record a declared deviation, named by the decisions without which it would not be explained."""
         declared, deviations = self.subject.declared, self.subject.deviations
@@ -449,7 +325,7 @@ class Check:
     def _raise_judged(self, outcome: Outcome, trace: Trace, quality: str, name: str, found: Judgement) -> NoReturn:
         __tracebackhide__ = True
         worst = found.worst if found.worst is not None and found.worst.worst > 1 else None
-        remark = covering.circumstances(self.case) if isinstance(self.case, Row) else ""
+        remark = covering.circumstances(self.case) if isinstance(self.case, CoveringRow) else ""
         self.subject.failing = trace, quality
         self._raise(
             outcome,
@@ -460,7 +336,7 @@ class Check:
             call=trace.program.describe(),
         )
 
-    def relation(self, relation: Relation) -> None:
+    def relation(self, relation: MetamorphicRelation) -> None:
         """Run the two programs of a relation and compare their results with each other."""
         __tracebackhide__ = True
         subject = self.subject
@@ -495,99 +371,6 @@ class Check:
             call=f"(1) {programs[0].describe()} (2) {programs[1].describe()}",
         )
 
-    # -- recording -----------------------------------------------------------------------------------------------
-
-    def _outcome(self, verdict: str, **values: Any) -> Outcome:
-        subject = self.subject
-        return Outcome(
-            subject.name, subject.device, subject.dtype, self.requirement.id, self.requirement.level, verdict, **values
-        )  # fmt: skip
-
-    def _add(self, outcome: Outcome) -> None:
-        outcome.features, outcome.size = sorted(self.features), list(self.size)
-        self.outcomes.append(outcome)
-
-    def _note_mutation(self, line: str, program: Program) -> None:
-        """Record, once for a subject and a change, that a call changed its input; the numbers are judged still."""
-        subject, mine = self.subject, self.requirement
-        if subject.assumed is not None or (line in subject.mutations and mine.id != INPUT):
-            return
-        subject.mutations.append(line)
-        self.requirement = requirement(INPUT)
-        try:
-            self.fail(line if mine.id == INPUT else f"{line} (seen while checking {mine.id})", program)
-        except Violation:
-            if mine.id == INPUT:
-                raise
-        finally:
-            self.requirement = mine
-
-    def _not_judged(self, reason: str) -> NoReturn:
-        """Record that a recording does not have what the check asks for."""
-        __tracebackhide__ = True
-        text = f"not judged: {reason}; record it again with this version of bnconform"
-        outcome = self._outcome(UNTRUSTED, headline=text, message=text)
-        self._add(outcome)
-        raise Violation(text)
-
-    def _crash(self, how: str, program: Program) -> NoReturn:
-        """Record that a program did not come to its end."""
-        __tracebackhide__ = True
-        self._raise(
-            self._outcome(CRASHED, checks=1, died=True), None, headline=how, problems=(how,), call=program.describe()
-        )
-
-    def _raise(self, outcome: Outcome, case: Path | None, headline: str = "", **facts: Any) -> NoReturn:
-        __tracebackhide__ = True
-        outcome.case = str(case) if case is not None else outcome.case
-        outcome.failure = self._failure(VIOLATION, outcome, **facts)
-        outcome.message = messages.message(outcome.failure)
-        outcome.headline = headline or self.requirement.title
-        self._add(outcome)
-        raise Violation(outcome.message)
-
-    def _note(self, kind: str, outcome: Outcome, text: str) -> None:
-        outcome.failure = self._failure(kind, outcome, remark=text)
-        outcome.headline = outcome.message = messages.message(outcome.failure)
-        self._add(outcome)
-
-    def _failure(self, kind: str, outcome: Outcome, **facts: Any) -> Failure:
-        subject, rule = self.subject, self.requirement
-        return Failure(
-            kind, outcome.verdict, rule.id, rule.level, rule.title, messages.sources(rule),
-            subject.name, subject.device, subject.dtype, subject.key, case=outcome.case, **facts,
-        )  # fmt: skip
-
-    def _save(self, program: Program, quality: str, name: str) -> Path | None:
-        """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
-        if self.source is not None:
-            return self.source
-        size = sum(step.x.size for step in program.steps if step.x is not None)
-        if self.folder is None or size > LARGEST_CASE:
-            return None
-        path = self._case_path(self.folder, name)
-        try:
-            if not self.folder.exists():
-                self.folder.mkdir(parents=True)
-                (self.folder / ".gitignore").write_text("*\n")
-            casefile.write(path, self.requirement.id, name, program, quality)
-        except OSError:
-            return None
-        return path
-
-    def forget(self, name: str) -> None:
-        """Remove the case that an earlier run wrote of this check: it is made anew if it fails again."""
-        if self.folder is not None and self.source is None:
-            with suppress(OSError):
-                self._case_path(self.folder, name).unlink(missing_ok=True)
-
-    def _case_path(self, folder: Path, name: str) -> Path:
-        subject = self.subject
-        words = f"{subject.label}-{self.requirement.id}-{name}"
-        digest = hashlib.sha256(f"{subject.key} {words}".encode()).hexdigest()[:6]
-        safe = "".join(character if character.isalnum() or character in "+.-_" else "-" for character in words)
-        return folder / f"{safe}-{digest}.json"
-
 
 def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
     """Run a conformance test without pytest; the outcomes that it recorded, a failure among them."""
@@ -604,13 +387,6 @@ def conduct(test: Callable[[Check], object], check: Check) -> list[Outcome]:
 
 
 VACUOUS = "nothing can be told here: the bounds admit any answer"
-
-INPUT = "BN-STATE-INPUT"
-"""The requirement that what is given is left as it was."""
-
-LARGEST_CASE = 200_000
-"""Elements up to which a failing case is written to a file."""
-
 
 SHOWN_PROBLEMS = 3
 """How many problems of one trace a failure names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bnconform.cases.covering.factors import FACTORS
-from bnconform.cases.covering.rows import Row
+from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.program import STATE, Program
 from bnconform.execution.trace import StepResult, Trace
 
@@ -41,7 +41,7 @@ def _bits(step: StepResult) -> list[bytes | None]:
     return [None if value is None else value.tobytes() for value in shown]
 
 
-def reason_not_judged(row: Row, trace: Trace) -> str:
+def reason_not_judged(row: CoveringRow, trace: Trace) -> str:
     """Why an implementation was not asked a row with what it may refuse, and refuses; "" if it was.
 
     Which dtypes of parameters go with which of x is left open, and so are whether a load takes arrays of another dtype
@@ -66,7 +66,7 @@ def reason_not_judged(row: Row, trace: Trace) -> str:
     return ""
 
 
-def circumstances(row: Row) -> str:
+def circumstances(row: CoveringRow) -> str:
     """A row's levels in words: its sizes, and all that are not the plainest."""
     plain = {factor.name: factor.levels[0] for factor in FACTORS}
     sizes = ("rank", "samples", "positions", "channels")

@@ -12,7 +12,8 @@ import numpy as np
 from bnconform.cases.models.build import sample
 from bnconform.cases.models.rows import BATCH, LARGER, TWICE, ModelCase
 from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, Prediction
-from bnconform.judge.check import Check, Unsupported
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.outcome import CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
 from bnconform.judge.subject import Ended
 from bnconform.results.failure import Quantity
@@ -33,7 +34,7 @@ KEPT = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class PredictionTruth:
     """What is due of a prediction.
 
     Attributes:
@@ -43,9 +44,9 @@ class Truth:
     value: Exact
     bound: Floats
 
-    def of(self, samples: slice) -> Truth:
+    def of(self, samples: slice) -> PredictionTruth:
         """That of some of the samples."""
-        return Truth(self.value[samples], self.bound[samples])
+        return PredictionTruth(self.value[samples], self.bound[samples])
 
     @property
     def tells(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -55,7 +56,7 @@ class Truth:
 
 
 @lru_cache(KEPT)
-def truth(network: Graph, count: int, training: bool, single: bool) -> Truth:
+def truth(network: Graph, count: int, training: bool, single: bool) -> PredictionTruth:
     """What a model predicts of its first so many samples (`bnconform.cases.models.build.sample`).
 
     Args:
@@ -65,11 +66,11 @@ def truth(network: Graph, count: int, training: bool, single: bool) -> Truth:
     with arithmetic():
         results = evaluate(network, sample(network, count), training=training, single_epsilon=single)
         bound = errors(network, results, training=training, single_epsilon=single)
-        return Truth(results[network.output], bound)
+        return PredictionTruth(results[network.output], bound)
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class PredictionComparison:
     """A prediction beside what is due.
 
     Attributes:
@@ -78,7 +79,7 @@ class Comparison:
     """
 
     y: Array | None
-    due: Truth
+    due: PredictionTruth
     problem: str = ""
     ratios: Floats | None = None
     told: int = 0
@@ -104,13 +105,13 @@ class Comparison:
         )  # fmt: skip
 
 
-def compare(prediction: Prediction, due: Truth, samples: slice = slice(None)) -> Comparison:
+def compare(prediction: Prediction, due: PredictionTruth, samples: slice = slice(None)) -> PredictionComparison:
     """Some of the samples of a prediction beside what is due of them."""
     if prediction.y is None:
-        return Comparison(None, due, prediction.misfit or prediction.raised)
+        return PredictionComparison(None, due, prediction.misfit or prediction.raised)
     y = prediction.y[samples] if prediction.y.ndim else prediction.y
     if y.shape != due.value.shape:
-        return Comparison(y, due, f"a prediction of shape {y.shape} where {due.value.shape} is due")
+        return PredictionComparison(y, due, f"a prediction of shape {y.shape} where {due.value.shape} is due")
     with arithmetic():
         wide = y.astype(np.float64)
         off = np.where(
@@ -118,7 +119,7 @@ def compare(prediction: Prediction, due: Truth, samples: slice = slice(None)) ->
         )
     with np.errstate(all="ignore"):
         ratios = np.where(np.isposinf(due.bound) | (off == 0), 0.0, off / due.bound)
-    return Comparison(y, due, "", ratios, int(due.tells.sum()))
+    return PredictionComparison(y, due, "", ratios, int(due.tells.sum()))
 
 
 # -- what the tests call ---------------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def _vacuous(check: Check) -> None:
     check._add(check._outcome(UNTRUSTED, vacuous=True, headline=text, message=text))
 
 
-def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> Comparison:
+def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
     """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one."""
     if any(network.array(node.layer, "running_mean") is None for node in network.nodes if _is_norm(node.kind)):
         return compare(prediction, truth(network, count, False, single), samples)

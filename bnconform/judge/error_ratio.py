@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bnconform.cases.program import Array
-from bnconform.judge.expansion import Expansion, Mask
+from bnconform.judge.truths.expansion import Expansion, Mask
 from bnconform.spec.exact import Floats, arithmetic, exact, floats
 
 NEAR, SUBNORMAL = 1e-9, 1e-290

@@ -15,10 +15,10 @@ import numpy as np
 from bnconform.cases.program import GRADIENTS, RESULTS, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
-from bnconform.judge.layer_state import PARAMETERS, STATISTICS, LayerState, Values
-from bnconform.judge.truth import Question, Truths, process_truths
-from bnconform.judge.truth_record import Due, Truth
+from bnconform.judge.truths.expansion import Expansion
+from bnconform.judge.truths.layer_state import PARAMETERS, STATISTICS, LayerState, Values
+from bnconform.judge.truths.truth import Question, Truths, process_truths
+from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -304,7 +304,7 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
         if name not in truth.quantities:
             _unspecified(verdict, number, name, got)
             continue
-        due = truth.due(name)
+        due = truth.expected(name)
         if due is None:
             _absent(verdict, number, name, got, "as there is no such parameter")
             continue
@@ -346,7 +346,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
         if part in truth.unspecified and moved:
             _unspecified(verdict, number, part, seen.after[part])
         elif part in STATISTICS and moved and truth.moves:
-            _part(verdict, number, name, seen.after[part], truth.due(part), question.model.statistics.largest)
+            _part(verdict, number, name, seen.after[part], truth.expected(part), question.model.statistics.largest)
         else:
             _stored(verdict, number, name, seen.after, after, None, question.model.statistics.largest)
     return after
@@ -375,10 +375,10 @@ def _stored(
         _absent(verdict, number, name, got, "as this layer has none")
         return
     limit = np.zeros(values.shape) if bound is None else bound
-    _part(verdict, number, name, got, Due(Expansion.of(values), limit), largest)
+    _part(verdict, number, name, got, Expected(Expansion.of(values), limit), largest)
 
 
-def _part(verdict: Judgement, number: int, name: str, got: Array | None, due: Due | None, largest: float) -> None:
+def _part(verdict: Judgement, number: int, name: str, got: Array | None, due: Expected | None, largest: float) -> None:
     """Compare one part of the state, or only where it is finite."""
     part, _, only = name.partition(":")
     if only and got is not None and due is not None:
@@ -416,7 +416,7 @@ def _compare(
     number: int,
     name: str,
     got: Array | None,
-    due: Due | None,
+    due: Expected | None,
     largest: float,
     given: Array | None = None,
 ) -> None:

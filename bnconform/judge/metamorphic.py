@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.execution.trace import Trace
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison, Judgement, judge
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.exact import Floats, arithmetic, exact, floats
 
@@ -23,7 +23,7 @@ NOTHING = 2.0**-60
 """The part of a bound that decides nothing: ratios are float64."""
 
 
-def related(relation: Relation, traces: list[Trace], point: Behaviour) -> Judgement:
+def related(relation: MetamorphicRelation, traces: list[Trace], point: Behaviour) -> Judgement:
     """Compare what the two traces show, name by name in the order of observation."""
     first, second = (judge(trace, point) for trace in traces)
     found = Judgement(point, problems=first.problems + second.problems, crashed=first.crashed or second.crashed)

@@ -29,10 +29,10 @@ class Outcome:
         failure: why it failed, of which `message` is the text; None where it did not. Data of one is taken, too.
         explained: the points at which the check holds, each as [decision, value] pairs; see `diagnosis.causes`.
         conditional: whether those points hold for this check and not for the implementation as a whole.
-        narrowed: what an experiment found of it, as `diagnosis.narrowing.Finding.record` gives it; empty where none was
-            made.
+        narrowed: what an experiment found of it, as `diagnosis.narrowing.ExperimentResult.record` gives it; empty where
+            none was made.
         is_cut_short: whether the search for decisions that explain it ended before all were tried.
-        sightings: what was seen under which circumstances; see `failure_conditions`.
+        judged_quantities: what was seen under which circumstances; see `failure_conditions`.
         died: whether a program of it ended its process, or hung: to run it again would cost another one.
         steady: False where the implementation was seen to answer differently from call to call.
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
@@ -59,7 +59,7 @@ class Outcome:
     conditional: bool = False
     narrowed: dict[str, Any] = field(default_factory=dict)
     is_cut_short: bool = False
-    sightings: list[dict[str, Any]] = field(default_factory=list)
+    judged_quantities: list[dict[str, Any]] = field(default_factory=list)
     died: bool = False
     steady: bool = True
     about_declaration: bool = False

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import RESULTS, SPREAD, STATE, Array, Program, Step
 from bnconform.diagnosis import search
 from bnconform.execution.trace import State, StepResult, Trace
-from bnconform.judge.check import Check, Unsupported
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.measure import defaults, identify
@@ -109,7 +110,7 @@ class CollectingCheck(Check):
         super().shows_counter()
         return self.counter
 
-    def seen_through(self, program: Program) -> Trace | None:
+    def observe(self, program: Program) -> Trace | None:
         """Nothing to judge."""
         self.subject.run(program)
         return None
@@ -117,7 +118,7 @@ class CollectingCheck(Check):
     def judged(self, trace: Trace, quality: str, name: str) -> Any:
         """Nothing is judged."""
 
-    def relation(self, relation: Relation) -> None:
+    def relation(self, relation: MetamorphicRelation) -> None:
         """Ask for both programs."""
         programs = relation.at(self.subject.dtype, self.subject.param_dtype)
         ranks = {program.config.ndim for program in programs}
@@ -128,7 +129,7 @@ class CollectingCheck(Check):
         """What a program shows."""
         return self.executed(self.fitted(program))
 
-    def asked(self, program: Program) -> Trace:
+    def ask(self, program: Program) -> Trace:
         """What a program shows."""
         return self.executed(program)
 

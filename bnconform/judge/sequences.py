@@ -261,7 +261,7 @@ def _outcomes(check: Check, trace: Trace, layer: Lockstep) -> list[Outcome]:
 def failing_part(check: Check, program: Program) -> Program | tuple[Trace, Lockstep] | None:
     """The program up to the call after which nothing explains what was seen; its trace where all is explained."""
     try:
-        trace = check.seen_through(program)
+        trace = check.observe(program)
     except NotRecorded:
         return None
     except Ended:

@@ -28,7 +28,7 @@ class NotRecorded(Ended):
 
 
 @dataclass
-class Usage:
+class OwnCalls:
     """The implementation's own calls: how many, and the seconds inside them."""
 
     calls: int = 0
@@ -44,11 +44,11 @@ class Subject:
         backend: what the adapter says of itself, or the adapter.
         session: what runs programs on it; by default the adapter's layers are run in this process.
         assumed: the point to judge at instead of the declared one, to try an explanation.
-        candidates: the points that explain what it shows in the survey; None before they have been searched for.
+        candidates: the points that explain what the distinguishing programs show; None before the search for them.
         is_partly_explained: whether they leave something of it, so that something else may be the cause.
         thorough: whether every row of the covering array is asked, however long that takes.
         brief: whether only the verdict matters: no search for the shortest failing program, no circumstances.
-        conditional: points at which a failing check held where the survey shows nothing wrong.
+        conditional: points at which a failing check held where those show nothing wrong.
         searches: failing checks that were tried at every neighbour.
         steady: False once it was seen to answer differently from call to call.
         failing: the trace that a check failed on last, with the quality of its bounds, until it has been explained.
@@ -63,7 +63,7 @@ class Subject:
     device: str
     dtype: str
     session: Session | None = None
-    clock: Usage = field(default_factory=Usage)
+    clock: OwnCalls = field(default_factory=OwnCalls)
     assumed: Behaviour | None = None
     candidates: list[Behaviour] | None = None
     is_partly_explained: bool = False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnconform.cases.probes import Case
 from bnconform.diagnosis import causes
+from bnconform.errors import USER_ERRORS
 from bnconform.execution.selection import once_each
 from bnconform.judge.check import Check
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
@@ -122,7 +122,13 @@ class SuiteRun:
             outcomes.append(check._outcome(UNTRUSTED, headline=text, message=text))
         worst = outcomes[-1]
         if worst.verdict in (VIOLATES, CRASHED) and worst.failure is not None and worst.failure.kind == VIOLATION:
-            with suppress(AdapterError):  # an explanation is none; the verdict stands without one
+            try:
                 causes.note(worst, subject, planned_check.rerun)
+            except AdapterError:  # an explanation is none; the verdict stands without one
+                pass
+            except USER_ERRORS:
+                raise
+            except Exception as error:
+                check.note_internal_error(error)
         outcomes[0].calls, outcomes[0].seconds = clock.calls - calls, clock.seconds - seconds
         return outcomes

@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.distinguishing import survey
+from bnconform.cases.distinguishing import distinguishing_programs
 from bnconform.cases.program import Program, forward
 from bnconform.diagnosis import search
 from bnconform.diagnosis.search import Evidence, Refutation
 from bnconform.judge.judgement import judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.measure.defaults import NotAnswered, measured
-from bnconform.measure.semantics_profile import Card, Finding
+from bnconform.measure.semantics_profile import MeasuredDecision, SemanticsProfile
 from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, decision, decisions
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, format_of
@@ -33,57 +33,57 @@ IN_ALL_DTYPES = ("output_dtype", "statistics_dtype")
 PREFERRED = ("float32", "float64", "bfloat16", "float16")
 
 
-def first_card(
+def first_profile(
     subject_of: Callable[[str], Subject],
     dtypes: Iterable[str] = PREFERRED,
     progress: Callable[[str], None] = lambda _: None,
-) -> Card | None:
-    """The card in the first dtype that the implementation has and answers in; None where it has none of them.
+) -> SemanticsProfile | None:
+    """The profile in the first dtype that the implementation has and answers in; None where it has none of them.
 
-    Where it answers in none, the card of the last one, which says what it refused.
+    Where it answers in none, the profile of the last one, which says what it refused.
     """
-    card = None
+    profile = None
     for dtype in dtypes:
         subject = subject_of(dtype)
         if dtype not in subject.unsupported:
-            card = identify(subject, progress)
-            if card.seen:
+            profile = identify(subject, progress)
+            if profile.seen:
                 break
-    return card
+    return profile
 
 
-def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> Card:
+def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None) -> SemanticsProfile:
     """Measure a subject; its own dtype is where the point is looked for, dtypes are looked at in all."""
-    progress("running the survey")
+    progress("running the distinguishing programs")
     evidence = search.gather(subject)
     progress("searching the behaviour space")
     found = search.explain(evidence, SPECIFIED)
     point = found.points[0]
     progress("looking for what refutes every other value")
     findings = list(_findings(subject, evidence, found.points))
-    card = Card(
+    profile = SemanticsProfile(
         subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
         len(evidence.traces), evidence.refused, evidence.steady, ended=evidence.ended,
     )  # fmt: skip
-    card.share = max((judge(trace, point).error_ratio for trace in evidence.traces.values()), default=0.0)
+    profile.share = max((judge(trace, point).error_ratio for trace in evidence.traces.values()), default=0.0)
     progress("measuring dtypes, defaults and the variance algorithm")
-    _dtypes(card, subject)
+    _dtypes(profile, subject)
     if {"training", "float32"} & set(subject.unsupported):
-        card.no_defaults = "they would be measured in training, in float32"
-        return _with_algorithm(card, subject, evidence)
+        profile.no_defaults = "they would be measured in training, in float32"
+        return _with_algorithm(profile, subject, evidence)
     try:
-        card.defaults = measured(subject, point)
+        profile.defaults = measured(subject, point)
     except (NotAnswered, Ended) as reason:
-        card.no_defaults = str(reason)
-    return _with_algorithm(card, subject, evidence)
+        profile.no_defaults = str(reason)
+    return _with_algorithm(profile, subject, evidence)
 
 
-def _with_algorithm(card: Card, subject: Subject, evidence: Evidence) -> Card:
-    if not evidence.traces or not _output_is_known(evidence, card.point):
-        card.algorithm = "not measured, as the output is not that of a known behaviour"
+def _with_algorithm(profile: SemanticsProfile, subject: Subject, evidence: Evidence) -> SemanticsProfile:
+    if not evidence.traces or not _output_is_known(evidence, profile.point):
+        profile.algorithm = "not measured, as the output is not that of a known behaviour"
     else:
-        card.growth, card.algorithm = _algorithm(replace(subject, assumed=card.point))
-    return card
+        profile.growth, profile.algorithm = _algorithm(replace(subject, assumed=profile.point))
+    return profile
 
 
 def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
@@ -100,7 +100,7 @@ def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
     return True
 
 
-def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[Finding]:
+def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[MeasuredDecision]:
     point = points[0]
     others = search.alternatives(evidence, point)
     asked = {step.op for trace in evidence.traces.values() for step in trace.program.steps}
@@ -114,7 +114,7 @@ def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...
         also = [str(getattr(other, name)) for other in points[1:]]
         values = tuple(dict.fromkeys((value, *also, *open_values)))
         refutations = {other: refuted for other, refuted in others[name].items() if refuted is not None}
-        yield Finding(name, values, subject.deviations.get(name, ""), *_evidence(refutations))
+        yield MeasuredDecision(name, values, subject.deviations.get(name, ""), *_evidence(refutations))
 
 
 def _tells(subject: Subject, point: Behaviour, name: str, value: str) -> bool:
@@ -143,43 +143,43 @@ def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
             yield f"{what} of call {step + 1}, {evidence.traces[name].program.steps[step].describe()} ({name})"
 
 
-def _dtypes(card: Card, subject: Subject) -> None:
+def _dtypes(profile: SemanticsProfile, subject: Subject) -> None:
     """The dtypes of y and of the running statistics for each dtype of the input, and the decisions that they fix."""
     refuting: dict[str, set[str]] = {name: set() for name in IN_ALL_DTYPES}
     for dtype in DTYPES:
         if dtype in subject.unsupported:
-            card.dtypes[dtype] = subject.unsupported[dtype]
+            profile.dtypes[dtype] = subject.unsupported[dtype]
             continue
         other = replace(subject, dtype=dtype)
         mode = "evaluation" if "training" in subject.unsupported else "training"
-        evidence = search.gather(other, {mode: survey()[mode]})
+        evidence = search.gather(other, {mode: distinguishing_programs()[mode]})
         trace = evidence.traces.get(mode)
         seen = trace.steps[-1] if trace is not None else None
         if trace is None or seen is None or seen.raised or seen.misfit:
             reason = seen and (seen.raised or seen.misfit)
-            card.dtypes[dtype] = str(reason or next(iter(evidence.refused.values()), "not offered"))
+            profile.dtypes[dtype] = str(reason or next(iter(evidence.refused.values()), "not offered"))
             continue
         y, statistics = seen.values["y"], seen.after["running_var"]
-        card.dtypes[dtype] = (
+        profile.dtypes[dtype] = (
             str(y.dtype) if y is not None else "none",
             (str(statistics.dtype) if statistics is not None else "none"),
         )
         for name, refuted in refuting.items():
             for value in decisions()[name]:
-                point = card.point.but(**{name: str(value)})
+                point = profile.point.but(**{name: str(value)})
                 view = search.view(trace, judge(trace, point), point)
                 if any(what.startswith("the dtype") for _, what in view.wrong):
                     refuted.add(str(value))
-    for number, finding in enumerate(card.findings):
+    for number, finding in enumerate(profile.findings):
         if finding.decision in refuting:
             allowed = tuple(str(v) for v in decisions()[finding.decision] if v not in refuting[finding.decision])
             if len(allowed) == 1:
-                pairs = {d: " and ".join(kept) for d, kept in card.dtypes.items() if isinstance(kept, tuple)}
+                pairs = {d: " and ".join(kept) for d, kept in profile.dtypes.items() if isinstance(kept, tuple)}
                 shown = "; ".join(f"{dtype}: {words}" for dtype, words in pairs.items())
-                card.findings[number] = replace(
+                profile.findings[number] = replace(
                     finding, values=allowed, refuted="", evidence=f"y and statistics of {shown}"
                 )
-                card.point = card.point.but(**{finding.decision: allowed[0]})
+                profile.point = profile.point.but(**{finding.decision: allowed[0]})
 
 
 FEW = 64

@@ -84,7 +84,7 @@ def _continuing(subject: Subject) -> Behaviour:
 _NEEDED = ("training", "affine", "track_running_stats", DTYPE)
 
 
-def carried(subject: Subject, state: dict[str, list[float]]) -> dict[str, Any]:
+def carry_on(subject: Subject, state: dict[str, list[float]]) -> dict[str, Any]:
     """Load a state, evaluate, train on and evaluate again.
 
     The truth is what an average that goes on from the state would do, at this implementation's declared behaviour.

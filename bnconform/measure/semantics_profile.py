@@ -10,9 +10,12 @@ from bnconform.backends.runner.loading import version
 from bnconform.measure.defaults import Defaults
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision
 
+PLAIN = ("training", "evaluation", "training gradient", "evaluation gradient")
+"""The distinguishing programs that are one pass of an ordinary layer."""
+
 
 @dataclass(frozen=True)
-class Finding:
+class MeasuredDecision:
     """One decision.
 
     Attributes:
@@ -45,17 +48,17 @@ class Finding:
 
 
 @dataclass
-class Card:
+class SemanticsProfile:
     """The measured semantics of one implementation on one device.
 
     Attributes:
         dtype: of the input with which the point was found. point: the simplest that explains it.
         findings: one for each decision that shows in a pass which it has.
         unexplained: observations that the point does not explain, in words.
-        seen: how many programs of the survey ran.
-        refused: what it would not do, by the program of the survey, with its words.
+        seen: how many of the distinguishing programs ran.
+        refused: what it would not do, by the distinguishing program, with its words.
         ended: the programs of those at which its process died or was ended.
-        share: the largest error over its bound of all that the survey shows.
+        share: the largest error over its bound of all that they show.
         steady: whether it answers the same to the same.
         defaults: None where there are none, with `no_defaults` saying why.
         algorithm: which variance it computes, in words. growth: (mean over deviation, relative error of the variance).
@@ -66,7 +69,7 @@ class Card:
     device: str
     dtype: str
     point: Behaviour
-    findings: list[Finding]
+    findings: list[MeasuredDecision]
     unexplained: list[str]
     seen: int
     refused: dict[str, str]
@@ -78,6 +81,11 @@ class Card:
     ended: list[str] = field(default_factory=list)
     growth: list[tuple[float, float]] = field(default_factory=list)
     dtypes: dict[str, tuple[str, str] | str] = field(default_factory=dict)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The passes that every layer has, and this one says that it has, and yet never answered."""
+        return [name for name in PLAIN if name in self.refused]
 
     @property
     def contradictions(self) -> list[str]:
@@ -98,30 +106,31 @@ def _specified(name: str) -> str:
     return str(getattr(SPECIFIED, name))
 
 
-def as_data(card: Card) -> dict[str, Any]:
-    """The card as JSON-ready data."""
-    defaults = card.defaults
+def as_data(profile: SemanticsProfile) -> dict[str, Any]:
+    """The profile as JSON-ready data."""
+    defaults = profile.defaults
     return {
         "schema": "bnconform/card/1",
         "bnconform": version("bnconform") or "a clone",
-        "backend": card.backend, "device": card.device, "dtype": card.dtype,
+        "backend": profile.backend, "device": profile.device, "dtype": profile.dtype,
         "coordinates": [
             {
                 "coordinate": one.decision, "values": list(one.values), "specified": _specified(one.decision),
                 "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
                 "meaning": decision(one.decision)(one.values[0]).meaning if one.decided else None,
             }
-            for one in card.findings
+            for one in profile.findings
         ],
         "defaults": None if defaults is None else {
             "eps": _number(defaults.eps), "momentum": _number(defaults.momentum), "cumulative": defaults.cumulative,
         },
-        "algorithm": card.algorithm,
-        "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in card.growth],
+        "algorithm": profile.algorithm,
+        "growth": [{"mean_over_deviation": r, "relative_error": e if e < 1e300 else None} for r, e in profile.growth],
         "dtypes": {
             dtype: {"output": shown[0], "statistics": shown[1]} if isinstance(shown, tuple) else {"reason": shown}
-            for dtype, shown in card.dtypes.items()
+            for dtype, shown in profile.dtypes.items()
         },
-        "share": _number(card.share), "steady": card.steady, "unexplained": card.unexplained, "refused": card.refused,
-        "contradictions": card.contradictions,
+        "share": _number(profile.share), "steady": profile.steady,
+        "unexplained": profile.unexplained, "refused": profile.refused,
+        "contradictions": profile.contradictions,
     }  # fmt: skip

@@ -23,14 +23,14 @@ COMMANDS = {"must": "error", "should": "warning"}
 """A failed `may` is a policy that is left open, and no annotation."""
 
 
-class Place(NamedTuple):
+class SourcePlace(NamedTuple):
     """Where an adapter is written, as GitHub finds it: the path from the repository's root."""
 
     file: str
     line: int
 
 
-def workflow_commands(result: Result, adapters: Mapping[str, Place] | None = None) -> list[str]:
+def workflow_commands(result: Result, adapters: Mapping[str, SourcePlace] | None = None) -> list[str]:
     """One line for each cause of failure, the most severe first; the last of a kind says what is left out.
 
     Args:
@@ -50,7 +50,7 @@ def workflow_commands(result: Result, adapters: Mapping[str, Place] | None = Non
     return lines
 
 
-def _line(command: str, card: Card, place: Place | None) -> str:
+def _line(command: str, card: Card, place: SourcePlace | None) -> str:
     many = len(card.requirements)
     about = card.requirements[0][0] if many == 1 else f"{many} requirements"
     title = first_line(f"{card.backend} {card.shown.verdict} {about}: {card.short}")

@@ -62,7 +62,7 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
         yield from (f"    {note.entry}: {note.why}" for note in found.narrower)
     if found.apart:
         yield f"  {_count(found.apart, 'entry', 'entries')} left alone:"
-        yield from _apart(found.apart)
+        yield from _separately(found.apart)
 
 
 def show(texts: Iterable[str], console: Console) -> None:
@@ -109,7 +109,7 @@ def _gathered(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
         yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
 
 
-def _apart(notes: Sequence[EntryNote]) -> Iterator[str]:
+def _separately(notes: Sequence[EntryNote]) -> Iterator[str]:
     """How many for which reason, and of which backends, since a misspelt name is in no run."""
     counts = Counter((one.entry.backend, one.why) for one in notes)
     for (backend, why), count in sorted(counts.items()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from bnconform.results.history import Answer, Change, History
+from bnconform.results.history import Answer, History, VerdictChange
 from bnconform.spec.catalogue import requirements
 
 STYLES = {"fixed": "green", "newly wrong": "bold red", "wrong otherwise": "red", "changed": "yellow"}
@@ -20,12 +20,12 @@ def answer(found: Answer) -> str:
     return f"{verdict or 'not asked'}{f' ({why})' if why else ''}"
 
 
-def between(change: Change) -> str:
+def between(change: VerdictChange) -> str:
     """The version from which on it is so, or between which two it became so."""
     return f"{change.before} -> {change.after}" + ("" if change.next_to else " (between not judged)")
 
 
-def level(change: Change) -> str:
+def level(change: VerdictChange) -> str:
     """Of the requirement."""
     rule = requirements().get(change.place[2])
     return rule.level if rule is not None else ""

@@ -23,7 +23,7 @@ from bnconform.cases.probes import probes
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import badge, junit, markdown
-from bnconform.render.annotations import Place, workflow_commands
+from bnconform.render.annotations import SourcePlace, workflow_commands
 from bnconform.render.porting_table import page as porting_page
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
@@ -108,7 +108,7 @@ def check(wanted: Wanted, *others: Path) -> None:
         kill_matrix.read(wanted.kill_matrix)
 
 
-def produce(result: Result, wanted: Wanted, adapters: Mapping[str, Place] | None = None) -> list[str]:
+def produce(result: Result, wanted: Wanted, adapters: Mapping[str, SourcePlace] | None = None) -> list[str]:
     """Write what is wanted, each file whole; the annotations, as lines to print.
 
     Args:
@@ -161,7 +161,7 @@ def _before(path: Path) -> bytes:
     return said if not said or said.endswith(b"\n\n") else said.rstrip(b"\n") + b"\n\n"
 
 
-def places(subjects: Iterable[Subject]) -> dict[str, Place]:
+def places(subjects: Iterable[Subject]) -> dict[str, SourcePlace]:
     """Where the adapters that were given as FILE.py:CLASS are written, from the folder in which the command runs."""
     found = {}
     for subject in subjects:
@@ -172,7 +172,7 @@ def places(subjects: Iterable[Subject]) -> dict[str, Place]:
                 nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                 line = next((node.lineno for node in nodes if isinstance(node, ast.ClassDef) and node.name == name), 1)
                 here = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
-                found[subject.name] = Place(path.relative_to(here).as_posix(), line)
+                found[subject.name] = SourcePlace(path.relative_to(here).as_posix(), line)
     return found
 
 

@@ -98,7 +98,7 @@ class When:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BaselineEntry:
     """One known failure.
 
     Attributes:
@@ -166,26 +166,26 @@ def explanation(row: Row) -> str:
     return " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
 
 
-def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def in_order(entries: Iterable[BaselineEntry]) -> tuple[BaselineEntry, ...]:
     """The entries by backend, device, dtype and requirement."""
     return tuple(
         sorted(entries, key=lambda e: (e.backend, e.device, dtype_order(e.dtype), e.requirement, _condition(e)))
     )
 
 
-def to_text(entries: Iterable[Entry]) -> str:
+def to_text(entries: Iterable[BaselineEntry]) -> str:
     """The file: sorted, a few lines an entry, the same for the same entries."""
     blocks = ["  {" + ",\n   ".join(_lines(entry)) + "}" for entry in in_order(entries)]
     inside = "\n" + ",\n".join(blocks) + "\n " if blocks else ""
     return f'{{"schema": {json.dumps(SCHEMA)},\n "entries": [{inside}]}}\n'
 
 
-def write(path: Path, entries: Iterable[Entry]) -> None:
+def write(path: Path, entries: Iterable[BaselineEntry]) -> None:
     """Write the baseline whole, or leave what was there and raise FileError."""
     files.write(path, to_text(entries), "the baseline")
 
 
-def read(path: Path, requirements: Collection[str]) -> tuple[Entry, ...]:
+def read(path: Path, requirements: Collection[str]) -> tuple[BaselineEntry, ...]:
     """The entries of a file; BaselineError, naming file and place, where it is missing or says what cannot be.
 
     Args:
@@ -202,18 +202,18 @@ def read(path: Path, requirements: Collection[str]) -> tuple[Entry, ...]:
         raise FORM.refusal(path, problem) from None
 
 
-def from_json(data: Any, requirements: Collection[str]) -> tuple[Entry, ...]:
+def from_json(data: Any, requirements: Collection[str]) -> tuple[BaselineEntry, ...]:
     """The entries from JSON data; BaselineError, naming the place, where they cannot be."""
     FORM.check(data)
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
         raise BaselineError(f"it has a character that is none ({problem.reason})") from None
-    entries: list[Entry] = []
+    entries: list[BaselineEntry] = []
     seen: dict[tuple[str, ...], int] = {}
     for index, values in enumerate(data["entries"]):
         try:
-            entry = Entry(**values | {"when": When(**values.get("when", {}))})
+            entry = BaselineEntry(**values | {"when": When(**values.get("when", {}))})
         except BaselineError as problem:
             raise BaselineError(f"at entries/{index}/when/versions: {problem}") from None
         if entry.requirement not in requirements:
@@ -230,7 +230,7 @@ def from_json(data: Any, requirements: Collection[str]) -> tuple[Entry, ...]:
     return in_order(entries)
 
 
-def _lines(entry: Entry) -> Iterator[str]:
+def _lines(entry: BaselineEntry) -> Iterator[str]:
     data = entry.as_dict()
     for names in _LINES:
         parts = [f'"{name}": {json.dumps(data[name], ensure_ascii=False)}' for name in names if name in data]
@@ -238,7 +238,7 @@ def _lines(entry: Entry) -> Iterator[str]:
             yield ", ".join(parts)
 
 
-def _condition(entry: Entry) -> str:
+def _condition(entry: BaselineEntry) -> str:
     return json.dumps(entry.when.as_dict())
 
 

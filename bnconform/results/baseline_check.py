@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bnconform.results.baseline import ANY, FAILURES, Entry, explanation, in_order
+from bnconform.results.baseline import ANY, FAILURES, BaselineEntry, explanation, in_order
 from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
 from bnconform.results.failure import INTERNAL
 from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
@@ -44,7 +44,7 @@ class Suite:
     requirements: Mapping[str, Collection[str]]
     once: Collection[str]
 
-    def dtypes(self, entry: Entry) -> frozenset[str]:
+    def dtypes(self, entry: BaselineEntry) -> frozenset[str]:
         """Those in which an entry has something to say; none where any one will do."""
         if entry.dtype != ANY:
             return frozenset({entry.dtype})
@@ -73,14 +73,14 @@ class KnownRow(NamedTuple):
     """A failing row and the entry that knows it; `why` says what differs, where something does."""
 
     row: Row
-    entry: Entry
+    entry: BaselineEntry
     why: str = ""
 
 
 class EntryNote(NamedTuple):
     """An entry and what is to be said of it."""
 
-    entry: Entry
+    entry: BaselineEntry
     why: str = ""
 
 
@@ -123,7 +123,7 @@ class BaselineVerdict:
         return bool(self.new or self.worse or self.unmatched or self.unfinished)
 
 
-def judge(entries: Iterable[Entry], results: Sequence[Result], level: str, suite: Suite) -> BaselineVerdict:
+def judge(entries: Iterable[BaselineEntry], results: Sequence[Result], level: str, suite: Suite) -> BaselineVerdict:
     """Every failing row and every entry, in its place; `level` is the one up to which a failure counts."""
     entries = in_order(entries)
     known: list[KnownRow] = []
@@ -180,10 +180,10 @@ def internal(row: Row) -> bool:
     return row.verdict == "untrusted" and row.message.startswith(INTERNAL_ERROR)
 
 
-def _nearest(row: Row, entries: Iterable[Entry]) -> KnownRow | None:
+def _nearest(row: Row, entries: Iterable[BaselineEntry]) -> KnownRow | None:
     """The entry that speaks of a failing row and knows most of it, and what it does not know."""
 
-    def distance(entry: Entry) -> tuple[bool, bool, bool, int]:
+    def distance(entry: BaselineEntry) -> tuple[bool, bool, bool, int]:
         differs = _explained_otherwise(row, entry)
         return (
             not entry.covers(row.verdict),
@@ -196,7 +196,7 @@ def _nearest(row: Row, entries: Iterable[Entry]) -> KnownRow | None:
     return None if entry is None else KnownRow(row, entry, _difference(row, entry))
 
 
-def _difference(row: Row, entry: Entry) -> str:
+def _difference(row: Row, entry: BaselineEntry) -> str:
     """In what a row differs from what its entry knows; "" where in nothing that matters."""
     parts = []
     if row.verdict != entry.verdict:
@@ -208,7 +208,7 @@ def _difference(row: Row, entry: Entry) -> str:
     return "; ".join(parts)
 
 
-def _explained_otherwise(row: Row, entry: Entry) -> bool:
+def _explained_otherwise(row: Row, entry: BaselineEntry) -> bool:
     # What crashed has shown nothing that could be explained.
     return row.verdict != "crashed" and entry.diagnosis not in (None, explanation(row))
 
@@ -217,7 +217,9 @@ def _times(share: float) -> str:
     return "without limit over" if share >= UNLIMITED else f"{share:.2g} times"
 
 
-def _place(entry: Entry, rows: Sequence[tuple[Row, bool]], runs: Sequence[_Run], suite: Suite) -> tuple[str, str]:
+def _place(
+    entry: BaselineEntry, rows: Sequence[tuple[Row, bool]], runs: Sequence[_Run], suite: Suite
+) -> tuple[str, str]:
     """The list of a BaselineVerdict that an entry belongs to ("" for none), and why."""
     failing = [row for row, _ in rows if row.verdict in FAILURES]
     fine = [row for row, _ in rows if row.verdict in ("conforms", "deviates")]
@@ -236,7 +238,7 @@ def _place(entry: Entry, rows: Sequence[tuple[Row, bool]], runs: Sequence[_Run],
     return ("partly" if unasked else "fixed"), "; ".join([f"{verdict} in {_where(fine)}", *unasked])
 
 
-def _unmatched(entry: Entry, unsupported: Sequence[Row], runs: Sequence[_Run], suite: Suite) -> tuple[str, str]:
+def _unmatched(entry: BaselineEntry, unsupported: Sequence[Row], runs: Sequence[_Run], suite: Suite) -> tuple[str, str]:
     """Why an entry has no row that was judged, and whether it should have one."""
     mine = [(result, whole) for result, whole in runs if any(row.backend == entry.backend for row in result.rows)]
     if not mine:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from bnconform.results.baseline import ANY, FAILURES, UNEXPLAINED, Entry, When, explanation, in_order
+from bnconform.results.baseline import ANY, FAILURES, UNEXPLAINED, BaselineEntry, When, explanation, in_order
 from bnconform.results.baseline_check import MUCH, EntryNote, KnownRow, Suite, internal, judge
 from bnconform.results.result import Key, Result, Row
 
@@ -14,15 +14,15 @@ from bnconform.results.result import Key, Result, Row
 class Update(NamedTuple):
     """A baseline brought up to date, and what became of its entries."""
 
-    entries: tuple[Entry, ...]
-    added: tuple[Entry, ...]
+    entries: tuple[BaselineEntry, ...]
+    added: tuple[BaselineEntry, ...]
     refreshed: tuple[KnownRow, ...]
     dropped: tuple[EntryNote, ...]
     kept: tuple[EntryNote, ...]
 
 
 def updated(
-    entries: Iterable[Entry],
+    entries: Iterable[BaselineEntry],
     results: Sequence[Result],
     level: str,
     suite: Suite,
@@ -53,7 +53,9 @@ def updated(
             failing.setdefault((row.backend, row.device, dtype, row.requirement), []).append(row)
     added = [
         _refreshed(
-            Entry(*key, verdict=FAILURES[-1], reason=reason, link=link, diagnosis="", share=0.0, when=when or When()),
+            BaselineEntry(
+                *key, verdict=FAILURES[-1], reason=reason, link=link, diagnosis="", share=0.0, when=when or When()
+            ),
             mine,
         )
         for key, mine in failing.items()
@@ -64,7 +66,7 @@ def updated(
     return Update(in_order([*stay, *added]), in_order(added), tuple(changed), tuple(gone), tuple(kept))
 
 
-def _refreshed(entry: Entry, rows: Sequence[Row]) -> Entry:
+def _refreshed(entry: BaselineEntry, rows: Sequence[Row]) -> BaselineEntry:
     """The entry with what these failing rows of it show; an error that is much as it was stays as it was written."""
     worst = min(rows, key=lambda row: FAILURES.index(row.verdict))
     explanations = {explanation(row) for row in rows}

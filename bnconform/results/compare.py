@@ -23,8 +23,8 @@ from bnconform.results.comparison import (
 from bnconform.results.completeness import Column, partial, reason
 from bnconform.results.difference import compared
 from bnconform.results.failure import VIOLATION
-from bnconform.results.matching import Pairs, asked, narrowed, paired
-from bnconform.results.operands import Incomparable, Side, sides
+from bnconform.results.matching import Pairs, narrowed, paired, requested_pairs
+from bnconform.results.operands import Incomparable, Operand, operands
 from bnconform.results.result import Result, Row
 from bnconform.spec.behaviour import SPECIFIED, decisions
 
@@ -44,13 +44,13 @@ def compare(
 
     Raises:
         Incomparable: where a file has what this version cannot place, or the two have no subject in common.
-        PairingError: where a chosen pair is none.
+        MatchingError: where a chosen pair is none.
     """
     (left_path, left), (right_path, right) = first, second
-    left_sides, right_sides = sides(left_path, left), sides(right_path, right)
-    ours, theirs = (narrowed(list(found), backends, dtypes) for found in (left_sides, right_sides))
+    left_operands, right_operands = operands(left_path, left), operands(right_path, right)
+    ours, theirs = (narrowed(list(found), backends, dtypes) for found in (left_operands, right_operands))
     if chosen:
-        pairs: Pairs = [pair for text in chosen for pair in asked(text, ours, theirs)]
+        pairs: Pairs = [pair for text in chosen for pair in requested_pairs(text, ours, theirs)]
         alone: list[tuple[str, str]] = []
     else:
         pairs, ours_alone, theirs_alone = paired(ours, theirs)
@@ -65,7 +65,7 @@ def compare(
         for path, result in (first, second)
         if not result.observations
     ]
-    made = tuple(_pair(left_sides[one], right_sides[other]) for one, other in dict.fromkeys(pairs))
+    made = tuple(_pair(left_operands[one], right_operands[other]) for one, other in dict.fromkeys(pairs))
     if not warnings and not any(pair.compared for pair in made):
         warnings.append(f"{left_path} and {right_path} have no observation in common that this version can place")
     warnings += [
@@ -100,7 +100,7 @@ def _environment(first: Result, second: Result) -> tuple[tuple[str, str, str], .
     return tuple((name, one, other) for name, one, other in found if one != other)
 
 
-def _pair(first: Side, second: Side) -> Pair:
+def _pair(first: Operand, second: Operand) -> Pair:
     both = [name for name in first.rows if name in second.rows]
     verdicts = [
         VerdictDifference(name, one.level, one.verdict, other.verdict, _reason_for(one), _reason_for(other))
@@ -135,7 +135,7 @@ def _reason_for(row: Row) -> str:
     return row.summary if row.verdict != "conforms" else ""
 
 
-def _numbers(first: Side, second: Side) -> Iterator[Number]:
+def _numbers(first: Operand, second: Operand) -> Iterator[Number]:
     for place in dict.fromkeys([*first.observations, *second.observations]):
         yield compared(first, second, first.observations.get(place), second.observations.get(place))
 
@@ -144,7 +144,7 @@ DTYPE_OF = {"output_dtype": ("y", "grad_x"), "statistics_dtype": ("running_mean"
 """The observations whose dtype, and no number, tells a decision's values apart."""
 
 
-def _conventions(first: Side, second: Side, numbers: Iterable[Number]) -> Iterator[Convention]:
+def _conventions(first: Operand, second: Operand, numbers: Iterable[Number]) -> Iterator[Convention]:
     """The decisions in which the two differ and that show in their dtype, each with what bears it out."""
     ours, theirs = first.values(), second.values()
     numbers = list(numbers)
@@ -158,7 +158,7 @@ def _conventions(first: Side, second: Side, numbers: Iterable[Number]) -> Iterat
             yield Convention(name, one, other, one_by, other_by, tuple(shown))
 
 
-def _answered(first: Side, second: Side, numbers: Iterable[Number], name: str) -> Iterator[Convention]:
+def _answered(first: Operand, second: Operand, numbers: Iterable[Number], name: str) -> Iterator[Convention]:
     """A decision of which both are said to have one value, and answer as if they had two."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for number in numbers:
@@ -171,13 +171,13 @@ def _answered(first: Side, second: Side, numbers: Iterable[Number], name: str) -
         yield Convention(name, *key, tuple(shown))
 
 
-def _stood(side: Side, number: Number, name: str) -> str:
+def _stood(side: Operand, number: Number, name: str) -> str:
     """The value of a decision at which a side's answer was found to stand."""
     _, point, _ = side.standing(side.observations[number.place(side.subject[2])])
     return point.deviations.get(name, str(getattr(SPECIFIED, name)))
 
 
-def _shows(first: Side, second: Side, number: Number, name: str, one: str, other: str) -> bool:
+def _shows(first: Operand, second: Operand, number: Number, name: str, one: str, other: str) -> bool:
     """Whether each side's answer is within its bound with its own value of a decision and not with the other's."""
     if number.first is None or number.second is None:
         return False
@@ -188,7 +188,7 @@ def _shows(first: Side, second: Side, number: Number, name: str, one: str, other
     )
 
 
-def _tells(side: Side, number: Number, name: str, own: str, others: str) -> bool:
+def _tells(side: Operand, number: Number, name: str, own: str, others: str) -> bool:
     observation = side.observations[number.place(side.subject[2])]
     _, point, _ = side.standing(observation)
 

@@ -46,7 +46,7 @@ class ColumnSelection:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionRecord:
     """What a run was asked for.
 
     Attributes:
@@ -95,7 +95,7 @@ class Judged(Protocol):
     @property
     def rows(self) -> Sequence[_Row]: ...
     @property
-    def selection(self) -> Selection | None: ...
+    def selection(self) -> SelectionRecord | None: ...
     @property
     def completion(self) -> Completion | None: ...
 
@@ -150,13 +150,13 @@ def whole_columns(result: Judged, once: Iterable[str]) -> frozenset[Column]:
     return frozenset(one.column for one in _columns(result) if one.whole and one.column[:2] not in lacking)
 
 
-def joined(results: Sequence[Judged]) -> tuple[Selection | None, Completion | None]:
+def joined(results: Sequence[Judged]) -> tuple[SelectionRecord | None, Completion | None]:
     """What several results together are of; None where one does not say, and none is known to be partial."""
     known = [(one.selection, one.completion) for one in results if one.selection and one.completion]
     if len(known) < len(results) and not any(map(is_partial, results)):
         return None, None
     selections, completions = [one for one, _ in known], [one for _, one in known]
-    selection = Selection(
+    selection = SelectionRecord(
         _each(one.backends for one in selections),
         _each(one.devices for one in selections),
         _each(one.dtypes for one in selections),
@@ -182,7 +182,7 @@ def to_json(result: Judged) -> dict[str, Any]:
     }
 
 
-def from_json(data: Mapping[str, Any]) -> tuple[Selection | None, Completion | None]:
+def from_json(data: Mapping[str, Any]) -> tuple[SelectionRecord | None, Completion | None]:
     """What a result file that fits its schema says; None where it says nothing."""
     if "selection" not in data or "completion" not in data:
         return None, None
@@ -194,7 +194,7 @@ def from_json(data: Mapping[str, Any]) -> tuple[Selection | None, Completion | N
         )
         for one in given.pop("columns")
     )  # fmt: skip
-    selection = Selection(**{name: tuple(words) for name, words in given.items()}, columns=columns)
+    selection = SelectionRecord(**{name: tuple(words) for name, words in given.items()}, columns=columns)
     completion = {name: value for name, value in data["completion"].items() if name != "complete"}
     return selection, Completion(**completion)
 

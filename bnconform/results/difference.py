@@ -14,7 +14,7 @@ import numpy as np
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.comparison import BOTH, DRIFT, FACTOR, FIRST, SECOND, Measure, Number
 from bnconform.results.observations import decoded
-from bnconform.results.operands import Side
+from bnconform.results.operands import Operand
 from bnconform.results.result import Observation
 from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import format_of, ulp
@@ -32,7 +32,7 @@ class Separation:
     error_ratio: float
 
 
-def compared(first: Side, second: Side, one: Observation | None, other: Observation | None) -> Number:
+def compared(first: Operand, second: Operand, one: Observation | None, other: Observation | None) -> Number:
     """What can be said of an observation; None where a side has none.
 
     Raises:

@@ -42,7 +42,7 @@ def _place(row: Row) -> Place:
 
 
 @dataclass(frozen=True)
-class Change:
+class VerdictChange:
     """A verdict that is another one from a version on.
 
     Attributes:
@@ -89,7 +89,7 @@ class History:
         known = (self.releases[version] for version in self.versions if version in self.releases)
         return [release for release in known if release.result is None]
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self) -> Iterator[VerdictChange]:
         """Every verdict that differs between two judged versions that follow each other, oldest first."""
         judged = self.judged
         for one, other in pairwise(judged):
@@ -99,4 +99,4 @@ class History:
             for place in sorted(before.keys() | after.keys(), key=lambda key: (key[2], key[0], key[1])):
                 first, second = before.get(place, ABSENT), after.get(place, ABSENT)
                 if first != second:
-                    yield Change(place, one.version, other.version, first, second, not unknown)
+                    yield VerdictChange(place, one.version, other.version, first, second, not unknown)

@@ -13,7 +13,7 @@ from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
 from bnconform.results import baseline, baseline_check, run_result
-from bnconform.results.baseline import ANY, BaselineError, Entry
+from bnconform.results.baseline import ANY, BaselineEntry, BaselineError
 from bnconform.results.baseline_check import BaselineVerdict, Suite
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
@@ -34,7 +34,7 @@ class KnownFailures:
 
     force: Sequence[Force]
     path: str = ""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[BaselineEntry, ...] = ()
     _known: dict[tuple[str, str, str], list[Force]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from bnconform.spec.errors import UserError
 Pairs = list[tuple[Column, Column]]
 
 
-class PairingError(UserError):
+class MatchingError(UserError):
     """A choice that chooses nothing; the message says what there is, in one line."""
 
 
@@ -37,24 +37,24 @@ def paired(first: Iterable[Column], second: Iterable[Column]) -> tuple[Pairs, li
     return pairs, _without(left, (one for one, _ in pairs)), _without(right, (other for _, other in pairs))
 
 
-def asked(text: str, first: Sequence[Column], second: Sequence[Column]) -> Pairs:
+def requested_pairs(text: str, first: Sequence[Column], second: Sequence[Column]) -> Pairs:
     """The pairs that `A=B` asks for, each side a backend or `backend:device`, in every dtype that both have.
 
     Raises:
-        PairingError: where a side names no subject, or no dtype is common.
+        MatchingError: where a side names no subject, or no dtype is common.
     """
     # A name may itself have "=" in it.
     cuts = [place for place, letter in enumerate(text) if letter == "="]
     if not cuts:
-        raise PairingError(f"--pair {text} has no '='; give --pair A_BACKEND=B_BACKEND")
+        raise MatchingError(f"--pair {text} has no '='; give --pair A_BACKEND=B_BACKEND")
     found = [(_named(text[:cut], first), _named(text[cut + 1 :], second)) for cut in cuts]
     if not any(one and other for one, other in found):
-        raise PairingError(
+        raise MatchingError(
             f"--pair {text} names no pair; the first file has {_names(first)}, the other {_names(second)}"
         )
     pairs = [(one, other) for left, right in found for one in left for other in right if one[2] == other[2]]
     if not pairs:
-        raise PairingError(f"--pair {text}: the two have no dtype in common")
+        raise MatchingError(f"--pair {text}: the two have no dtype in common")
     return pairs
 
 
@@ -64,14 +64,14 @@ def narrowed(found: Sequence[Column], backends: Sequence[str], dtypes: Sequence[
 
 
 def check_choice(backends: Iterable[str], dtypes: Iterable[str], everything: Sequence[Column]) -> None:
-    """Raise PairingError for a backend or dtype that is in none of the files, or that does not exist."""
+    """Raise MatchingError for a backend or dtype that is in none of the files, or that does not exist."""
     for backend in backends:
         if backend not in {one[0] for one in everything}:
-            raise PairingError(f"no file has a backend {backend!r}; they have {_names(everything)}")
+            raise MatchingError(f"no file has a backend {backend!r}; they have {_names(everything)}")
     for dtype in dtypes:
         if dtype not in {one[2] for one in everything}:
             known = "" if dtype in DTYPES else f"; a dtype is one of {', '.join(DTYPES)}"
-            raise PairingError(f"no file has anything in {dtype}{known}")
+            raise MatchingError(f"no file has anything in {dtype}{known}")
 
 
 def _named(text: str, found: Sequence[Column]) -> list[Column]:

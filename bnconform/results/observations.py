@@ -31,7 +31,7 @@ NOTHING: Mapping[str, Array | None] = dict.fromkeys(STATE)
 """The state of which nothing is shown."""
 
 
-class Unreadable(ValueError):
+class UnreadableObservation(ValueError):
     """An observation whose bytes are not the array that it says; the message says so in one line."""
 
 
@@ -61,13 +61,15 @@ def encoded(values: Array) -> dict[str, Any]:
 
 
 def decoded(array: Mapping[str, Any]) -> Array:
-    """The array; Unreadable where its bytes are not of its shape."""
+    """The array; UnreadableObservation where its bytes are not of its shape."""
     dtype = numpy_dtype(array["dtype"])
     try:
         data = base64.b64decode(array["data"], validate=True)
         values = np.frombuffer(data, dtype).reshape(array["shape"])
     except ValueError as problem:
-        raise Unreadable(f"its bytes are no {array['dtype']} array of shape {array['shape']}: {problem}") from None
+        raise UnreadableObservation(
+            f"its bytes are no {array['dtype']} array of shape {array['shape']}: {problem}"
+        ) from None
     return np.array(values.byteswap() if sys.byteorder == "big" else values)
 
 
@@ -82,7 +84,7 @@ def placed(observation: Observation, declaration: Declaration | None) -> Compari
     None where this version of the suite has no such program, so that nothing is known of what it should be.
 
     Raises:
-        Unreadable: where the observation is no array, or not of the shape that the program asks for.
+        UnreadableObservation: where the observation is no array, or not of the shape that the program asks for.
     """
     got = decoded(observation.array)
     probe = _probe(observation.requirement, observation.case)
@@ -98,7 +100,7 @@ def placed(observation: Observation, declaration: Declaration | None) -> Compari
         assert step.x is not None
         shape = step.x.shape
     if got.shape != shape:
-        raise Unreadable(f"its shape is {got.shape}; the program's is {shape}")
+        raise UnreadableObservation(f"its shape is {got.shape}; the program's is {shape}")
     behaviour = point(declaration)
     verdict = Judgement(behaviour)
     with arithmetic():

@@ -9,7 +9,7 @@ from typing import Any
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.completeness import Column
 from bnconform.results.matching import subjects
-from bnconform.results.observations import Unreadable, placed
+from bnconform.results.observations import UnreadableObservation, placed
 from bnconform.results.result import Declaration, Observation, Result, Row
 from bnconform.spec.behaviour import SPECIFIED, decisions
 from bnconform.spec.errors import UserError
@@ -20,7 +20,7 @@ class Incomparable(UserError):
 
 
 @dataclass
-class Side:
+class Operand:
     """One subject of one file: what it answered, what it declares, and where it was found to stand.
 
     Attributes:
@@ -54,7 +54,7 @@ class Side:
         if key not in self.placings:
             try:
                 self.placings[key] = placed(observation, at)
-            except (Unreadable, OverflowError) as problem:
+            except (UnreadableObservation, OverflowError) as problem:
                 name = f"{observation.requirement} {observation.case} {observation.name}"
                 words = f"{self.subject[0]}:{self.subject[1]} in {self.subject[2]}"
                 raise Incomparable(f"{self.path}: the observation {name} of {words}: {problem}") from None
@@ -70,7 +70,7 @@ class Side:
         return origin, point, self.placed(observation, point)
 
 
-def sides(path: str, result: Result) -> dict[Column, Side]:
+def operands(path: str, result: Result) -> dict[Column, Operand]:
     """Every subject of a file.
 
     Raises:
@@ -93,7 +93,7 @@ def sides(path: str, result: Result) -> dict[Column, Side]:
     for subject in rows:
         said = declared.get(subject[:2], Declaration(*subject[:2], {}, {}))
         stands = _stands(path, said, rows[subject].values())
-        found[subject] = Side(path, subject, rows[subject], kept[subject], said, stands)
+        found[subject] = Operand(path, subject, rows[subject], kept[subject], said, stands)
     return found
 
 

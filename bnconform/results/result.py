@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bnconform.cases.json_files import JsonForm
 from bnconform.results import completeness, files
-from bnconform.results.completeness import Completion, Selection
+from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.failure import Failure
 from bnconform.results.files import FileError
 
@@ -221,7 +221,7 @@ class Result:
     diagnoses: tuple[Diagnosis, ...] = ()
     observations: tuple[Observation, ...] = ()
     declarations: tuple[Declaration, ...] = ()
-    selection: Selection | None = None
+    selection: SelectionRecord | None = None
     completion: Completion | None = None
     failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
 

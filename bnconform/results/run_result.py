@@ -10,7 +10,7 @@ from typing import Any
 from bnconform.backends.runner.loading import installed
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
-from bnconform.results.completeness import Completion, Selection
+from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.result import (
     Declaration,
     Diagnosis,
@@ -54,7 +54,7 @@ def result(
     subjects: Sequence[Subject],
     started: datetime,
     seconds: float,
-    selection: Selection | None = None,
+    selection: SelectionRecord | None = None,
     completion: Completion | None = None,
 ) -> Result:
     """The result of a run; of what was asked for and how far it came, where that is given."""

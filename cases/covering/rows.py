@@ -50,7 +50,7 @@ SINGLES = 2
 
 
 @dataclass(frozen=True)
-class Row:
+class CoveringRow:
     """One row of a table: a case, as a `Probe` is, whose program is made for a dtype.
 
     Attributes:
@@ -75,11 +75,11 @@ class Row:
         """The program in a dtype; the row itself says which the parameters have."""
         return _program(tuple(self.levels.items()), dtype, self.number)
 
-    def with_history(self, level: str) -> Row:
+    def with_history(self, level: str) -> CoveringRow:
         """The same after other calls, under another name."""
         return replace(self, name=f"{self.name}-{level}", levels={**self.levels, "history": level})
 
-    def adapt(self, lacking: frozenset[str]) -> Row:
+    def adapt(self, lacking: frozenset[str]) -> CoveringRow:
         """The row for an implementation that lacks something: with the plainest level that it has, where it can be.
 
         It stays as it is where the levels would break a constraint.
@@ -99,7 +99,7 @@ class Row:
 
 
 @cache
-def rows(name: str = "shown") -> tuple[Row, ...]:
+def rows(name: str = "shown") -> tuple[CoveringRow, ...]:
     """The rows of a table as cases: each for `REQUIREMENT`, and every second in half precision for `SINGLE`, too.
 
     "shown" is asked in single precision, and "other_dtypes" in its place in the others. "thorough" is everything in
@@ -114,12 +114,12 @@ def rows(name: str = "shown") -> tuple[Row, ...]:
     return tuple(_rows(name, "row", DTYPES))
 
 
-def _rows(name: str, word: str, dtypes: tuple[str, ...]) -> Iterator[Row]:
+def _rows(name: str, word: str, dtypes: tuple[str, ...]) -> Iterator[CoveringRow]:
     for number, levels in enumerate(table(name), 1):
-        yield Row(REQUIREMENT, f"{word}{number}", levels, number, "", dtypes)
+        yield CoveringRow(REQUIREMENT, f"{word}{number}", levels, number, "", dtypes)
         halves = tuple(dtype for dtype in HALVES if dtype in dtypes)
         if halves and levels["parameters"] == "usual" and number % SINGLES == 0:
-            yield Row(SINGLE, f"{word}{number}", levels, number, "single", halves)
+            yield CoveringRow(SINGLE, f"{word}{number}", levels, number, "single", halves)
 
 
 @lru_cache(64)

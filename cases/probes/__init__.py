@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from bnconform.cases.covering.rows import Row, rows
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.covering.rows import CoveringRow, rows
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase, models_of
 from bnconform.cases.probes import (
     derivatives,
@@ -60,7 +60,7 @@ def probes() -> Mapping[str, tuple[Probe, ...]]:
     return {requirement: tuple(group) for requirement, group in found.items()}
 
 
-Case = Probe | Row | Relation | ModelCase
+Case = Probe | CoveringRow | MetamorphicRelation | ModelCase
 """What a requirement is asked by; models are for tools that deploy them."""
 
 TABLES: Mapping[str, str] = {
@@ -71,7 +71,7 @@ it, where time does not matter."""
 
 
 @cache
-def covering(requirement: str, cost: str = "") -> tuple[Row, ...]:
+def covering(requirement: str, cost: str = "") -> tuple[CoveringRow, ...]:
     """The rows of the covering array for a requirement and an implementation."""
     return tuple(row for row in rows(TABLES[cost]) if row.requirement == requirement)
 
@@ -82,9 +82,9 @@ def with_cases() -> frozenset[str]:
 
 
 @cache
-def all_relations() -> Mapping[str, tuple[Relation, ...]]:
+def all_relations() -> Mapping[str, tuple[MetamorphicRelation, ...]]:
     """Every relation, by the id of its requirement."""
-    found: dict[str, list[Relation]] = {}
+    found: dict[str, list[MetamorphicRelation]] = {}
     for relation in (*metamorphic.relations(), *masks.relations()):
         found.setdefault(relation.requirement, []).append(relation)
     return {requirement: tuple(group) for requirement, group in found.items()}
@@ -106,9 +106,12 @@ def cases_of(requirement: str, dtype: str, cost: str = "") -> tuple[Case, ...]:
     return (*fitting, *rows_of_table, *models_of(requirement, dtype, cost))
 
 
-def _by_hand(requirement: str, dtype: str) -> tuple[Probe | Relation, ...]:
+def _by_hand(requirement: str, dtype: str) -> tuple[Probe | MetamorphicRelation, ...]:
     """The probes and relations of one requirement in a dtype."""
-    every: tuple[Probe | Relation, ...] = (*probes().get(requirement, ()), *all_relations().get(requirement, ()))
+    every: tuple[Probe | MetamorphicRelation, ...] = (
+        *probes().get(requirement, ()),
+        *all_relations().get(requirement, ()),
+    )
     return tuple(case for case in every if dtype in case.dtypes)
 
 
@@ -119,7 +122,7 @@ def _needed(dtype: str) -> frozenset[tuple[object, ...]]:
     return frozenset(what for cases in firsts for case in cases for what in _compilations(case))
 
 
-def _compilations(case: Probe | Relation) -> frozenset[tuple[object, ...]]:
+def _compilations(case: Probe | MetamorphicRelation) -> frozenset[tuple[object, ...]]:
     """What a compiler sees as different: pass, mode, configuration and shape."""
     given = case.at("float64", "float64")
     programs: tuple[Program, ...] = (given,) if isinstance(given, Program) else tuple(given)

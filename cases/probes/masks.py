@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.metamorphic import Relation, same
+from bnconform.cases.metamorphic import MetamorphicRelation, same
 from bnconform.cases.program import STATE, Array, Probe, Program, Step, forward, load, masked, masked_backward
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES
@@ -59,20 +59,20 @@ def probes() -> Iterator[Probe]:
     yield from _state()
 
 
-def relations() -> Iterator[Relation]:
+def relations() -> Iterator[MetamorphicRelation]:
     """What is hidden is changed, and nothing else changes."""
     x, mask = given(SHAPE)
     other = np.where(mask, x, x * -40 + 300)
     g = np.where(mask, inputs.upstream(SHAPE, 31), 0)
     start, config = load(**inputs.everything(3)), Config(eps=EPSILON, momentum=MOMENTUM)
-    yield Relation(
+    yield MetamorphicRelation(
         "BN-MASK-HIDDEN", "hidden-values-changed",
         "what is not selected is changed: the rest of y and the running statistics stay the same",
         Program(config, (start, masked(x, mask, "y", *STATISTICS))),
         Program(config, (start, masked(other, mask, "y", *STATISTICS))),
         tuple((name, same) for name in ("y", *STATISTICS)),
     )  # fmt: skip
-    yield Relation(
+    yield MetamorphicRelation(
         "BN-MASK-GRAD", "hidden-values-changed",
         "what is not selected, and no gradient comes from, is changed: the gradients stay the same",
         Program(config, (start, masked_backward(x, mask, g, *GRADIENTS))),

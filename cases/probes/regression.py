@@ -1,4 +1,4 @@
-"""The frozen cases as probes: what once broke an implementation is asked of every other."""
+"""The regression cases as probes: what once broke an implementation is asked of every other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from bnconform.cases.program import Probe
 
 
 def probes() -> Iterator[Probe]:
-    """Each frozen case, in every dtype in which it is the same program."""
+    """Each regression case, in every dtype in which it is the same program."""
     for case in regression.cases():
         yield Probe(case.requirement, f"frozen-{case.name}", case.program, case.quality, case.dtypes)

@@ -78,7 +78,7 @@ class ErrorModel:
 
 
 def error_model_of(config: Config, behaviour: Behaviour, *, quality: str = "") -> ErrorModel:
-    """The allowance for a layer of this configuration.
+    """The error model for a layer of this configuration.
 
     Args:
         quality: "" at level must; or some of the words "stable", "single", "blocked".

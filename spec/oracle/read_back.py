@@ -47,7 +47,7 @@ def _but(share: Exact, unmoved: NDArray[np.bool_], ndim: int) -> Exact:
     """The weight, 0 for the channels that do not move: 0-d, or along the channels where only some of them do not."""
     if not unmoved.any():
         return share
-    return share * 0 if unmoved.all() else np.where(along_channels(unmoved, ndim), share * 0, share)
+    return share * 0 if unmoved.all() else np.where(unmoved.reshape((1, -1) + (1,) * (ndim - 2)), share * 0, share)
 
 
 def estimator(record: Forward, batch: Moments) -> Exact:

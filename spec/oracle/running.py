@@ -21,10 +21,11 @@ def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -
     mean = batch.mean
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
         mean = mean * bessel(behaviour, batch.count)
-    found = per_channel(mean, x), _remembered_variance(config, behaviour, x, batch)
+    found = (per_channel(mean, x), _remembered_variance(config, behaviour, x, batch))
     nothing = counts(batch, x) == 0
     if nothing.any() and behaviour.nothing_selected is b.NothingSelected.NAN_STATISTICS:
-        found = tuple(np.where(nothing, exact(np.nan), value) for value in found)
+        unknown = exact(np.nan)
+        return np.where(nothing, unknown, found[0]), np.where(nothing, unknown, found[1])
     return found
 
 
@@ -123,7 +124,7 @@ def blend(config: Config, behaviour: Behaviour, count: int) -> tuple[Exact, Exac
 
 def keeps_variance(behaviour: Behaviour, batch: Moments, x: Exact) -> NDArray[np.bool_]:
     """Whether a batch leaves the running variance of a channel as it is, of which it has one value: (C,) or (1,)."""
-    alone = counts(batch, x) == 1
+    alone = np.asarray(counts(batch, x) == 1)
     if not alone.any():
         return alone
     return np.asarray(alone & (behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT))

@@ -50,7 +50,7 @@ def _is_refused(check: Check, config: Config, step: Step) -> bool:
     __tracebackhide__ = True
     trace = check.executed(Program(config, (step,)))
     if not trace.steps:
-        check.asked(Program(config, (build(),)))
+        check.ask(Program(config, (build(),)))
     return bool(trace.steps[-1].raised)
 
 
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     for made, name, shape in cases:
         trace = check.executed(Program(made, (load(**{name: np.full(shape, 0.5, dtype)}),)))
         if not trace.steps:
-            check.asked(Program(made, (build(),)))
+            check.ask(Program(made, (build(),)))
         fits = trace.steps[-1].before[name]
         room = "none" if fits is None else f"one of shape {fits.shape}"
         if not made.track_running_stats:

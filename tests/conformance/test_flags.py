@@ -24,5 +24,5 @@ def test_defaults(check: Check) -> None:
         )
     )
     for program in programs():
-        check.asked(program)
+        check.ask(program)
     check.note(measured(check.subject).describe())

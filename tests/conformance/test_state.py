@@ -14,8 +14,8 @@ from bnconform.cases.program import LAYOUTS, SHARING, STATE, Array, Program, Ste
 from bnconform.execution.trace import Trace
 from bnconform.judge.check import Check
 from bnconform.judge.judgement import STATISTICS, judge
-from bnconform.judge.layer_state import LayerState
 from bnconform.judge.marks import checks
+from bnconform.judge.truths.layer_state import LayerState
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import EvaluationBroadcast
 from bnconform.spec.exact import arithmetic, exact, floats
@@ -100,7 +100,7 @@ def _passes(check: Check, tracked: bool, call: str, mode: str) -> Iterator[Step]
 
 def _own_results(check: Check, program: Program, call: str) -> None:
     __tracebackhide__ = True
-    for fact in check.asked(program).facts:
+    for fact in check.ask(program).facts:
         if fact["what"] == "shared":
             what = f"the memory of {fact['name']} of {call}"
             check.require(bool(fact["holds"]), what, f"that of {fact['owner']}", "its own")
@@ -121,7 +121,7 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
     calls = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps if step.op != "load")
     steps = (load(**dict.fromkeys(names, numbers)), *calls)
     watched = Program(config, steps, watch="loaded").cast(config.dtype, config.param_dtype)
-    for fact in check.asked(watched).facts:
+    for fact in check.ask(watched).facts:
         if fact["what"] == "none":
             check.note("the layer has nothing that could be loaded")
         elif fact["what"] == "after calls":
@@ -143,7 +143,7 @@ def test_shown_state_is_a_copy(check: Check) -> None:
     """A state once seen stays as it was, and writing to it does not change the layer."""
     program = check.fitted(_program(check, _rank(check)))
     steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
-    for fact in check.asked(replace(program, steps=steps, watch="shown")).facts:
+    for fact in check.ask(replace(program, steps=steps, watch="shown")).facts:
         if fact["what"] == "none":
             check.note("the layer shows no state")
         elif fact["what"] == "overwritten":
@@ -169,7 +169,7 @@ def test_counter_is_a_whole_number(check: Check) -> None:
     whole = Program(config, (build("num_batches_tracked"), forward(x))).cast(config.dtype, config.param_dtype)
     program = check.fitted(whole)
     for count in range(1, len(program.steps) + 1):
-        trace = check.asked(replace(program, steps=program.steps[:count]))
+        trace = check.ask(replace(program, steps=program.steps[:count]))
         if trace.counter is None:
             check.note("num_batches_tracked: the layer shows no counter")
             continue
@@ -187,7 +187,7 @@ def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
     # Values that no other check loads: what two layers share may have been set long before.
     program = check.fitted(_program(check, _rank(check), seed=97))
-    for fact in check.asked(replace(program, watch="instances")).facts:
+    for fact in check.ask(replace(program, watch="instances")).facts:
         for name in STATE:
             left, right = fact["before"][name], fact["after"][name]
             same = (left is None and right is None) or (

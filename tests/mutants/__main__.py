@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="whole rows in every dtype (about four times as long); with --meeting, faults where three meet, too",
     )
+    parser.add_argument(
+        "--killers",
+        action="store_true",
+        help="ask a wrong one nothing but the requirements that must kill it (about a third of the time)",
+    )
     parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
     parser.add_argument(
         "--meeting", action="store_true", help="judge faults where two circumstances of the covering array meet instead"
@@ -75,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _named(naming.sample(asked.named), asked.workers, console)
     if asked.meeting:
         return _meeting(asked.workers, console, thorough=asked.thorough)
-    todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough)
+    if asked.thorough and asked.killers:
+        parser.error("--thorough asks everything, --killers the least: give one of them")
+    todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough, asked.killers)
     verdicts, seconds = _run(todo, min(asked.workers, len(todo)), console)
     failures = _failures(verdicts, whole=not asked.names)
     summary = _summary(verdicts, seconds)
@@ -166,7 +173,7 @@ def _meeting(workers: int, console: Console, *, thorough: bool) -> int:
         begin = time.perf_counter()
         chosen = meeting.rows_of(plan)
         with ProcessPoolExecutor(workers) as pool:
-            asked = pool.map(meeting.asked, chosen, [plan.dtype] * len(chosen), chunksize=8)
+            asked = pool.map(meeting.ask_row, chosen, [plan.dtype] * len(chosen), chunksize=8)
             told = {one.number: one for one in track(asked, f"judging {plan.table}", len(chosen), console=console)}
         proof = meeting.proven(plan, told)
         console.print(tables.by_observable(proof))

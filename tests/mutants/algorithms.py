@@ -1,7 +1,7 @@
 """Right BatchNorm arithmetic in many orders and groupings, for the bounds and for the right implementations.
 
 Everything works on x of shape (n, C) in one NumPy dtype: each operation is rounded to it. Nothing is shared with the
-oracle or with a backend. A `Subject` is one implementation: how it sums, normalises, updates and differentiates.
+oracle or with a backend. An `Algorithm` is one implementation: how it sums, normalises, updates and differentiates.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def moments_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, 
 
 
 @dataclass(frozen=True)
-class Subject:
+class Algorithm:
     """One implementation; `stable` where it forms neither a one-pass variance nor a folded output."""
 
     name: str
@@ -295,24 +295,24 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("two_pass", two_pass(sequential), direct, convex, closed_form, sequential, stable=True),
-    Subject("two_pass_pairwise", two_pass(pairwise), direct, incremental, means_form, pairwise, _power, stable=True),
-    Subject("two_pass_corrected", corrected, divided, decay_given, differentiated, sequential, stable=True),
-    Subject("two_pass_channels_last", two_pass(strided), divided, convex, differentiated, strided, stable=True),
-    Subject("welford", welford(False), direct, incremental, closed_form, reversed_order, stable=True),
-    Subject("welford_reciprocal", welford(True), direct, decay_given, means_form, sequential, _power, stable=True),
-    Subject("chan_of_two_pass", merged(4, two_pass(sequential)), direct, convex, closed_form, strided, stable=True),
-    Subject("chan_of_welford", merged(8, welford(True)), divided, incremental, means_form, pairwise, stable=True),
-    Subject("one_pass", one_pass(sequential), direct, convex, moments_form, sequential),
-    Subject("one_pass_pairwise", one_pass(pairwise), folded, incremental, closed_form, pairwise, _power),
-    Subject("one_pass_folded", one_pass(strided), folded, decay_given, moments_form, strided),
-    Subject("two_pass_folded", two_pass(reversed_order), folded, convex, moments_form, reversed_order),
+    Algorithm("two_pass", two_pass(sequential), direct, convex, closed_form, sequential, stable=True),
+    Algorithm("two_pass_pairwise", two_pass(pairwise), direct, incremental, means_form, pairwise, _power, stable=True),
+    Algorithm("two_pass_corrected", corrected, divided, decay_given, differentiated, sequential, stable=True),
+    Algorithm("two_pass_channels_last", two_pass(strided), divided, convex, differentiated, strided, stable=True),
+    Algorithm("welford", welford(False), direct, incremental, closed_form, reversed_order, stable=True),
+    Algorithm("welford_reciprocal", welford(True), direct, decay_given, means_form, sequential, _power, stable=True),
+    Algorithm("chan_of_two_pass", merged(4, two_pass(sequential)), direct, convex, closed_form, strided, stable=True),
+    Algorithm("chan_of_welford", merged(8, welford(True)), divided, incremental, means_form, pairwise, stable=True),
+    Algorithm("one_pass", one_pass(sequential), direct, convex, moments_form, sequential),
+    Algorithm("one_pass_pairwise", one_pass(pairwise), folded, incremental, closed_form, pairwise, _power),
+    Algorithm("one_pass_folded", one_pass(strided), folded, decay_given, moments_form, strided),
+    Algorithm("two_pass_folded", two_pass(reversed_order), folded, convex, moments_form, reversed_order),
 )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a subject gives for one batch: y and grad_x (n, C), the rest (C,), in the dtypes of the layer."""
+    """What a algorithm gives for one batch: y and grad_x (n, C), the rest (C,), in the dtypes of the layer."""
 
     y: Array
     running_mean: Array
@@ -323,7 +323,7 @@ class Answer:
 
 
 def answer(
-    subject: Subject,
+    algorithm: Algorithm,
     x: Array,
     g: Array,
     state: dict[str, Array],
@@ -339,18 +339,18 @@ def answer(
     parameters = state["weight"].dtype
     running_mean, running_var = state["running_mean"], state["running_var"]
     if training:
-        mean, variance = subject.statistics(wide)
+        mean, variance = algorithm.statistics(wide)
         unbiased = variance * (number(len(x), wide) / number(len(x) - 1, wide))
-        running_mean = subject.update(narrow["running_mean"], mean, momentum).astype(parameters)
-        running_var = subject.update(narrow["running_var"], unbiased, momentum).astype(parameters)
+        running_mean = algorithm.update(narrow["running_mean"], mean, momentum).astype(parameters)
+        running_var = algorithm.update(narrow["running_var"], unbiased, momentum).astype(parameters)
     else:
         mean, variance = narrow["running_mean"], narrow["running_var"]
-    factor = subject.inverse(variance, epsilon)
-    y = subject.normalize(wide, mean, factor, narrow["weight"], narrow["bias"])
-    grad_x, grad_weight = subject.gradient(wide, upstream, mean, factor, narrow["weight"], subject.add)
+    factor = algorithm.inverse(variance, epsilon)
+    y = algorithm.normalize(wide, mean, factor, narrow["weight"], narrow["bias"])
+    grad_x, grad_weight = algorithm.gradient(wide, upstream, mean, factor, narrow["weight"], algorithm.add)
     if not training:
         grad_x = upstream * (factor * narrow["weight"])
-    grad_bias = subject.add(upstream)
+    grad_bias = algorithm.add(upstream)
     return Answer(
         y.astype(x.dtype), running_mean, running_var, grad_x.astype(x.dtype),
         grad_weight.astype(parameters), grad_bias.astype(parameters),
@@ -358,27 +358,27 @@ def answer(
 
 
 def read_back(
-    subject: Subject, x: Array, g: Array, state: dict[str, Array], eps: float, momentum: float, compute: Any
+    algorithm: Algorithm, x: Array, g: Array, state: dict[str, Array], eps: float, momentum: float, compute: Any
 ) -> Answer:
     """As `answer` in training, but the running statistics normalise, once moved, and the gradient flows through them.
 
-    What reverse-mode differentiation does: of the two-pass variance where the subject is stable, its vanishing path
+    What reverse-mode differentiation does: of the two-pass variance where the algorithm is stable, its vanishing path
     through the mean kept, and of the one-pass variance, as 2 x/n less 2 m/n, where it is not.
     """
     narrow = {name: value.astype(compute) for name, value in state.items()}
     wide, upstream, parameters = x.astype(compute), g.astype(compute), state["weight"].dtype
-    n, two, add = number(len(x), wide), number(2, wide), subject.add
+    n, two, add = number(len(x), wide), number(2, wide), algorithm.add
     bessel = n / number(len(x) - 1, wide)
-    batch_mean, batch_variance = subject.statistics(wide)
-    running_mean = subject.update(narrow["running_mean"], batch_mean, momentum).astype(parameters)
-    running_var = subject.update(narrow["running_var"], batch_variance * bessel, momentum).astype(parameters)
-    mean, factor = running_mean.astype(compute), subject.inverse(running_var.astype(compute), number(eps, wide))
-    y = subject.normalize(wide, mean, factor, narrow["weight"], narrow["bias"])
-    a = number(momentum, wide) if subject.update is not decay_given else number(1, wide) - number(1 - momentum, wide)
+    batch_mean, batch_variance = algorithm.statistics(wide)
+    running_mean = algorithm.update(narrow["running_mean"], batch_mean, momentum).astype(parameters)
+    running_var = algorithm.update(narrow["running_var"], batch_variance * bessel, momentum).astype(parameters)
+    mean, factor = running_mean.astype(compute), algorithm.inverse(running_var.astype(compute), number(eps, wide))
+    y = algorithm.normalize(wide, mean, factor, narrow["weight"], narrow["bias"])
+    a = number(momentum, wide) if algorithm.update is not decay_given else number(1, wide) - number(1 - momentum, wide)
     by_z, deviations = upstream * narrow["weight"], wide - mean
     by_variance = add(by_z * deviations) * (number(-0.5, wide) * factor * factor * factor) * a * bessel
     by_mean = -add(by_z * factor) * a
-    if subject.stable:
+    if algorithm.stable:
         by_value = by_variance * (two * (wide - batch_mean) / n)
         by_mean = by_mean - add(by_value)
     else:

@@ -6,17 +6,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from bnconform.tests.mutants.algorithms import Subject, blocked, closed_form, convex, direct, two_pass
+from bnconform.tests.mutants.algorithms import Algorithm, blocked, closed_form, convex, direct, two_pass
 from bnconform.tests.mutants.layer import Array, Layer
 
-PLAIN = Subject("plain", two_pass(blocked), direct, convex, closed_form, blocked)
+PLAIN = Algorithm("plain", two_pass(blocked), direct, convex, closed_form, blocked)
 """Two-pass, (x - m) f w + b, (1 - a) old + a batch, the closed form."""
 
 
 class Assembled(Layer):
     """A right layer; a subclass says `how` it computes."""
 
-    how: ClassVar[Subject] = PLAIN
+    how: ClassVar[Algorithm] = PLAIN
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """The output, as x in shape and dtype; ValueError for input that has no answer."""

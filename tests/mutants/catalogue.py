@@ -18,7 +18,7 @@ from bnconform.spec.behaviour import SPECIFIED, decision
 from bnconform.spec.catalogue import fixing
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES as ALL_DTYPES
-from bnconform.tests.mutants.oracle_layer import puppet_layer
+from bnconform.tests.mutants.oracle_layer import oracle_layer
 
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)
@@ -140,7 +140,7 @@ def neighbours() -> tuple[Mutant, ...]:
         Mutant(
             f"{name}={value}",
             f"{name.replace('_', ' ')}: {decision(name)(value).meaning}",
-            partial(puppet_layer, behaviour=point),
+            partial(oracle_layer, behaviour=point),
             (fixing(name).id,),
             ((name, value),),
             dtypes=DTYPES if point.dtypes == ALL_DTYPES else point.dtypes,

@@ -67,7 +67,7 @@ class Masked(Layer):
 
     def count_of(self, seen: Array) -> Array:
         """How many values are selected of each channel, (C,), at least 1."""
-        return np.maximum(seen.sum(axis=1), 1).astype(self.work)
+        return np.asarray(np.maximum(seen.sum(axis=1), 1), self.work)
 
     def remember_selected(self, values: Array, seen: Array) -> None:
         """Count the batch, and move the running statistics of the channels of which something is selected."""

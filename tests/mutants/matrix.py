@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 
-from bnconform.cases.covering.rows import Row
+from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
@@ -23,7 +23,7 @@ from bnconform.diagnosis.causes import Point, candidates, explained
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
-from bnconform.judge.truth import process_truths
+from bnconform.judge.truths.truth import process_truths
 from bnconform.results.result import Difference
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
@@ -87,10 +87,10 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 continue
             if not about and test.rule.id in verdict.killed:
                 break
-            if isinstance(case, Row | ModelCase) and test.rule.id in verdict.killed:
+            if isinstance(case, CoveringRow | ModelCase) and test.rule.id in verdict.killed:
                 break
             if (
-                isinstance(case, Row | ModelCase)
+                isinstance(case, CoveringRow | ModelCase)
                 and case.number % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
                 and not names
             ):
@@ -160,18 +160,19 @@ Task = tuple[str, str, tuple[str, ...]]
 """The name of an implementation, a dtype, and the requirements to judge it by: () for all."""
 
 
-def tasks(names: Iterable[str], thorough: bool = False) -> list[Task]:
+def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -> list[Task]:
     """What is judged by what.
 
     A right implementation is judged by every must in single and double precision, with the large cases in single. A
     wrong one gets a whole row in the first of its dtypes; in the others only the requirements that must kill it are
-    asked. `thorough`: everything by everything, in every dtype.
+    asked. `thorough`: everything by everything, in every dtype. `killers`: no whole rows, so that what else a wrong one
+    fails is not seen.
     """
     musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
         for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
-            whole = thorough or (bool(mutant.killers) and number == 0)
+            whole = thorough or (bool(mutant.killers) and number == 0 and not killers)
             found.append((mutant.name, dtype, () if whole else mutant.killers or musts))
     return found
 

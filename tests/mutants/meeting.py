@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.covering.factors import TRIPLES, trains
-from bnconform.cases.covering.rows import CALLS, Row, rows
+from bnconform.cases.covering.rows import CALLS, CoveringRow, rows
 from bnconform.cases.covering.tables import table
 from bnconform.cases.program import PASSES
 from bnconform.judge.check import Check, conduct
@@ -112,7 +112,7 @@ class Killed:
     found: frozenset[Observable]
 
 
-def asked(row: Row, dtype: str) -> Killed:
+def ask_row(row: CoveringRow, dtype: str) -> Killed:
     """Judge the implementations that err in one observable throughout a row's own calls, one after the other."""
     program = row.at(dtype, dtype)
     passes = sum(step.op in PASSES for step in program.steps)
@@ -189,7 +189,7 @@ class Proof:
         return Counter(item for _, levels in self.survivors for item in levels).most_common(5)
 
 
-def rows_of(plan: Plan) -> list[Row]:
+def rows_of(plan: Plan) -> list[CoveringRow]:
     """The rows that are asked."""
     return [row for row in rows(plan.table) if plan.dtype in row.dtypes and not row.quality]
 

@@ -3,7 +3,7 @@
 A generated implementation looks at each of its calls, and errs in one observable where both levels hold. The first row
 of the table that fails is given to the diagnosis as a run gives it, and what is told must speak of both factors. Drawn
 are the factors that a call shows by itself; values and history are told by other means (`diagnosis.value_factors`,
-`diagnosis.history`).
+`diagnosis.experiments`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.cases.covering.factors import COUNTS
-from bnconform.cases.covering.rows import Row
+from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.covering.tables import table
 from bnconform.diagnosis.narrowing import narrow
 from bnconform.judge.check import Check, conduct
@@ -186,7 +186,7 @@ def sample(count: int) -> list[Fault]:
 def named(fault: Fault) -> Naming:
     """Judge the rows that hold a fault's levels until one fails, and have the diagnosis look for its circumstances."""
     plan = PLANS[0]
-    by_number: dict[int, Row] = {row.number: row for row in rows_of(plan)}
+    by_number: dict[int, CoveringRow] = {row.number: row for row in rows_of(plan)}
     for number in fault.numbers[:TRIED]:
         row = by_number[number]
         mutant = Mutant("erring", "wrong where two circumstances meet", partial(ErringWhereTwoMeet, fault=fault))

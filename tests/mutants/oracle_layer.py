@@ -21,7 +21,7 @@ from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.oracle.record import State
 
 
-class PuppetLayer:
+class OracleLayer:
     """A layer of the contract in backends/__init__.py."""
 
     def __init__(self, config: Config, behaviour: Behaviour) -> None:
@@ -118,7 +118,7 @@ class PuppetLayer:
             self.current = self._rounded(replace(self.current, **values))
 
 
-class DifferentiablePuppetLayer(PuppetLayer):
+class DifferentiableOracleLayer(OracleLayer):
     """The same with derivatives, for which the catalogue's neighbours are not asked: it would cost time alone."""
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
@@ -147,7 +147,7 @@ class DifferentiablePuppetLayer(PuppetLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
-class MaskedPuppetLayer(PuppetLayer):
+class MaskedOracleLayer(OracleLayer):
     """The same with masks, for the points that differ in what those do, and the specified one."""
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
@@ -181,14 +181,14 @@ class MaskedPuppetLayer(PuppetLayer):
             return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
 
 
-def puppet_layer(config: Config, behaviour: Behaviour) -> PuppetLayer:
+def oracle_layer(config: Config, behaviour: Behaviour) -> OracleLayer:
     """A layer at a point; with masks where that is the specified one, or differs in what a mask does."""
     differences = behaviour.differences()
     masks = not differences or any(name in differences for name in OF_ABILITY)
-    return (MaskedPuppetLayer if masks else PuppetLayer)(config, behaviour)
+    return (MaskedOracleLayer if masks else OracleLayer)(config, behaviour)
 
 
-class Puppet:
+class OracleBackend:
     """The backend at one point."""
 
     def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False) -> None:
@@ -202,10 +202,10 @@ class Puppet:
         """The CPU."""
         return ["cpu"]
 
-    def build(self, config: Config, device: str) -> PuppetLayer:
+    def build(self, config: Config, device: str) -> OracleLayer:
         """A layer at the point."""
-        return puppet_layer(config, self.behaviour)
+        return oracle_layer(config, self.behaviour)
 
-    def build_default(self, num_features: int, device: str) -> PuppetLayer:
+    def build_default(self, num_features: int, device: str) -> OracleLayer:
         """A layer with the specified defaults."""
-        return puppet_layer(Config(num_features), self.behaviour)
+        return oracle_layer(Config(num_features), self.behaviour)

@@ -1,7 +1,7 @@
 """Faults of two decisions: whether the diagnosis names both, in a sample that is the same in every run.
 
 One fault may hide the other. A point counts as named if the search gives it, or a point that no sequence of steps can
-tell from it: one that expects exactly the same of every program of the survey and of random programs.
+tell from it: one that expects exactly the same of every distinguishing program and of random programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import combinations
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from bnconform.cases.distinguishing import survey
+from bnconform.cases.distinguishing import distinguishing_programs
 from bnconform.cases.program import Program
 from bnconform.cases.strategies import programs
 from bnconform.diagnosis import search
@@ -23,7 +23,7 @@ from bnconform.judge.subject import Subject
 from bnconform.results.result import Difference
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.tests.mutants.catalogue import SAME, Mutant
-from bnconform.tests.mutants.oracle_layer import PuppetLayer
+from bnconform.tests.mutants.oracle_layer import OracleLayer
 
 SEED = 20260101
 NAMED, EQUAL, MISSED = "named", "a point that nothing tells from it", "missed"
@@ -32,7 +32,7 @@ EXAMPLES = 100
 
 
 @dataclass(frozen=True)
-class Pair:
+class FaultPair:
     """One fault of two decisions, and how it was diagnosed."""
 
     point: Behaviour
@@ -58,17 +58,17 @@ def sample(count: int, seed: int = SEED) -> list[Behaviour]:
     return random.Random(seed).sample([point for point in pairs if point.dtypes], count)
 
 
-def diagnosed(point: Behaviour, dtype: str = "float32") -> Pair:
+def diagnosed(point: Behaviour, dtype: str = "float32") -> FaultPair:
     """Search for what explains an ideal implementation at the point, in `dtype` if it shows there."""
     if dtype not in point.dtypes:
         dtype = point.dtypes[-1]
-    mutant = Mutant("pair", "wrong in two ways", partial(PuppetLayer, behaviour=point))
+    mutant = Mutant("pair", "wrong in two ways", partial(OracleLayer, behaviour=point))
     evidence = search.gather(Subject("pair", mutant, "cpu", dtype))
     found = search.explain(evidence)
     if found.points[0] == point:
-        return Pair(point, NAMED, found.points)
+        return FaultPair(point, NAMED, found.points)
     equal = any(other == point or indistinguishable(point, other) for other in found.points)
-    return Pair(point, EQUAL if equal else MISSED, found.points)
+    return FaultPair(point, EQUAL if equal else MISSED, found.points)
 
 
 def indistinguishable(one: Behaviour, other: Behaviour, dtype: str = "float64") -> bool:
@@ -77,14 +77,14 @@ def indistinguishable(one: Behaviour, other: Behaviour, dtype: str = "float64") 
 
 
 def _alike(program: Program, one: Behaviour, other: Behaviour) -> bool:
-    mutant = Mutant("one", "the first of two points", partial(PuppetLayer, behaviour=one))
+    mutant = Mutant("one", "the first of two points", partial(OracleLayer, behaviour=one))
     trace = Subject("one", mutant, "cpu", program.config.dtype).run(program)
     marks = {search.view(trace, judge(trace, point), point).mark for point in (one, other)}
     return len(marks) == 1
 
 
 def _programs() -> Iterator[Program]:
-    yield from survey().values()
+    yield from distinguishing_programs().values()
     drawn: list[Program] = []
 
     @settings(

@@ -10,7 +10,7 @@ from bnconform.tests.mutants.algorithms import Array, centred_form, differentiat
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Layer
-from bnconform.tests.mutants.tape import Node, Tape
+from bnconform.tests.mutants.tape import Tape, TapeNode
 
 
 @right
@@ -44,7 +44,7 @@ class GradientFromRawSums(Assembled):
 class OnTape(Assembled):
     """What the layers have in common whose gradients come from a tape: the graph of y."""
 
-    def variance_node(self, tape: Tape, x: Node, mean: Node, centred: Node) -> Node:
+    def variance_node(self, tape: Tape, x: TapeNode, mean: TapeNode, centred: TapeNode) -> TapeNode:
         """The biased variance of the batch, (1, C)."""
         return tape.mean(tape.times(centred, centred))
 
@@ -76,7 +76,7 @@ class GradientByTape(OnTape):
 class GradientByTapeOfOnePass(OnTape):
     """The gradients come from reverse-mode differentiation of the graph of mean(x**2) - mean(x)**2."""
 
-    def variance_node(self, tape: Tape, x: Node, mean: Node, centred: Node) -> Node:
+    def variance_node(self, tape: Tape, x: TapeNode, mean: TapeNode, centred: TapeNode) -> TapeNode:
         """The biased variance of the batch, (1, C), not below 0."""
         return tape.not_negative(tape.minus(tape.mean(tape.times(x, x)), tape.times(mean, mean)))
 

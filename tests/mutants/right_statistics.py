@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from bnconform.tests.mutants.algorithms import (
+    Algorithm,
     Array,
-    Subject,
     Sum,
     compensated,
     corrected,
@@ -29,7 +29,7 @@ from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Layer
 
 
-def summing(add: Sum) -> Subject:
+def summing(add: Sum) -> Algorithm:
     """The plain layer with another sum everywhere: in the statistics and in the gradients."""
     return replace(PLAIN, statistics=two_pass(add), add=add)
 

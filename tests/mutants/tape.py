@@ -17,11 +17,11 @@ Back = Callable[[Array], Array]
 
 
 @dataclass(eq=False)
-class Node:
+class TapeNode:
     """A value on the tape, and where its gradient goes."""
 
     value: Array
-    parents: tuple[tuple[Node, Back], ...] = ()
+    parents: tuple[tuple[TapeNode, Back], ...] = ()
 
 
 class Tape:
@@ -29,40 +29,40 @@ class Tape:
 
     def __init__(self, add: Sum) -> None:
         self.add = add
-        self.nodes: list[Node] = []
+        self.nodes: list[TapeNode] = []
 
-    def leaf(self, value: Array) -> Node:
+    def leaf(self, value: Array) -> TapeNode:
         """A value that the gradient is wanted for, or a constant."""
         return self._note(value)
 
-    def plus(self, a: Node, b: Node) -> Node:
+    def plus(self, a: TapeNode, b: TapeNode) -> TapeNode:
         """The sum a + b."""
         return self._note(a.value + b.value, (a, lambda g: g), (b, lambda g: g))
 
-    def minus(self, a: Node, b: Node) -> Node:
+    def minus(self, a: TapeNode, b: TapeNode) -> TapeNode:
         """The difference a - b."""
         return self._note(a.value - b.value, (a, lambda g: g), (b, lambda g: -g))
 
-    def times(self, a: Node, b: Node) -> Node:
+    def times(self, a: TapeNode, b: TapeNode) -> TapeNode:
         """The product a b."""
         return self._note(a.value * b.value, (a, lambda g: g * b.value), (b, lambda g: g * a.value))
 
-    def mean(self, a: Node) -> Node:
+    def mean(self, a: TapeNode) -> TapeNode:
         """The mean over the values, (1, C)."""
         count = number(len(a.value), a.value)
         return self._note(self.add(a.value)[None] / count, (a, lambda g: np.broadcast_to(g / count, a.value.shape)))
 
-    def inverse_root(self, a: Node) -> Node:
+    def inverse_root(self, a: TapeNode) -> TapeNode:
         """1 / sqrt(a)."""
         root = number(1, a.value) / np.sqrt(a.value)
         return self._note(root, (a, lambda g: g * (number(-0.5, a.value) * root * root * root)))
 
-    def not_negative(self, a: Node) -> Node:
+    def not_negative(self, a: TapeNode) -> TapeNode:
         """max(a, 0)."""
         kept = (a.value > 0).astype(a.value.dtype)
         return self._note(np.maximum(a.value, number(0, a.value)), (a, lambda g: g * kept))
 
-    def gradients(self, result: Node, upstream: Array) -> dict[Node, Array]:
+    def gradients(self, result: TapeNode, upstream: Array) -> dict[TapeNode, Array]:
         """The gradient of sum(result * upstream) for every node that it depends on."""
         found = {result: upstream}
         for node in reversed(self.nodes):
@@ -75,7 +75,7 @@ class Tape:
                 found[parent] = found[parent] + part if parent in found else part
         return found
 
-    def _note(self, value: Array, *parents: tuple[Node, Back]) -> Node:
-        node = Node(np.asarray(value), parents)
+    def _note(self, value: Array, *parents: tuple[TapeNode, Back]) -> TapeNode:
+        node = TapeNode(np.asarray(value), parents)
         self.nodes.append(node)
         return node

@@ -52,7 +52,7 @@ class Answer:
         self.assert_no_traceback()
         assert self.status == 2
         assert len(self.lines) == 1, self.out + self.err
-        assert self.lines[0].removeprefix("Exit: ").startswith("bnconform: ")
+        assert self.lines[0].startswith("bnconform: ")
         assert [word for word in words if word not in self.lines[0]] == []
 
 

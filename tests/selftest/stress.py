@@ -26,7 +26,8 @@ QUANTITIES = ("y", "running_mean", "running_var", "grad_x", "grad_weight", "grad
 class Batch:
     """One batch: x and g (n, C) in the input's dtype, the state's arrays (C,) in the parameters'.
 
-    `quality` is the allowance by which it is judged; `stable` batches are ill-conditioned, for stable subjects alone.
+    `quality` names the error model by which it is judged; `stable` batches are ill-conditioned, for stable algorithms
+    alone.
     """
 
     name: str

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
-from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
+from bnconform.tests.mutants.oracle_layer import OracleBackend, OracleLayer
 
 BIASED = SPECIFIED.but(running_variance="biased")
 
 
-class At(Puppet):
+class At(OracleBackend):
     """The specified point under the class's own name, with the declarations that the class makes."""
 
     point: Behaviour = SPECIFIED
@@ -60,7 +60,7 @@ class CountsEverything(At):
 class CountsEverythingAndChangesX(CountsEverything):
     """It misses that `should`, and a `must` beside it: x is not what it was."""
 
-    def build(self, config: Any, device: str) -> PuppetLayer:
+    def build(self, config: Any, device: str) -> OracleLayer:
         """A layer whose forward pass zeroes x once y is computed."""
         layer = super().build(config, device)
         right = layer.forward
@@ -91,7 +91,7 @@ class Refuses(At):
 
     lacks: Mapping[str, str] = {"momentum_none": "there is no cumulative average"}
 
-    def build(self, config: Any, device: str) -> PuppetLayer:
+    def build(self, config: Any, device: str) -> OracleLayer:
         """A layer, unless the momentum is None."""
         if config.momentum is None:
             raise NotImplementedError("momentum None")
@@ -109,7 +109,7 @@ class Idle(At):
     declares: Mapping[str, str] = {"evaluation_epsilon_form": "inside"}
     lacks: Mapping[str, str] = dict.fromkeys(("float64", "float16", "bfloat16"), "it computes in single precision")
 
-    def build(self, config: Any, device: str) -> PuppetLayer:
+    def build(self, config: Any, device: str) -> OracleLayer:
         """A layer for float32."""
         if config.dtype != "float32" or config.param_dtype != "float32":
             raise NotImplementedError(config.dtype)
@@ -121,7 +121,7 @@ class NoKernel(At):
 
     lacks: Mapping[str, str] = {"float16": "there is no kernel"}
 
-    def build(self, config: Any, device: str) -> PuppetLayer:
+    def build(self, config: Any, device: str) -> OracleLayer:
         """A layer, whose forward pass is refused in float16."""
         layer = super().build(config, device)
         if config.dtype == "float16":
@@ -153,7 +153,7 @@ class AKernelAfterAll(At):
 class Dies(At):
     """Its process ends, without a word, when a layer for momentum None is built."""
 
-    def build(self, config: Any, device: str) -> PuppetLayer:
+    def build(self, config: Any, device: str) -> OracleLayer:
         """A layer, or the end."""
         if config.momentum is None:
             os._exit(3)

@@ -79,16 +79,16 @@ def test_schema_refuses_what_we_refuse(fault: str, capsys: pytest.CaptureFixture
 def test_schema_takes_what_crosses_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request, and every answer of an honest program, keeps to the schema."""
     seen = set()
-    exchange = line_process.Pipe.exchange
+    exchange = line_process.LineProcess.exchange
 
-    def checked(self: line_process.Pipe, request: bytes, room: int, what: str) -> bytes:
+    def checked(self: line_process.LineProcess, request: bytes, room: int, what: str) -> bytes:
         answer = exchange(self, request, room, what)
         validator("request").validate(json.loads(request))
         validator(f"answer_to_{what}").validate(json.loads(answer))
         seen.add(what)
         return answer
 
-    monkeypatch.setattr(line_process.Pipe, "exchange", checked)
+    monkeypatch.setattr(line_process.LineProcess, "exchange", checked)
     backend = started("none")
     for config in (Config(), Config(momentum=None, affine=False, ndim=2, dtype="bfloat16")):
         layer = backend.build(config, "cpu")

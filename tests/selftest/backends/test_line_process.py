@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bnconform.backends.external.line_process import KEPT, Lost, Pipe
+from bnconform.backends.external.line_process import KEPT, LineProcess, Lost
 
 TALKS = """
 import sys
@@ -25,14 +25,14 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def pipe() -> Iterator[Pipe]:
+def pipe() -> Iterator[LineProcess]:
     """A program that says twenty megabytes for every line that it is sent, and then says it again."""
-    found = Pipe([sys.executable, "-c", TALKS], 20, "the limit")
+    found = LineProcess([sys.executable, "-c", TALKS], 20, "the limit")
     yield found
     found.close()
 
 
-def test_last_ten_lines_are_told(pipe: Pipe) -> None:
+def test_last_ten_lines_are_told(pipe: LineProcess) -> None:
     """Those before its death, each cut off where it is long."""
     assert pipe.exchange(b"hello", 100, "hello") == b"hello"
     with pytest.raises(Lost) as loss:
@@ -41,7 +41,7 @@ def test_last_ten_lines_are_told(pipe: Pipe) -> None:
     assert str(loss.value).endswith(f"it ended with status 3 when it was asked for forward; its last words: {words}")
 
 
-def test_little_is_kept(pipe: Pipe) -> None:
+def test_little_is_kept(pipe: LineProcess) -> None:
     """What it says does not fill the disk: what was said before the last request is forgotten."""
     for _ in range(3):
         pipe.exchange(b"hello", 100, "hello")

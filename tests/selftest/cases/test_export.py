@@ -140,7 +140,7 @@ def test_the_same_cases_give_the_same_bytes(tmp_path: Path, exported: Path) -> N
 def test_what_is_too_large_is_named_and_can_be_had() -> None:
     """A vector of more numbers than the limit is left out, and taken in where that is asked for."""
     rule = requirement("BN-DTYPE-HALF-RANGE")
-    without, within = vectors.made(rule, "float16"), vectors.made(rule, "float16", large=True)
+    without, within = vectors.make_vectors(rule, "float16"), vectors.make_vectors(rule, "float16", large=True)
     assert [entry["vector"] for entry in without.left_out] == ["70001-values"]
     assert "--large" in without.left_out[0]["reason"]
     assert within.vectors == without.vectors + 1 and within.left_out == []

@@ -14,7 +14,7 @@ import pytest
 
 from bnconform.cases import golden
 from bnconform.cases.golden import GoldenCase, GoldenError, Numbers
-from bnconform.cases.intervals import carried, centres, half_digit, half_digits, initially
+from bnconform.cases.intervals import centres, half_digit, half_digits, initially, propagate
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.catalogue import requirement
 from bnconform.spec.config import Config
@@ -170,8 +170,8 @@ def test_enclosures_hold_every_input_of_the_box(training: bool, kind: str, sprea
         "largest": np.where(x == x.max((0, 2), keepdims=True), 1.0, -1.0),
     }[kind]
     with arithmetic():
-        first, known = carried(config, initially(config), exact(x), exact(radius), training=True)
-        ranges, _ = carried(config, known, exact(x), exact(radius), training=training)
+        first, known = propagate(config, initially(config), exact(x), exact(radius), training=True)
+        ranges, _ = propagate(config, known, exact(x), exact(radius), training=training)
         moved = exact(x) + exact(radius * sign)
         begun = forward(config, SPECIFIED, initial_state(config), moved, training=True)
         record = golden.observables(forward(config, SPECIFIED, begun.state, moved, training=training))

@@ -63,10 +63,13 @@ def test_every_three_levels_of_a_fold_meet_or_cannot() -> None:
         assert [chosen for chosen in missing if is_possible(dict(zip(names, chosen, strict=True)), rules)] == []
 
 
-def is_possible(row: Mapping[str, str], constraints: Sequence[Constraint]) -> bool:
-    """Whether a whole row holds these levels: all are tried, those first that a constraint joins to what is chosen."""
-    broken = [c for c in constraints if all(name in row for name in c.factors) and not c.holds(row)]
-    if broken:
+def is_possible(row: Mapping[str, str], constraints: Sequence[Constraint], last: str | None = None) -> bool:
+    """Whether a whole row holds these levels: all are tried, those first that a constraint joins to what is chosen.
+
+    `last` is the level that was chosen last, to levels that break no constraint.
+    """
+    new = [c for c in constraints if last is None or last in c.factors]
+    if any(not c.holds(row) for c in new if all(name in row for name in c.factors)):
         return False
     joined = [c for c in constraints if any(name in row for name in c.factors)]
     near = [name for c in joined for name in c.factors if name not in row]
@@ -74,7 +77,7 @@ def is_possible(row: Mapping[str, str], constraints: Sequence[Constraint]) -> bo
     if not rest:  # no constraint is about what is left
         return True
     name = Counter(near).most_common(1)[0][0] if near else rest[0]
-    return any(is_possible({**row, name: level}, constraints) for level in LEVELS[name])
+    return any(is_possible({**row, name: level}, constraints, name) for level in LEVELS[name])
 
 
 def test_the_search_finds_what_cannot_be() -> None:

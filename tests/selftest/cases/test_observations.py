@@ -16,7 +16,7 @@ from bnconform.cases.program import Probe
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.results import result as results
-from bnconform.results.observations import Unreadable, decoded, encoded, placed
+from bnconform.results.observations import UnreadableObservation, decoded, encoded, placed
 from bnconform.results.result import Declaration, Environment, Observation, Result
 from bnconform.results.run_result import declarations, row
 from bnconform.spec.catalogue import requirement
@@ -45,7 +45,7 @@ def test_bytes_survive(dtype: str) -> None:
 @pytest.mark.parametrize("data", ["", "AAA", "????", "AAAAAAAA"])
 def test_wrong_bytes_are_refused(data: str) -> None:
     """What is no array of its shape is said to be none."""
-    with pytest.raises(Unreadable, match=r"no float32 array of shape \[3\]"):
+    with pytest.raises(UnreadableObservation, match=r"no float32 array of shape \[3\]"):
         decoded({"dtype": "float32", "shape": [3], "data": data})
 
 
@@ -96,7 +96,7 @@ def test_what_is_not_of_this_version_is_not_placed() -> None:
     assert placed(replace(one, program="0" * 64), None) is None
     assert placed(replace(one, case="gone"), None) is None
     assert placed(replace(one, step=7), None) is None
-    with pytest.raises(Unreadable, match="its shape is"):
+    with pytest.raises(UnreadableObservation, match="its shape is"):
         placed(replace(one, array=encoded(np.zeros((2, 2), np.float32))), None)
     with pytest.raises(ValueError, match="colour"):
         placed(one, Declaration("numpy", "cpu", {"colour": "red"}, {}))

@@ -30,10 +30,10 @@ from bnconform.cases.program import (
     reset,
     vjp,
 )
-from bnconform.cases.reachable import Refused, Shown, reach
-from bnconform.judge.layer_state import LayerState
-from bnconform.judge.truth import Question, process_truths
-from bnconform.judge.truth_record import Truth
+from bnconform.cases.reachable import ReachableResults, Refused, reachable_results
+from bnconform.judge.truths.layer_state import LayerState
+from bnconform.judge.truths.truth import Question, process_truths
+from bnconform.judge.truths.truth_record import Truth
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
@@ -62,9 +62,9 @@ def _small() -> list[Probe]:
 
 
 @cache
-def _expected(requirement: str, name: str, dtype: str) -> tuple[Shown, ...]:
+def _expected(requirement: str, name: str, dtype: str) -> tuple[ReachableResults, ...]:
     probe = next(probe for probe in probes()[requirement] if probe.name == name)
-    return reach(probe.at(dtype, parameter_dtype(dtype)), probe.quality)
+    return reachable_results(probe.at(dtype, parameter_dtype(dtype)), probe.quality)
 
 
 def at_the_edge(way: int, generator: np.random.Generator, value: Exact, bound: Floats) -> Floats:
@@ -111,7 +111,7 @@ def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool])
         else:
             due, moved = truth(config, model, state, step)
             for name in step.observe & {"y", "grad_x", "grad_weight", "grad_bias"}:
-                found = due.due(name)
+                found = due.expected(name)
                 shown[name] = None if found is None else pull(found.value.exact(), found.bound)
             if step.training and (step.op == "forward" or trains()):
                 tracked = STATISTICS if state.running_mean is not None else ()
@@ -165,7 +165,7 @@ a bound in single precision is at least 2**-24 of that size."""
 
 
 def _width(program: Program, name: str, step: int = -1) -> Floats:
-    interval = reach(program)[step].expected[name]
+    interval = reachable_results(program)[step].expected[name]
     assert interval is not None
     return interval.high - interval.low
 
@@ -192,8 +192,8 @@ def test_each_end_of_an_update_is_the_end_of_the_union() -> None:
     x = np.linspace(-1.0, 2.5, 12).reshape(4, 3)
     config = Config(ndim=2, momentum=0.7)
     steps = (forward(x * 3 - 1), forward(x, "running_mean", "running_var"))
-    shown = reach(Program(config, steps))[-1].expected
-    first = reach(Program(config, (forward(x * 3 - 1, "running_mean", "running_var"),)))[0].expected
+    shown = reachable_results(Program(config, steps))[-1].expected
+    first = reachable_results(Program(config, (forward(x * 3 - 1, "running_mean", "running_var"),)))[0].expected
     with arithmetic():
         model = error_model_of(config, SPECIFIED)
         for place, name in enumerate(STATISTICS):
@@ -213,10 +213,10 @@ def test_each_end_of_an_update_is_the_end_of_the_union() -> None:
 
 
 def test_backward_may_move_the_statistics_or_not() -> None:
-    """Both courses lie inside, and a second update does not."""
+    """Both states lie inside, and a second update does not."""
     x = np.arange(12.0).reshape(4, 3)
     config = Config(ndim=2, momentum=0.5, affine=False)
-    interval = reach(Program(config, (backward(x, x, "running_mean", "num_batches_tracked"),)))[0].expected
+    interval = reachable_results(Program(config, (backward(x, x, "running_mean", "num_batches_tracked"),)))[0].expected
     mean, count = interval["running_mean"], interval["num_batches_tracked"]
     assert mean is not None and count is not None
     batch = x.mean(axis=0)
@@ -230,7 +230,7 @@ def test_what_is_not_fixed_is_left_open() -> None:
         load(running_mean=np.zeros(3), running_var=np.array([1.0, np.inf, 1.0])),
         forward(np.ones((4, 3)), "y", training=False),
     )
-    shown = reach(Program(Config(ndim=2), steps))[1]
+    shown = reachable_results(Program(Config(ndim=2), steps))[1]
     assert shown.expected == {} and "finite" in shown.open["y"]
     with arithmetic(), pytest.raises(Open):
         hull([(exact([1.0]), np.zeros(1)), (exact([np.inf]), np.zeros(1))])
@@ -239,7 +239,7 @@ def test_what_is_not_fixed_is_left_open() -> None:
 def test_stored_nan_stays_nan() -> None:
     """A NaN that was loaded spoils its channel in evaluation and no other."""
     steps = (load(running_var=np.array([1.0, np.nan, 1.0])), forward(np.ones((4, 3)), "y", training=False))
-    interval = reach(Program(Config(ndim=2), steps))[1].expected["y"]
+    interval = reachable_results(Program(Config(ndim=2), steps))[1].expected["y"]
     assert interval is not None
     assert np.isnan(interval.low).tolist() == [[False, True, False]] * 4
 
@@ -257,7 +257,7 @@ def test_infinity_is_right_where_rounding_may_give_it() -> None:
 def test_a_refused_call_has_no_vector() -> None:
     """One value a channel is refused in training at the specified point; others may answer, so nothing is expected."""
     with pytest.raises(Refused, match="one value"):
-        reach(Program(Config(ndim=2), (build(), forward(np.ones((1, 3)), "y"))))
+        reachable_results(Program(Config(ndim=2), (build(), forward(np.ones((1, 3)), "y"))))
 
 
 def test_what_a_layer_may_do_besides_is_open() -> None:
@@ -269,6 +269,6 @@ def test_what_a_layer_may_do_besides_is_open() -> None:
         (masked(x, x > 3, "y"), masked_backward(x, x > 3, x, "grad_x"), forward(x, "y")),
         (reset("weight"), forward(x, "y")),
     ):
-        shown = reach(Program(Config(ndim=2), steps).cast("float32", "float32"))
+        shown = reachable_results(Program(Config(ndim=2), steps).cast("float32", "float32"))
         assert all(not each.expected for each in shown)
         assert [set(each.open) for each in shown] == [set(step.observe) for step in steps]

@@ -1,4 +1,4 @@
-"""Frozen cases: what is kept, how a case is frozen, and what is said of one that is spoilt."""
+"""Regression cases: what is kept, how a case is frozen, and what is said of one that is spoilt."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 from bnconform.cases import casefile, regression
 from bnconform.cases.probes import cases_of, probes
 from bnconform.cases.program import Probe, Program, backward, build, forward, load
-from bnconform.cases.regression import FOLDER, Frozen, FrozenError
+from bnconform.cases.regression import FOLDER, RegressionCase, RegressionError
 from bnconform.cli.freeze import LONGEST
 from bnconform.cli.main import main
-from bnconform.judge.check import Check, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Violation
 from bnconform.judge.outcome import CONFORMS
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
@@ -33,16 +34,16 @@ BREAKS: dict[str, type[Layer]] = {
     "BN-RUN-SEQUENCE-statistics-that-freeze-after-ten-updates.json": FreezesAfterTen,
     "BN-RUN-SEQUENCE-counter-reset-by-a-load-without-it.json": CounterReset,
 }
-"""The wrong layer that each frozen case was found on."""
+"""The wrong layer that each regression case was found on."""
 
 
-def probe_of(case: Frozen) -> Probe:
-    """The probe that a frozen case is."""
+def probe_of(case: RegressionCase) -> Probe:
+    """The probe that a regression case is."""
     return next(probe for probe in probes()[case.requirement] if probe.name == f"frozen-{case.name}")
 
 
-def ran(case: Frozen, kind: type[Layer], dtype: str) -> Check:
-    """A check of a frozen case, run on a layer of a kind."""
+def ran(case: RegressionCase, kind: type[Layer], dtype: str) -> Check:
+    """A check of a regression case, run on a layer of a kind."""
     rule = next(test.rule for test in conformance_tests() if test.rule.id == case.requirement)
     check = Check(Subject(kind.__name__, Backend(kind), "cpu", dtype), rule, probe_of(case))
     check.run()
@@ -50,29 +51,29 @@ def ran(case: Frozen, kind: type[Layer], dtype: str) -> Check:
 
 
 @each_case
-def test_results_are_those_of_the_oracle(case: Frozen) -> None:
+def test_results_are_those_of_the_oracle(case: RegressionCase) -> None:
     """Every stored result holds the specified layer's, and every dtype holds the program."""
     assert regression.stale(case) == []
 
 
 @each_case
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_right_layer_conforms(case: Frozen, dtype: str) -> None:
-    """A frozen case accuses no right layer, in any of its dtypes, and compares something."""
+def test_a_right_layer_conforms(case: RegressionCase, dtype: str) -> None:
+    """A regression case accuses no right layer, in any of its dtypes, and compares something."""
     assert dtype in case.dtypes
     outcome = ran(case, Layer, dtype).outcomes[-1]
     assert outcome.verdict == CONFORMS and outcome.checks > 0
 
 
 @each_case
-def test_the_layer_that_it_was_found_on_fails(case: Frozen) -> None:
+def test_the_layer_that_it_was_found_on_fails(case: RegressionCase) -> None:
     """Each case still tells the fault that it was found on."""
     with pytest.raises(Violation, match=case.requirement):
         ran(case, BREAKS[case.file], "float32")
 
 
 @each_case
-def test_it_is_a_case_of_its_requirement(case: Frozen) -> None:
+def test_it_is_a_case_of_its_requirement(case: RegressionCase) -> None:
     """A test of the suite runs over it."""
     assert probe_of(case) in cases_of(case.requirement, case.dtypes[0])
     assert any(test.over_cases and probe_of(case) in test.cases("float32") for test in conformance_tests())
@@ -221,7 +222,7 @@ def test_a_long_name_is_cut(place: Path, tmp_path: Path) -> None:
 def test_a_name_that_no_file_has(place: Path) -> None:
     """A name that the file system refuses is refused in our words."""
     case = regression.freeze("BN-RUN-SEQUENCE", "a" * 400, PROGRAM, "", "reason")
-    with pytest.raises(FrozenError, match="cannot write"):
+    with pytest.raises(RegressionError, match="cannot write"):
         regression.write(case, place)
 
 
@@ -326,7 +327,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> dict[str, Any]:
-    """The data of a frozen case."""
+    """The data of a regression case."""
     path = case_file(tmp_path)
     assert main(["freeze", str(path), "--name", "a", "--into", str(tmp_path / "sound")]) == 0
     loaded: dict[str, Any] = json.loads((tmp_path / "sound" / "BN-RUN-SEQUENCE-a.json").read_text())
@@ -341,7 +342,7 @@ def test_a_spoilt_case_is_refused(spoil: Spoil, message: str, data: dict[str, An
     assert regression.stale(regression.read(path)) == []
     spoil(data)
     path.write_text(json.dumps(data))
-    with pytest.raises(FrozenError) as caught:
+    with pytest.raises(RegressionError) as caught:
         regression.read(path)
     text = str(caught.value)
     assert message in text and path.name in text and "\n" not in text
@@ -351,7 +352,7 @@ def test_a_file_that_is_cut_short_is_refused(data: dict[str, Any], tmp_path: Pat
     """What is not JSON is named."""
     path = tmp_path / "BN-RUN-SEQUENCE-a.json"
     path.write_text(json.dumps(data)[:-10])
-    with pytest.raises(FrozenError, match="is not JSON"):
+    with pytest.raises(RegressionError, match="is not JSON"):
         regression.read(path)
 
 
@@ -359,7 +360,7 @@ def test_a_program_that_lies_there_twice_is_refused(data: dict[str, Any], tmp_pa
     """A copy under another name is found when the folder is read."""
     twin = copy.deepcopy(data) | {"name": "b"}
     (tmp_path / "sound" / "BN-RUN-SEQUENCE-b.json").write_text(json.dumps(twin))
-    with pytest.raises(FrozenError, match=r"b\.json: this program is frozen already: BN-RUN-SEQUENCE-a\.json"):
+    with pytest.raises(RegressionError, match=r"b\.json: this program is frozen already: BN-RUN-SEQUENCE-a\.json"):
         regression.read_all(tmp_path / "sound")
 
 

@@ -137,6 +137,16 @@ def test_workers_know_the_baseline(folder: Path) -> None:
     assert "BN-RUN-VAR changing crashed: not yet explained" in section(known)
 
 
+def test_a_diagnosis_that_breaks_is_told(folder: Path) -> None:
+    """An error of ours fails the run and is named, though the failure that it was to explain is known."""
+    behave(folder, "biased", "-k", "BN-RUN-VAR-2-values")
+    assert bnconform(folder, "baseline", "update", "known.json", "r.json").status == 0
+    sabotage = ("-p", "bnconform.tests.selftest.sabotage.broken_diagnosis")
+    found = behave(folder, "biased", "-k", "BN-RUN-VAR-2-values", "--baseline", "known.json", *sabotage)
+    assert found.status == 1
+    assert "internal error of bnconform, please report it: KeyError" in found.out
+
+
 def test_declaration_can_be_known(tmp_path: Path) -> None:
     """A declaration that is untrue fails the run, unless its row is known to."""
     untrue = (

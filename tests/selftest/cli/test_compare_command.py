@@ -15,7 +15,7 @@ from bnconform.render.comparison_text import markdown
 from bnconform.results import result as results
 from bnconform.results.compare import compare
 from bnconform.results.comparison import KINDS
-from bnconform.results.matching import PairingError, asked, check_choice, paired
+from bnconform.results.matching import MatchingError, check_choice, paired, requested_pairs
 from bnconform.tests.selftest.cli.test_bad_input import in_process
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
 from bnconform.tests.selftest.observing import moved, planted, result_of
@@ -38,20 +38,20 @@ def test_pairs() -> None:
 def test_asked_pairs() -> None:
     """A pair is asked for by backend, or by backend and device, whatever is in the names."""
     odd = ("a=b", "cpu", "float32")
-    assert asked("torch.nn=flax", [CPU, GPU, HALF], [OTHER]) == [(CPU, OTHER), (GPU, OTHER)]
-    assert asked("torch.nn:cuda:0=flax", [CPU, GPU], [OTHER]) == [(GPU, OTHER)]
-    assert asked("a=b=flax", [odd], [OTHER]) == [(odd, OTHER)]
+    assert requested_pairs("torch.nn=flax", [CPU, GPU, HALF], [OTHER]) == [(CPU, OTHER), (GPU, OTHER)]
+    assert requested_pairs("torch.nn:cuda:0=flax", [CPU, GPU], [OTHER]) == [(GPU, OTHER)]
+    assert requested_pairs("a=b=flax", [odd], [OTHER]) == [(odd, OTHER)]
     for text, words in (("flax", "no '='"), ("flax=jax", "names no pair"), ("torch.nn=flax", "no dtype in common")):
-        with pytest.raises(PairingError, match=words):
-            asked(text, [HALF], [OTHER])
+        with pytest.raises(MatchingError, match=words):
+            requested_pairs(text, [HALF], [OTHER])
 
 
 def test_choices_that_choose_nothing() -> None:
     """A backend or dtype that no file has is refused with what there is."""
     check_choice(["flax"], ["float16"], [OTHER, HALF])
-    with pytest.raises(PairingError, match=r"'jax'; they have flax:cpu"):
+    with pytest.raises(MatchingError, match=r"'jax'; they have flax:cpu"):
         check_choice(["jax"], [], [OTHER])
-    with pytest.raises(PairingError, match="float8; a dtype is one of"):
+    with pytest.raises(MatchingError, match="float8; a dtype is one of"):
         check_choice([], ["float8"], [OTHER])
 
 

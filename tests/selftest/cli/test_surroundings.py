@@ -145,7 +145,7 @@ def test_link_to_a_file_is_followed(tmp_path: Path) -> None:
 def test_nothing_is_left_of_the_guard(capsys: pytest.CaptureFixture[str]) -> None:
     """After the command standard output is what it was."""
     before = sys.stdout
-    guarded = output.guard()
+    guarded = output.watch()
     sys.stdout.write("through\n")
     output.release(guarded)
     assert sys.stdout is before and capsys.readouterr().out == "through\n"

@@ -23,7 +23,7 @@ from bnconform.tests.mutants import pairs
 from bnconform.tests.mutants.catalogue import DTYPES as WIDE
 from bnconform.tests.mutants.catalogue import Mutant, neighbours
 from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 
 
 def outcomes(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Outcome]:
@@ -59,8 +59,8 @@ def test_every_single_fault_is_named_alone(mutant: Mutant) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_specified_point_needs_no_explanation(dtype: str) -> None:
-    """The survey shows nothing wrong of an ideal implementation."""
-    found = search.explain(search.gather(Subject("right", Puppet(), "cpu", dtype)))
+    """The distinguishing programs show nothing wrong of an ideal implementation."""
+    found = search.explain(search.gather(Subject("right", OracleBackend(), "cpu", dtype)))
     assert found.points == (SPECIFIED,)
     assert found.total == 0
 
@@ -88,12 +88,12 @@ def test_two_faults_are_named_together(point: Behaviour) -> None:
 def test_more_faults_are_found_step_by_step(differences: dict[str, str]) -> None:
     """The climb arrives at a point with more decisions than two."""
     point = SPECIFIED.but(**differences)
-    assert search.explain(search.gather(Subject("wrong", Puppet(point), "cpu", "float32"))).points == (point,)
+    assert search.explain(search.gather(Subject("wrong", OracleBackend(point), "cpu", "float32"))).points == (point,)
 
 
 def test_one_fault_explains_all_failing_checks() -> None:
     """The sentence counts the failing checks of all dtypes and requirements."""
-    wrong = Puppet(SPECIFIED.but(running_variance="biased"))
+    wrong = OracleBackend(SPECIFIED.but(running_variance="biased"))
     found = outcomes(wrong, WIDE, "BN-RUN-VAR", "BN-RUN-LOAD")
     failing = sum(outcome.verdict == VIOLATES for outcome in found)
     told, (one,) = diagnosed(found)
@@ -106,7 +106,7 @@ def test_one_fault_explains_all_failing_checks() -> None:
 
 def test_two_faults_are_one_explanation() -> None:
     """A pair is told as a pair."""
-    wrong = Puppet(SPECIFIED.but(running_variance="biased", momentum_weighs="running"))
+    wrong = OracleBackend(SPECIFIED.but(running_variance="biased", momentum_weighs="running"))
     (one,) = diagnoses(wrong, ("float32",), "BN-RUN-VAR", "BN-RUN-MOMENTUM")
     assert one.explains == one.failing > 0
     assert one.text.startswith("running_variance = biased and momentum_weighs = running (explains ")
@@ -234,7 +234,7 @@ def test_decision_under_a_condition_is_named(
     assert words in found[0].text
 
 
-def _sighting(ratio: float, *, wrong: bool) -> dict[str, Any]:
+def _judged_quantity(ratio: float, *, wrong: bool) -> dict[str, Any]:
     return {"what": "y", "wrong": wrong, "mean_over_std": ratio}
 
 
@@ -242,9 +242,25 @@ def _sighting(ratio: float, *, wrong: bool) -> dict[str, Any]:
 def test_a_limit_between_numbers_that_print_alike_is_not_told(right: float, told: bool) -> None:
     """Where the nearest right number looks like the first wrong one, there is no limit to tell."""
     failing = [
-        Outcome("b", "cpu", "float32", "BN-TRAIN-NORM", "must", VIOLATES, sightings=[_sighting(10.4, wrong=True)] * 2)
+        Outcome(
+            "b",
+            "cpu",
+            "float32",
+            "BN-TRAIN-NORM",
+            "must",
+            VIOLATES,
+            judged_quantities=[_judged_quantity(10.4, wrong=True)] * 2,
+        )
     ] * 2
-    holds = Outcome("b", "cpu", "float32", "BN-RANK", "must", "conforms", sightings=[_sighting(right, wrong=False)] * 9)
+    holds = Outcome(
+        "b",
+        "cpu",
+        "float32",
+        "BN-RANK",
+        "must",
+        "conforms",
+        judged_quantities=[_judged_quantity(right, wrong=False)] * 9,
+    )
     text = narrowest(failing, [*failing, holds])
     assert ("only mean over deviation >= 10.4 (not at 7.4)" in text) is told
     assert ("10.4" in text) is told

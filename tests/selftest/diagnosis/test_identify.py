@@ -10,17 +10,20 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bnconform.backends.runner.loading import adapter
+from bnconform.cli.identify import show
 from bnconform.diagnosis import search
 from bnconform.judge.subject import Subject
 from bnconform.measure.identify import identify
-from bnconform.measure.semantics_profile import Card, as_data
+from bnconform.measure.semantics_profile import SemanticsProfile, as_data
 from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, decisions
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
+from bnconform.tests.mutants.masks import Masked
+from bnconform.tests.mutants.oracle_layer import OracleBackend, OracleLayer
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
 
 DECLARATIONS = str(ADAPTERS / "declarations.py")
@@ -40,13 +43,13 @@ class Nameless:
 
 
 @cache
-def card(name: str) -> Card:
-    """The card of a backend of ours, its declarations withheld."""
+def profile(name: str) -> SemanticsProfile:
+    """The profile of a backend of ours, its declarations withheld."""
     return identify(Subject(name, Nameless(adapter(name)), "cpu", "float32"))
 
 
-def measured(layer: type[Layer] | partial[PuppetLayer], dtype: str = "float32") -> Card:
-    """The card of a layer."""
+def measured(layer: type[Layer] | partial[OracleLayer], dtype: str = "float32") -> SemanticsProfile:
+    """The profile of a layer."""
     return identify(Subject("mine", Mutant("mine", "a layer", layer), "cpu", dtype))
 
 
@@ -55,7 +58,7 @@ def test_specified_point_is_recovered(name: str) -> None:
     """With nothing declared, every decision is decided, and is the specified one."""
     if name.startswith("torch"):
         pytest.importorskip("torch")
-    found = card(name)
+    found = profile(name)
     assert found.point == SPECIFIED
     assert [one.decision for one in found.findings if not one.decided] == []
     masks = name == "numpy"  # PyTorch's layer takes none, so that nothing is said of what one does
@@ -68,7 +71,7 @@ def test_deviations_of_the_documents_are_recovered(name: str) -> None:
     """Nothing declared, each document's implementation is found to deviate in what its adapter declares."""
     if name in ("d2l_en", "d2l_zh", "manual_standardization"):
         pytest.importorskip("torch")
-    found = card(f"documents.{name}")
+    found = profile(f"documents.{name}")
     declared = dict(adapter(f"documents.{name}").deviations)
     assert found.point == SPECIFIED.but(**declared)
     assert {one.decision for one in found.findings if one.differs} == set(declared)
@@ -87,7 +90,7 @@ def test_deviations_of_the_documents_are_recovered(name: str) -> None:
 def test_points_are_recovered(differences: dict[str, str]) -> None:
     """An ideal implementation at another point is found there."""
     point = SPECIFIED.but(**differences)
-    found = measured(partial(PuppetLayer, behaviour=point))
+    found = measured(partial(OracleLayer, behaviour=point))
     assert found.point == point
     assert {one.decision: one.values for one in found.findings if one.differs} == {
         name: (value,) for name, value in differences.items()
@@ -98,7 +101,7 @@ def test_points_are_recovered(differences: dict[str, str]) -> None:
 def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
     """Which dtype comes out is seen where the input and the parameters have different ones, whatever is measured in."""
     value = str(list(decisions()[name])[1])
-    found = measured(partial(PuppetLayer, behaviour=SPECIFIED.but(**{name: value})))
+    found = measured(partial(OracleLayer, behaviour=SPECIFIED.but(**{name: value})))
     assert next(one.values for one in found.findings if one.decision == name) == (value,)
 
 
@@ -114,7 +117,7 @@ def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
 def test_single_precision_shows_in_double(dtype: str, declares: bool, values: tuple[str, ...]) -> None:
     """Where it means nothing else it is not told as undecided, and a declaration of it is not contradicted."""
     numbers = dict.fromkeys(("epsilon_value", "momentum_value"), "single_precision")
-    found = identify(Subject("oracle", Puppet(SPECIFIED.but(**numbers), declares=declares), "cpu", dtype))
+    found = identify(Subject("oracle", OracleBackend(SPECIFIED.but(**numbers), declares=declares), "cpu", dtype))
     assert [one.values for one in found.findings if one.decision in numbers] == [values, values]
     assert (found.contradictions, found.unexplained) == ([], [])
 
@@ -173,7 +176,7 @@ def test_variance_algorithm_is_told(layer: type[Layer], word: str, dtype: str) -
 
 def test_undecidable_is_said() -> None:
     """Where nothing that is shown depends on a decision, all its values are given, and why."""
-    momentum = next(one for one in card("documents.simplified").findings if one.decision == "momentum_none")
+    momentum = next(one for one in profile("documents.simplified").findings if one.decision == "momentum_none")
     assert len(momentum.values) == len(list(decisions()["momentum_none"]))
     assert momentum.evidence == "nothing that it shows depends on it"
 
@@ -187,7 +190,7 @@ class Noisy(Layer):
 
 
 def test_what_nothing_explains_is_listed() -> None:
-    """What no point explains stands on the card, with the call."""
+    """What no point explains stands on the profile, with the call."""
     found = measured(Noisy)
     assert found.unexplained
     assert all("rank 3" in line for line in found.unexplained)
@@ -228,7 +231,7 @@ def test_what_is_refused_is_listed() -> None:
 
 def test_evidence_refutes_every_other_value() -> None:
     """For a decided decision, each other value has an observation beyond its bound."""
-    evidence = search.gather(Subject("layer", Mutant("layer", "right", Layer), "cpu", "float64"))
+    evidence = search.gather(Subject("layer", Mutant("layer", "right", Masked), "cpu", "float64"))
     dtypes = {"output_dtype", "statistics_dtype"}
     for name, values in search.alternatives(evidence, SPECIFIED).items():
         for value, refuted in values.items():
@@ -238,19 +241,19 @@ def test_evidence_refutes_every_other_value() -> None:
 
 def test_card_as_data() -> None:
     """The data hold every decision, and are JSON."""
-    data = json.loads(json.dumps(as_data(card("numpy"))))
+    data = json.loads(json.dumps(as_data(profile("numpy"))))
     assert [one["coordinate"] for one in data["coordinates"]] == list(decisions())
     assert data["schema"] == "bnconform/card/1"
     assert data["dtypes"]["float16"] == {"output": "float16", "statistics": "float32"}
 
 
 def test_command_prints_and_writes(tmp_path: Path) -> None:
-    """The command prints the card and writes it where it is asked to."""
-    answer = bnconform(tmp_path, "identify", "--backend", f"{DECLARATIONS}:Undeclared", "--json", "card.json")
+    """The command prints the profile and writes it where it is asked to."""
+    answer = bnconform(tmp_path, "identify", "--backend", f"{DECLARATIONS}:Undeclared", "--json", "profile.json")
     assert answer.status == 0, answer.err
     assert "but for running_variance = biased" in answer.out
     assert 'not declared by the adapter: "running_variance": "biased"' in answer.out
-    data = json.loads((tmp_path / "card.json").read_text())
+    data = json.loads((tmp_path / "profile.json").read_text())
     assert data["contradictions"] == []
 
 
@@ -268,7 +271,7 @@ def test_untrue_declaration_is_an_error_of_the_adapter(tmp_path: Path) -> None:
         (("--backend", "no.such"), ("no.such",)),
         (("--backend", "numpy", "--dtype", "float8"), ("float8",)),
         (("--backend", "numpy", "--fast"), ("does not take '--fast'", "usage: bnconform identify [--backend B]")),
-        (("--backend", "numpy", "--json", "no/such/card.json"), ("no/such",)),
+        (("--backend", "numpy", "--json", "no/such/profile.json"), ("no/such",)),
         (("--backend", "numpy", "--device", "cuda:9"), ("cuda:9",)),
     ],
     ids=["backend", "dtype", "option", "folder", "device"],
@@ -276,6 +279,24 @@ def test_untrue_declaration_is_an_error_of_the_adapter(tmp_path: Path) -> None:
 def test_bad_requests_are_refused(arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path) -> None:
     """One line says what is wrong, with status 2."""
     bnconform(tmp_path, "identify", *arguments).assert_refused(*words)
+
+
+class NoTraining(Layer):
+    """Nothing but its evaluation works."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        if training:
+            raise SystemExit(0)
+        return super().forward(x, training=training)
+
+
+def test_pass_that_is_never_answered_is_no_conformance(capsys: pytest.CaptureFixture[str]) -> None:
+    """A layer that ends, or refuses, every training pass is not said to do what it must; one that says so is."""
+    found = measured(NoTraining)
+    assert found.unanswered == ["training"]
+    show(found, Console(width=200))
+    assert "It does not answer (training): forward raised SystemExit: 0\n" in capsys.readouterr().out
+    assert measured(NoAverage).unanswered == []
 
 
 def test_points_that_nothing_explains_are_not_invented() -> None:

@@ -11,13 +11,15 @@ import pytest
 from bnconform.cases.inputs import everything, uneven, upstream
 from bnconform.cases.program import Program, backward, forward, load
 from bnconform.diagnosis import causes, narrowing
-from bnconform.diagnosis.narrowing import Finding, narrow
+from bnconform.diagnosis.experiments import trials
+from bnconform.diagnosis.narrowing import ExperimentResult, narrow
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import Mutant, every
 from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
+from bnconform.tests.mutants.wrong_state import UpdatesAreMadeByReading
 from bnconform.tests.selftest.diagnosis import faulty_layers as faulty
 from bnconform.tests.selftest.diagnosis.forgetful import Forgetful
 from bnconform.tests.selftest.diagnosis.test_causes import diagnoses, outcomes
@@ -155,16 +157,16 @@ def test_a_right_layer_has_no_diagnosis() -> None:
     assert not diagnoses(Mutant("right", "right", Layer), ("float32",), "BN-TRAIN-NORM", "BN-RUN-VAR")
 
 
-def _finding(layer: type[Layer], program: Program) -> Finding:
+def _finding(layer: type[Layer], program: Program) -> ExperimentResult:
     """What an experiment with one program comes to."""
     subject = Subject("wrong", Mutant("wrong", "wrong", layer), "cpu", "float32")
-    trace = subject.run(program.cast("float32", "float32"))
+    trace = trials.run(subject, program.cast("float32", "float32"))
     found = narrow(subject, trace)
     assert found is not None
     return found
 
 
-def _words(found: Finding) -> tuple[list[str], list[str]]:
+def _words(found: ExperimentResult) -> tuple[list[str], list[str]]:
     return [cause[0][0] for cause in found.causes], [one.words for one in found.where]
 
 
@@ -276,7 +278,7 @@ def test_what_only_a_recording_knows_is_correlated() -> None:
 
 def test_a_shrunk_sequence_is_explained_by_its_decision() -> None:
     """A random sequence that fails is judged at the decision on its shortest program, and so explained by it."""
-    wrong = Puppet(SPECIFIED.but(momentum_none="counting_initial"))
+    wrong = OracleBackend(SPECIFIED.but(momentum_none="counting_initial"))
     (found,) = diagnoses(wrong, ("float32",), "BN-RUN-SEQUENCE", "BN-RUN-NONE")
     assert found.text == (
         f"momentum_none = counting_initial (explains {found.failing} of {found.failing} failing checks)"
@@ -311,3 +313,29 @@ def test_a_recorded_pass_that_fails_is_no_reason_to_fail_ourselves() -> None:
     wrong = next(mutant for mutant in every().values() if "BN-REC-MODE" in mutant.killers)
     found = diagnoses(wrong, ("float32",), "BN-REC-MODE")
     assert found and all(one.failing for one in found)
+
+
+UNREAD = (forward(uneven((5, 3))), forward(uneven((4, 3)), "y", training=False))
+
+
+def test_a_failing_program_whose_state_is_read_at_the_end_only_is_taken_apart() -> None:
+    """Where reading it makes no difference, nothing is said of that, and the cause is found as ever."""
+    found = _finding(faulty.EvaluationOnly, Program(Config(ndim=2), UNREAD, reads="end"))
+    assert "{} is 1.1 times what it should be" in _words(found)[0]
+    assert "read" not in " ".join(_words(found)[1])
+
+
+def test_a_fault_that_reading_the_state_hides_is_told_as_that() -> None:
+    """Statistics that are brought up to date by being read are wrong where nothing reads them."""
+    found = _finding(UpdatesAreMadeByReading, Program(Config(ndim=2), UNREAD, reads="end"))
+    assert "only where the state is not read between the calls" in _words(found)[1]
+
+
+def test_an_infinite_parameter_is_no_reason_to_fail_ourselves() -> None:
+    """What is infinite where infinity is due fits no relation, and the arithmetic on it warns nobody."""
+    bias = np.array([0.5, np.inf, -1.0], np.float32)
+    wrong = Mutant("wrong", "wrong", faulty.NegativeWeight)
+    subject = Subject("wrong", wrong, "cpu", "float32")
+    weight = np.array([-1.0, -2.0, 3.0], np.float32)
+    steps = (load(weight=weight, bias=bias), forward(uneven((4, 3)), "y"))
+    assert narrow(subject, subject.run(Program(Config(ndim=2), steps).cast("float32", "float32"))) is not None

@@ -13,7 +13,7 @@ import pytest
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import programs
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.execution.trace import Misfit, Raised, ReadsAffine, Unreadable, from_data, lost
+from bnconform.execution.trace import Misfit, Raised, ReadsAffine, UnreadableTrace, from_data, lost
 from bnconform.spec.config import Config
 
 X = np.arange(12.0).reshape(4, 3)
@@ -55,7 +55,7 @@ def test_older_contract_is_believed_where_it_can_be_true() -> None:
     alone = replace(PROGRAM, config=replace(PROGRAM.config, affine="weight"))
     trace = from_data(alone, broken)
     assert isinstance(trace.broken, ReadsAffine) and trace.refused
-    with pytest.raises(Unreadable, match="this one has both or none"):
+    with pytest.raises(UnreadableTrace, match="this one has both or none"):
         from_data(PROGRAM, broken)
 
 
@@ -162,7 +162,7 @@ def test_what_is_no_trace_is_refused(name: str) -> None:
     """Another kind or shape anywhere is refused in one line, whoever sent it."""
     data = copy.deepcopy(DATA)
     WRONG[name](data)
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(UnreadableTrace) as refusal:
         from_data(PROGRAM, data)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 400
@@ -197,7 +197,7 @@ def test_fact_that_is_none_is_refused(name: str) -> None:
     program = Program(Config(ndim=2), (forward(X),), watch=watch)
     data: dict[str, Any] = {"steps": [], "before": {}, "broken": None, "mutated": [], "calls": 0, "seconds": 0.0}
     from_data(program, {**data, "facts": []})
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableTrace):
         from_data(program, {**data, "facts": [fact]})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.cases.covering.rows import Row, rows
+from bnconform.cases.covering.rows import CoveringRow, rows
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.spec.catalogue import requirement
@@ -32,14 +32,14 @@ class RefusesWhenCalled(Layer):
         super().check(x, training)
 
 
-def verdicts(layer: type[Layer], row: Row) -> list[tuple[str, str]]:
+def verdicts(layer: type[Layer], row: CoveringRow) -> list[tuple[str, str]]:
     """What is said of a layer by one row."""
     subject = Subject("it", Mutant("it", "refuses", layer), "cpu", "float32", brief=True)
     outcomes = conduct(Check.run, Check(subject, requirement(row.requirement), row))
     return [(outcome.verdict, outcome.message) for outcome in outcomes]
 
 
-def row(epsilon: str) -> Row:
+def row(epsilon: str) -> CoveringRow:
     """The first row in single precision with an epsilon."""
     return next(row for row in rows() if "float32" in row.dtypes and row.levels["epsilon"] == epsilon)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 
 TEXTS = (

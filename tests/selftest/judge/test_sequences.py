@@ -18,7 +18,8 @@ from bnconform.cases.program import Program, backward, build, forward, load
 from bnconform.cases.strategies import SHAPES, parts
 from bnconform.cli.main import main
 from bnconform.judge import sequences
-from bnconform.judge.check import Check, Unsupported, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.lockstep import follow
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES
 from bnconform.judge.sequences import (
@@ -38,7 +39,7 @@ from bnconform.spec.catalogue import requirement
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.mutants.layer import Layer
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 from bnconform.tests.selftest.adapters.broken import BuildRaises, ForwardChangesItsInput
 from bnconform.tests.selftest.forgetful import CALLS, Backend, CounterReset, FreezesAfterTen, Same, Unsteady
 
@@ -245,7 +246,7 @@ BIASED = SPECIFIED.but(running_variance="biased")
 
 def test_a_declared_deviation_deviates() -> None:
     """What is declared is no failure; that it was needed is recorded."""
-    check = check_of(Puppet(BIASED, declares=True))
+    check = check_of(OracleBackend(BIASED, declares=True))
     explore(check)
     (outcome,) = check.outcomes
     assert (outcome.verdict, outcome.needed, outcome.contradicted) == (DEVIATES, ["running_variance"], [])
@@ -254,14 +255,14 @@ def test_a_declared_deviation_deviates() -> None:
 
 def test_an_undeclared_deviation_fails() -> None:
     """What is not declared fails, and the quantity is named."""
-    check = check_of(Puppet(BIASED))
+    check = check_of(OracleBackend(BIASED))
     with pytest.raises(Violation, match=r"running_var\[\d\] after call"):
         explore(check)
 
 
 def test_an_untrue_declaration_is_contradicted() -> None:
     """A declaration that the programs refute is recorded as such."""
-    oracle = Puppet()
+    oracle = OracleBackend()
     oracle.deviations = {"running_variance": "biased"}
     check = check_of(oracle)
     explore(check)
@@ -372,7 +373,7 @@ def test_what_a_load_leaves_out_stays() -> None:
 
 def test_lockstep_says_which_point_holds() -> None:
     """Beside a layer at a declared point the oracle goes along at both, and that point explains what was seen."""
-    subject = subject_of(Puppet(BIASED, declares=True))
+    subject = subject_of(OracleBackend(BIASED, declares=True))
     program = Program(Config(ndim=2), (forward(X, "running_var"),)).cast("float32", "float32")
     layer = follow(subject.run(program), subject)
     assert layer.holds and layer.found.behaviour == BIASED

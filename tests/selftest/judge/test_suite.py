@@ -12,12 +12,13 @@ from types import FunctionType
 import numpy as np
 import pytest
 
-from bnconform.cases.covering.rows import REQUIREMENT, SINGLE, Row
-from bnconform.cases.metamorphic import Relation
+from bnconform.cases.covering.rows import REQUIREMENT, SINGLE, CoveringRow
+from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, all_relations, cases_of, covering, probes
 from bnconform.cases.program import Probe, Program
-from bnconform.judge.check import Check, Unsupported
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Unsupported
 from bnconform.judge.marks import Marks, marks_of
 from bnconform.judge.outcome import UNSUPPORTED
 from bnconform.judge.subject import Subject
@@ -50,7 +51,7 @@ CATALOGUED = [name for name, test in TESTS.items() if marks_of(test) == Marks(ov
 OWN = {name: test for name, test in TESTS.items() if name not in CATALOGUED}
 """The tests of one requirement each; the others run over the cases of whatever no test of its own takes."""
 
-LayerCase = Probe | Row | Relation
+LayerCase = Probe | CoveringRow | MetamorphicRelation
 """What a layer is asked; models are asked of tools that deploy them."""
 
 CASES: list[LayerCase] = [
@@ -159,7 +160,7 @@ def test_every_case_makes_sense_in_some_dtype(case: LayerCase) -> None:
 @each_case
 def test_every_case_observes_something(case: LayerCase) -> None:
     """A case that observes nothing could not fail; that nothing is infinite or NaN is asked of everything."""
-    programs = (case.first, case.second) if isinstance(case, Relation) else (case.program,)
+    programs = (case.first, case.second) if isinstance(case, MetamorphicRelation) else (case.program,)
     assert all(program.steps for program in programs)
     assert case.requirement == "BN-NUM-FINITE" or all(program.observes for program in programs)
 
@@ -167,7 +168,7 @@ def test_every_case_observes_something(case: LayerCase) -> None:
 @each_case
 def test_every_case_needs_what_its_requirement_needs(case: LayerCase) -> None:
     """A case of a requirement that needs a feature uses it, so that a backend without it can be excused from it."""
-    programs = (case.first, case.second) if isinstance(case, Relation) else (case.program,)
+    programs = (case.first, case.second) if isinstance(case, MetamorphicRelation) else (case.program,)
     used = {feature for program in programs for feature in program.config.features()}
     used |= {"backward" for program in programs for step in program.steps if step.op == "backward"}
     assert requirements()[case.requirement].features & {"backward", "momentum_none"} <= used

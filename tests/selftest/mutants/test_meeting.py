@@ -17,7 +17,7 @@ from bnconform.tests.mutants.meeting import OBSERVABLES, PLANS, Erring, Killed
 def test_a_row_finds_what_is_wrong_in_it(number: int) -> None:
     """Of every observable that it asks for and whose bound is not as wide as the error."""
     row = next(row for row in rows() if row.number == number and "float32" in row.dtypes)
-    told = meeting.asked(row, "float32")
+    told = meeting.ask_row(row, "float32")
     assert told.found <= told.asked and told.asked
     assert len(told.found) >= len(told.asked) / 2
 

@@ -117,12 +117,12 @@ def test_level_counts_what_fails() -> None:
 
 
 def test_identify_measures() -> None:
-    """The card has every decision, by name and by adapter."""
+    """The profile has every decision, by name and by adapter."""
     said: list[str] = []
-    card = bnconform.identify("numpy", dtype="float64", progress=said.append)
-    assert (card.backend, card.dtype, card.contradictions) == ("numpy", "float64", [])
+    profile = bnconform.identify("numpy", dtype="float64", progress=said.append)
+    assert (profile.backend, profile.dtype, profile.contradictions) == ("numpy", "float64", [])
     assert said
-    assert bnconform.identify(NumpyBackend, dtype="float64").point == card.point
+    assert bnconform.identify(NumpyBackend, dtype="float64").point == profile.point
 
 
 class Needy(NumpyBackend):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bnconform.render.matrix import LETTERS
 from bnconform.render.terminal import render
-from bnconform.results.completeness import FINISHED, ColumnSelection, Completion, Selection
+from bnconform.results.completeness import FINISHED, ColumnSelection, Completion, SelectionRecord
 from bnconform.results.failure import Quantity
 from bnconform.results.result import VERDICTS, Diagnosis, Difference, FailedCheck, Result, Row, Usage, merge
 from bnconform.tests.selftest.results.test_failure import FAILURES
@@ -312,7 +312,9 @@ class TestVerdict:
         """What was not judged is said in the verdict, and how to judge it."""
         column = ColumnSelection("numpy", "cpu", "float32", ("BN-RUN-VAR",), {"must": ("BN-TRAIN-NORM",)})
         part = replace(
-            run(row()), selection=Selection((), (), (), ("-k x",), (column,)), completion=Completion(FINISHED, 9, 3, 3)
+            run(row()),
+            selection=SelectionRecord((), (), (), ("-k x",), (column,)),
+            completion=Completion(FINISHED, 9, 3, 3),
         )
         text = drawn(part, width=200, force_terminal=True, color_system="standard")
         assert "\x1b[1;33mnumpy: 1 must holds (only a part: 1 of 2 musts judged; narrowed by -k x)" in text

@@ -14,13 +14,14 @@ from bnconform.cases import casefile
 from bnconform.cases.probes import cases_of
 from bnconform.cases.program import Probe
 from bnconform.cli.main import main
-from bnconform.judge.check import Check, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Violation
 from bnconform.judge.subject import Subject
 from bnconform.results.result import read
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
 from bnconform.tests.conformance import test_dtypes
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
 
 DECLARATIONS = ADAPTERS / "declarations.py"
@@ -53,7 +54,9 @@ class Failure:
         return float(found[1])
 
 
-def failed(backend: Puppet, identifier: str, name: str, folder: Path | None = None, dtype: str = "float32") -> Failure:
+def failed(
+    backend: OracleBackend, identifier: str, name: str, folder: Path | None = None, dtype: str = "float32"
+) -> Failure:
     """Run one case on an implementation that must fail it."""
     case = next(case for case in cases_of(identifier, dtype) if case.name == name)
     check = Check(Subject("wrong.py:Wrong", backend, "cpu", dtype), requirement(identifier), case, folder)
@@ -79,7 +82,7 @@ def of(wrong: str, folder: Path | None = None) -> Failure:
     """The failure of one of WRONG."""
     decision, _, value = wrong.partition("=")
     identifier, name, _ = WRONG[wrong]
-    return failed(Puppet(SPECIFIED.but(**{decision: value})), identifier, name, folder)
+    return failed(OracleBackend(SPECIFIED.but(**{decision: value})), identifier, name, folder)
 
 
 @each_wrong
@@ -173,7 +176,9 @@ def test_replay_command_fails_again(wrong: str, tmp_path: Path, capsys: pytest.C
 
 def test_names_that_a_shell_would_take_apart_are_quoted(tmp_path: Path) -> None:
     """A command can be pasted whatever the names in it."""
-    subject = Subject("my adapters/it's.py:Wrong", Puppet(SPECIFIED.but(running_variance="biased")), "cpu", "float32")
+    subject = Subject(
+        "my adapters/it's.py:Wrong", OracleBackend(SPECIFIED.but(running_variance="biased")), "cpu", "float32"
+    )
     check = Check(subject, requirement("BN-RUN-VAR"), cases_of("BN-RUN-VAR", "float32")[0], tmp_path / "failing cases")
     with pytest.raises(Violation) as caught:
         check.run()
@@ -185,7 +190,7 @@ def test_names_that_a_shell_would_take_apart_are_quoted(tmp_path: Path) -> None:
 def test_relation_is_stated() -> None:
     """A relation that does not hold is stated in words, with both runs."""
     relation = cases_of("BN-INV-RUNNING", "float32")[0]
-    failure = failed(Puppet(SPECIFIED.but(training_statistics="running")), "BN-INV-RUNNING", relation.name)
+    failure = failed(OracleBackend(SPECIFIED.but(training_statistics="running")), "BN-INV-RUNNING", relation.name)
     assert failure.line("relation") == relation.statement  # type: ignore[union-attr]
     assert failure.line("the call").startswith("(1) BatchNorm(") and " (2) BatchNorm(" in failure.line("the call")
     assert failure.number("off by", r", (\S+) times the bound$") > 1
@@ -193,7 +198,7 @@ def test_relation_is_stated() -> None:
 
 def test_fact_is_told() -> None:
     """What is no number, such as a dtype, says what, got and should be all the same."""
-    subject = Subject("wrong", Puppet(SPECIFIED.but(output_dtype="parameter")), "cpu", "float16")
+    subject = Subject("wrong", OracleBackend(SPECIFIED.but(output_dtype="parameter")), "cpu", "float16")
     with pytest.raises(Violation) as caught:
         test_dtypes.test_output_dtype(Check(subject, requirement("BN-DTYPE-OUTPUT")))
     lines = str(caught.value).splitlines()
@@ -203,7 +208,7 @@ def test_fact_is_told() -> None:
 
 def test_helper_frames_are_hidden() -> None:
     """What pytest would show of a failed check begins and ends in the test; what it calls hides its frames."""
-    failure = failed(Puppet(SPECIFIED.but(running_variance="biased")), "BN-RUN-VAR", "2-values")
+    failure = failed(OracleBackend(SPECIFIED.but(running_variance="biased")), "BN-RUN-VAR", "2-values")
     shown = failure.violation.traceback.filter(failure.violation)
     assert {Path(entry.path).name for entry in shown} == {Path(__file__).name}
 

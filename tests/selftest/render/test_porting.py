@@ -119,7 +119,7 @@ def test_defaults_are_those_of_the_signatures(name: str, signature: str, lacking
     for part in rest.removeprefix("nnx.").split(".") if name == "flax.nnx" else rest.split("."):
         found = getattr(found, part)
     required = {one.name for one in inspect.signature(found).parameters.values() if one.default is one.empty}
-    own = {word: parameter_names.spelling(name).get(word, "").removeprefix("1 - ") for word in ("eps", "momentum")}
+    own = {word: parameter_names.names_for(name).get(word, "").removeprefix("1 - ") for word in ("eps", "momentum")}
     lacks = {own[word] for word, has in parameter_names.defaults_of(name).items() if not has and own[word]}
     assert lacks == required & set(own.values()) == lacking
 
@@ -154,14 +154,14 @@ def _subject(kind: type[NumpyLayer]) -> Subject:
 
 def test_carrying_is_measured() -> None:
     """A right layer's state, loaded into another, evaluates within the bound."""
-    told = porting.carried(_subject(NumpyLayer), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(NumpyLayer), porting.trained(_subject(NumpyLayer))["state"])
     assert 0 < told["share"] < 1
 
 
 @pytest.mark.parametrize("kind", [_Forgets, _Squares])
 def test_badly_carried_layer_is_told(kind: type[NumpyLayer]) -> None:
     """A layer that loses a part of the state, or evaluates it wrongly, has no share, and a reason or one above 1."""
-    told = porting.carried(_subject(kind), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(kind), porting.trained(_subject(NumpyLayer))["state"])
     assert "reason" in told or told["share"] > 1
 
 
@@ -174,8 +174,8 @@ class _Halves(NumpyLayer):
 def test_a_layer_that_trains_on_otherwise_is_told() -> None:
     """One that evaluates what was carried, and whose average then goes on otherwise, has a second share above 1."""
     state = porting.trained(_subject(NumpyLayer))["state"]
-    assert porting.carried(_subject(NumpyLayer), state)["continued"] < 1
-    told = porting.carried(_subject(_Halves), state)
+    assert porting.carry_on(_subject(NumpyLayer), state)["continued"] < 1
+    told = porting.carry_on(_subject(_Halves), state)
     assert told["share"] < 1 < told["continued"]
 
 

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from bnconform.judge.outcome import CONFORMS, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import badge, junit, markdown, report_files
-from bnconform.render.annotations import Place, workflow_commands
+from bnconform.render.annotations import SourcePlace, workflow_commands
 from bnconform.render.evidence import failures
 from bnconform.results.result import Diagnosis, Difference, FailedCheck, Result
 from bnconform.tests.selftest.command import ADAPTERS
@@ -158,7 +158,7 @@ def test_one_annotation_for_one_cause() -> None:
 def test_annotation_names_the_adapter_where_it_is_known() -> None:
     """File and line come first, and an explanation before the message."""
     found = run(row("violates", message="m", diagnosis=(Difference("epsilon_form", "outside"),)))
-    (line,) = workflow_commands(found, {"numpy": Place("a,b.py", 7)})
+    (line,) = workflow_commands(found, {"numpy": SourcePlace("a,b.py", 7)})
     assert line.startswith("::error file=a%2Cb.py,line=7,title=")
     assert line.endswith("::epsilon_form = outside%0Afails BN-RUN-VAR on cpu float32%0Am")
 
@@ -200,7 +200,7 @@ def test_adapters_are_found_by_their_file(tmp_path: Path, monkeypatch: pytest.Mo
     key = f"{file}:{name}"
     found = report_files.places([subject(key), subject("numpy"), subject(f"{tmp_path}/gone.py:A")])
     line = next(n for n, words in enumerate(text.splitlines(), 1) if words.startswith(f"class {name}"))
-    assert found == {key: Place(f"adapters/{file.name}", line)}
+    assert found == {key: SourcePlace(f"adapters/{file.name}", line)}
 
 
 # -- the badge -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from bnconform.execution.selection import Selection
 from bnconform.judge.check import Check
 from bnconform.judge.suite import conformance_tests
 from bnconform.results import baseline, baseline_check, baseline_update
-from bnconform.results.baseline import BaselineError, Entry, When
+from bnconform.results.baseline import BaselineEntry, BaselineError, When
 from bnconform.results.baseline_check import BaselineVerdict, Suite
 from bnconform.results.result import Difference, Environment, Result, Row
 
@@ -23,7 +23,9 @@ SUITE = Suite({"float32": {"A", "B"}, "float16": {"A", "B", "HALF"}}, {"ONCE"})
 """A small one: two requirements in both dtypes, one in one of them, one asked once for both."""
 
 BIASED = (Difference("running_variance", "biased"),)
-KNOWN = Entry("torch.nn", "cpu", "float32", "A", "violates", "as it ever was", diagnosis="running_variance = biased")
+KNOWN = BaselineEntry(
+    "torch.nn", "cpu", "float32", "A", "violates", "as it ever was", diagnosis="running_variance = biased"
+)
 
 
 def row(requirement: str = "A", verdict: str = "conforms", **changes: Any) -> Row:
@@ -60,7 +62,7 @@ def part(*rows: Row, **environment: Any) -> Result:
     return Result(Environment(**values | environment), rows)
 
 
-def judged(entries: Sequence[Entry], *found: Result, level: str = "must") -> BaselineVerdict:
+def judged(entries: Sequence[BaselineEntry], *found: Result, level: str = "must") -> BaselineVerdict:
     """The judgement over the small suite."""
     return baseline_check.judge(entries, found, level, SUITE)
 
@@ -119,7 +121,7 @@ def names(found: BaselineVerdict) -> dict[str, int]:
         pytest.param([replace(KNOWN, dtype="float16")], run(), {"apart": 1}, False, id="another dtype"),
     ],
 )
-def test_judgement(entries: list[Entry], found: Result, expected: dict[str, int], fails: bool) -> None:
+def test_judgement(entries: list[BaselineEntry], found: Result, expected: dict[str, int], fails: bool) -> None:
     """Each row and each entry comes to stand where it belongs, and what is newly wrong fails."""
     judgement = judged(entries, found)
     assert names(judgement) == expected
@@ -233,7 +235,7 @@ def test_whole_runs_are_told_from_parts() -> None:
 # -- updating ---------------------------------------------------------------------------------------------------------
 
 
-def updated(entries: Sequence[Entry], *found: Result, **options: Any) -> baseline_update.Update:
+def updated(entries: Sequence[BaselineEntry], *found: Result, **options: Any) -> baseline_update.Update:
     """The update over the small suite."""
     return baseline_update.updated(entries, found, options.pop("level", "must"), SUITE, **options)
 
@@ -249,7 +251,7 @@ def test_update_leaves_a_quiet_gate() -> None:
     found = run(replace(BAD, verdict="crashed", diagnosis=()), row("ONCE", "violates", bound_share=1234.5))
     update = updated(entries, found, reason="by design", link="https://example.org")
     assert [str(entry) for entry in update.added] == ["ONCE torch.nn cpu *"]
-    assert update.added[0] == Entry(
+    assert update.added[0] == BaselineEntry(
         "torch.nn", "cpu", "*", "ONCE", "violates", "by design", "https://example.org", diagnosis="", share=1200.0
     )
     assert [str(told.entry) for told in update.dropped] == ["B torch.nn cpu float32", "GONE torch.nn cpu float32"]

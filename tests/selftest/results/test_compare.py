@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
 from bnconform.judge.judgement import Comparison as Placed
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.results import comparison as comparisons
 from bnconform.results.compare import compare
 from bnconform.results.comparison import DRIFT, FACTOR, Number, ResultComparison

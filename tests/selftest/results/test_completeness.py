@@ -14,10 +14,10 @@ from bnconform.render.annotations import workflow_commands
 from bnconform.render.standing import PART, standings
 from bnconform.results import baseline_check, completeness
 from bnconform.results import result as results
-from bnconform.results.baseline import Entry
+from bnconform.results.baseline import BaselineEntry
 from bnconform.results.baseline_check import Suite
 from bnconform.results.compare import compare
-from bnconform.results.completeness import ColumnSelection, Completion, Selection
+from bnconform.results.completeness import ColumnSelection, Completion, SelectionRecord
 from bnconform.results.joining import joined
 from bnconform.results.result import Result
 from bnconform.tests.selftest.rows import CHAPTERS, TITLES, row, run
@@ -26,13 +26,13 @@ NUMPY = ("numpy", "cpu", "float32")
 FINE = run(row())
 WHOLE = replace(
     FINE,
-    selection=Selection(columns=(ColumnSelection(*NUMPY, ("BN-RUN-VAR",)),)),
+    selection=SelectionRecord(columns=(ColumnSelection(*NUMPY, ("BN-RUN-VAR",)),)),
     completion=Completion("finished", 40, 40, 40),
 )
 LEFT = {"must": ("BN-RUN-MEAN", "BN-TRAIN-NORM"), "should": ("BN-NUM-STABLE",)}
 NARROWED = replace(
     FINE,
-    selection=Selection(
+    selection=SelectionRecord(
         dtypes=("float32",),
         narrowed_by=("-k BN-RUN-VAR",),
         columns=(ColumnSelection(*NUMPY, ("BN-RUN-VAR",), LEFT),),
@@ -41,7 +41,7 @@ NARROWED = replace(
 )
 INTERRUPTED = replace(
     NARROWED,
-    selection=Selection(columns=(ColumnSelection(*NUMPY, ("BN-RUN-VAR", *LEFT["must"]), LEFT),)),
+    selection=SelectionRecord(columns=(ColumnSelection(*NUMPY, ("BN-RUN-VAR", *LEFT["must"]), LEFT),)),
     completion=Completion("interrupted", 40, 40, 8),
 )
 STOPPED = replace(INTERRUPTED, completion=Completion("stopped", 40, 40, 8))
@@ -141,7 +141,7 @@ def test_annotation_of_a_part(part: Result) -> None:
 def test_must_of_which_a_check_is_missing_is_judged_in_part() -> None:
     """Where no must was judged whole, those that were begun are counted, and called so."""
     begun = replace(
-        NARROWED.selection or Selection(), columns=(ColumnSelection(*NUMPY, (), {"must": ("BN-RUN-VAR",)}),)
+        NARROWED.selection or SelectionRecord(), columns=(ColumnSelection(*NUMPY, (), {"must": ("BN-RUN-VAR",)}),)
     )
     assert completeness.partial(replace(NARROWED, selection=begun)) == "1 of 1 musts judged in part"
     assert completeness.partial(replace(NARROWED, rows=())) == "0 of 2 musts judged"
@@ -167,10 +167,10 @@ def test_comparison_warns_of_a_part() -> None:
 
 
 SUITE = Suite({"float32": {"BN-RUN-VAR"}}, ())
-ENTRY = Entry(*NUMPY, "BN-RUN-MEAN", "violates", "known")
+ENTRY = BaselineEntry(*NUMPY, "BN-RUN-MEAN", "violates", "known")
 
 
-def checked(result: Result, *entries: Entry) -> list[str]:
+def checked(result: Result, *entries: BaselineEntry) -> list[str]:
     """The lines of the baseline check of one result."""
     found = baseline_check.judge(entries, [result], "must", SUITE)
     return [str(found.fails), *baseline_text.lines(found, "known.json", "must", ["r.json"])]
@@ -201,4 +201,4 @@ def test_columns_are_whole_as_the_result_says() -> None:
     assert SUITE.whole(NARROWED) == frozenset()
     single = Suite({"float32": {"BN-RUN-VAR"}}, ("BN-ERR-RANK",))
     columns = (ColumnSelection(*NUMPY), ColumnSelection("numpy", "cpu", "float64", (), {"should": ("BN-ERR-RANK",)}))
-    assert single.whole(replace(WHOLE, selection=Selection(columns=columns))) == frozenset()
+    assert single.whole(replace(WHOLE, selection=SelectionRecord(columns=columns))) == frozenset()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from bnconform.cases.probes import cases_of
-from bnconform.judge.check import Check, Violation
+from bnconform.judge.check import Check
+from bnconform.judge.check_record import Violation
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.render import messages
@@ -25,7 +26,7 @@ from bnconform.results.compare import _reason_for
 from bnconform.results.failure import ADAPTER, DECLARATION, INTERNAL, KINDS, VIOLATION, Failure, Quantity
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement
-from bnconform.tests.mutants.oracle_layer import Puppet
+from bnconform.tests.mutants.oracle_layer import OracleBackend
 from bnconform.tests.selftest.command import PACKAGE
 from bnconform.tests.selftest.rows import row, run
 
@@ -181,7 +182,7 @@ def test_facts_come_from_the_record() -> None:
 def test_check_records_what_it_saw() -> None:
     """The record of a failing check has the numbers of its message, in full."""
     check = Check(
-        Subject("wrong.py:Wrong", Puppet(SPECIFIED.but(running_variance="biased")), "cpu", "float32"),
+        Subject("wrong.py:Wrong", OracleBackend(SPECIFIED.but(running_variance="biased")), "cpu", "float32"),
         requirement("BN-RUN-VAR"),
         next(case for case in cases_of("BN-RUN-VAR", "float32") if case.name == "2-values"),
     )
@@ -201,7 +202,7 @@ def test_check_records_what_it_saw() -> None:
 
 def test_every_kind_of_fault_is_recorded() -> None:
     """The adapter's faults and our own are failures of a kind of their own, which their text alone would not tell."""
-    check = Check(Subject("a.py:A", Puppet(SPECIFIED), "cpu", "float32"), requirement("BN-RUN-VAR"))
+    check = Check(Subject("a.py:A", OracleBackend(SPECIFIED), "cpu", "float32"), requirement("BN-RUN-VAR"))
     check.note_adapter_error(AdapterError("gave a list"))
     check.note_internal_error(KeyError("x"))
     found = [outcome.failure for outcome in check.outcomes]

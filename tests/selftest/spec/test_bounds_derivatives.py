@@ -17,7 +17,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, is_half, numpy_dtype, parameter_dtype
 from bnconform.tests.mutants.catalogue import Mutant, all_right
 from bnconform.tests.mutants.derivatives import Differentiable
-from bnconform.tests.mutants.oracle_layer import DifferentiablePuppetLayer
+from bnconform.tests.mutants.oracle_layer import DifferentiableOracleLayer
 
 RIGHT = [mutant for mutant in all_right() if isinstance(mutant.build_layer, type) and issubclass(
     mutant.build_layer, Differentiable
@@ -102,7 +102,7 @@ POINTS = [
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: "-".join(point.differences().values()))
 def test_every_point_holds_at_itself(point: Behaviour) -> None:
     """What the oracle says of a point, rounded once, is right there; at the specified point it is told to differ."""
-    mutant = Mutant("point", "the oracle at a point", lambda config: DifferentiablePuppetLayer(config, point))
+    mutant = Mutant("point", "the oracle at a point", lambda config: DifferentiableOracleLayer(config, point))
     told = False
     for training in (True, False):
         for op in ("jvp", "hvp"):

@@ -17,7 +17,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, is_half, numpy_dtype, parameter_dtype
 from bnconform.tests.mutants.catalogue import Mutant, all_right
 from bnconform.tests.mutants.masks import Masked
-from bnconform.tests.mutants.oracle_layer import MaskedPuppetLayer
+from bnconform.tests.mutants.oracle_layer import MaskedOracleLayer
 from bnconform.tests.selftest.spec.test_oracle_masks import POINTS
 
 RIGHT = [
@@ -84,7 +84,7 @@ def test_arithmetic_in_half_precision_lies_within(mutant: Mutant) -> None:
 @pytest.mark.parametrize("point", POINTS[::4], ids=lambda point: "-".join(point.differences().values()) or "specified")
 def test_every_point_holds_at_itself(point: Behaviour) -> None:
     """What the oracle says of a point, rounded once, is right there; at the specified point it is told to differ."""
-    mutant = Mutant("point", "the oracle at a point", lambda config: MaskedPuppetLayer(config, point))
+    mutant = Mutant("point", "the oracle at a point", lambda config: MaskedOracleLayer(config, point))
     config = Config(ndim=3, eps=0.3, momentum=0.3, dtype="float64", param_dtype="float64")
     told = False
     for program in _programs(config, (4, 3, 5), 0.0, 5):

@@ -147,9 +147,9 @@ def test_nothing_of_what_is_hidden_shows(value: float) -> None:
         )
         shown = oracle.forward(config, SPECIFIED, state, Batch(hidden, MASK), training=True)
         for name in ("grad_x", "grad_weight", "grad_bias"):
-            assert (getattr(one, name) == getattr(other, name)).all()
-        assert (shown.y[MASK] == one.forward.y[MASK]).all()
-        assert (shown.state.running_var == one.forward.state.running_var).all()
+            assert np.all(getattr(one, name) == getattr(other, name))
+        assert np.all(shown.y[MASK] == one.forward.y[MASK])
+        assert np.all(shown.state.running_var == one.forward.state.running_var)
 
 
 def test_everything_selected_is_no_mask() -> None:

@@ -21,7 +21,7 @@ from bnconform.spec.behaviour import SPECIFIED, Averaging, Behaviour
 from bnconform.spec.catalogue import requirement
 from bnconform.spec.config import Config
 from bnconform.spec.exact import arithmetic, exact
-from bnconform.tests.mutants.oracle_layer import Puppet, PuppetLayer
+from bnconform.tests.mutants.oracle_layer import OracleBackend, OracleLayer
 
 DEBIASED = SPECIFIED.but(averaging="zero_debiased")
 READ_BACK = DEBIASED.but(training_statistics="running_updated")
@@ -29,7 +29,7 @@ LEFT = {"nan": np.nan, "zero": 0.0, "seven": 7.0}
 """What an implementation may make of 0/0."""
 
 
-class Dividing(PuppetLayer):
+class Dividing(OracleLayer):
     """After each training pass at momentum 0 the statistics are one number, and so is what they normalise."""
 
     left = np.nan
@@ -44,21 +44,23 @@ class Dividing(PuppetLayer):
         return y
 
 
-class Divides(Puppet):
+class Divides(OracleBackend):
     """The backend of such layers."""
 
     def __init__(self, behaviour: Behaviour, left: float, declares: bool = True) -> None:
         super().__init__(behaviour, declares)
         self.left = left
 
-    def build(self, config: Config, device: str) -> PuppetLayer:
+    def build(self, config: Config, device: str) -> OracleLayer:
         """A layer at the point."""
         layer = Dividing(config, self.behaviour)
         layer.left = self.left
         return layer
 
 
-def outcomes(backend: Puppet, identifier: str = "BN-RUN-MOMENTUM", ending: str = "momentum0") -> Iterator[Outcome]:
+def outcomes(
+    backend: OracleBackend, identifier: str = "BN-RUN-MOMENTUM", ending: str = "momentum0"
+) -> Iterator[Outcome]:
     """Those of the cases of a requirement whose names end so."""
     rule = requirement(identifier)
     for case in cases_of(rule.id, "float32"):
@@ -67,7 +69,7 @@ def outcomes(backend: Puppet, identifier: str = "BN-RUN-MOMENTUM", ending: str =
             yield from conduct(lambda check: check.run(), check)
 
 
-def judged(backend: Puppet, point: Behaviour, *steps: Step) -> Judgement:
+def judged(backend: OracleBackend, point: Behaviour, *steps: Step) -> Judgement:
     """What one layer with momentum 0 shows, as seen from a point."""
     program = Program(Config(ndim=2, momentum=0.0), steps).cast("float32", "float32")
     return judge(Subject("divides", backend, "cpu", "float32").run(program), point)

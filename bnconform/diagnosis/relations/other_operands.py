@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.program import Array, Program
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.numeric_laws import shortest
-from bnconform.diagnosis.relations import RESULTS, Prediction, Relation
+from bnconform.diagnosis.experiments.numeric_laws import shortest
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import RESULTS, Prediction, Relation
 from bnconform.execution.trace import State, StepResult
 from bnconform.judge.judgement import Judgement, initial_state, judge_step
 from bnconform.spec.behaviour import Behaviour
@@ -54,7 +54,7 @@ def _due(view: CallView, operands: Operands, point: Behaviour) -> Prediction | N
     compared = [one for one in verdict.comparisons if one.name == view.name and not one.unspecified]
     if verdict.problems or not compared:
         return None
-    return np.array(compared[0].exact.nearest), np.broadcast_to(compared[0].bound, view.due.shape)
+    return np.array(compared[0].exact.nearest), np.broadcast_to(compared[0].bound, view.expected.shape)
 
 
 def _configured(**changes: Callable[[CallView], Any]) -> Change:
@@ -157,8 +157,8 @@ def effective_epsilon(view: CallView) -> tuple[float, float] | None:
     """The epsilons that an output may have been made with: (w (x - m) / (y - b))**2 - var, by the bounds of y."""
     weight, bias = view.along(view.weight), view.along(view.bias)
     top = np.abs(weight * (view.x - view.along(view.mean)))
-    seen = np.abs(view.got - bias)
-    limit = view.bound + (np.abs(view.got) + np.abs(bias)) * 4 * view.u
+    seen = np.abs(view.observed - bias)
+    limit = view.bound + (np.abs(view.observed) + np.abs(bias)) * 4 * view.u
     with np.errstate(all="ignore"):
         variance = np.broadcast_to(view.along(view.variance), seen.shape)
         low, high = (top / (seen + limit)) ** 2 - variance, (top / (seen - limit)) ** 2 - variance

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.derivative_relations import derivatives
-from bnconform.diagnosis.mask_relations import masks
-from bnconform.diagnosis.other_operands import relations
-from bnconform.diagnosis.relations import Relation, fixed
-from bnconform.diagnosis.solved_relations import solved
-from bnconform.diagnosis.trials import FailingCall
+import numpy as np
+
+from bnconform.diagnosis.experiments.trials import FailingCall
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.derivative_relations import derivatives
+from bnconform.diagnosis.relations.mask_relations import masks
+from bnconform.diagnosis.relations.other_operands import relations
+from bnconform.diagnosis.relations.relation import Relation, fixed
+from bnconform.diagnosis.relations.solved_relations import solved
 from bnconform.spec.behaviour import Behaviour
 
 MOST_CALLS = 10
@@ -119,6 +121,11 @@ def fit(calls: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation
     chosen = _distinct(calls)
     if not chosen or not all(call.is_pass for call in chosen):
         return None
+    with np.errstate(all="ignore"):  # what is infinite, or no number, fits no relation
+        return _fitting(chosen, point, known)
+
+
+def _fitting(chosen: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation]) -> Fit | None:
     for everywhere in (True, False):
         found: dict[str, tuple[Relation, ...]] = {}
         for name in dict.fromkeys(one.name for one in chosen[0].comparisons if one.worst > 1):

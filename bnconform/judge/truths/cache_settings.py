@@ -22,7 +22,7 @@ again; a file that holds less than a run asks for is of no use to the next run."
 
 
 @dataclass(frozen=True)
-class Settings:
+class CacheSettings:
     """How much is kept of what has been computed.
 
     Attributes:
@@ -35,7 +35,7 @@ class Settings:
     memory: int = MEMORY
 
     @staticmethod
-    def of_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    def of_environment(environment: Mapping[str, str] | None = None) -> CacheSettings:
         """The user's cache folder, unless BNCONFORM_CACHE says another or `off`.
 
         Args:
@@ -43,9 +43,9 @@ class Settings:
         """
         given = (os.environ if environment is None else environment).get(VARIABLE, "").strip()
         if given == "off":
-            return Settings()
+            return CacheSettings()
         if not given:
-            return Settings(platformdirs.user_cache_path("bnconform"))
+            return CacheSettings(platformdirs.user_cache_path("bnconform"))
         with suppress(RuntimeError):  # the home of a user that there is not
-            return Settings(Path(given).expanduser())
-        return Settings(Path(given))
+            return CacheSettings(Path(given).expanduser())
+        return CacheSettings(Path(given))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnconform.cases.program import GRADIENTS, HESSIAN
-from bnconform.diagnosis.call_view import CallView
+from bnconform.diagnosis.relations.call_view import CallView
 from bnconform.spec.exact import Floats
 
 Size = Callable[[CallView], float]
@@ -49,10 +49,10 @@ class Relation:
             found = self.predict(view)
             if found is None:
                 return False, False
-            value, limit = (np.broadcast_to(part, view.due.shape) for part in found)
-            at = np.ones(view.due.shape, bool) if everywhere else view.wrong_channels
-            tells = not within(view.got[at], view.due[at], limit[at])
-            holds = within(view.got[at], value[at], limit[at])
+            value, limit = (np.broadcast_to(part, view.expected.shape) for part in found)
+            at = np.ones(view.expected.shape, bool) if everywhere else view.wrong_channels
+            tells = not within(view.observed[at], view.expected[at], limit[at])
+            holds = within(view.observed[at], value[at], limit[at])
             return holds and (tells or bool((limit[at] <= WIDER * view.bound[at]).all())), tells
 
     def holds(self, view: CallView, *, everywhere: bool = True) -> bool:
@@ -63,7 +63,7 @@ class Relation:
         """Whether what it predicts cannot be told from what is due."""
         with np.errstate(all="ignore"):
             found = self.predict(view)
-            return found is None or within(view.due, found[0], found[1] + view.bound)
+            return found is None or within(view.expected, found[0], found[1] + view.bound)
 
 
 WIDER = 4.0
@@ -83,9 +83,9 @@ def within(got: Floats, value: Floats, limit: Floats) -> bool:
 
 def fixed() -> Iterator[Relation]:
     """Relations without a number that is to be found, the simplest first."""
-    yield Relation("{} is 0", lambda view: (np.zeros_like(view.due), np.zeros_like(view.due)))
-    yield Relation("{} is NaN", lambda view: (np.full_like(view.due, np.nan), np.zeros_like(view.due)))
-    yield Relation("{} has the opposite sign", lambda view: (-view.due, view.bound))
+    yield Relation("{} is 0", lambda view: (np.zeros_like(view.expected), np.zeros_like(view.expected)))
+    yield Relation("{} is NaN", lambda view: (np.full_like(view.expected, np.nan), np.zeros_like(view.expected)))
+    yield Relation("{} has the opposite sign", lambda view: (-view.expected, view.bound))
     yield from _earlier()
     yield from _equal()
     yield from _affine()
@@ -121,7 +121,7 @@ def _equal() -> Iterator[Relation]:
     def other(name: str, value: Callable[[CallView], Floats | None]) -> Relation:
         def predict(view: CallView) -> Prediction | None:
             found = value(view)
-            if found is None or view.name == name or found.shape != view.due.shape:
+            if found is None or view.name == name or found.shape != view.expected.shape:
                 return None
             return found, np.abs(found) * view.slack
 
@@ -173,7 +173,7 @@ def _affine() -> Iterator[Relation]:
             if view.name != "y" or view.entry("weight") is None:
                 return None
             weight, bias = view.along(view.weight), view.along(view.bias)
-            found = value(view.due - bias, weight, bias)
+            found = value(view.expected - bias, weight, bias)
             factor = np.abs(grows(weight))
             size = np.abs(found) + np.abs(bias) * (1 + factor)
             return found, view.bound * factor + size * SPARED * view.u
@@ -207,7 +207,7 @@ def _neighbouring(words: str, name: str, shift: int) -> Relation:
         if view.name != "y" or view.entry(name) is None or view.x.shape[1] < 2:
             return None
         weight, bias = view.along(view.weight), view.along(view.bias)
-        z = (view.due - bias) / weight
+        z = (view.expected - bias) / weight
         other = np.roll(view.weight if name == "weight" else view.bias, shift)
         found = view.along(other) * z + bias if name == "weight" else weight * z + view.along(other)
         factor = np.abs(view.along(other) / weight) if name == "weight" else 1.0
@@ -252,7 +252,7 @@ def _multiplied(factor: Callable[[CallView], Floats], power: int) -> Callable[[C
             return None
         times = view.along(factor(view) ** power)
         base = view.along(view.bias) if view.name == "y" else np.zeros(())
-        found = (view.due - base) * times + base
+        found = (view.expected - base) * times + base
         return found, view.bound * np.abs(times) + (np.abs(found) + np.abs(base)) * view.slack
 
     return predict
@@ -272,8 +272,8 @@ def _sums() -> Iterator[Relation]:
 
             def predict(view: CallView, value: Callable[[CallView], Floats] = value, sign: float = sign) -> Prediction:
                 more = view.along(value(view))
-                found = view.due + sign * more
-                return found, view.bound + (np.abs(view.due) + np.abs(more)) * view.slack
+                found = view.expected + sign * more
+                return found, view.bound + (np.abs(view.expected) + np.abs(more)) * view.slack
 
             yield Relation(phrase, predict)
 

@@ -16,12 +16,12 @@ import pytest
 import bnconform.spec
 from bnconform.cases import inputs
 from bnconform.cases.program import forward
-from bnconform.judge import truth_store
 from bnconform.judge.judgement import initial_state
-from bnconform.judge.settings import VARIABLE, Settings
-from bnconform.judge.truth import Question, Truths
-from bnconform.judge.truth_record import Truth, encoded
-from bnconform.judge.truth_store import FILE, TruthStore
+from bnconform.judge.truths import truth_store
+from bnconform.judge.truths.cache_settings import VARIABLE, CacheSettings
+from bnconform.judge.truths.truth import Question, Truths
+from bnconform.judge.truths.truth_record import Truth, encoded
+from bnconform.judge.truths.truth_store import FILE, TruthStore
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import error_model_of
@@ -40,7 +40,7 @@ def asked(number: int, samples: int = 4) -> Question:
 
 def answered(folder: Path, *numbers: int, samples: int = 4) -> tuple[Truths, list[Truth]]:
     """The answers of a process that keeps them in a folder, written there."""
-    truths = Truths(Settings(folder))
+    truths = Truths(CacheSettings(folder))
     with arithmetic():
         found = [truths.answer(asked(number, samples), SPECIFIED) for number in numbers]
     assert truths.store is not None
@@ -156,7 +156,7 @@ def test_it_is_bounded_and_what_was_used_least_recently_goes(tmp_path: Path) -> 
 SCRIPT = """
 import sys
 from pathlib import Path
-from bnconform.tests.selftest.judge.test_truth_store import answered
+from bnconform.tests.selftest.judge.truths.test_truth_store import answered
 truths, found = answered(Path(sys.argv[1]), *range(int(sys.argv[2]), int(sys.argv[3])))
 print(truths.computed)
 """
@@ -182,7 +182,7 @@ def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:
     """What the parent was about to write stays the parent's."""
     code = SCRIPT + (
         "import os\n"
-        "from bnconform.tests.selftest.judge.test_truth_store import asked, SPECIFIED, arithmetic\n"
+        "from bnconform.tests.selftest.judge.truths.test_truth_store import asked, SPECIFIED, arithmetic\n"
         "child = os.fork()\n"
         "with arithmetic():\n"
         "    truths.answer(asked(100 if child else 101), SPECIFIED)\n"
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
 
 def test_what_the_environment_says(tmp_path: Path) -> None:
     """`off`, a folder, or the user's cache folder."""
-    assert Settings.of_environment({VARIABLE: "off"}).folder is None
-    assert Truths(Settings.of_environment({VARIABLE: "off"})).store is None
-    assert Settings.of_environment({VARIABLE: str(tmp_path)}).folder == tmp_path
-    assert Settings.of_environment({}).folder == platformdirs.user_cache_path("bnconform")
+    assert CacheSettings.of_environment({VARIABLE: "off"}).folder is None
+    assert Truths(CacheSettings.of_environment({VARIABLE: "off"})).store is None
+    assert CacheSettings.of_environment({VARIABLE: str(tmp_path)}).folder == tmp_path
+    assert CacheSettings.of_environment({}).folder == platformdirs.user_cache_path("bnconform")

@@ -9,9 +9,9 @@ import numpy as np
 
 from bnconform.cases.inputs import uneven, upstream
 from bnconform.cases.program import PASSES, Array, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.trials import Trials
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.trials import Trials
 from bnconform.spec.exact import Floats
 
 

@@ -24,7 +24,7 @@ import gmpy2
 import numpy as np
 
 import bnconform.spec
-from bnconform.judge.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.truth_record import Truth, decoded, encoded
 
 FILE = "truths.sqlite"
 FORMAT = 1
@@ -108,7 +108,7 @@ class TruthStore:
         connection = self._open()
         if connection is None:
             return []
-        rows = self._guarded(lambda: connection.execute(QUERY, (address,)).fetchall())
+        rows = self._attempt(lambda: connection.execute(QUERY, (address,)).fetchall())
         found = []
         for row, decisions, used, digest, value in rows or ():
             if _digest(address, decisions, value) == digest:
@@ -139,7 +139,7 @@ class TruthStore:
             return
         connection = self._open()
         if connection is not None:
-            self._guarded(lambda: self._written(connection, pending, touched))
+            self._attempt(lambda: self._written(connection, pending, touched))
 
     def close(self) -> None:
         """Write what is waiting, and let the file go."""
@@ -172,7 +172,7 @@ class TruthStore:
         """The connection of this process; None where the file cannot be used."""
         self._own()
         if self._connection is None and self.usable:
-            self._connection = self._guarded(self._connected)
+            self._connection = self._attempt(self._connected)
             if self._connection is not None:
                 atexit.register(self.flush)
         return self._connection
@@ -197,7 +197,7 @@ class TruthStore:
                 self._orphans.append(self._connection)  # closing it here would take the parent's locks away
             self._connection, self._pending, self._waiting, self._touched = None, [], 0, set()
 
-    def _guarded(self, action: Callable[[], Result]) -> Result | None:
+    def _attempt(self, action: Callable[[], Result]) -> Result | None:
         """What an action on the file returns; None where it fails, and then the file is left alone or made anew."""
         try:
             return action()

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import gmpy2
 import numpy as np
 
-from bnconform.judge.expansion import Expansion
+from bnconform.judge.truths.expansion import Expansion
 from bnconform.spec.exact import Exact, Floats
 
 
-class Due(NamedTuple):
+class Expected(NamedTuple):
     """What one array must be, and how far it may lie from that, element by element (broadcastable to its shape)."""
 
     value: Expansion
@@ -38,13 +38,13 @@ class Truth:
 
     refused: str
     unspecified: frozenset[str]
-    quantities: Mapping[str, Due | None]
+    quantities: Mapping[str, Expected | None]
     moves: bool
     batches: int | None
     updates: int
     statistics: tuple[Exact, Exact] | None = field(default=None, compare=False)
 
-    def due(self, name: str) -> Due | None:
+    def expected(self, name: str) -> Expected | None:
         """One of the quantities."""
         return self.quantities[name]
 
@@ -99,7 +99,7 @@ def decoded(data: bytes) -> Truth:
         place += size
         return numbers[place - size : place].reshape(shape)
 
-    quantities: dict[str, Due | None] = {}
+    quantities: dict[str, Expected | None] = {}
     for name, entry in head["quantities"].items():
         if entry is None:
             quantities[name] = None
@@ -108,7 +108,7 @@ def decoded(data: bytes) -> Truth:
         parts = np.zeros((3, *entry["shape"]))
         parts[: entry["parts"]] = following((entry["parts"], *entry["shape"]))
         beside = {int(index): gmpy2.from_binary(bytes.fromhex(text)) for index, text in entry["beside"].items()}
-        quantities[name] = Due(Expansion(parts, beside), bound)
+        quantities[name] = Expected(Expansion(parts, beside), bound)
     return Truth(
         head["refused"], frozenset(head["unspecified"]), quantities, head["moves"], head["batches"], head["updates"]
     )

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bnconform.cases.program import PASSES, Program
-from bnconform.diagnosis.variations import EQUAL_SAMPLES
+from bnconform.diagnosis.experiments.variations import EQUAL_SAMPLES
 from bnconform.execution.trace import Trace
+from bnconform.judge.covering import fill_states
 from bnconform.judge.judgement import Comparison, Judgement, initial_state, judge, judge_step
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded, Subject
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -26,6 +27,15 @@ MANY = 6
 LARGEST = 6_000
 """Elements of x of a program that is made up for an experiment, all calls together; the truth of one takes some
 10 microseconds."""
+
+
+def run(subject: Subject, program: Program) -> Trace:
+    """The trace of a program; where its state is read at the end only, with the states that the same calls show."""
+    trace = subject.run(program)
+    if program.reads == "always":
+        return trace
+    read = subject.run(program.read_always)
+    return read if read.broken is not None or len(read.steps) < len(trace.steps) else fill_states(trace, read)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Trials:
         The calls are then judged from the states that were seen where it was read after each.
         """
         known = self._calls.get(program.key)
-        if known is None or self.is_cut:
+        if known is None or self.is_cut or program.reads == "end":
             return None
         self.asked += 1
         try:
@@ -122,7 +132,7 @@ class Trials:
     def _run(self, program: Program, key: bytes) -> bool | None:
         self.asked += 1
         try:
-            trace = self.subject.run(program)
+            trace = run(self.subject, program)
         except NotRecorded:
             raise
         except Ended:

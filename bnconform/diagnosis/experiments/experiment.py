@@ -13,13 +13,13 @@ from itertools import combinations
 from bnconform.cases.inputs import everything
 from bnconform.cases.probes.layout import BY_HAND
 from bnconform.cases.program import PASSES, SHARING, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.history import history
-from bnconform.diagnosis.mask_factors import masks
-from bnconform.diagnosis.shape_factors import shapes
-from bnconform.diagnosis.trials import CALL, Trials
-from bnconform.diagnosis.value_factors import values
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.earlier_calls import earlier_calls
+from bnconform.diagnosis.experiments.mask_factors import masks
+from bnconform.diagnosis.experiments.shape_factors import shapes
+from bnconform.diagnosis.experiments.trials import CALL, Trials
+from bnconform.diagnosis.experiments.value_factors import values
 from bnconform.spec.config import ALONE
 
 MOMENTA = (0.1, 0.3, 0.5, 0.9, 1.0, 0.0, None)
@@ -112,11 +112,11 @@ def varied(program: Program) -> Iterator[Program]:
 def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     """What makes the failure of a program go away when it is changed, in the order in which it is told."""
     found: list[Circumstance] = []
-    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, masks, history, _reading]
+    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, masks, earlier_calls, _reading]
     if vary.last(base).mask is not None:  # which says most, and leaves nothing for shapes to say
         factors.insert(0, factors.pop(factors.index(masks)))
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
-        factors.insert(0, factors.pop(factors.index(history)))
+        factors.insert(0, factors.pop(factors.index(earlier_calls)))
     for factor in factors:
         found += _asked(factor, trials, base)
     return found or list(_pairs(trials, base))
@@ -135,7 +135,7 @@ def _asked(factor: Factor, trials: Trials, base: Program) -> list[Circumstance]:
     unseen = trials.unseen
     found = list(factor(trials, base))
     seen = found or trials.unseen == unseen or trials.hides is not None
-    if seen or factor is history or vary.last(base).op not in PASSES:
+    if seen or factor is earlier_calls or vary.last(base).op not in PASSES:
         return found
     ordinary = vary.with_ordinary_values(base)
     for program in (vary.loading(ordinary, everything(base.config.num_features)), ordinary):
@@ -284,7 +284,10 @@ def _level(value: float | None) -> str:
 def _reading(trials: Trials, base: Program) -> Iterator[Circumstance]:
     if len(base.steps) < 2 or CALL in trials.targets:
         return
-    if trials.show_unread(base) is False:
+    if base.reads == "end":
+        if trials.show(base.read_always) is False:
+            yield Circumstance("only where the state is not read between the calls")
+    elif trials.show_unread(base) is False:
         yield Circumstance("only where the state is read between the calls")
 
 

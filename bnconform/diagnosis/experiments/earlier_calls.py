@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from bnconform.cases.program import PASSES, Program, Step
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.trials import Trials
-from bnconform.diagnosis.value_factors import loaded_values
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.trials import Trials
+from bnconform.diagnosis.experiments.value_factors import loaded_values
 
 ORDINALS = {1: "first", 2: "second", 3: "third"}
 
 
-def history(trials: Trials, base: Program) -> Iterator[Circumstance]:
+def earlier_calls(trials: Trials, base: Program) -> Iterator[Circumstance]:
     """The calls before the last without which it does not fail, or that it is the first of its kind."""
     step = vary.last(base)
     earlier = base.steps[:-1]

@@ -17,12 +17,12 @@ import numpy as np
 
 from bnconform.cases.program import GRADIENTS, HESSIAN, RESULTS, Array, Step
 from bnconform.judge.error_ratio import error_ratios
-from bnconform.judge.expansion import Expansion
-from bnconform.judge.layer_state import STATISTICS, LayerState
-from bnconform.judge.lru_cache import LruCache
-from bnconform.judge.settings import Settings
-from bnconform.judge.truth_record import Due, Truth
-from bnconform.judge.truth_store import TruthStore
+from bnconform.judge.truths.cache_settings import CacheSettings
+from bnconform.judge.truths.expansion import Expansion
+from bnconform.judge.truths.layer_state import STATISTICS, LayerState
+from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.truth_record import Expected, Truth
+from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import Behaviour, ModeSource
 from bnconform.spec.config import Config
@@ -111,12 +111,12 @@ class Truths:
         computed: how many answers came from the oracle.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CacheSettings) -> None:
         self.memory: LruCache[bytes, Answers] = LruCache(settings.memory)
         self.store = None if settings.folder is None else TruthStore(settings.folder, settings.disk)
         self.computed = 0
         self._batches: LruCache[bytes, oracle.Batch] = LruCache(INPUTS)
-        self._ratios: LruCache[tuple[object, ...], tuple[Due, Floats]] = LruCache(RATIOS)
+        self._ratios: LruCache[tuple[object, ...], tuple[Expected, Floats]] = LruCache(RATIOS)
 
     def answer(self, question: Question, behaviour: Behaviour) -> Truth:
         """The truth at a point of the space; to be called within `exact.arithmetic()`."""
@@ -137,7 +137,7 @@ class Truths:
         self.memory.put(key, known, sum(truth.nbytes for _, truth in known.each))
         return found
 
-    def error_ratios(self, got: Array, due: Due, largest: float) -> Floats:
+    def error_ratios(self, got: Array, due: Expected, largest: float) -> Floats:
         """The ratios of `error_ratio.error_ratios`, kept, as right layers show the same bits over and over."""
         # What is due is kept with the ratios, so that its identity stays its own.
         key = id(due), largest, got.dtype, got.tobytes()
@@ -259,11 +259,11 @@ def _truth(question: Question, records: Records) -> Truth:
     )
 
 
-def _quantities(question: Question, records: Records, moves: bool) -> dict[str, Due | None]:
+def _quantities(question: Question, records: Records, moves: bool) -> dict[str, Expected | None]:
     record, gradients = records.forward, records.gradients
     model, wanted, unspecified = question.model, question.wanted, record.unspecified
     errors = ForwardErrors(record, model)
-    found: dict[str, Due | None] = {}
+    found: dict[str, Expected | None] = {}
     if "y" in wanted - unspecified:
         found["y"] = _due(record, record.y, lambda: errors.output)
     for name, bound in zip(GRADIENTS, (input_gradient, weight_gradient, bias_gradient), strict=True):
@@ -285,15 +285,15 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
         bounds = errors.running
         for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
             assert moved is not None
-            found[name] = Due(Expansion.of(moved, limit), limit)
+            found[name] = Expected(Expansion.of(moved, limit), limit)
     return found
 
 
 def _hessian(
     record: oracle.Forward, hessian: oracle.Hessian, model: ErrorModel, errors: ForwardErrors, wanted: frozenset[str]
-) -> dict[str, Due | None]:
+) -> dict[str, Expected | None]:
     """The derivatives of the gradients that are wanted."""
-    found: dict[str, Due | None] = {}
+    found: dict[str, Expected | None] = {}
     bounds = derivatives.hessian_input, derivatives.hessian_weight, derivatives.hessian_bias
     for name, bound in zip(HESSIAN, bounds, strict=True):
         if name in wanted:
@@ -302,12 +302,12 @@ def _hessian(
     return found
 
 
-def _due(record: oracle.Forward, value: Exact, bound: Callable[[], Floats]) -> Due:
+def _due(record: oracle.Forward, value: Exact, bound: Callable[[], Floats]) -> Expected:
     limit = bound() if record.x.size else np.zeros(value.shape)
-    return Due(Expansion.of(value, limit), limit)
+    return Expected(Expansion.of(value, limit), limit)
 
 
 @cache
 def process_truths() -> Truths:
     """The truths that this process keeps, as its environment says."""
-    return Truths(Settings.of_environment())
+    return Truths(CacheSettings.of_environment())

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases.program import Array, Program, Step
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.trials import Trials
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.trials import Trials
 
 
 def masks(trials: Trials, base: Program) -> Iterator[Circumstance]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.relations import Prediction, Relation
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import Prediction, Relation
 from bnconform.spec.exact import Floats
 
 Parts = Callable[[CallView, Floats, Floats, Floats], Floats]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnconform.cases.program import SPREAD, Array, Step
-from bnconform.diagnosis.trials import FailingCall
+from bnconform.diagnosis.experiments.trials import FailingCall
 from bnconform.execution.trace import State, StepResult
 from bnconform.judge.judgement import Comparison
 from bnconform.spec.behaviour import SPECIFIED
@@ -54,19 +54,19 @@ class CallView:
         return self.call.trace.program.config
 
     @cached_property
-    def got(self) -> Floats:
+    def observed(self) -> Floats:
         """What was seen."""
         return self.comparison.observed.astype(np.float64)
 
     @cached_property
-    def due(self) -> Floats:
+    def expected(self) -> Floats:
         """What is due."""
         return np.array(self.comparison.exact.nearest, np.float64)
 
     @cached_property
     def bound(self) -> Floats:
         """How far what is seen may lie from that."""
-        return np.broadcast_to(self.comparison.bound, self.due.shape)
+        return np.broadcast_to(self.comparison.bound, self.expected.shape)
 
     @cached_property
     def u(self) -> float:
@@ -118,7 +118,7 @@ class CallView:
         if self.is_spread:
             axes = (0, *range(2, wrong.ndim))
             wrong = np.asarray(wrong.any(axis=axes, keepdims=True))
-        return np.broadcast_to(wrong, self.due.shape)
+        return np.broadcast_to(wrong, self.expected.shape)
 
     def along(self, channel_values: Floats) -> Floats:
         """(C,) in a shape that goes with the quantity."""
@@ -214,7 +214,7 @@ class CallView:
         for seen in reversed(self.call.trace.steps[:-1]):
             values: State = {**seen.after, **seen.values}
             found = values.get(self.name)
-            if found is not None and found.shape == self.got.shape and not _is_same(seen, self.seen):
+            if found is not None and found.shape == self.observed.shape and not _is_same(seen, self.seen):
                 yield found
 
 

@@ -11,10 +11,10 @@ import pytest
 from bnconform.cases import inputs
 from bnconform.cases.program import Step, backward, forward
 from bnconform.judge.judgement import initial_state
-from bnconform.judge.lru_cache import LruCache
-from bnconform.judge.settings import Settings
-from bnconform.judge.truth import Question, Truths
-from bnconform.judge.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.cache_settings import CacheSettings
+from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.truth import Question, Truths
+from bnconform.judge.truths.truth_record import Truth, decoded, encoded
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -47,11 +47,11 @@ def assert_same(one: Truth, other: Truth) -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_what_is_shared_between_points_is_what_each_would_compute(name: str) -> None:
     """Of every neighbour, whether its truth was computed for it or for another."""
-    shared, computed = Truths(Settings()), 0
+    shared, computed = Truths(CacheSettings()), 0
     with arithmetic():
         for _, _, point in SPECIFIED.neighbours():
             asked = question(STEPS[name], point)
-            assert_same(shared.answer(asked, point), Truths(Settings()).answer(asked, point))
+            assert_same(shared.answer(asked, point), Truths(CacheSettings()).answer(asked, point))
             computed += 1
     assert 1 < shared.computed < computed
 
@@ -61,7 +61,7 @@ def test_bytes_and_back(name: str) -> None:
     """What is read from bytes is what was written, at every neighbour."""
     with arithmetic():
         for _, _, point in SPECIFIED.neighbours():
-            truth = Truths(Settings()).answer(question(STEPS[name], point), point)
+            truth = Truths(CacheSettings()).answer(question(STEPS[name], point), point)
             again = decoded(encoded(truth))
             assert_same(again, truth)
             assert again.quantities.keys() == truth.quantities.keys()
@@ -72,7 +72,7 @@ def test_numbers_beyond_float64_come_back() -> None:
     step = forward(X.astype(np.float64) * 1e306, "y", *SEEN)
     config = replace(CONFIG, dtype="float64", param_dtype="float64")
     with arithmetic():
-        truth = Truths(Settings()).answer(question(step, SPECIFIED, config), SPECIFIED)
+        truth = Truths(CacheSettings()).answer(question(step, SPECIFIED, config), SPECIFIED)
         again = decoded(encoded(truth))
         assert truth.value("running_var").beside
         assert again.value("running_var").exact().tolist() == truth.value("running_var").exact().tolist()
@@ -82,7 +82,7 @@ def test_the_state_that_no_layer_shows_is_carried_in_320_bits() -> None:
     """Also where the truth came from bytes, which do not hold it."""
     step = STEPS["training"]
     with arithmetic():
-        truths, asked = Truths(Settings()), question(STEPS["training"], SPECIFIED)
+        truths, asked = Truths(CacheSettings()), question(STEPS["training"], SPECIFIED)
         truth = truths.answer(asked, SPECIFIED)
         fresh, kept = (truths.after(asked, SPECIFIED, one).exact() for one in (truth, decoded(encoded(truth))))
         before = oracle.initial_state(CONFIG)
@@ -96,7 +96,7 @@ def test_the_state_that_no_layer_shows_is_carried_in_320_bits() -> None:
 
 def test_a_small_memory_computes_again() -> None:
     """The budget in bytes is a setting."""
-    truths = Truths(Settings(memory=0))
+    truths = Truths(CacheSettings(memory=0))
     with arithmetic():
         for _ in range(2):
             truths.answer(question(STEPS["training"], SPECIFIED), SPECIFIED)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from bnconform.diagnosis.call_view import CallView
-from bnconform.diagnosis.numeric_laws import shortest
-from bnconform.diagnosis.relations import SPARED, Prediction, Relation, Size
+from bnconform.diagnosis.experiments.numeric_laws import shortest
+from bnconform.diagnosis.relations.call_view import CallView
+from bnconform.diagnosis.relations.relation import SPARED, Prediction, Relation, Size
 from bnconform.spec.exact import Floats
 
 NAMED: Sequence[tuple[str, Size]] = (
@@ -38,7 +38,7 @@ def scaled(size: Size, words: str, *, before_bias: bool = False) -> Relation:
     def predict(view: CallView) -> Prediction | None:
         times = size(view)
         base = view.along(view.bias) if before_bias else np.zeros(())
-        found = (view.due - base) * times + base
+        found = (view.expected - base) * times + base
         return found, view.bound * max(1.0, abs(times)) + (np.abs(found) + 2 * np.abs(base)) * 4 * view.u
 
     return Relation(words, predict)
@@ -52,7 +52,7 @@ def moved(size: Size, words: str) -> Relation:
         if view.name not in ("running_mean", "running_var") or old is None:
             return None
         times = size(view)
-        found = old + (view.due - old) * times
+        found = old + (view.expected - old) * times
         return found, view.bound * max(1.0, abs(times)) + (np.abs(found) + np.abs(old)) * 4 * view.u
 
     return Relation(words, predict)
@@ -67,7 +67,7 @@ def divided(size: Size, words: str) -> Relation:
             return None
         times = (view.values - 1) / divisor
         kept = (1 - weight) * old
-        found = kept + (view.due - kept) * times
+        found = kept + (view.expected - kept) * times
         return found, view.bound * max(1.0, times) + (np.abs(found) + np.abs(kept)) * SPARED * view.u
 
     return Relation(words, predict)
@@ -93,13 +93,13 @@ def interval(views: Sequence[CallView], base: Callable[[CallView], Floats | None
         origin = base(view)
         if origin is None:
             return None
-        moved_by, seen_by = view.due - origin, view.got - origin
+        moved_by, seen_by = view.expected - origin, view.observed - origin
         at = (np.abs(moved_by) > 4 * view.bound) & view.wrong_channels
         if not at.any() or not np.isfinite(seen_by).all():
             return None
         ratio = seen_by[at] / moved_by[at]
         about = max(1.0, float(np.abs(ratio).max()))
-        rounded = (np.abs(view.got[at]) + 2 * np.abs(np.broadcast_to(origin, at.shape)[at])) * 4 * view.u
+        rounded = (np.abs(view.observed[at]) + 2 * np.abs(np.broadcast_to(origin, at.shape)[at])) * 4 * view.u
         width = (view.bound[at] * about + rounded) / np.abs(moved_by[at])
         low, high = max(low, float((ratio - width).max())), min(high, float((ratio + width).min()))
     return (low, high) if low <= high else None
@@ -126,7 +126,7 @@ def _scaled(views: Sequence[CallView], *, before_bias: bool) -> Iterator[Relatio
     """A factor of the whole quantity, or of what an output is before the bias is added."""
 
     def origin(view: CallView) -> Floats:
-        return np.broadcast_to(view.along(view.bias) if before_bias else np.zeros(()), view.due.shape)
+        return np.broadcast_to(view.along(view.bias) if before_bias else np.zeros(()), view.expected.shape)
 
     noun = "{} before the bias" if before_bias else "{}"
     for words, size in NAMED:

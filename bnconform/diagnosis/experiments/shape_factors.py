@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnconform.cases.program import PASSES, SPREAD, Program
-from bnconform.diagnosis import variations as vary
-from bnconform.diagnosis.circumstances import Circumstance
-from bnconform.diagnosis.numeric_laws import Law, fitting, sharpened
-from bnconform.diagnosis.trials import Trials
+from bnconform.diagnosis.experiments import variations as vary
+from bnconform.diagnosis.experiments.circumstances import Circumstance
+from bnconform.diagnosis.experiments.numeric_laws import Law, fitting, sharpened
+from bnconform.diagnosis.experiments.trials import Trials
 
 FEW = (1, 2, 3, 4, 8)
 MANY = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 32, 33, 64, 65, 128, 257)
