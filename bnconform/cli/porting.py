@@ -38,8 +38,10 @@ SAME_LAYER = {
     "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
     "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
     "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
+    **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
 }  # fmt: skip
-"""Rows that differ from another one in derivatives or replicas alone: the table has what they do with replicas."""
+"""Rows that differ from another one in derivatives, in replicas, or in where the channels are, alone: the table has
+what they do with replicas, and nothing of the others."""
 
 
 EXAMPLE = """\
