@@ -264,6 +264,9 @@ class BackendDetails(Protocol):
     def describe_device(self, device: str) -> str:
         """What a device is, for people, such as "NVIDIA H200"."""
 
+    def build_lazy(self, config: Any, device: str) -> Layer:
+        """A layer that takes the number of channels from its first input, before it has seen one."""
+
 
 class NoAnswer(Protocol):
     """An error that says that the implementation should have answered: it is no refusal, whatever was due."""

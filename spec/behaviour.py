@@ -498,7 +498,13 @@ class Behaviour:
                     yield field.name, str(value), self.but(**{field.name: value})
 
 
-OF_ABILITY: Mapping[str, str] = dict.fromkeys(("masked_statistics", "masked_output", "nothing_selected"), "masked")
+OF_ABILITY: Mapping[str, str] = {
+    **dict.fromkeys(("masked_statistics", "masked_output", "nothing_selected"), "masked"),
+    **dict.fromkeys(
+        ("replica_statistics", "replica_weights", "replica_unbiased_count", "replica_memory"), "replicated"
+    ),
+    **dict.fromkeys(("replica_gradient", "replica_parameter_gradients"), "replicated_vjp"),
+}
 """The decisions that show in a pass alone which a layer need not have, with the feature that it is."""
 
 _KINDS: Mapping[str, type[Decision]] = {field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)}

@@ -251,7 +251,7 @@ def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> Or
     """
     differences = behaviour.differences()
     spread = replicas or any(name.startswith("replica_") for name in differences)
-    masks = any(name in differences for name in OF_ABILITY) if differences else not replicas
+    masks = any(OF_ABILITY.get(name) == "masked" for name in differences) if differences else not replicas
     if masks:
         return (EveryOracleLayer if spread else MaskedOracleLayer)(config, behaviour)
     return (ReplicatedOracleLayer if spread else OracleLayer)(config, behaviour)

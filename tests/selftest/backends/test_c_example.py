@@ -20,6 +20,7 @@ from bnconform.cli.main import ROOT
 from bnconform.results.result import Row, read
 from bnconform.tests.selftest.backends.test_array_encoding import validator
 from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
+from bnconform.tests.selftest.rows import of_methods
 
 SOURCE = ROOT / "backends" / "examples" / "batchnorm.c"
 PAGE = ROOT / "backends" / "PROTOCOL.md"
@@ -105,11 +106,7 @@ def test_example_conforms(dtype: str, example: Path, tmp_path: Path) -> None:
     options = ("--dtype", dtype, "--level", "may", "--json", "result.json", "-k", "not BN-PAIR")
     answer, rows = judged(tmp_path, example, *options)
     assert answer.status == 0, answer.out
-    besides = [
-        row
-        for row in rows
-        if row.requirement.startswith(("BN-REC-", "BN-DERIV-")) or row.requirement == "BN-STATE-RESET"
-    ]
+    besides = [row for row in rows if of_methods(row.requirement)]
     assert {row.verdict for row in rows if row not in besides} == {"conforms"}
     assert besides and {row.verdict for row in besides} == {"unsupported"}
     assert all("the program does not name it among its abilities" in row.message for row in besides)

@@ -163,7 +163,7 @@ def test_declaration_can_be_known(tmp_path: Path) -> None:
 @pytest.fixture
 def result(tmp_path: Path) -> Path:
     """The result of a whole run in one dtype in which one requirement is violated and all others are met."""
-    names = [*suite().requirements["float32"], *suite().once]
+    names = {*suite().requirements["float32"], *suite().once}
     rows = [
         Row("plain", "cpu", "float32", name, "must", "violates" if name == "BN-RUN-VAR" else "conforms", message="off")
         for name in sorted(names)

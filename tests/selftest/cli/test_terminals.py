@@ -39,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_a_terminal(folder: Path, *words: str, **variables: str) -> str:
     """What the command shows at a terminal that it takes for one."""
     ours, theirs = pty.openpty()
-    settings = environment() | {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"} | variables
+    own = {name: value for name, value in environment().items() if name != "NO_COLOR"}  # which CI sets
+    settings = own | {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"} | variables
     process = subprocess.Popen(
         [*COMMAND, *words], cwd=folder, env=settings, stdin=theirs, stdout=theirs, stderr=theirs
     )  # fmt: skip
