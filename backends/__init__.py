@@ -18,8 +18,10 @@ Requirements on a backend, each with its reason:
   intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
-  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset",
-  "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
+  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset", "set",
+  "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
+  "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
+  dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
@@ -58,8 +60,26 @@ Requirements on a backend, each with its reason:
   (optional) returns how fast each of the three gradients of `backward` changes as x moves along the vector, by the
   framework's derivative of its gradient, in whichever modes; None where there is no parameter, and 0 where nothing
   flows. Both are asked as `vjp` is, and may move the running statistics, once.
+* `replicated(xs, training=...)` (optional) is a forward pass of a batch that is spread over replicas of the layer, by
+  the framework's own means (a mapped axis, processes, a strategy): xs is a list of shards (N_i, C, *S_i), one a
+  replica, and so is what it returns: (y, state) of each, the state being what that replica remembers afterwards, as
+  `state` shows it. Every replica begins as the layer is; whether the layer itself moves is left free.
+  `replicated_vjp(xs, grad_outputs, training=...)` (optional) returns for each replica what `backward` does: the
+  gradients of the sum over all replicas, for its shard and, as the replica itself gives them, for weight and bias
+  (`replica_parameter_gradients`). Shards may be unequal in N_i ("replicas_unequal"), in S_i ("replicas_sizes"), and
+  empty ("replicas_empty"); what a framework does not take is handed to it, and declared. Both are asked as `vjp` is.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
+* `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
+  that has been built, by assigning to the framework's own attributes; NotImplementedError for one that it lacks. A
+  framework whose layers cannot be changed declares "set" unsupported. It is asked as `vjp` is.
+* `keeps_strides = True` (optional) on a layer says that its x lies in memory for the framework as it was given, and its
+  results as the framework laid them, so that their memory format can be recorded; an adapter that moves axes, or makes
+  results contiguous, leaves it out.
+* `gradient_history()` (optional) of a layer names the entries of its state whose tensors carry a gradient history now,
+  for frameworks that record one on tensors; statistics should carry none.
+* `build_lazy(config, device)` (optional) of a backend, whose framework has layers that take the number of channels from
+  their first input, gives such a layer before it has seen one; what it does then is recorded.
 * `state()` returns a dict of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked, a 0-d int64
   array; None where the layer has no such thing. They are copies, so that a state once seen stays as it was.
 * `load(state)` sets any of them, copying; absent or None leaves an entry alone. One that the layer does not have is an
@@ -86,7 +106,7 @@ class LayerOptions(Protocol):
 
     @property
     def num_features(self) -> int:
-        """C, the number of channels."""
+        """C, the number of channels; 0 where what a layer does with that is recorded."""
 
     @property
     def eps(self) -> float:
@@ -159,8 +179,21 @@ class LayerAbilities(Protocol):
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """(hvp_x, hvp_weight, hvp_bias), the derivatives of what `backward` returns as x moves along the vector."""
 
+    def replicated(
+        self, xs: Sequence[NDArray[Any]], *, training: bool
+    ) -> Sequence[tuple[NDArray[Any], Mapping[str, NDArray[Any] | None]]]:
+        """(y, state) of each replica of a forward pass over shards of one batch."""
+
+    def replicated_vjp(
+        self, xs: Sequence[NDArray[Any]], grad_outputs: Sequence[NDArray[Any]], *, training: bool
+    ) -> Sequence[tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]]:
+        """(grad_x, grad_weight, grad_bias) that each replica gives, of the sum over all of sum(y * grad_output)."""
+
     def reset(self) -> None:
         """Make running statistics and counter as when new."""
+
+    def set(self, **options: Any) -> None:
+        """Change momentum (the weight of the new batch, or None), eps, or track_running_stats."""
 
 
 class Backend(Protocol):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends import jax_replicas
+from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
+from bnconform.backends.jax_replicas import SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 AXIS = "batch"
 PAGE = "https://docs.kidger.site/equinox/api/nn/normalisation/"
@@ -41,13 +43,13 @@ def usable(state: Any) -> Any:
     return jax.tree.unflatten(tree, leaves)
 
 
-@cache
-def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) -> Compiled:
-    """The pass of a layer in a mode and its gradients."""
+def one_pass(where: Place, given: tuple[tuple[str, Any], ...], training: bool, axes: Any = AXIS) -> Pass:
+    """The pass of a layer in a mode, whose statistics are over the samples, or over several axes."""
     import equinox
     import jax
 
     layer = equinox.nn.inference_mode(make(where, given)[0], value=not training)
+    layer = equinox.tree_at(lambda found: found.axis_name, layer, axes)
 
     def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
         held = layer
@@ -57,10 +59,22 @@ def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) 
         y, moved = jax.vmap(held, axis_name=AXIS, in_axes=(0, None), out_axes=(0, None))(x, statistics)
         return y, moved
 
-    return compiled(apply)
+    return apply
 
 
-class EquinoxLayer(JaxLayer):
+@cache
+def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) -> Compiled:
+    """The pass of a layer in a mode and its gradients."""
+    return compiled(one_pass(where, given, training))
+
+
+@cache
+def replicas(where: Place, given: tuple[tuple[str, Any], ...], training: bool) -> Replicas:
+    """Replicas of a layer, mapped by jax.vmap: its axis_name is that of the samples, and theirs."""
+    return over(one_pass(where, given, training, (jax_replicas.AXIS, AXIS)), vmap)
+
+
+class EquinoxLayer(ReplicatedJaxLayer):
     """An equinox.nn.BatchNorm and its state."""
 
     channels_last = False
@@ -70,6 +84,7 @@ class EquinoxLayer(JaxLayer):
         names = ("weight", "bias") if self.layer.channelwise_affine else ()
         parameters = {name: getattr(self.layer, name) for name in names}
         super().__init__(lambda training: functions(where, given, training), parameters, usable(state), where, shape)
+        self.replicas = lambda training: replicas(where, given, training)
 
     def shown(self) -> Mapping[str, Any]:
         """The statistics by the suite's names; mode "ema" has no counter."""
@@ -101,8 +116,10 @@ class Equinox:
     unsupported: Mapping[str, str] = {
         "momentum_none": "Equinox has no cumulative average: it takes None and fails in the first training pass",
         "track_running_stats_off": "Equinox' layer always has running statistics",
+        "set": "an Equinox layer is a frozen dataclass: another option is another layer",
         "weight_alone": "channelwise_affine is about weight and bias together",
         "bias_alone": "channelwise_affine is about weight and bias together",
+        **SHAPES,
     }
     slow_to_start = True
     mode = "batch"

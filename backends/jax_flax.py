@@ -5,7 +5,7 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from bnconform.backends.jax_arrays import (
     pull,
     to_array,
 )
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Replicas, over, vmap
 
 NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
 AVERAGED = (
@@ -30,6 +31,7 @@ PROMOTED = "dtype: the dtype of the result (default: infer from input and params
 WIDE = dict.fromkeys(("float32", "float64"), "this row is about half precision; the row without +half has the others")
 
 NNX_NAMES = {"running_mean": "mean", "running_var": "var", "weight": "scale", "bias": "bias"}
+AVERAGES = ("running_mean", "running_var")
 
 
 @cache
@@ -63,12 +65,29 @@ def nnx_functions() -> Compiled:
     return Compiled(first, back, kept, pull(), along, twice)
 
 
-class NNXLayer:
-    """An nnx.BatchNorm, called as an object; nnx.jit writes its statistics back."""
+@cache
+def nnx_replicas(graph: Any) -> Replicas:
+    """Replicas of a layer with such a graph, which has the axis' name and the mode in it."""
+    from flax import nnx
 
-    def __init__(self, layer: Any, where: Place) -> None:
+    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+        layer = nnx.merge(graph, parameters, statistics, copy=True)
+        y = layer(x)
+        return y, nnx.state(layer, nnx.BatchStat)
+
+    return over(apply, vmap)
+
+
+class NNXLayer:
+    """An nnx.BatchNorm, called as an object; nnx.jit writes its statistics back.
+
+    `like` makes one like it with the name of an axis, along which its replicas are mapped.
+    """
+
+    def __init__(self, layer: Any, where: Place, like: Callable[[str], Any]) -> None:
         self.layer = layer
         self.where = where
+        self.like = like
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y; the statistics move."""
@@ -118,6 +137,39 @@ class NNXLayer:
             weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
             return to_array(by_x, True), weight, bias
 
+    def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
+        """(y, state) of each replica, mapped by jax.vmap; the layer stays as it is."""
+        with self.where.entered():
+            given = [self.where.array(x, True) for x in xs]
+            found = self._replicas(training).forward(*self._split(), given)
+            shown = self.state()
+            return [
+                (to_array(y, True), {**shown, **{name: to_array(moved[NNX_NAMES[name]][...]) for name in AVERAGES}})
+                for y, moved in found
+            ]
+
+    def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
+        """The gradients that each replica gives, by jax.vjp of the whole map."""
+        with self.where.entered():
+            given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
+            found = self._replicas(training).backward(*self._split(), given, upstream)
+            return [(to_array(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
+
+    def _split(self) -> tuple[Any, Any]:
+        """Parameters and statistics."""
+        from flax import nnx
+
+        _, parameters, statistics = nnx.split(self.layer, nnx.Param, nnx.BatchStat)
+        return parameters, statistics
+
+    def _replicas(self, training: bool) -> Replicas:
+        from flax import nnx
+
+        named = self.like(AXIS)
+        (named.train if training else named.eval)()
+        graph, *_ = nnx.split(named, nnx.Param, nnx.BatchStat)
+        return nnx_replicas(graph)
+
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         found = {name: getattr(self.layer, theirs) for name, theirs in NNX_NAMES.items()}
@@ -132,11 +184,28 @@ class NNXLayer:
             given = {name: self.where.array(value) for name, value in state.items() if value is not None}
             nnx.update(self.layer, {NNX_NAMES[name]: value for name, value in given.items()})
 
+    def set(self, **options: Any) -> None:
+        """Assign to the layer's attributes; nnx.jit compiles anew, as they are part of the layer."""
+        if options.get("momentum", 0) is None:
+            raise NotImplementedError("Flax has no cumulative average")
+        if "track_running_stats" in options:
+            raise NotImplementedError("Flax' layer always has running statistics")
+        if "momentum" in options:
+            self.layer.momentum = 1 - options["momentum"]
+        if "eps" in options:
+            self.layer.epsilon = options["eps"]
+
     def _mode(self, training: bool) -> None:
         if training:
             self.layer.train()
         else:
             self.layer.eval()
+
+
+def _parameters(found: Any) -> tuple[Array | None, Array | None]:
+    """Those for weight and bias, where there are such parameters."""
+    weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+    return weight, bias
 
 
 def arguments(config: Any, told_dtype: bool) -> dict[str, Any]:
@@ -163,6 +232,7 @@ class FlaxNNX:
     unsupported: Mapping[str, str] = {
         "momentum_none": "Flax has no cumulative average: it takes None and fails in the first training pass",
         "track_running_stats_off": "Flax's layer always has running statistics",
+        **SHAPES,
     }
     slow_to_start = True
     told_dtype = False
@@ -192,8 +262,11 @@ class FlaxNNX:
     def _layer(self, where: Place, num_features: int, **given: Any) -> NNXLayer:
         from flax import nnx
 
+        def like(axis_name: str | None) -> Any:
+            return nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), axis_name=axis_name, **given, **self.more)
+
         with where.entered():
-            return NNXLayer(nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), **given, **self.more), where)
+            return NNXLayer(like(None), where, like)
 
 
 class FlaxNNXHalf(FlaxNNX):

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 PAGE = "https://dm-haiku.readthedocs.io/en/latest/api.html"
 PARAMETERS = {"weight": "scale", "bias": "offset"}
@@ -33,16 +34,28 @@ def transformed(given: tuple[tuple[str, Any], ...], **mode: bool) -> Any:
     return haiku.without_apply_rng(haiku.transform_with_state(call))
 
 
-@cache
-def functions(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Compiled:
-    """The pass of a layer in a mode and its gradients."""
+def one_pass(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Pass:
+    """The pass of a layer in a mode."""
     apply = transformed(given, is_training=training and tracked, test_local_stats=not tracked).apply
 
     def named(parameters: Any, statistics: Any, x: Any) -> Any:
         shaped = {PARAMETERS[name]: value.reshape((1,) * (x.ndim - 1) + (-1,)) for name, value in parameters.items()}
-        return apply({"batch_norm": shaped}, statistics, x)
+        found: tuple[Any, Any] = apply({"batch_norm": shaped}, statistics, x)
+        return found
 
-    return compiled(named)
+    return named
+
+
+@cache
+def functions(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Compiled:
+    """The pass of a layer in a mode and its gradients."""
+    return compiled(one_pass(given, tracked, training))
+
+
+@cache
+def replicas(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Replicas:
+    """Replicas of a layer whose cross_replica_axis is theirs, mapped by jax.vmap."""
+    return over(one_pass((*given, ("cross_replica_axis", AXIS)), tracked, training), vmap)
 
 
 @cache
@@ -53,7 +66,7 @@ def initial(given: tuple[tuple[str, Any], ...], tracked: bool) -> Any:
     return jax.jit(transformed(given, is_training=tracked, test_local_stats=not tracked).init)
 
 
-class HaikuLayer(JaxLayer):
+class HaikuLayer(ReplicatedJaxLayer):
     """A haiku.BatchNorm's functions, parameters and state."""
 
     def __init__(
@@ -73,6 +86,7 @@ class HaikuLayer(JaxLayer):
             found = parameters.get("batch_norm", {})
             named = {name: found[theirs].reshape(-1) for name, theirs in PARAMETERS.items() if theirs in found}
         super().__init__(lambda training: functions(given, tracked, training), named, state, where, shape)
+        self.replicas = lambda training: replicas(given, tracked, training)
 
     def shown(self) -> Mapping[str, Any]:
         """The debiased averages and the counter, by the suite's names."""
@@ -115,7 +129,9 @@ class Haiku:
         "running_variance": f"{PAGE}#haiku.BatchNorm: decay_rate is that of an average of the variance that divides",
     }
     unsupported: Mapping[str, str] = {
+        "set": "a Haiku module is made anew in each call, so that another option is another function",
         "momentum_none": "Haiku has no cumulative average: it takes None and fails in the first training pass",
+        **SHAPES,
     }
     slow_to_start = True
 

@@ -5,33 +5,45 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, example, place
+from bnconform.backends.jax_arrays import Compiled, Place, compiled, example, place
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, padded, vmap
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 
 LINEN_NAMES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
-@cache
-def linen_functions(module: Any, training: bool) -> Compiled:
-    """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
+def linen_pass(module: Any, training: bool) -> Callable[..., tuple[Any, Any]]:
+    """The pass of a linen module in a mode, which takes a mask besides x."""
 
-    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    def apply(parameters: Any, statistics: Any, x: Any, mask: Any = None) -> tuple[Any, Any]:
         variables = {
             "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
             "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
         }
-        y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"])
+        y, moved = module.apply(variables, x, use_running_average=not training, mask=mask, mutable=["batch_stats"])
         return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
 
-    return compiled(apply)
+    return apply
+
+
+@cache
+def linen_functions(module: Any, training: bool) -> Compiled:
+    """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
+    return compiled(linen_pass(module, training))
+
+
+@cache
+def linen_replicas(module: Any, training: bool, mapping: Map) -> Replicas:
+    """Replicas of a linen module that knows their axis."""
+    return over(linen_pass(module, training), mapping)
 
 
 @cache
@@ -51,6 +63,11 @@ class FlaxLinen(FlaxNNX):
         "running_variance": f"{LINEN_PAGE}: {AVERAGED}",
     }
 
+    unsupported: Mapping[str, str] = {
+        **FlaxNNX.unsupported,
+        "set": "a Linen module is a frozen dataclass: another option is another module",
+    }
+
     def build(self, config: Any, device: str) -> Any:
         """A layer of this configuration; NotImplementedError for what Flax does not have."""
         self.refuse(config)
@@ -60,7 +77,7 @@ class FlaxLinen(FlaxNNX):
         """A layer with its own defaults."""
         return self._linen(Place(device), (1, num_features, 1, 1), {})
 
-    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> JaxLayer:
+    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> ReplicatedJaxLayer:
         import jax
         from flax import linen
 
@@ -71,7 +88,14 @@ class FlaxLinen(FlaxNNX):
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
-        return JaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer = ReplicatedJaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer.replicas = self.replicas(module)
+        return layer
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Those of a module, by mode: mapped by jax.vmap, their axis being the module's axis_name."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_replicas(named, training, vmap)
 
 
 class FlaxLinenTwoPass(FlaxLinen):
@@ -89,3 +113,39 @@ class FlaxLinenHalf(FlaxLinen):
     documented: Mapping[str, str] = {"running_variance": FlaxLinen.documented["running_variance"]}
     unsupported: Mapping[str, str] = {**FlaxLinen.unsupported, **WIDE}
     told_dtype = True
+
+
+@cache
+def linen_padded(module: Any, training: bool) -> Replicas:
+    """Replicas of a linen module with shards that are padded."""
+    return padded(linen_pass(module, training), vmap)
+
+
+class FlaxLinenPadded(FlaxLinen):
+    """The same with shards of any shapes, which are padded to one: the mask of the call hides the padding."""
+
+    name = "flax.linen+padded"
+    unsupported: Mapping[str, str] = {
+        feature: reason for feature, reason in FlaxLinen.unsupported.items() if feature not in SHAPES
+    }
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Padded and mapped by jax.vmap, their axis being the module's axis_name."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_padded(named, training)
+
+
+class FlaxLinenUnsynchronised(FlaxLinen):
+    """The same in data parallel without axis_name, as a layer is unless it is told one."""
+
+    name = "flax.linen+unsynchronised"
+    deviations: Mapping[str, str] = {**FlaxLinen.deviations, "replica_statistics": "own"}
+    documented: Mapping[str, str] = {
+        **FlaxLinen.documented,
+        "replica_statistics": f"{LINEN_PAGE}: axis_name, used to combine batch statistics from multiple "
+        "devices, is None",
+    }
+
+    def replicas(self, module: Any) -> Callable[[bool], Replicas]:
+        """Mapped by jax.vmap, the module knowing of no axis."""
+        return lambda training: linen_replicas(module, training, vmap)

@@ -31,7 +31,10 @@ class Stax:
     name = "jax.stax"
     deviations: Mapping[str, str] = {}
     documented: Mapping[str, str] = {}
-    unsupported: Mapping[str, str] = {"track_running_stats": "stax's BatchNorm has no running statistics"}
+    unsupported: Mapping[str, str] = {
+        "track_running_stats": "stax's BatchNorm has no running statistics",
+        "set": "stax's BatchNorm is a function made of its options",
+    }
     slow_to_start = True
 
     def devices(self) -> list[str]:

@@ -84,6 +84,17 @@ class KerasLayer:
                 with self.scope():
                     variable.assign(value)
 
+    def set(self, **options: Any) -> None:
+        """Assign to the layer's attributes; Keras' momentum weighs the old value."""
+        if options.get("momentum", 0) is None:
+            raise NotImplementedError("Keras has no cumulative average")
+        if "track_running_stats" in options:
+            raise NotImplementedError("Keras' layer always has running statistics")
+        if "momentum" in options:
+            self.layer.momentum = 1 - options["momentum"]
+        if "eps" in options:
+            self.layer.epsilon = options["eps"]
+
     def scope(self) -> AbstractContextManager[Any]:
         """What must hold around every call: the device."""
         import keras
@@ -261,6 +272,12 @@ class KerasTorchLayer(KerasLayer):
     def array(self, tensor: Any) -> Array:
         """See `torch_tensors.to_array`."""
         return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
+
+    def gradient_history(self) -> list[str]:
+        """The statistics that ask for a gradient, or were computed from what does."""
+        return [
+            name for name in ("running_mean", "running_var") if getattr(self.layer, NAMES[name]).value.requires_grad
+        ]
 
     def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""

@@ -67,6 +67,9 @@ class GraphLayer(KerasTensorflowLayer):
     vjp: Any = None
     """The graph of a pass and that of its gradients are two, so that a pass is not recorded."""
 
+    set: Any = None
+    """A graph has the options with which it was made."""
+
     jvp: Any = None
     hvp: Any = None
     """Nor are derivatives of these graphs among them."""
@@ -86,6 +89,8 @@ class KerasFunction(KerasTensorflow):
     name = "keras+tensorflow+function"
     xla = False
     slow_to_start = True
+    build_lazy: Any = None
+    """A layer is built before it is compiled."""
 
     def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, new or reset, that goes back among the free ones when nobody holds it."""

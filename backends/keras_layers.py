@@ -76,12 +76,20 @@ class KerasTensorflow:
 
     def build(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration; NotImplementedError where there is no way to ask."""
+        return self.make_layer((*(None,) * (config.ndim - 1), config.num_features), device, self.layer_options(config))
+
+    def build_lazy(self, config: Any, device: str) -> KerasLayer:
+        """A layer of this configuration that is not built: Keras does that for the first input."""
+        keras = activate(self.backend)
+        return self.layer(keras.layers.BatchNormalization(**self.layer_options(config)), device)
+
+    def layer_options(self, config: Any) -> dict[str, Any]:
+        """What Keras is given for a configuration; NotImplementedError where there is no way to ask."""
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
         parameters = {"center": config.bias, "scale": config.weight}
         momentum = None if config.momentum is None else 1 - config.momentum
-        options = {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
-        return self.make_layer((*(None,) * (config.ndim - 1), config.num_features), device, options)
+        return {"momentum": momentum, "epsilon": config.eps, "dtype": policy(config), **parameters}
 
     def build_default(self, num_features: int, device: str) -> KerasLayer:
         """A layer with Keras' own defaults."""

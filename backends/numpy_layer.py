@@ -64,6 +64,8 @@ class NumpyBackend:
 class NumpyLayer:
     """One layer; the defaults are those of PyTorch's BatchNorm2d."""
 
+    keeps_strides = True
+
     def __init__(
         self,
         num_features: int,
@@ -78,6 +80,7 @@ class NumpyLayer:
     ) -> None:
         self.eps, self.momentum, self.ndim, self.num_features = eps, momentum, ndim, num_features
         self.dtype = dtype = _dtype(param_dtype)
+        self.track_running_stats = track_running_stats
         self.entries: dict[str, Array | None] = {
             **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked")),
             "weight": np.ones(num_features, dtype) if weight else None,
@@ -97,11 +100,16 @@ class NumpyLayer:
         if self.entries["running_mean"] is not None:
             self._start()
 
+    def set(self, **options: Any) -> None:
+        """Change momentum, eps or track_running_stats; without tracking the statistics stay, and are used."""
+        for name, value in options.items():
+            setattr(self, name, value)
+
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of the shape and dtype of x; ValueError, the state as it was, for input that has no answer."""
         with np.errstate(all="ignore"):
             values, mean, variance = self._centred(x, training)
-            if training:
+            if training and self.track_running_stats:
                 self._remember(mean, variance, values.shape[1])
             z = values * (1 / np.sqrt(variance + self.eps))[:, None]
             weight, bias = self._entry("weight", values), self._entry("bias", values)

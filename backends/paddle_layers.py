@@ -8,7 +8,7 @@ through DLPack, except negative ones, which Paddle does not have.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ def to_array(tensor: Any) -> Array:
     return np.array(found.numpy(), order="C")
 
 
+REPLICAS = ("replicated", "replicated_vjp")
+NO_PROCESSES = "Paddle's replicas are processes of paddle.distributed, and this adapter starts none"
+
+
 class PaddleLayer:
     """A paddle.nn layer behind arrays."""
 
@@ -84,6 +88,26 @@ class PaddleLayer:
         found = zip(parameters, rest, strict=True)
         by_name = {name: None if gradient is None else to_array(gradient) for name, gradient in found}
         return self._out(grad_x), by_name.get("weight"), by_name.get("bias")
+
+    def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
+        """What Paddle makes of SyncBatchNorm on this device: RuntimeError, from Paddle, where it has no kernel for it.
+
+        NotImplementedError where it has one: its replicas are processes, of which none are started here.
+        """
+        self._synchronised(xs[0], training)
+        raise NotImplementedError(NO_PROCESSES)
+
+    def replicated_vjp(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, Array | None, Array | None]]:
+        """As `replicated`."""
+        self._synchronised(xs[0], training)
+        raise NotImplementedError(NO_PROCESSES)
+
+    def _synchronised(self, x: Array, training: bool) -> None:
+        layer = imported().nn.SyncBatchNorm.convert_sync_batchnorm(self.module)
+        layer.train() if training else layer.eval()
+        layer(self._in(x))
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers; Paddle counts no batches."""
@@ -116,7 +140,11 @@ class Paddle:
     # The documentation defines the variance as 1/m times the sum of squares and remembers that one.
     deviations: Mapping[str, str] = {"running_variance": "biased"}
     unsupported_on: Mapping[str, Mapping[str, str]] = {
-        "cpu": dict.fromkeys(("float16", "bfloat16"), "Paddle has no kernel of half precision for the CPU")
+        "cpu": {
+            **dict.fromkeys(("float16", "bfloat16"), "Paddle has no kernel of half precision for the CPU"),
+            **dict.fromkeys(REPLICAS, "Paddle's SyncBatchNorm has no kernel for the CPU"),
+        },
+        "cuda": dict.fromkeys(REPLICAS, NO_PROCESSES),
     }
     documented: Mapping[str, str] = {
         "running_variance": "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/BatchNorm2D_en.html: "

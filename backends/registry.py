@@ -53,12 +53,14 @@ class Entry:
     Attributes:
         needs: the modules that must import, in words; backends with the same fit into one process.
         extra: the extra of this package that brings them.
+        process: a word that those have in common which share a process with no others, as they set something for it.
     """
 
     module: str
     attribute: str
     needs: str = ""
     extra: str = ""
+    process: str = ""
 
 
 BUILTIN: dict[str, Entry] = {
@@ -70,12 +72,19 @@ BUILTIN: dict[str, Entry] = {
     "torch.nn+channels_last": Entry("torch_layers", "TorchChannelsLast", "torch", "torch"),
     "torch.nn+func": Entry("torch_func", "TorchFunc", "torch", "torch"),
     "torch.nn+compile": Entry("torch_compiled", "TorchCompiled", "torch", "torch"),
+    "torch.nn+sync": Entry("torch_replicas", "TorchSync", "torch", "torch"),
+    "torch.nn+ddp": Entry("torch_replicas", "TorchDdp", "torch", "torch"),
     "flax.nnx": Entry("jax_flax", "FlaxNNX", "flax jax", "jax"),
     "flax.nnx+two_pass": Entry("jax_flax", "FlaxNNXTwoPass", "flax jax", "jax"),
     "flax.nnx+half": Entry("jax_flax", "FlaxNNXHalf", "flax jax", "jax"),
     "flax.linen": Entry("jax_linen", "FlaxLinen", "flax jax", "jax"),
     "flax.linen+two_pass": Entry("jax_linen", "FlaxLinenTwoPass", "flax jax", "jax"),
     "flax.linen+half": Entry("jax_linen", "FlaxLinenHalf", "flax jax", "jax"),
+    "flax.linen+padded": Entry("jax_linen", "FlaxLinenPadded", "flax jax", "jax"),
+    "flax.linen+unsynchronised": Entry("jax_linen", "FlaxLinenUnsynchronised", "flax jax", "jax"),
+    "flax.linen+shard_map": Entry("jax_devices", "FlaxLinenShardMap", "flax jax", "jax", "devices"),
+    "flax.linen+pmap": Entry("jax_devices", "FlaxLinenPmap", "flax jax", "jax", "devices"),
+    "flax.linen+spmd": Entry("jax_devices", "FlaxLinenSpmd", "flax jax", "jax", "devices"),
     "equinox": Entry("jax_equinox", "Equinox", "equinox jax", "jax"),
     "equinox+ema": Entry("jax_equinox", "EquinoxEma", "equinox jax", "jax"),
     "haiku": Entry("jax_haiku", "Haiku", "haiku jax", "jax"),
@@ -83,6 +92,10 @@ BUILTIN: dict[str, Entry] = {
     "keras+tensorflow": Entry("keras_layers", "KerasTensorflow", "keras tensorflow", "tensorflow"),
     "keras+tensorflow+function": Entry("keras_compiled", "KerasFunction", "keras tensorflow", "tensorflow"),
     "keras+tensorflow+xla": Entry("keras_compiled", "KerasXla", "keras tensorflow", "tensorflow"),
+    "keras+tensorflow+mirrored": Entry("keras_mirrored", "KerasMirrored", "keras tensorflow", "tensorflow", "mirrored"),
+    "keras+tensorflow+mirrored_unsynchronised": Entry(
+        "keras_mirrored", "KerasMirroredUnsynchronised", "keras tensorflow", "tensorflow", "mirrored"
+    ),
     "keras+jax": Entry("keras_layers", "KerasJax", "keras jax", "tensorflow,jax"),
     "keras+torch": Entry("keras_layers", "KerasTorch", "keras torch", "tensorflow,torch"),
     "keras+numpy": Entry("keras_layers", "KerasNumpy", "keras", "tensorflow"),
@@ -182,6 +195,16 @@ def missing(entry: Entry) -> str:
     return ""
 
 
+DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+"""What is installed for a module, where it is called otherwise."""
+
+
+def distributions(name: str) -> list[str]:
+    """The distributions that a backend of this package needs, the framework's own first; none for any other backend."""
+    entry = BUILTIN.get(name) or DEPLOYMENTS.get(name)
+    return [DISTRIBUTIONS.get(module, module) for module in entry.needs.split()] if entry is not None else []
+
+
 def known(name: str) -> Entry:
     """A backend of this package: its layers, or its deployments."""
     return BUILTIN[name] if name in BUILTIN else DEPLOYMENTS[name]
@@ -196,7 +219,7 @@ def adapter_class(name: str) -> Any:
 def group(given: str) -> str:
     """Backends of one group can be loaded by one process."""
     entry = BUILTIN.get(given) or DEPLOYMENTS.get(given)
-    return given if entry is None else entry.needs
+    return given if entry is None else f"{entry.needs} {entry.process}".strip()
 
 
 def offered() -> dict[str, Any]:

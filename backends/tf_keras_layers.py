@@ -37,6 +37,8 @@ class TfKeras(KerasTensorflow):
         "momentum_none": "the layer has no cumulative average; it takes None, evaluates, and fails when it trains",
     }
     options: Mapping[str, Any] = {}
+    build_lazy: Any = None
+    """That is Keras 3."""
 
     def devices(self) -> list[str]:
         """See `tensorflow_tensors.devices`."""

@@ -91,6 +91,9 @@ class CompiledLayer(TorchLayer):
             raise NotCompiled("the backward pass did not go through compiled code")
         return gradients
 
+    set: Any = None
+    """A compiled module is kept for another layer of its configuration."""
+
     vjp: Any = None
     """Compiled code gives back the buffers of its first backward pass, so that a graph cannot be asked twice."""
 

@@ -34,7 +34,8 @@ class FunctionalLayer(TorchLayer):
         return batch_norm(x, **given, training=training or given["running_mean"] is None, **self.options)
 
     reset: Any = None
-    """The function keeps nothing that it could reset."""
+    set: Any = None
+    """The function keeps nothing that it could reset, and no options."""
 
     def tensors(self) -> dict[str, Any]:
         """What there is of buffers and parameters."""

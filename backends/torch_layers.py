@@ -37,10 +37,12 @@ UNSUPPORTED = {f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()
 class TorchLayer:
     """A torch.nn module behind arrays; `arrange` is applied to every tensor that goes in."""
 
-    def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] = lambda tensor: tensor) -> None:
+    def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] | None = None) -> None:
         self.module = module
         self.device = device
         self.arrange = arrange
+        # Where x does not go in as it lies, nor do results come out as they lie for it.
+        self.keeps_strides = arrange is None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of the shape and dtype of x."""
@@ -114,6 +116,16 @@ class TorchLayer:
         """Make statistics and counter as they are when new, by PyTorch's own method."""
         self.module.reset_running_stats()
 
+    def gradient_history(self) -> list[str]:
+        """The statistics that ask for a gradient, or were computed from what does."""
+        tensors = self.tensors()
+        return [name for name in ("running_mean", "running_var") if name in tensors and tensors[name].requires_grad]
+
+    def set(self, **options: Any) -> None:
+        """Assign to the module's attributes, which are called as the options are."""
+        for name, value in options.items():
+            setattr(self.module, name, value)
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass, tensor to tensor."""
         return self.module.train(training)(x)
@@ -124,7 +136,8 @@ class TorchLayer:
         return found
 
     def _tensor(self, array: Array) -> Any:
-        return self.arrange(to_tensor(array, self.device))
+        tensor = to_tensor(array, self.device)
+        return tensor if self.arrange is None else self.arrange(tensor)
 
 
 def module(config: Any, device: str, prefix: str = "", **arguments: Any) -> Any:
@@ -184,6 +197,10 @@ class TorchLazy(TorchNN):
         """A layer of this configuration that has seen its first input."""
         shape = (2, config.num_features, *(1,) * (config.ndim - 2))
         return self._materialised(module(config, device, "Lazy"), shape, device, torch_dtype(config.dtype, device))
+
+    def build_lazy(self, config: Any, device: str) -> TorchLayer:
+        """A layer that has seen no input."""
+        return TorchLayer(module(config, device, "Lazy"), device)
 
     def build_default(self, num_features: int, device: str) -> TorchLayer:
         """LazyBatchNorm2d with its own defaults, having seen its first input."""

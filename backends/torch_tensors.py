@@ -59,12 +59,12 @@ def to_device(tensor: Any, device: str) -> Any:
 
 
 def to_array(tensor: Any) -> Array:
-    """A copy of the tensor as a contiguous array of the same dtype."""
+    """A copy of the tensor as an array of the same dtype, its axes in the same order in memory."""
     import torch
 
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         import ml_dtypes
 
-        return np.array(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16), order="C")
-    return np.array(tensor.numpy(), order="C")
+        return np.array(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16), order="K")
+    return np.array(tensor.numpy(), order="K")

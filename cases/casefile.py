@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.json_files import JsonForm
-from bnconform.cases.program import OBSERVABLES, OPERATIONS, PASSES, RESULTS, Array, Program, Step
+from bnconform.cases.program import OBSERVABLES, OPERATIONS, OPTIONS, PASSES, RESULTS, Array, Program, Step
 from bnconform.spec.config import Config
 from bnconform.spec.errors import UserError
 from bnconform.spec.formats import numpy_dtype
@@ -91,9 +91,18 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             may_refuse=entry.get("may_refuse", False),
             refills=entry.get("refills", False),
             pass_number=entry.get("pass_number", 0),
+            shards=tuple(map(tuple, entry.get("shards", ()))),
+            options=_options(entry.get("options", {})),
         )
     except ValueError as problem:
         raise ValueError(f"step {number}: {problem}") from None
+
+
+def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a set step changes; ValueError for an option that is unknown or outside of its range."""
+    Config(**{name: value for name, value in given.items() if name in OPTIONS})
+    _finite(given.get("eps", 0.0))
+    return given
 
 
 def digest(program: Program) -> str:
@@ -115,6 +124,10 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
         entry |= {name: _encode(value) for name in GIVEN if (value := getattr(step, name)) is not None}
         if step.pass_number:
             entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
+        if step.shards:
+            entry["shards"] = [list(shape) for shape in step.shards]
+        if step.options:
+            entry["options"] = dict(step.options)
         if step.state:
             entry["state"] = {key: _encode(value) for key, value in step.state.items()}
         steps.append(entry)

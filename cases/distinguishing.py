@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.inputs import everything, parameters, statistics, uneven, upstream
-from bnconform.cases.program import Array, Program, Step, backward, build, forward, load
+from bnconform.cases.program import Array, Program, Step, backward, build, forward, load, replicated, replicated_vjp
 from bnconform.spec.config import Config
 
 SHAPE = (2, 3, 2, 4)
@@ -35,7 +35,7 @@ Rounding the momentum to single precision, or 1 less it, gives different weights
 @cache
 def distinguishing_programs() -> Mapping[str, Program]:
     """The programs by name, in float64; cast them to a dtype."""
-    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges()))
+    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_replicas()))
 
 
 def _config(**values: Any) -> Config:
@@ -129,3 +129,20 @@ def _edges() -> Iterator[tuple[str, Program]]:
     empty = np.zeros((0, 3, 2, 4))
     yield "one value", Program(_config(), (_everything(), forward(one, "y", "running_mean", "running_var")))
     yield "an empty batch", Program(_config(), (_everything(), forward(empty, "running_mean", "running_var")))
+
+
+REPLICAS = ((1, 3, 1, 2), (1, 3, 1, 2))
+"""Two values a channel each, where numbers of values differ most."""
+
+UNEQUAL = ((1, 3, 1, 1), (3, 3, 1, 1))
+
+
+def _replicas() -> Iterator[tuple[str, Program]]:
+    """A batch over two replicas with other means, equal and unequal; of layers that have replicas."""
+    for words, shapes in (("replicas", REPLICAS), ("unequal replicas", UNEQUAL)):
+        xs = [uneven(shape, 6) + 2.5 * number for number, shape in enumerate(shapes)]
+        gs = [upstream(shape, 6 + number) for number, shape in enumerate(shapes)]
+        shown = ("y", "replica_running_mean", "replica_running_var")
+        yield words, Program(_config(), (_everything(), replicated(xs, *shown)))
+        steps = (_everything(), replicated_vjp(xs, gs, "grad_x", "replica_grad_weight", "replica_grad_bias"))
+        yield f"{words}, gradient", Program(_config(), steps)

@@ -16,12 +16,22 @@ from numpy.typing import NDArray
 
 from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
+from bnconform.spec.shards import Shards, counts, joined, shapes_of
 
 Array = NDArray[Any]
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp")
-OPERATIONS = ("build", "load", "reset", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "vjp", "jvp", "hvp")
+REPLICATED = ("replicated", "replicated_vjp")
+"""The passes of a batch that is spread over replicas."""
+
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *REPLICATED)
+OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *REPLICATED)
 """The operations for which a layer may have no method."""
+
+OPTIONS = ("momentum", "eps", "track_running_stats")
+"""What of a configuration may be set after the layer was built."""
+
+BOUNDED = ("num_features", "eps", "momentum")
+"""The options of a configuration that have a range, outside of which a program may ask for a layer."""
 
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 OF_A_PASS = ("pullback", "refill")
@@ -31,6 +41,10 @@ GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
 """How fast the gradients change as x moves along a vector: rows of the Hessian times that vector."""
 
+REPLICA_STATE = ("replica_running_mean", "replica_running_var", "replica_num_batches_tracked")
+REPLICA_GRADIENTS = ("replica_grad_weight", "replica_grad_bias")
+"""What each of R replicas shows of itself: (R, C), the counters (R,)."""
+
 RESULTS: Mapping[str, tuple[str, ...]] = {
     "forward": ("y",),
     "vjp": ("y",),
@@ -38,17 +52,21 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
+    "replicated": ("y", *REPLICA_STATE),
+    "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
 """What an operation returns, by name; the others return nothing."""
 
 SPREAD = ("y", "tangent_y", "grad_x", "hvp_x")
-"""What has the shape of x, (N, C, *S); every other result has (C,)."""
+"""What has the shape of x, (N, C, *S); every other result has (C,), or one of that for each replica."""
 
-OBSERVABLES = ("y", "tangent_y", *GRADIENTS, *HESSIAN, *STATE, "running_var:finite")
+OBSERVABLES = (
+    "y", "tangent_y", *GRADIENTS, *HESSIAN, *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite"
+)  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
 
-WATCHES = ("", "results", "loaded", "shown", "instances")
+WATCHES = ("", "results", "loaded", "shown", "instances", "formats", "history", "lazy")
 """What may be watched of whose memory is whose, by the side that executes (`bnconform.backends.runner.memory`)."""
 
 LAYOUTS = (
@@ -91,12 +109,15 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
-            "reset" (statistics and counter are made as when new), "pullback" (the gradients of a recorded pass) or
-            "refill" (the caller writes other numbers into the array that a recorded pass was given as x).
+            "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
+            gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
+            pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
+            "replicated_vjp" (their gradients).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
+        options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
         observe: which of OBSERVABLES are judged after the call.
@@ -105,9 +126,14 @@ class Step:
         refills: whether x, and grad_output, are given as the same array objects as in the call before, refilled, where
             they fit those.
         pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
+        shards: for replicated passes, (N_i, *S_i) of what each replica is given; x, and grad_output, then hold the rows
+            of all, (n, C, 1, ...), see `bnconform.spec.shards`.
     """
 
-    op: Literal["build", "load", "reset", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill"]
+    op: Literal[
+        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill",
+        "replicated", "replicated_vjp",
+    ]  # fmt: skip
     training: bool = True
     x: Array | None = None
     grad_output: Array | None = None
@@ -119,6 +145,8 @@ class Step:
     refills: bool = False
     pass_number: int = 0
     tangent: Array | None = None
+    options: Mapping[str, float | bool | None] = field(default_factory=dict)
+    shards: Shards = ()
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -129,13 +157,15 @@ class Step:
         unknown = sorted(set(self.state) - set(STATE))
         if unknown:
             raise ValueError(f"cannot load {unknown}; choose from {', '.join(STATE)}")
+        if (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
+            raise ValueError(f"a set step, and no other, needs options; choose from {', '.join(OPTIONS)}")
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op in ("backward", "hvp") and given is None:
+        if self.op in ("backward", "hvp", "replicated_vjp") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
@@ -147,6 +177,23 @@ class Step:
             raise ValueError("a pullback step needs a grad_output, and no x")
         if (self.op in OF_A_PASS) != (self.pass_number > 0):
             raise ValueError("a pullback or refill step, and no other, needs the number of a recorded pass, from 1 on")
+        if (self.op in REPLICATED) != bool(self.shards):
+            raise ValueError("a replicated or replicated_vjp step, and no other, needs the shapes of its shards")
+        if self.shards and self.x is not None:
+            self._must_hold_shards(self.x)
+
+    def _must_hold_shards(self, x: Array) -> None:
+        """ValueError where x, and grad_output, are not the rows of shards of the shapes that are given."""
+        rows, given = sum(counts(self.shards)), self.grad_output
+        ranks = {len(shape) + 1 for shape in self.shards}
+        if ranks != {x.ndim} or any(size < 0 for shape in self.shards for size in shape):
+            raise ValueError(f"shards are of the rank of x, {x.ndim}, each shape without the channels")
+        if len(x) != rows or set(x.shape[2:]) - {1}:
+            raise ValueError(
+                f"x of a {self.op} step has the shape {x.shape}; its shards have {rows} rows (n, C, 1, ...)"
+            )
+        if given is not None and given.shape != x.shape:
+            raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
 
     @property
     def mode(self) -> str:
@@ -157,6 +204,8 @@ class Step:
         """The call in one line, for messages."""
         if self.op in ("build", "reset"):
             return self.op
+        if self.op == "set":
+            return "set " + ", ".join(f"{name} = {value}" for name, value in self.options.items())
         if self.op == "load":
             return "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
         if self.op == "refill":
@@ -164,6 +213,8 @@ class Step:
         if self.op == "pullback":
             return f"pullback(grad_output) of recorded pass {self.pass_number}"
         assert self.x is not None
+        if self.shards:
+            return self._describe_replicas(self.x)
         text = f"{self.op}(x {self.x.dtype} {self.x.shape}"
         text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
         text += ", the same array object refilled" if self.refills else ""
@@ -171,6 +222,12 @@ class Step:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
         text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
         return f"{text}, {self.mode})"
+
+    def _describe_replicas(self, x: Array) -> str:
+        channels = x.shape[1]
+        shapes = " and ".join(str((shape[0], channels, *shape[1:])) for shape in self.shards)
+        upstream = "" if self.grad_output is None else ", grad_outputs"
+        return f"{self.op}(x {x.dtype} of {len(self.shards)} replicas {shapes}{upstream}, {self.mode})"
 
 
 def _short(values: Array) -> str:
@@ -187,6 +244,8 @@ class Program:
         reads: when the layer's state is read: "always" (when new and after every call) or "end" (after the last one).
         watch: what is watched of whose memory is whose, a word of WATCHES, or "": then nothing is judged but the facts.
         default: whether the layer is one with the implementation's own defaults; `config` then says its channels only.
+        outside: options, by name, that lie outside of what a configuration may have: the layer is asked for with them,
+            and nothing of it can be judged but what the policies of BN-ERR-... record.
     """
 
     config: Config
@@ -194,8 +253,12 @@ class Program:
     reads: Literal["always", "end"] = "always"
     watch: str = ""
     default: bool = False
+    outside: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        unknown = sorted({name for name, _ in self.outside} - set(BOUNDED))
+        if unknown:
+            raise ValueError(f"no option {unknown} has a range to be outside of; choose from {', '.join(BOUNDED)}")
         if self.watch not in WATCHES:
             raise ValueError(f"unknown watch {self.watch!r}; choose one of {', '.join(WATCHES)}")
         shapes: list[tuple[int, ...]] = []
@@ -214,11 +277,16 @@ class Program:
         """The same, its state read after every call; always the same object, as runs are kept by the program's."""
         return self if self.reads == "always" else replace(self, reads="always")
 
+    @property
+    def num_features(self) -> int:
+        """C, the number of channels that the layer is asked to have; 0 only where that is `outside`."""
+        return int(dict(self.outside).get("num_features", self.config.num_features))
+
     def message(self) -> dict[str, Any]:
         """The program as the side that executes is sent it."""
         return {
-            "config": None if self.default else self.config.as_dict(),
-            "num_features": self.config.num_features,
+            "config": None if self.default else {**self.config.as_dict(), **dict(self.outside)},
+            "num_features": self.num_features,
             "reads": self.reads,
             "watch": self.watch,
             "steps": [
@@ -227,6 +295,7 @@ class Program:
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
                     "pass_number": step.pass_number, "tangent": step.tangent,
+                    "options": dict(step.options), "shards": [list(shape) for shape in step.shards],
                 }
                 for step in self.steps
             ],
@@ -265,10 +334,11 @@ class Program:
         affine = self._affine(unsupported)
         tracked = self.config.track_running_stats and "track_running_stats" not in unsupported
         config = replace(self.config, affine=affine, track_running_stats=tracked)
-        gone = {"weight", "grad_weight", "hvp_weight"} if self.config.weight and not config.weight else set()
-        gone |= {"bias", "grad_bias", "hvp_bias"} if self.config.bias and not config.bias else set()
+        gone = {"weight"} if self.config.weight and not config.weight else set()
+        gone |= {"bias"} if self.config.bias and not config.bias else set()
+        gone |= {f"{kind}_{name}" for name in gone for kind in ("grad", "hvp", "replica_grad")}
         if tracked != self.config.track_running_stats:
-            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked"}
+            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked", *REPLICA_STATE}
         steps = []
         numbers: list[int] = []  # of the recorded passes that are left, 0 for one that is not
         for step in self.steps:
@@ -300,7 +370,13 @@ class Program:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
         steps = tuple(
-            replace(step, x=lifted(step.x), grad_output=lifted(step.grad_output), tangent=lifted(step.tangent))
+            replace(
+                step,
+                x=lifted(step.x),
+                grad_output=lifted(step.grad_output),
+                tangent=lifted(step.tangent),
+                shards=tuple(shape + (1,) * (3 - len(shape)) for shape in step.shards),
+            )
             for step in self.steps
         )
         return replace(self, config=replace(self.config, ndim=4), steps=steps)
@@ -314,12 +390,17 @@ class Program:
 
     def features(self) -> frozenset[str]:
         """The ones of `config.FEATURES` that the configuration and the calls ask for."""
-        wanted = set(self.config.features())
+        wanted = set(self.config.features()) | ({"any_options"} if self.outside else set())
         for step in self.steps:
             if step.op in PASSES:
                 wanted |= {step.op, step.mode}
             if step.op in ABILITIES:
                 wanted.add(step.op)
+            wanted |= _of_shards(step.shards)
+            if step.options.get("momentum", 0) is None:
+                wanted.add("momentum_none")
+            if "track_running_stats" in step.options:
+                wanted.add("track_running_stats_off")
         return frozenset(wanted)
 
     @property
@@ -332,6 +413,8 @@ class Program:
     def key(self) -> bytes:
         """What is the same for the same calls on the same configuration, and quickly found."""
         found = hashlib.sha256(repr((self.config, self.reads, self.watch, self.default)).encode())
+        if self.outside:
+            found.update(repr(self.outside).encode())
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
@@ -340,6 +423,10 @@ class Program:
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
             if step.pass_number:
                 found.update(b"of recorded pass %d" % step.pass_number)
+            if step.shards:
+                found.update(f"shards {step.shards}".encode())
+            if step.options:
+                found.update(repr(sorted(step.options.items())).encode())
             for value in arrays:
                 if value is not None:
                     found.update(np.ascontiguousarray(value).view(np.uint8).data if value.size else b"")
@@ -353,12 +440,32 @@ class Program:
     def describe(self) -> str:
         """The configuration and the calls, for messages."""
         c = self.config
+        if self.outside:
+            options = ", ".join(f"{name}={value:g}" for name, value in self.outside)
+            return "; ".join([f"BatchNorm({options})", *(step.describe() for step in self.steps)])
         if self.default:
             return "; ".join([f"BatchNorm({c.num_features}) by default", *(step.describe() for step in self.steps)])
         head = f"num_features={c.num_features}, eps={c.eps:g}, momentum={c.momentum}, affine={c.affine}, "
         head += f"track_running_stats={c.track_running_stats}, {c.dtype}, parameters {c.param_dtype}"
         unread = ["the state is read after the last call only"] if self.reads == "end" else []
         return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps), *unread])
+
+
+def _of_shards(shards: Shards) -> set[str]:
+    """The features that shards ask for."""
+    found = {"replicas_unequal"} if len({shape[0] for shape in shards}) > 1 else set()
+    found |= {"replicas_sizes"} if len({shape[1:] for shape in shards}) > 1 else set()
+    return found | ({"replicas_empty"} if 0 in counts(shards) else set())
+
+
+def result_shape(name: str, step: Step, num_features: int) -> tuple[int, ...]:
+    """The shape of what a call returns under a name of RESULTS."""
+    given = step.grad_output if step.x is None else step.x
+    if name in SPREAD and given is not None:
+        return given.shape
+    if name == "replica_num_batches_tracked":
+        return (len(step.shards),)
+    return (len(step.shards), num_features) if name in (*REPLICA_STATE, *REPLICA_GRADIENTS) else (num_features,)
 
 
 def forward(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
@@ -386,6 +493,11 @@ def reset(*observe: str) -> Step:
     return Step("reset", observe=frozenset(observe))
 
 
+def set_options(*observe: str, **options: float | bool | None) -> Step:
+    """Change options of a layer that has been built."""
+    return Step("set", observe=frozenset(observe), options=options)
+
+
 def vjp(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
     """A forward step that is recorded, and observes the given quantities."""
     return Step("vjp", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
@@ -410,6 +522,23 @@ def pullback(
     return Step(
         "pullback", grad_output=np.asarray(grad_output), grad_layout=layout, observe=frozenset(observe),
         may_refuse=may_refuse, pass_number=number,
+    )  # fmt: skip
+
+
+def replicated(shards: Iterable[Any], *observe: str, training: bool = True) -> Step:
+    """A forward step of replicas, one a shard (N_i, C, *S_i), that observes the given quantities."""
+    arrays = [np.asarray(shard) for shard in shards]
+    return Step("replicated", training, joined(arrays), observe=frozenset(observe), shards=shapes_of(arrays))
+
+
+def replicated_vjp(shards: Iterable[Any], grad_outputs: Iterable[Any], *observe: str, training: bool = True) -> Step:
+    """A step for the gradients of replicas, one a shard, that observes the given quantities."""
+    arrays, upstream = ([np.asarray(shard) for shard in each] for each in (shards, grad_outputs))
+    if shapes_of(arrays) != shapes_of(upstream):
+        raise ValueError("a replicated_vjp step needs a grad_output of the shape of each shard")
+    return Step(
+        "replicated_vjp", training, joined(arrays), joined(upstream), observe=frozenset(observe),
+        shards=shapes_of(arrays),
     )  # fmt: skip
 
 

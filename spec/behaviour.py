@@ -323,6 +323,51 @@ class EmptyBatch(Decision):
     NAN_STATISTICS = "nan_statistics", "an empty output, the statistics become NaN"
 
 
+class ReplicaStatistics(Decision):
+    """Whose statistics normalise where a batch is spread over replicas; replica i has n_i of the n values."""
+
+    ALL = "all", "those of all replicas' values"
+    OWN = "own", "each replica's own"
+
+
+class ReplicaWeights(Decision):
+    """How replicas with unequal numbers of values weigh in the statistics of all."""
+
+    BY_COUNT = "by_count", "by their number of values: every value weighs 1 / n"
+    EQUALLY = "equally", "equally: the means over replicas of each one's means, NaN where one is empty"
+
+
+class ReplicaUnbiasedCount(Decision):
+    """Which number of values the unbiased estimators divide by, less one, in the statistics of all replicas."""
+
+    ALL = "all", "that of all replicas, n"
+    OWN = "own", "that of the replica that remembers them, n_i"
+
+
+class ReplicaMemory(Decision):
+    """What the running statistics of each replica remember of a batch that is spread over replicas."""
+
+    NORMALIZING = "normalizing", "the statistics that normalise: the same on every replica where those are of all"
+    OWN = "own", "each replica its own, whichever normalise"
+    FIRST = "first", "those of the first replica, on every one"
+    MEAN = "mean", "the mean of what each would remember of its own, on every replica"
+
+
+class ReplicaGradient(Decision):
+    """Whose upstream gradients reach x through statistics that are of all replicas."""
+
+    ALL = "all", "those of all replicas"
+    OWN = "own", "those of the replica that has x: what others make of the statistics is taken as constant"
+
+
+class ReplicaParameterGradients(Decision):
+    """What each replica gives as the gradients for weight and bias."""
+
+    PARTS = "parts", "its part: the sum over replicas is the gradient of the one batch"
+    TOTAL = "total", "that of the one batch, on every replica"
+    MEAN = "mean", "the mean over replicas of their parts, on every replica"
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -376,6 +421,12 @@ class Behaviour:
     bias_gradient: BiasGradient = BiasGradient.SUM
     single_value: SingleValue = SingleValue.REFUSE
     empty_batch: EmptyBatch = EmptyBatch.UNCHANGED
+    replica_statistics: ReplicaStatistics = ReplicaStatistics.ALL
+    replica_weights: ReplicaWeights = ReplicaWeights.BY_COUNT
+    replica_unbiased_count: ReplicaUnbiasedCount = ReplicaUnbiasedCount.ALL
+    replica_memory: ReplicaMemory = ReplicaMemory.NORMALIZING
+    replica_gradient: ReplicaGradient = ReplicaGradient.ALL
+    replica_parameter_gradients: ReplicaParameterGradients = ReplicaParameterGradients.PARTS
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 

@@ -31,6 +31,7 @@ CHAPTERS = (
     "gradients",
     "recorded",
     "derivatives",
+    "replicas",
     "invariances",
     "layout",
     "dtypes",
@@ -159,6 +160,16 @@ def requirement(identifier: str) -> Requirement:
         hint = f"did you mean {', '.join(near)}?" if near else f"ids read like {next(iter(known))}"
         raise UserError(f"unknown requirement {identifier!r}; {hint}")
     return known[identifier]
+
+
+def chapter(given: str) -> str:
+    """The title of the chapter of this title or file; UserError, with all of them, where there is none."""
+    titles = dict.fromkeys(one.chapter for one in requirements().values())
+    words = dict(zip(CHAPTERS, titles, strict=True))
+    found = words.get(given.lower()) or next((title for title in titles if title.lower() == given.lower()), None)
+    if found is None:
+        raise UserError(f"unknown chapter {given!r}; the chapters are {', '.join(CHAPTERS)}")
+    return found
 
 
 def fixing(decision: str) -> Requirement:

@@ -8,13 +8,16 @@ from typing import Any, Literal
 from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
-    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "momentum_none"}
+    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "set", "momentum_none", "any_options"}
+    | {"replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}
     | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
     | set(DTYPES)
 )
-"""What a requirement may need, and an implementation may lack: a mode, gradients, or a value of a configuration."""
+"""What a requirement may need, and an implementation may lack: a mode, gradients, or a value of a configuration.
+
+`any_options` is to be asked for a layer outside of the ranges of `Config`."""
 
 ALONE = {"weight": "weight_alone", "bias": "bias_alone"}
 """The feature that a layer with one of the two parameters asks for, by the one that it has."""

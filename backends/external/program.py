@@ -16,7 +16,7 @@ import math
 import os
 import shlex
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -35,8 +35,11 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"}
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
+
+NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
+"""What no program is asked, and why."""
 
 UNKNOWN = "the program does not name it among its abilities"
 
@@ -99,7 +102,7 @@ class ProgramBackend:
         self.deviations: Mapping[str, str] = self.told["deviations"]
         self.documented: Mapping[str, str] = self.told["documented"]
         lacking = dict.fromkeys(LATER - set(self.told.get("abilities", ())), UNKNOWN)
-        self.unsupported: Mapping[str, str] = {**lacking, **self.told["unsupported"]}
+        self.unsupported: Mapping[str, str] = {**lacking, **NOT_ASKED, **self.told["unsupported"]}
         self.unsupported_on: Mapping[str, Mapping[str, str]] = self.told.get("unsupported_on", {})
         self.slow_to_start = bool(self.told.get("slow_to_start", False))
         version = self.told.get("version")
@@ -111,6 +114,8 @@ class ProgramBackend:
 
     def build(self, config: Any, device: str) -> ProgramLayer:
         """A layer in the program; NotImplementedError or ValueError where it refuses."""
+        if is_outside(config):
+            raise NotImplementedError(NOT_ASKED["any_options"])
         asked: dict[str, Any] = {name: getattr(config, name) for name in CONFIG}
         if config.weight == config.bias:
             asked["affine"] = config.weight
@@ -142,10 +147,16 @@ class ProgramBackend:
         layer = kind(self, self.pipe, handle, channels)
         if "reset" not in self.unsupported:
             layer.reset = layer.start_anew
+        if "set" not in self.unsupported:
+            layer.set = layer.change
         if "jvp" not in self.unsupported:
             layer.jvp = layer.output_along
         if "hvp" not in self.unsupported:
             layer.hvp = layer.gradients_along
+        if "replicated" not in self.unsupported:
+            layer.replicated = layer.over_replicas
+        if "replicated_vjp" not in self.unsupported:
+            layer.replicated_vjp = layer.gradients_over_replicas
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -220,8 +231,11 @@ class ProgramLayer:
     def __init__(self, backend: ProgramBackend, pipe: LineProcess, handle: int | str, channels: int) -> None:
         self.backend, self.pipe, self.handle, self.channels = backend, pipe, handle, channels
         self.reset: Callable[[], None] | None = None
+        self.set: Callable[..., None] | None = None
         self.jvp: Callable[..., tuple[Array, Array]] | None = None
         self.hvp: Callable[..., Gradients] | None = None
+        self.replicated: Callable[..., list[tuple[Array, dict[str, Array | None]]]] | None = None
+        self.replicated_vjp: Callable[..., list[Gradients]] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -247,6 +261,10 @@ class ProgramLayer:
         """Make statistics and counter as they are when new; `reset` of a program with that ability."""
         self._ask("reset", 0)
 
+    def change(self, **options: Any) -> None:
+        """Change options of the layer; `set` of a program with that ability."""
+        self._ask("set", 0, options=options)
+
     def output_along(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y); `jvp` of a program with that ability."""
         told = self._ask("jvp", 2 * x.size, x=encoded(x), tangent=encoded(tangent), training=training)
@@ -258,6 +276,34 @@ class ProgramLayer:
         told = self._ask("hvp", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "hvp", name) for name in ("hvp_weight", "hvp_bias"))
         return _array(told, "hvp", "hvp_x"), by_weight, by_bias
+
+    def over_replicas(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
+        """(y, state) of each replica; `replicated` of a program with that ability."""
+        found = self._of_each("replicated", xs, training=training)
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        return [
+            (_array(told, "replicated", "y"), {name: _maybe(told, "replicated", name) for name in names})
+            for told in found
+        ]
+
+    def gradients_over_replicas(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The gradients that each replica gives; `replicated_vjp` of a program with that ability."""
+        upstream, gradients = [encoded(g) for g in grad_outputs], []
+        for told in self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training):
+            by_weight, by_bias = (_maybe(told, "replicated_vjp", name) for name in ("grad_weight", "grad_bias"))
+            gradients.append((_array(told, "replicated_vjp", "grad_x"), by_weight, by_bias))
+        return gradients
+
+    def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
+        """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
+        count, given = len(shards), [encoded(x) for x in shards]
+        elements = count * (max(x.size for x in shards) + 3 * self.channels)
+        told = self._ask(what, elements, xs=given, **request).get("replicas")
+        if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
+            raise WrongAnswer(f"its answer to {what} has no list `replicas` of {count} objects, one a replica")
+        return told
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:
@@ -282,6 +328,12 @@ class RecordingProgramLayer(ProgramLayer):
             return _array(told, "pullback", "grad_x"), grad_weight, grad_bias
 
         return _array(told, "vjp", "y"), pullback
+
+
+def is_outside(config: Any) -> bool:
+    """Whether an option has a value that the protocol's schema does not let it have."""
+    momentum = 0 if config.momentum is None else config.momentum
+    return not (config.num_features >= 1 and config.eps >= 0 and 0 <= momentum <= 1)
 
 
 def _array(told: Answer, what: str, name: str) -> Array:

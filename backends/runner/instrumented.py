@@ -225,6 +225,11 @@ class InstrumentedLayer:
         self._must_have("reset")
         self._call("reset", {}, lambda: self.layer.reset())
 
+    def set(self, options: Mapping[str, Any]) -> None:
+        """Change options; Raised, or LacksAbility where the layer has no such method."""
+        self._must_have("set")
+        self._call("set", {}, lambda: self.layer.set(**options))
+
     def jvp(self, x: Array, tangent: Array, *, training: bool, layout: str = "contiguous") -> tuple[Array, Array]:
         """(y, tangent_y), each of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
         self._must_have("jvp")
@@ -261,6 +266,36 @@ class InstrumentedLayer:
         )
         self.given = (given, upstream, direction)
         return self._gradients("hvp", result, x.shape, HESSIAN)
+
+    def replicated(self, shards: list[Array], *, training: bool) -> tuple[list[Array], list[dict[str, Array | None]]]:
+        """The outputs and states of replicas, one a shard; Raised or Misfit; LacksAbility."""
+        self._must_have("replicated")
+        result = self._call(
+            "replicated", _numbered("x", shards), lambda: self.layer.replicated(list(shards), training=training)
+        )
+        pairs = _one_each("replicated", result, len(shards), ("y", "state"))
+        outputs = [
+            np.array(_array(y, "replicated", f"y of replica {number}", shard.shape))
+            for number, ((y, _), shard) in enumerate(zip(pairs, shards, strict=True))
+        ]
+        self.given, self.returned = tuple(shards), tuple(y for y, _ in pairs)
+        return outputs, [self._entries("replicated", state) for _, state in pairs]
+
+    def replicated_vjp(
+        self, shards: list[Array], grad_outputs: list[Array], *, training: bool
+    ) -> list[tuple[Array, Array | None, Array | None]]:
+        """The gradients that each replica gives, as `backward`; Raised or Misfit; LacksAbility."""
+        self._must_have("replicated_vjp")
+        result = self._call(
+            "replicated_vjp",
+            _numbered("x", shards) | _numbered("grad_output", grad_outputs),
+            lambda: self.layer.replicated_vjp(list(shards), list(grad_outputs), training=training),
+        )
+        each = _one_each("replicated_vjp", result, len(shards), GRADIENTS)
+        self.given = (*shards, *grad_outputs)
+        return [
+            self._gradients("replicated_vjp", tuple(one), shard.shape) for one, shard in zip(each, shards, strict=True)
+        ]
 
     def _must_have(self, name: str) -> None:
         """LacksAbility where the layer has no method of this name."""
@@ -315,18 +350,23 @@ class InstrumentedLayer:
     def state(self) -> dict[str, Array | None]:
         """A copy of running_mean, running_var, weight, bias, each (C,), and num_batches_tracked (0-d), or None."""
         shown = self._call("state", {}, self.layer.state)
+        self.shown = shown if isinstance(shown, Mapping) else {}
+        return self._entries("state", shown)
+
+    def _entries(self, call: str, shown: Any) -> dict[str, Array | None]:
+        """Copies of the entries of a state that a call returned; Misfit."""
         if not isinstance(shown, Mapping):
-            raise Misfit(f"state returned {kind(shown)}; it should return a dict with the keys {', '.join(STATE)}")
+            what = "; it should return" if call == "state" else " as the state of a replica; it should be"
+            raise Misfit(f"{call} returned {kind(shown)}{what} a dict with the keys {', '.join(STATE)}")
         result: dict[str, Array | None] = {}
-        self.shown = shown
         for name in STATE:
             value = shown.get(name)
             if value is None:
                 result[name] = None
             elif name == "num_batches_tracked":
-                result[name] = _counter(value)
+                result[name] = _counter(value, call)
             else:
-                result[name] = np.array(_array(value, "state", name, (self.num_features,)))
+                result[name] = np.array(_array(value, call, name, (self.num_features,)))
         return result
 
     @property
@@ -378,12 +418,26 @@ def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
     return value
 
 
-def _counter(value: Any) -> Array:
+def _numbered(name: str, arrays: list[Array]) -> dict[str, Array]:
+    return {f"{name} of replica {number}": array for number, array in enumerate(arrays)}
+
+
+def _one_each(call: str, result: Any, count: int, parts: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """What a call returned for each replica, which has some parts; Misfit."""
+    if not isinstance(result, list | tuple) or len(result) != count:
+        raise Misfit(f"{call} returned {kind(result)}; it should return a list of {count}, one a replica")
+    for one in result:
+        if not isinstance(one, tuple) or len(one) != len(parts):
+            raise Misfit(f"{call} returned {kind(one)} for a replica; it should return ({', '.join(parts)})")
+    return list(result)
+
+
+def _counter(value: Any, call: str) -> Array:
     try:
         array = np.asarray(value)
         whole = array.size == 1 and array.dtype.kind in "iuf" and float(array.reshape(())) == int(array.reshape(()))
     except (ValueError, OverflowError):  # lists of unlike lengths, NaN, infinity
         whole = False
     if not whole:
-        raise Misfit(f"state returned {kind(value)} as num_batches_tracked; it should be one whole number, or None")
+        raise Misfit(f"{call} returned {kind(value)} as num_batches_tracked; it should be one whole number, or None")
     return np.asarray(int(array.reshape(())), np.int64)

@@ -12,9 +12,13 @@ from itertools import product
 
 import numpy as np
 
-from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised
+from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised, observed
 from bnconform.backends.runner.layouts import LAYOUTS
-from bnconform.backends.runner.programs import Data, Execution, values
+from bnconform.backends.runner.programs import Data, Execution, LayerConfig, values
+
+COUNTER = "num_batches_tracked"
+THE_ARRAY, THE_LAYER = "the array", "the layer"
+"""What must not follow the other: the array that a counter was loaded from, and the layer's counter."""
 
 
 def results(execution: Execution) -> None:
@@ -49,27 +53,40 @@ def loaded(execution: Execution) -> None:
     """Whether entries that are loaded from one array, the first step's, stay independent of it and of one another.
 
     Facts: {"what": "none"} where the layer has nothing to load; {"what": "after calls", "state", "array"};
-    {"what": "overwritten", "before", "after"}, two states of another layer around the array's being overwritten.
+    {"what": "overwritten", "before", "after"}, two states of another layer around the array's being overwritten; and
+    where there is a counter, and the first step loads one, {"what": "counter", "name": which of the two, "holds"}.
     """
     first, *steps = execution.program["steps"]
     layer = execution.build()
     shown = execution.read(layer)
-    names = [name for name in STATE if shown[name] is not None and name in first["state"]]
-    if not names:
+    there = [name for name in STATE if shown[name] is not None and name in first["state"]]
+    names = [name for name in there if name != COUNTER]
+    if not there:
         _note(execution, "none")
         return
     # At a boundary, where an implementation that takes arrays over without a copy always does, and not now and then.
-    numbers = LAYOUTS["contiguous"](first["state"][names[0]])
-    layer.load_uncopied(dict.fromkeys(names, numbers))
+    numbers = LAYOUTS["contiguous"](first["state"][names[0]]) if names else np.zeros(layer.num_features)
+    count = {COUNTER: np.array(first["state"][COUNTER])} if COUNTER in there else {}
+    layer.load_uncopied({**dict.fromkeys(names, numbers), **count})
     for number in range(1, len(steps) + 1):
         _must(execution, layer, number)
+    for array in count.values():
+        _note(execution, "counter", name=THE_ARRAY, holds=bool(array == first["state"][COUNTER]))
     _note(execution, "after calls", state=_only(layer.state(), names), array=np.array(numbers))
     fresh = execution.build()
-    numbers[...] = first["state"][names[0]]
-    fresh.load_uncopied(dict.fromkeys(names, numbers))
+    if names:
+        numbers[...] = first["state"][names[0]]
+    for array in count.values():
+        array[...] = first["state"][COUNTER]
+    fresh.load_uncopied({**dict.fromkeys(names, numbers), **count})
     before = fresh.state()
     numbers[...] = 9
-    _note(execution, "overwritten", before=_only(before, names), after=_only(fresh.state(), names))
+    for array in count.values():
+        array[...] = 9
+    after = fresh.state()
+    _note(execution, "overwritten", before=_only(before, names), after=_only(after, names))
+    if count:
+        _note(execution, "counter", name=THE_LAYER, holds=bool(before[COUNTER] == after[COUNTER]))
 
 
 def shown(execution: Execution) -> None:
@@ -110,11 +127,97 @@ def instances(execution: Execution) -> None:
     _note(execution, "other", before=before, after=other.state())
 
 
+def formats(execution: Execution) -> None:
+    """In which memory format the results of each call are, where the layer says that they come as they lay.
+
+    Facts: {"what": "none"} where it does not (see `keeps_strides` in `bnconform.backends`), or {"what": "format",
+    "step", "name", "format"}, the last one of `contiguous`, `channels_last` and `other`.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    if not getattr(layer.layer, "keeps_strides", False):
+        _note(execution, "none")
+        return
+    for number, step in enumerate(execution.program["steps"]):
+        _must(execution, layer, number)
+        names = ("y",) if step["op"] == "forward" else ("grad_x",)
+        for name, array in zip(names, layer.returned, strict=False):
+            _note(execution, "format", step=number, name=name, format=format_of(array))
+
+
+def format_of(array: Array) -> str:
+    """The memory format of an array that has no axis of length 1."""
+    if array.flags.c_contiguous:
+        return "contiguous"
+    return "channels_last" if np.moveaxis(array, 1, -1).flags.c_contiguous else "other"
+
+
+def history(execution: Execution) -> None:
+    """Whether running statistics carry a gradient history after each call, where the layer can tell.
+
+    Facts: {"what": "none"} where it cannot (see `gradient_history` in `bnconform.backends`), or {"what": "history",
+    "step", "name", "holds"} of each statistic, `holds` where it carries none.
+    """
+    layer = execution.build()
+    execution.read(layer)
+    told = getattr(layer.layer, "gradient_history", None)
+    if not callable(told):
+        _note(execution, "none")
+        return
+    for number in range(len(execution.program["steps"])):
+        _must(execution, layer, number)
+        names = tuple(told())
+        for name in ("running_mean", "running_var"):
+            _note(execution, "history", step=number, name=name, holds=name not in names)
+
+
+def lazy(execution: Execution) -> None:
+    """What a layer that has seen no input does when it is asked for its state, or evaluates, or is loaded.
+
+    Facts: {"what": "none"} where the backend makes no such layers (see `build_lazy` in `bnconform.backends`), or
+    {"what": "lazy", "name", "says"}: of the state, a load and a pass in either mode, each asked of a layer of its own,
+    what state there is then, or that it was refused.
+    """
+    build = getattr(execution.backend, "build_lazy", None)
+    if not callable(build):
+        _note(execution, "none")
+        return
+    config = LayerConfig.of(execution.program["config"])
+
+    def made() -> InstrumentedLayer:
+        try:
+            layer = execution.clock.run(lambda: build(config, execution.device))
+        except BaseException as error:
+            raise observed("build_lazy", error) from error
+        return InstrumentedLayer(layer, config.num_features, execution.clock, execution.trace["mutated"])
+
+    for step in (None, *execution.program["steps"]):
+        layer = made()
+        name = "state" if step is None else step["op"] if step["op"] == "load" else mode(step)
+        try:
+            if step is not None:
+                values(layer, step, {})
+            state = layer.state()
+            there = [entry for entry in STATE if state[entry] is not None]
+            says = f"has {', '.join(there)}" if there else "has nothing"
+        except (Raised, Misfit) as problem:
+            says = "refused" if isinstance(problem, Raised) else "something else than a state"
+        _note(execution, "lazy", name=name, says=says)
+
+
+def mode(step: Data) -> str:
+    """In words, what kind of pass a step is."""
+    return "training" if step["training"] else "evaluation"
+
+
 WATCHES: Mapping[str, Callable[[Execution], None]] = {
     "results": results,
     "loaded": loaded,
     "shown": shown,
     "instances": instances,
+    "formats": formats,
+    "history": history,
+    "lazy": lazy,
 }
 """By the word in a program's "watch"."""
 

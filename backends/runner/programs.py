@@ -2,9 +2,10 @@
 
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
-"steps": [{"op", "training", "x", "grad_output", "tangent", "state", "x_layout", "grad_layout", "pass_number"}]}. A
-trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before": the state of the new layer,
-"broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts", "calls", "seconds"}.
+"steps": [{"op", "training", "x", "grad_output", "tangent", "state", "options", "x_layout", "grad_layout",
+"pass_number", "shards"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before":
+the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts",
+"calls", "seconds"}.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnconform.backends.runner import replicas
 from bnconform.backends.runner.instrumented import (
     GRADIENTS,
     HESSIAN,
@@ -236,6 +238,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
             grad_layout=step["grad_layout"],
         )
         return dict(zip(HESSIAN, found, strict=True))
+    elif step["op"] in ("replicated", "replicated_vjp"):
+        return (replicas.forward if step["op"] == "replicated" else replicas.gradients)(layer, step)
     elif step["op"] == "vjp":
         return {"y": layer.vjp(step["x"], training=training, layout=step["x_layout"])}
     elif step["op"] == "pullback":
@@ -243,6 +247,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         return dict(zip(GRADIENTS, found, strict=True))
     elif step["op"] == "reset":
         layer.reset()
+    elif step["op"] == "set":
+        layer.set(step["options"])
     elif step["op"] == "refill":
         layer.refill(step["pass_number"])
     return {}

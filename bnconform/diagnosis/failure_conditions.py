@@ -93,7 +93,7 @@ def _after(steps: Sequence[Step]) -> str:
     if not steps or steps[-1].op == "build":
         return "on a new layer"
     last = steps[-1]
-    if last.op in (*OF_A_PASS, "reset"):
+    if last.op in (*OF_A_PASS, "reset", "set"):
         return f"after a {last.op}"
     return "after a load" if last.op == "load" else f"after {last.mode}"
 

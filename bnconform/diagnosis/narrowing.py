@@ -150,8 +150,8 @@ def narrow(
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
-    if any(step.pass_number for step in trace.program.steps):
-        return None  # such a call names another, so that none can be left out or changed by itself
+    if any(step.pass_number or step.shards for step in trace.program.steps):
+        return None  # such a call names another, or shapes, so that none can be left out or changed by itself
     decided = None if point is None else Decided(point, quality)
     for one in known.found:
         if known_only and one.explanation is None:

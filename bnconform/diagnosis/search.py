@@ -16,7 +16,7 @@ import numpy as np
 
 from bnconform.cases.distinguishing import distinguishing_programs
 from bnconform.cases.program import PASSES, Program
-from bnconform.execution.trace import Trace
+from bnconform.execution.trace import LacksAbility, Trace
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.judge.truths.truth import WatchedBehaviour
@@ -127,7 +127,7 @@ def _dtypes(trace: Trace, point: Behaviour) -> Iterator[tuple[Atom, bool]]:
     for number, seen in enumerate(trace.steps):
         for name in sorted(seen.step.observe):
             value = seen.values.get(name, seen.after.get(name))
-            if value is None or name in ("num_batches_tracked", "weight", "bias"):
+            if value is None or value.dtype.kind == "i" or name in ("weight", "bias"):
                 continue
             got = str(value.dtype)
             if name in ("y", "grad_x"):
@@ -150,11 +150,7 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
     every = distinguishing_programs() if programs is None else programs
     for name, program in every.items():
         fitted = program.without(lacking).cast(subject.dtype, subject.param_dtype)
-        wanted = set(fitted.config.features())
-        for step in fitted.steps:
-            if step.op in PASSES:
-                wanted |= {step.op, step.mode}
-        if wanted & lacking or not fitted.observes:
+        if fitted.features() & lacking or not fitted.observes:
             continue
         try:
             trace = subject.run(fitted)
@@ -162,6 +158,8 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
             evidence.refused[name] = str(how)
             evidence.ended.append(name)
             continue
+        if isinstance(trace.broken, LacksAbility):
+            continue  # which is nothing that it refuses
         if trace.broken is not None:
             evidence.refused[name] = str(trace.broken)
             continue

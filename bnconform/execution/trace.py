@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step
+from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step, result_shape
 from bnconform.execution.printable import printable
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
@@ -189,7 +189,7 @@ def _state(given: Mapping[str, Any], program: Program) -> State:
 
 def _entries(given: Mapping[str, Any], program: Program) -> State:
     """Some entries of a state."""
-    features = (program.config.num_features,)
+    features = (program.num_features,)
     state: State = {}
     for name, value in given.items():
         if name not in STATE:
@@ -201,17 +201,16 @@ def _entries(given: Mapping[str, Any], program: Program) -> State:
 
 def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: bool) -> dict[str, Array | None]:
     """The results of a step: all that it gives, or fewer where it failed."""
-    like = step.grad_output if step.x is None else step.x
-    features = (program.config.num_features,)
-    shapes = {
-        name: like.shape if like is not None and name in SPREAD else features for name in RESULTS.get(step.op, ())
-    }
+    shapes = {name: result_shape(name, step, program.num_features) for name in RESULTS.get(step.op, ())}
     if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
         raise UnreadableTrace(f"a {step.op} step with other results than it gives")
     for name in SPREAD:
         if name in given and given[name] is None:
             raise UnreadableTrace(f"no array as {name}")
-    return {name: None if value is None else _array(value, shapes[name]) for name, value in given.items()}
+    return {
+        name: None if value is None else _array(value, shapes[name], whole=name == "replica_num_batches_tracked")
+        for name, value in given.items()
+    }
 
 
 REAL = frozenset(map(numpy_dtype, DTYPES))
@@ -247,6 +246,7 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "none": frozenset(),
         "after calls": frozenset({"state", "array"}),
         "overwritten": frozenset({"before", "after"}),
+        "counter": frozenset({"name", "holds"}),
     },
     "shown": {
         "none": frozenset(),
@@ -254,6 +254,9 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "kept": frozenset({"name", "array", "holds"}),
     },
     "instances": {"other": frozenset({"before", "after"})},
+    "history": {"none": frozenset(), "history": frozenset({"step", "name", "holds"})},
+    "lazy": {"none": frozenset(), "lazy": frozenset({"name", "says"})},
+    "formats": {"none": frozenset(), "format": frozenset({"step", "name", "format"})},
 }
 """By the word in a program's "watch" what may be noted, and what is said of it (`bnconform.backends.runner.memory`)."""
 
@@ -274,7 +277,7 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
 
 
 def _said(name: str, value: Any, program: Program) -> Any:
-    if name in ("name", "owner"):
+    if name in ("name", "owner", "format", "says"):
         return _text(value)
     if name == "step":
         return int(value)
@@ -283,5 +286,5 @@ def _said(name: str, value: Any, program: Program) -> Any:
             raise UnreadableTrace("a fact that neither holds nor does not")
         return bool(value)
     if name == "array":
-        return _array(value, (program.config.num_features,))
+        return _array(value, (program.num_features,))
     return _entries(value, program)

@@ -138,6 +138,11 @@ class Check(CheckRecord):
             self._lacks(str(trace.broken))
         return trace
 
+    def not_shown(self, text: str) -> NoReturn:
+        """Record that the adapter does not show what the check is about, so that nothing is judged, and end it."""
+        __tracebackhide__ = True
+        self._lacks(text)
+
     def config(self, **changes: Any) -> Config:
         """A configuration in the subject's dtype."""
         return Config(**{"dtype": self.subject.dtype, "param_dtype": self.subject.param_dtype, **changes})

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
-from bnconform.judge.outcome import VIOLATES, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
 from bnconform.render import messages
 from bnconform.results.failure import DECLARATION, Failure
 from bnconform.spec.catalogue import fixing
 
 
-def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
+class Declaring(Protocol):
+    """A subject, as far as this module looks at it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def deviations(self) -> Mapping[str, str]: ...
+
+
+def stale(outcomes: Sequence[Outcome], subjects: Iterable[Declaring], whole: bool) -> list[Outcome]:
     """An outcome for each declared decision that no check bore out, or that some check refuted.
 
     Args:
@@ -30,6 +41,9 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool)
             if contradicted is None and (needed or not whole or not mine):
                 continue
             rule = fixing(decision)
+            about = [outcome for outcome in mine if outcome.requirement == rule.id]
+            if contradicted is None and about and all(outcome.verdict == UNSUPPORTED for outcome in about):
+                continue  # what it is about is not to be had here, such as training on several CPUs
             text = f"declares {decision} = {value}, "
             if contradicted is not None:
                 text += (

@@ -163,6 +163,8 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     """
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
+    if any(step.shards for step in program.steps):
+        return True
     shapes = [step.x.shape for step in program.steps if step.x is not None]
     values = [int(np.prod(shape, dtype=np.int64)) // max(shape[1], 1) for shape in shapes]
     return (0 if decision == "empty_batch" else 1) in values
@@ -218,7 +220,7 @@ def judge_step(
 
     To be called within `arithmetic()`.
     """
-    step, config, behaviour = seen.step, program.config, verdict.behaviour
+    step, config, behaviour = seen.step, carried.config(program.config), verdict.behaviour
     if step.may_refuse and step.op in ("forward", "backward"):
         return carried.with_everything_shown(seen.after) if seen.after else carried
     if step.op == "vjp":
@@ -229,16 +231,19 @@ def judge_step(
         return carried
     if step.pass_number:
         return _recorded(verdict, number, seen, config, carried, model)
-    if step.op in ("build", "load", "reset"):
+    if step.op in ("build", "load", "reset", "set"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
             return carried
         if step.op == "build":
-            after = initial_state(config, behaviour)
+            after = initial_state(program.config, behaviour)
         elif step.op == "reset":
             kept = carried.shown(seen.before)
-            after = replace(initial_state(config, behaviour), weight=kept.weight, bias=kept.bias)
+            new = initial_state(config, behaviour)
+            after = replace(new, weight=kept.weight, bias=kept.bias, options=kept.options)
+        elif step.op == "set":
+            after = carried.shown(seen.before).with_options(step.options)
         else:
             after = carried.shown(seen.before).loaded(step.state)
         for name in sorted(step.observe):
@@ -246,7 +251,9 @@ def judge_step(
             bound = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
             _stored(verdict, number, name, seen.after, after, bound)
         return after
-    if _is_unjudged_update(seen):
+    if step.shards:
+        return _replicated(verdict, number, seen, config, carried, model)
+    if _is_unjudged_update(seen) and not carried.is_frozen:
         return carried.after_unjudged_update(seen.after)
     question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
@@ -261,6 +268,25 @@ def judge_step(
         return question.before
     _results(verdict, number, seen, truth, model)
     return _state(verdict, number, seen, question, truth)
+
+
+def _replicated(
+    verdict: Judgement, number: int, seen: StepResult, config: Config, carried: LayerState, model: ErrorModel
+) -> LayerState:
+    """Compare what replicas show, all of them in the layer's state; what becomes of the layer's own is left free."""
+    question = Question.of(config, model, carried.shown(seen.before), seen.step)
+    truth = verdict.truths.answer(question, verdict.behaviour)
+    is_open = question.wanted <= truth.unspecified
+    if seen.raised and (truth.refused or is_open):
+        verdict.refusals += 1
+    elif seen.raised:
+        verdict.problems.append((number, str(seen.raised)))
+        verdict.crashed = True
+    elif truth.refused and not is_open:
+        verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
+    else:
+        _results(verdict, number, seen, truth, model)
+    return question.before.with_everything_shown(seen.after) if seen.after else question.before
 
 
 def _is_unjudged_update(seen: StepResult) -> bool:
@@ -289,6 +315,8 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
         if name not in step.observe:
             continue
         got = seen.values[name]
+        if name == "replica_num_batches_tracked" and got is None:
+            continue  # no replica shows a counter
         if name not in truth.quantities:
             _unspecified(verdict, number, name, got)
             continue
@@ -325,8 +353,9 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
-    moved = seen.step.op == "forward" or any(
-        _bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked")
+    moved = not before.is_frozen and (
+        seen.step.op == "forward"
+        or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )
     after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before
     for name in sorted(observed & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}):

@@ -15,7 +15,7 @@ import numpy as np
 
 from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.probes import cases_of
-from bnconform.cases.program import RESULTS, SPREAD, STATE, Array, Program, Step
+from bnconform.cases.program import RESULTS, SPREAD, STATE, Array, Program, Step, result_shape
 from bnconform.diagnosis import search
 from bnconform.execution.trace import State, StepResult, Trace
 from bnconform.judge.check import Check
@@ -90,9 +90,9 @@ def _values(step: Step, program: Program) -> dict[str, Array | None]:
     given = step.x if step.grad_output is None else step.grad_output
     if given is None:
         return {}
-    zeros: Array = np.zeros(given.shape, given.dtype)
-    parameter = np.zeros(program.config.num_features, numpy_dtype(program.config.param_dtype))
-    return {name: zeros if name in SPREAD else parameter for name in RESULTS[step.op]}
+    config = program.config
+    kinds = {name: given.dtype if name in SPREAD else numpy_dtype(config.param_dtype) for name in RESULTS[step.op]}
+    return {name: np.zeros(result_shape(name, step, config.num_features), kind) for name, kind in kinds.items()}
 
 
 @dataclass

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bnconform.cases.program import Program
+from bnconform.cases.program import SPREAD, Program, Step
 from bnconform.judge.judgement import Comparison
 from bnconform.judge.outcome import CRASHED, VIOLATES
 from bnconform.results.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.spec.catalogue import Requirement
+from bnconform.spec.shards import owned
 
 VERBS = {VIOLATES: "violated", CRASHED: "not answered"}
 """What is said of a requirement by verdict."""
@@ -31,9 +32,11 @@ def number(value: float) -> str:
 def compared(program: Program, comparison: Comparison) -> Quantity:
     """The worst element of a comparison."""
     at = comparison.index
-    call = "build" if comparison.step < 0 else program.steps[comparison.step].describe()
+    step = None if comparison.step < 0 else program.steps[comparison.step]
+    call = "build" if step is None else step.describe()
+    what = f"{comparison.name}{list(at)}" if step is None else _element(step, comparison.name, at)
     return Quantity(
-        f"{comparison.name}{list(at)} after call {comparison.step + 1}, {call}",
+        f"{what} after call {comparison.step + 1}, {call}",
         float(comparison.observed[at]),
         float(comparison.exact.nearest[at]),
         str(comparison.observed.dtype),
@@ -41,6 +44,15 @@ def compared(program: Program, comparison: Comparison) -> Quantity:
         float(comparison.ulps()),
         comparison.worst,
     )
+
+
+def _element(step: Step, name: str, at: tuple[int, ...]) -> str:
+    """An element by its place; of a row of several replicas, by that in the shard of its own."""
+    if not (step.shards and name in SPREAD):
+        return f"{name}{list(at)}"
+    number = next(number for number, own in enumerate(owned(step.shards)) if at[0] < own.stop)
+    sample, *position = map(int, np.unravel_index(at[0] - owned(step.shards)[number].start, step.shards[number]))
+    return f"{name}{[sample, at[1], *position]} of replica {number}"
 
 
 def sources(requirement: Requirement) -> str:

@@ -123,7 +123,8 @@ def _order(number: Number) -> tuple[int, float, str, str, str]:
 
 
 def _differ(one: Row, other: Row) -> bool:
-    return one.verdict != other.verdict or one.diagnosis != other.diagnosis
+    policies = one.level == "may" and one.summary != other.summary
+    return one.verdict != other.verdict or one.diagnosis != other.diagnosis or policies
 
 
 def _reason_for(row: Row) -> str:
@@ -132,7 +133,7 @@ def _reason_for(row: Row) -> str:
         return " and ".join(f"{part.coordinate} = {part.value}" for part in row.diagnosis)
     if row.failure is not None and row.failure.kind == VIOLATION:
         return f"not met: {row.failure.title}"
-    return row.summary if row.verdict != "conforms" else ""
+    return row.summary if row.verdict != "conforms" or row.level == "may" else ""
 
 
 def _numbers(first: Operand, second: Operand) -> Iterator[Number]:

@@ -196,6 +196,13 @@ def _loading() -> Iterator[Probe]:
     yield Probe("BN-RUN-LOAD", "rank4", Program(Config(), steps))
     steps = (load(("running_mean",), running_mean=np.array([3.0, -2.0, 0.5])), forward(x, "running_mean"))
     yield Probe("BN-RUN-LOAD", "training-starts-from-loaded", Program(Config(ndim=2, momentum=0.25), steps))
+    zeros = {name: np.zeros(3) for name in ("running_mean", "running_var", "weight", "bias")}
+    for name, value in zeros.items():
+        steps = (load(**first), load(shown, **{name: value}), forward(x, "y", training=False))
+        yield Probe("BN-RUN-LOAD", f"zeros-as-{name.replace('_', '-')}", Program(Config(ndim=2, eps=0.3), steps))
+    count = "num_batches_tracked"
+    steps = (load(**{count: np.array(7)}), load((count,), **{count: np.array(0)}), forward(x, "running_mean", count))
+    yield Probe("BN-RUN-LOAD", "count-of-zero", Program(Config(ndim=2, momentum=None), steps))
     shown = ("running_mean", "running_var")
     for name, mean, variance in (
         ("extreme", (0.0, 1e30, -1e-30), (0.0, 1e-8, 1e30)),

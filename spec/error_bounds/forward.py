@@ -357,8 +357,9 @@ def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Ex
     batch = record.moments
     assert batch is not None
     error = spread(errors.batch_mean, floats(batch.mean_magnitude), record, model)
-    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.count > 1:
-        return np.asarray(error * batch.count / (batch.count - 1) + model.gamma(3) * np.abs(floats(mean)))
+    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.unbiased_count > 1:
+        scale = batch.unbiased_count / (batch.unbiased_count - 1)
+        return np.asarray(error * scale + model.gamma(3) * np.abs(floats(mean)))
     return error
 
 
@@ -375,8 +376,8 @@ def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, vari
         error = enclosure(sqrt, variance * variance, error)
     elif kind is b.RunningVariance.SAMPLES:
         error = error * record.x.shape[0] / max(record.x.shape[0] - 1, 1)
-    elif kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS) and batch.count > 1:
-        error = error * batch.count / (batch.count - 1)
+    elif kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS) and batch.unbiased_count > 1:
+        error = error * batch.unbiased_count / (batch.unbiased_count - 1)
     return np.asarray(error + 2 * model.u * np.abs(floats(variance)) + model.compute.underflow)
 
 

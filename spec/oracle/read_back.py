@@ -49,7 +49,7 @@ def estimator(record: Forward, batch: Moments) -> Exact:
     """
     kind = record.behaviour.running_variance
     if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
-        return bessel(record.behaviour, batch.count)
+        return bessel(record.behaviour, batch.unbiased_count)
     if kind is b.RunningVariance.SAMPLES:
         return corrected(record.x.shape[0])
     if kind is b.RunningVariance.STANDARD_DEVIATION:
@@ -71,7 +71,7 @@ def spread_back(gradient: Array, batch: Moments, x: Exact) -> Array:
 def mean_slope(record: Forward, batch: Moments) -> Exact:
     """The derivative (0-d) of what the running mean remembers for each of the values that it is the mean of."""
     scaled = record.behaviour.running_mean is b.RunningMean.BESSEL_SCALED
-    factor = bessel(record.behaviour, batch.count) if scaled else exact(1)
+    factor = bessel(record.behaviour, batch.unbiased_count) if scaled else exact(1)
     return np.asarray(factor / batch.count, dtype=object)
 
 

@@ -49,16 +49,23 @@ class Moments:
 
     Attributes:
         x: the batch, which is not empty. floats: the same in float64.
+        bessel: the number of values that Bessel's factor is taken of, where that is not n (`oracle.replicas`); else 0.
     """
 
     x: Exact
     floats: Floats
     axes: tuple[int, ...]
+    bessel: int = 0
 
     @cached_property
     def count(self) -> int:
         """n, the number of values that each statistic is taken over."""
         return math.prod(self.x.shape[axis] for axis in self.axes)
+
+    @property
+    def unbiased_count(self) -> int:
+        """The n of Bessel's factor n / (n - 1) in what is remembered."""
+        return self.bessel or self.count
 
     @cached_property
     def mean(self) -> Exact:
@@ -96,10 +103,11 @@ class Batch:
     """An input, (N, C, *S), possibly empty, with the statistics that were asked for of it: each is computed once.
 
     Attributes:
-        x: the numbers in 320 bits. floats: the same in float64.
+        x: the numbers in 320 bits. floats: the same in float64. bessel: that of its `Moments`.
     """
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: Any, bessel: int = 0) -> None:
+        self.bessel = bessel
         self.x = exact(values)
         self.floats = floats(values) if values.dtype == object else values.astype(np.float64)
         self._moments: dict[tuple[int, ...], Moments] = {}
@@ -107,7 +115,7 @@ class Batch:
     def moments(self, axes: tuple[int, ...]) -> Moments:
         """The statistics over `axes`."""
         if axes not in self._moments:
-            self._moments[axes] = Moments(self.x, self.floats, axes)
+            self._moments[axes] = Moments(self.x, self.floats, axes, self.bessel)
         return self._moments[axes]
 
 

@@ -18,7 +18,7 @@ def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -
     """What of one batch the running statistics remember: mean and variance, each (C,)."""
     mean = per_channel(batch.mean, x)
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
-        mean = mean * bessel(behaviour, batch.count)
+        mean = mean * bessel(behaviour, batch.unbiased_count)
     return mean, _remembered_variance(config, behaviour, x, batch)
 
 
@@ -30,7 +30,7 @@ def _remembered_variance(config: Config, behaviour: Behaviour, x: Exact, batch: 
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         return sqrt(biased)
     if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
-        biased = biased * bessel(behaviour, batch.count)
+        biased = biased * bessel(behaviour, batch.unbiased_count)
     elif kind is b.RunningVariance.SAMPLES:
         biased = biased * corrected(x.shape[0])
     if kind in (b.RunningVariance.UNBIASED_PLUS_EPS, b.RunningVariance.BIASED_PLUS_EPS):

@@ -72,14 +72,19 @@ def test_wrong_number_of_channels(check: Check) -> None:
 
 @checks("BN-ERR-GRAD", once=True)
 def test_upstream_gradient_of_another_shape(check: Check) -> None:
-    """One that has more or fewer samples, channels or positions than x is refused, in both modes."""
-    for training, axis, more in product((True, False), (0, 1, 3), (1, -1)):
-        config = _config(check)
-        dtype = numpy_dtype(config.dtype)
-        shape = (3, 3, 4, 5)[: config.ndim]
-        if axis >= config.ndim:
-            continue
-        other = tuple(length + more * (index == axis) for index, length in enumerate(shape))
+    """One that has more or fewer samples, channels or positions than x, or another order of axes, is refused."""
+    config = _config(check)
+    dtype = numpy_dtype(config.dtype)
+    shape = (2, 3, 4, 5)[: config.ndim]
+    others = [
+        tuple(length + more * (index == axis) for index, length in enumerate(shape))
+        for axis, more in product(range(config.ndim), (1, -1))
+        if axis != 2 and shape[axis] + more > 1
+    ]
+    # As many numbers, which a flat view would take: the last two axes, and those of samples and channels, swapped.
+    others += [(*shape[:-2], shape[-1], shape[-2]), (shape[1], shape[0], *shape[2:])]
+    others += [(shape[0], shape[1], shape[2] * shape[3])] if config.ndim > 3 else []
+    for training, other in product((True, False), dict.fromkeys(others)):
         x, upstream = inputs.values(shape, 1).astype(dtype), np.ones(other, dtype)
         step = backward(x, upstream, training=training)
         check.fitted(Program(config, (backward(x, x, "grad_x", training=training),)))
@@ -172,8 +177,8 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     config = check.config(ndim=rank, affine=affine, track_running_stats=tracked)
     _offered(check, config)
     dtype = numpy_dtype(config.param_dtype)
-    cases = [(config, name, (size,)) for name in PARAMETERS if affine for size in (1, 4)]
-    cases += [(config, name, (size,)) for name in STATISTICS if tracked for size in (1, 4)]
+    there = [*(PARAMETERS if affine else ()), *(STATISTICS if tracked else ())]
+    cases = [(config, name, shape) for name in there for shape in ((1,), (4,), (3, 1), (1, 3), (3, 1, 1))]
     if "affine_off" not in lacking:
         cases += [(replace(config, affine=False), name, (3,)) for name in PARAMETERS]
     if "track_running_stats_off" not in lacking:

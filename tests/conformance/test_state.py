@@ -86,6 +86,26 @@ def test_results_are_their_own(check: Check) -> None:
                 _own_results(check, program.cast(config.dtype, config.param_dtype), f"a {call} pass in {mode}")
 
 
+@checks("BN-STATE-ALIAS", once=True)
+def test_large_results_are_their_own(check: Check) -> None:
+    """Results too large for what is made anew at each call are kept as they are while later calls are made, too."""
+    rank = _rank(check)
+    shape = (LARGE, 3) if rank == 2 else (4, 3, LARGE // 1024, 256)
+    x = (np.arange(np.prod(shape)) % 251 / 64.0).reshape(shape)
+    calls = [forward(x + number, "y") for number in range(3)]
+    if "backward" not in check.subject.unsupported:
+        calls += [backward(x + number, x - number, "grad_x") for number in range(3)]
+    program = Program(check.config(ndim=rank), tuple(calls), watch="results")
+    program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
+    steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
+    _own_results(check, replace(program, steps=steps), f"a pass over x of shape {shape}")
+
+
+LARGE = 2**18 + 2**10
+"""Values a channel: of three channels in half precision more than a mebibyte, in single more than three, where buffers
+are kept for use again."""
+
+
 def _passes(check: Check, tracked: bool, call: str, mode: str) -> Iterator[Step]:
     """Three passes on a layer which, in evaluation, changes no number: eps and the running variance add up to 1."""
     if tracked:
@@ -119,7 +139,8 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
     numbers = np.array([1.5, 0.5, 2.0])
     names = [name for name in STATE if name != "num_batches_tracked"]
     calls = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps if step.op != "load")
-    steps = (load(**dict.fromkeys(names, numbers)), *calls)
+    count = {"num_batches_tracked": np.array(5)} if config.track_running_stats else {}
+    steps = (load(**dict.fromkeys(names, numbers), **count), *calls)
     watched = Program(config, steps, watch="loaded").cast(config.dtype, config.param_dtype)
     for fact in check.ask(watched).facts:
         if fact["what"] == "none":
@@ -133,6 +154,11 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
             array = fact["array"]
             what = "the array that was loaded, after other calls"
             check.require(bool((array == numbers).all()), what, array, numbers)
+        elif fact["what"] == "counter":
+            of_layer = "num_batches_tracked, after the array that it was loaded from was overwritten"
+            of_array = "the array that num_batches_tracked was loaded from, after other calls"
+            what = of_layer if fact["name"] == "the layer" else of_array
+            check.require(bool(fact["holds"]), what, "another number", "as it was")
         else:
             # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
             _unchanged(check, fact, "after the array that it was loaded from was overwritten")
@@ -161,6 +187,36 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
         check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
 
 
+@checks("BN-STATE-LOAD-DTYPE", once=True)
+def test_other_dtypes_are_converted_or_refused(check: Check) -> None:
+    """What is loaded in another dtype has its values in the layer, and statistics are moved in the layer's dtype."""
+    program = check.fitted(_program(check, _rank(check)))
+    config = program.config
+    numbers = np.array([1.5, 0.5, 2.0])
+    names = [name for step in program.steps if step.op == "load" for name in step.state]
+    trains = [step for step in program.steps if step.op == "forward" and step.training][:1]
+    if not names:
+        check.not_shown("the layer has nothing that could be loaded")
+    unloaded = check.readable(Program(config, tuple(trains))).steps
+    for dtype, name in product(("float64", "float32", "float16"), names):
+        if dtype == config.param_dtype:
+            continue
+        steps = load(**{name: numbers.astype(dtype)}), *trains
+        trace = check.readable(Program(config, steps))
+        first = trace.steps[0]
+        if first.raised:
+            check.require(True)
+            continue
+        before, loaded, last = first.before[name], first.after[name], trace.steps[-1].after[name]
+        assert before is not None and loaded is not None and last is not None
+        what = f"{name}, of {before.dtype}, after [1.5, 0.5, 2] was loaded in {dtype}"
+        check.require(np.array_equal(loaded.astype(np.float64), numbers), what, loaded, numbers, trace.program)
+        if name in STATISTICS and trains and not trace.steps[-1].raised:
+            what = f"the dtype of {name}, after it was loaded in {dtype} and moved by a training pass"
+            due = str(unloaded[-1].after[name].dtype)  # type: ignore[union-attr]
+            check.require(str(last.dtype) == due, what, str(last.dtype), f"{due}, as without the load", trace.program)
+
+
 @checks("BN-STATE-COUNTER", once=True)
 def test_counter_is_a_whole_number(check: Check) -> None:
     """The counter is a scalar of an integer dtype, when new and after a training pass."""
@@ -180,6 +236,38 @@ def test_counter_is_a_whole_number(check: Check) -> None:
             f"an array of dtype {dtype} and shape {shape}",
             "a whole number: an integer dtype, and shape ()",
         )
+
+
+@checks("BN-STATE-HISTORY", once=True)
+def test_statistics_carry_no_history(check: Check) -> None:
+    """No pass, recorded or not, leaves running statistics from which gradients flow back to its input."""
+    program = check.fitted(_program(check, _rank(check)))
+    steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
+    watched = replace(program, steps=steps, watch="history")
+    for fact in check.ask(watched).facts:
+        if fact["what"] == "none":
+            check.not_shown("the adapter does not show whether statistics carry a gradient history")
+        what = f"{fact['name']} after call {fact['step'] + 1}, {steps[fact['step']].describe()}"
+        check.require(bool(fact["holds"]), what, "a tensor with a gradient history", "one without")
+
+
+@checks("BN-STATE-LAZY", once=True)
+def test_lazily_built_layer_before_its_first_input(check: Check) -> None:
+    """What a layer that has seen no input does for a state, a load and a pass in either mode is noted."""
+    config = check.config(ndim=_rank(check))
+    x = inputs.values(inputs.SHAPES[config.ndim], 1)
+    steps = (load(**inputs.everything(3)), forward(x, training=False), forward(x))
+    program = Program(config, steps, watch="lazy").cast(config.dtype, config.param_dtype)
+    facts = check.ask(check.fitted(program)).facts
+    if facts and facts[0]["what"] == "none":
+        check.not_shown("the adapter has no layers that are built by their first input")
+    check.note("; ".join(f"{WHEN_LAZY[fact['name']]}: {fact['says']}" for fact in facts))
+
+
+WHEN_LAZY = {
+    "state": "before its first input", "load": "loaded before it", "evaluation": "after an evaluation",
+    "training": "after a training pass",
+}  # fmt: skip
 
 
 @checks("BN-STATE-INSTANCES")

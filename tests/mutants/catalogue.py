@@ -18,7 +18,7 @@ from bnconform.spec.behaviour import SPECIFIED, decision
 from bnconform.spec.catalogue import fixing
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES as ALL_DTYPES
-from bnconform.tests.mutants.oracle_layer import OracleLayer
+from bnconform.tests.mutants.oracle_layer import layer_at
 
 Build = Callable[[Config], Any]
 Made = TypeVar("Made", bound=type)
@@ -57,6 +57,11 @@ class Mutant:
     def build(self, config: Config, device: str) -> Any:
         """A layer of this configuration."""
         return self.build_layer(config)
+
+    @property
+    def build_lazy(self) -> Any:
+        """What gives a layer that has seen no input, for a configuration and a device; None for most."""
+        return getattr(self.build_layer, "build_lazy", None)
 
     def build_default(self, num_features: int, device: str) -> Any:
         """A layer with the specified defaults, or those that its class gives as DEFAULTS."""
@@ -140,7 +145,7 @@ def neighbours() -> tuple[Mutant, ...]:
         Mutant(
             f"{name}={value}",
             f"{name.replace('_', ' ')}: {decision(name)(value).meaning}",
-            partial(OracleLayer, behaviour=point),
+            partial(layer_at, behaviour=point),
             (fixing(name).id,),
             ((name, value),),
             dtypes=DTYPES if point.dtypes == ALL_DTYPES else point.dtypes,

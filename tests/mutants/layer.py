@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ Gradients = tuple[Array, Array | None, Array | None]
 
 class Layer:
     """A right layer of the contract in backends/__init__.py."""
+
+    keeps_strides = True
+    frozen = False
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -51,7 +55,7 @@ class Layer:
             self.check(x, training)
             values = self.channels(x)
             mean, variance = self.normalizing(values, x, training)
-            if training and self.tracked:
+            if training and self.tracked and not self.frozen:
                 self.remember(values, x)
             return self.shaped(self.affine(self.normalised(values, mean, variance, training), training), x)
 
@@ -212,6 +216,15 @@ class Layer:
         """Make statistics and counter as when new."""
         fresh = self.initial()
         self.entries |= {name: fresh[name] for name in ("running_mean", "running_var", "num_batches_tracked")}
+
+    def gradient_history(self) -> list[str]:
+        """The names of statistics that carry a gradient history: none."""
+        return []
+
+    def set(self, **options: Any) -> None:
+        """Change momentum or eps, or whether the running statistics move."""
+        self.frozen = not options.pop("track_running_stats", not self.frozen)
+        self.config = replace(self.config, **options)
 
     @property
     def has_parameters(self) -> bool:

@@ -6,7 +6,7 @@ It is as right as an implementation at its point can be, so whatever a check say
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.oracle.record import State
+from bnconform.spec.oracle.replicas import Replica, Replicated, replicated
+from bnconform.spec.shards import joined, shapes_of, split
 
 
 class OracleLayer:
@@ -147,11 +149,74 @@ class DifferentiableOracleLayer(OracleLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
+class ReplicatedOracleLayer(OracleLayer):
+    """The same with replicas, for points that differ in a decision about them: it would cost time alone of others."""
+
+    def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
+        """Y and the state of each replica, rounded once; the layer's own state stays as it is."""
+        with arithmetic(), np.errstate(all="ignore"):
+            found = self._replicated(xs, training)
+            return [
+                (self._out(y, self.output), self._state_of(one))
+                for one, y in zip(found.replicas, self._shards(xs, found, "y"), strict=True)
+            ]
+
+    def replicated_vjp(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, Array | None, Array | None]]:
+        """The gradients that each replica gives, rounded once."""
+        with arithmetic(), np.errstate(all="ignore"):
+            found = self._replicated(xs, training, grad_outputs)
+            gradients = []
+            for one, by_x in zip(found.replicas, self._shards(xs, found, "grad_x"), strict=True):
+                by_weight, by_bias = (self._maybe(one.parameter_gradient(name)) for name in NAMES)
+                gradients.append((self._out(by_x, numpy_dtype(self.config.dtype)), by_weight, by_bias))
+            return gradients
+
+    def _replicated(
+        self, xs: Sequence[Array], training: bool, grad_outputs: Sequence[Array] | None = None
+    ) -> Replicated:
+        upstream = None if grad_outputs is None else exact(joined(grad_outputs))
+        found = replicated(
+            self.config, self.behaviour, self.current, exact(joined(xs)), shapes_of(xs), training=training,
+            grad_output=upstream,
+        )  # fmt: skip
+        if found.refused:
+            raise ValueError(found.refused)
+        return found
+
+    def _shards(self, xs: Sequence[Array], found: Replicated, name: str) -> list[Exact]:
+        values = np.concatenate([getattr(one, name) for one in found.replicas])
+        return split(values.reshape(joined(xs).shape), shapes_of(xs))
+
+    def _maybe(self, value: Exact | None) -> Array | None:
+        return None if value is None else self._out(value, self.statistics)
+
+    def _state_of(self, one: Replica) -> dict[str, Array | None]:
+        after = one.remembered[0].state
+        shown = {**self.state(), "num_batches_tracked": None}
+        if after.num_batches_tracked is not None:
+            shown["num_batches_tracked"] = np.asarray(after.num_batches_tracked, np.int64)
+        for name in ("running_mean", "running_var"):
+            if getattr(after, name) is not None:
+                shown[name] = self._out(one.statistic(name), self.statistics)
+        return shown
+
+
+NAMES = ("grad_weight", "grad_bias")
+
+
+def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:
+    """A layer at a point, with replicas where they are wanted, or it is about them."""
+    about = replicas or any(name.startswith("replica_") for name in behaviour.differences())
+    return (ReplicatedOracleLayer if about else OracleLayer)(config, behaviour)
+
+
 class OracleBackend:
     """The backend at one point."""
 
-    def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False) -> None:
-        self.behaviour = behaviour
+    def __init__(self, behaviour: Behaviour = SPECIFIED, declares: bool = False, replicas: bool = False) -> None:
+        self.behaviour, self.replicas = behaviour, replicas
         differences = behaviour.differences()
         self.name = "oracle" + "".join(f".{name}.{value}" for name, value in differences.items())
         self.deviations = differences if declares else {}
@@ -163,7 +228,7 @@ class OracleBackend:
 
     def build(self, config: Config, device: str) -> OracleLayer:
         """A layer at the point."""
-        return OracleLayer(config, self.behaviour)
+        return layer_at(config, self.behaviour, self.replicas)
 
     def build_default(self, num_features: int, device: str) -> OracleLayer:
         """A layer with the specified defaults."""

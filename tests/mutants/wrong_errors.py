@@ -230,6 +230,15 @@ class UpstreamReadAsFlatMemory(_Unchecked):
 
 
 @wrong("BN-ERR-GRAD")
+class UpstreamOfAsManyNumbersIsTaken(_Unchecked):
+    """An upstream gradient of another shape is taken where it has as many numbers as x."""
+
+    def fitting(self, x: Array, grad_output: Array) -> Array:
+        """The numbers in the shape of x."""
+        return grad_output.reshape(x.shape)
+
+
+@wrong("BN-ERR-GRAD")
 class SamplesOfTheUpstreamCutOff(_Unchecked):
     """Samples of the upstream gradient past those of x are left out; missing ones are refused."""
 
@@ -274,3 +283,13 @@ class BackwardTakesTheFirstChannels(Layer):
         whole = np.zeros_like(x)
         whole[:, :own] = grad_x
         return whole, grad_weight, grad_bias
+
+
+@wrong("BN-ERR-LOAD")
+class LoadFlattensColumns(Layer):
+    """An entry of another rank with as many values is loaded as if it were of shape (C,)."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Flat, where there is one value a channel."""
+        channels = self.config.num_features
+        super().load({name: np.ravel(v) if np.size(v) == channels and np.ndim(v) else v for name, v in state.items()})

@@ -18,6 +18,11 @@ def is_channels_last(x: Array) -> bool:
     return x.ndim > 2 and not x.flags.c_contiguous and bool(np.moveaxis(x, 1, -1).flags.c_contiguous)
 
 
+def as_channels_last(values: Array) -> Array:
+    """The same values with the channels innermost in memory."""
+    return np.moveaxis(np.array(np.moveaxis(values, 1, -1), order="C"), -1, 1)
+
+
 def root(x: Array) -> Array:
     """The array whose memory x is a part of; x itself where it has its own."""
     base = x.base
@@ -215,6 +220,26 @@ class GradientReversedInEvaluation(AsRead):
 
 
 # -- rank and shape ----------------------------------------------------------------------------------------------------
+
+
+@wrong("BN-LAYOUT-FORMAT")
+class FormatOfXKeptInTraining(Layer):
+    """In training y is in channels-last memory where x is, in evaluation it is contiguous."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Laid out as x."""
+        y = super().forward(x, training=training)
+        return as_channels_last(y) if training and is_channels_last(x) else y
+
+
+@wrong("BN-LAYOUT-FORMAT")
+class GradientComesChannelsLast(Layer):
+    """The gradient for x is in channels-last memory, whatever x is."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The same numbers."""
+        grad_x, *others = super().backward(x, grad_output, training=training)
+        return as_channels_last(grad_x), others[0], others[1]
 
 
 class PerSample(Layer):

@@ -257,3 +257,66 @@ class StatisticsKeptByTheClass(Layer):
         super().load(state)
         if self.tracked:
             self.shared[self.config] = self.present("running_mean")
+
+
+@wrong("BN-STATE-ALIAS")
+class LoadedCounterKept(Layer):
+    """The counter is the array that it was loaded from."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """All else is copied."""
+        super().load(state)
+        if "num_batches_tracked" in state:
+            self.entries["num_batches_tracked"] = state["num_batches_tracked"]
+
+
+@wrong("BN-STATE-ALIAS")
+class LoadedCounterIsCountedOn(Layer):
+    """A batch is counted in the array that the counter was loaded from."""
+
+    loaded: Array | None = None
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """The array is kept beside the copy."""
+        super().load(state)
+        self.loaded = state.get("num_batches_tracked", self.loaded)
+
+    def count(self) -> None:
+        """In both."""
+        super().count()
+        if self.loaded is not None:
+            self.loaded[...] = self.batches
+
+
+@wrong("BN-STATE-ALIAS")
+class LargeOutputsAreMadeInTwoBuffers(Layer):
+    """Outputs of a mebibyte and more are made in one of two buffers, by turns."""
+
+    pool: ClassVar[dict[tuple[object, ...], Array]] = {}
+    turn = 0
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The right y, in a buffer where it is large."""
+        y = super().forward(x, training=training)
+        if y.nbytes < 2**20:
+            return y
+        self.turn += 1
+        kept = self.pool.setdefault((y.shape, y.dtype, self.turn % 2), y)
+        kept[...] = y
+        return kept
+
+
+@wrong("BN-STATE-ALIAS")
+class LargeGradientsAreMadeInOneBuffer(Layer):
+    """Gradients for an x of 2**19 values and more are made in one buffer."""
+
+    pool: ClassVar[dict[tuple[object, ...], Array]] = {}
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The right gradients, that for x in the buffer."""
+        grad_x, grad_weight, grad_bias = super().backward(x, grad_output, training=training)
+        if x.size < 2**19:
+            return grad_x, grad_weight, grad_bias
+        kept = self.pool.setdefault((x.shape, x.dtype), grad_x)
+        kept[...] = grad_x
+        return kept, grad_weight, grad_bias

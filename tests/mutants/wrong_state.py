@@ -136,6 +136,48 @@ class LoadLeavesOutWhatIsNotFinite(Chosen):
         return {name: value for name, value in state.items() if np.isfinite(value).all()}
 
 
+@wrong("BN-STATE-LOAD-DTYPE")
+class LoadedDtypeIsTakenOver(Layer):
+    """The state is kept in the dtype of the statistic that was loaded last."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """In that dtype, from there on."""
+        for name in ("running_mean", "running_var"):
+            self.kept = state[name].dtype if name in state else self.kept
+        super().load(state)
+
+
+@wrong("BN-STATE-LOAD-DTYPE")
+class LoadedBytesAreReadInTheLayersDtype(Layer):
+    """The first bytes of what is loaded are read as numbers of the layer's dtype, if there are enough."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """The bytes, for the statistics."""
+        super().load(state)
+        for name in ("running_mean", "running_var"):
+            value = state.get(name)
+            if value is not None and value.nbytes > self.present(name).nbytes:
+                self.entries[name] = np.ascontiguousarray(value).view(self.kept)[: len(value)].copy()
+
+
+@wrong("BN-RUN-LOAD")
+class LoadLeavesOutZeros(Chosen):
+    """An entry of zeros is not set."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What has a number in it; a counter is set whatever it is."""
+        return {name: v for name, v in state.items() if name == "num_batches_tracked" or np.any(np.asarray(v) != 0)}
+
+
+@wrong("BN-RUN-LOAD")
+class LoadLeavesOutACountOfZero(Chosen):
+    """A counter of 0 is not set."""
+
+    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What is no counter of 0."""
+        return {name: v for name, v in state.items() if name != "num_batches_tracked" or np.any(v)}
+
+
 @wrong("BN-RUN-LOAD")
 class LoadRaisesTheVarianceToEpsilon(Chosen):
     """A loaded running variance below epsilon is raised to it."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from bnconform.cases.program import Array
 from bnconform.spec import oracle
+from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, Floats, exact
 
 STATISTICS = ("running_mean", "running_var")
@@ -27,6 +28,7 @@ class LayerState:
     Attributes:
         moved: computes the running statistics, (mean, variance), where the oracle has moved them and nobody has asked
             for them yet: a layer that shows its own makes it unnecessary. The two fields then hold the old ones.
+        options: what has been set of the configuration since the layer was built, by name.
     """
 
     running_mean: Values | None
@@ -36,6 +38,21 @@ class LayerState:
     bias: Values | None
     updates: int = 0
     moved: Callable[[], tuple[Exact, Exact]] | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether tracking was switched off, so that the statistics stay, and evaluation goes on using them."""
+        return self.running_mean is not None and dict(self.options).get("track_running_stats") is False
+
+    def with_options(self, options: Mapping[str, Any]) -> LayerState:
+        """The same with options set."""
+        return replace(self, options=tuple({**dict(self.options), **options}.items()))
+
+    def config(self, built: Config) -> Config:
+        """The configuration that holds now of a layer that was built with this one."""
+        changed = {name: value for name, value in self.options if name in ("momentum", "eps")}
+        return replace(built, **changed) if changed else built
 
     def values(self, name: str) -> Values | None:
         """One of the four arrays."""

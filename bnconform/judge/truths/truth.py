@@ -21,6 +21,7 @@ from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.expansion import Expansion
 from bnconform.judge.truths.layer_state import STATISTICS, LayerState
 from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.replicated_truth import replicated_truth
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
@@ -71,6 +72,8 @@ class Question:
         assert step.x is not None
         digest = hashlib.sha256(_head(self.config, self.model, step.op, step.training, self.wanted))
         digest.update(self.before.key())
+        if step.shards:
+            digest.update(f"shards {step.shards}".encode())
         for values in (step.x, step.grad_output, step.tangent):
             if values is not None:
                 digest.update(b"|%s %s|" % (values.dtype.char.encode(), str(values.shape).encode()))
@@ -165,7 +168,12 @@ class Truths:
     def _compute(self, question: Question, behaviour: Behaviour) -> Answer:
         """A truth, with the decisions that were read on the way."""
         watched = WatchedBehaviour(behaviour)
-        found = _truth(question, self._pass(question, cast(Behaviour, watched)))
+        point = cast(Behaviour, watched)
+        if question.step.shards:
+            before = question.before.exact()
+            found = replicated_truth(question.config, point, question.model, before, question.step, question.wanted)
+        else:
+            found = _truth(question, self._pass(question, point))
         return {name: str(value) for name, value in watched.decisions_read.items()}, found
 
     def _pass(self, question: Question, behaviour: Behaviour) -> Records:

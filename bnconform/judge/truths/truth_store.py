@@ -70,7 +70,10 @@ def program_digest() -> bytes:
     """SHA-256 of all that computes a truth: the sources of `spec/` and of its arrays, and the libraries' versions."""
     digest = hashlib.sha256(f"{FORMAT} numpy {np.__version__} gmpy2 {gmpy2.version()}".encode())
     room = Path(bnconform.spec.__file__).parent
-    own = [Path(__file__).with_name(f"{name}.py") for name in ("expansion", "layer_state", "truth", "truth_record")]
+    own = [
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("expansion", "layer_state", "replicated_truth", "truth", "truth_record")
+    ]
     for path in [*sorted(room.rglob("*.py")), *own]:
         digest.update(f"\n{path.name} ".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.digest()

@@ -20,6 +20,7 @@ HELLO: Told = {
 }  # fmt: skip
 COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
+ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"]
 
 
 def honest(request: Told) -> Told:
@@ -33,6 +34,10 @@ def honest(request: Told) -> Told:
         "pullback": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "jvp": {"y": request.get("x"), "tangent_y": request.get("tangent")},
         "hvp": {"hvp_x": request.get("vector"), "hvp_weight": None, "hvp_bias": None},
+        "replicated": {"replicas": [{"y": x, **dict.fromkeys(STATE[:3])} for x in request.get("xs", ())]},
+        "replicated_vjp": {
+            "replicas": [{"grad_x": g, "grad_weight": None, "grad_bias": None} for g in request.get("grad_outputs", ())]
+        },
         "backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "state": dict.fromkeys(STATE),
     }.get(request["do"], {})  # fmt: skip
@@ -114,7 +119,7 @@ FAULTS: dict[str, tuple[str, Callable[[Told], object]]] = {
     "version is a number": ("hello", instead({**HELLO, "version": 2})),
     "slow is a text": ("hello", instead({**HELLO, "slow_to_start": "no"})),
     "abilities is a text": ("hello", instead({**HELLO, "abilities": "vjp"})),
-    "able": ("hello", instead({**HELLO, "abilities": ["weight_alone", "vjp", "jvp", "hvp", "reset"]})),
+    "able": ("hello", instead({**HELLO, "abilities": ABILITIES})),
     "unknown deviation": ("hello", instead({**HELLO, "deviations": {"running_varience": "biased"}})),
     # in the middle: the program is lost
     "aborts": ("forward", lambda request: _dies("kernel: division by zero", os.abort)),

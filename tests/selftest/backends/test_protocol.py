@@ -177,20 +177,22 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
 def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
     backend = started("none")
-    assert {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset"} <= set(backend.unsupported)
+    later = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"}
+    assert later <= set(backend.unsupported)
     asked = backend.requests
     for affine in ("weight", "bias"):
         with pytest.raises(NotImplementedError, match="among its abilities"):
             backend.build(Config(ndim=2, affine=affine), "cpu")
     assert backend.requests == asked
     layer = backend.build(Config(ndim=2), "cpu")
-    assert not hasattr(layer, "vjp") and (layer.reset, layer.jvp, layer.hvp) == (None, None, None)
+    assert not hasattr(layer, "vjp") and (layer.reset, layer.set, layer.jvp, layer.hvp) == (None,) * 4
+    assert (layer.replicated, layer.replicated_vjp) == (None, None)
 
 
 def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told which parameter there is, and keeps a pass under a handle of its own."""
     backend = started("able")
-    assert set(backend.unsupported) == {"bias_alone"}
+    assert set(backend.unsupported) == {"bias_alone", "any_options"}
     heard: list[tuple[str, Any]] = []
     ask = backend.ask
 
@@ -207,12 +209,28 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (y.tobytes(), tangent_y.tobytes()) == (X.tobytes(), (X - 1).tobytes())
     hvp_x, hvp_weight, hvp_bias = layer.hvp(X, X + 1, X - 1, training=False)
     assert hvp_x.tobytes() == (X - 1).tobytes() and hvp_weight is hvp_bias is None
+    pairs = layer.replicated([X, X[:1]], training=True)[0]
+    assert [y.tobytes() for y in pairs] == [X.tobytes(), X[:1].tobytes()]
+    [(by_x, by_weight, by_bias)] = layer.replicated_vjp([X], [X + 1], training=True)
+    assert by_x.tobytes() == (X + 1).tobytes() and by_weight is by_bias is None
     layer.reset()
-    assert [what for what, _ in heard] == ["build", "vjp", "pullback", "jvp", "hvp", "reset"]
+    layer.set({"momentum": None, "eps": 0.5})
+    calls = ["vjp", "pullback", "jvp", "hvp", "replicated", "replicated_vjp", "reset", "set"]
+    assert [what for what, _ in heard] == ["build", *calls]
+    assert heard[-1][1]["options"] == {"momentum": None, "eps": 0.5}
     assert heard[0][1]["config"]["affine"] == "weight"
     assert heard[2][1]["pass"] == 1 and "x" not in heard[2][1]
     with pytest.raises(NotImplementedError, match="among its abilities"):
         backend.build(Config(ndim=2, affine="bias"), "cpu")
+
+
+@pytest.mark.parametrize("told", [{}, {"replicas": [{}]}, {"replicas": 2}, {"replicas": [1, 2]}], ids=str)
+def test_answer_that_is_not_of_each_replica(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one object for each of them, in a list."""
+    layer = started("able").build(Config(ndim=2), "cpu")
+    monkeypatch.setattr(layer.backend, "ask", lambda *_, **__: told)
+    with pytest.raises(WrongAnswer, match="no list `replicas` of 2 objects, one a replica"):
+        layer.over_replicas([X, X], training=True)
 
 
 def test_array_of_another_shape() -> None:

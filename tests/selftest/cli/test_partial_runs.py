@@ -81,6 +81,7 @@ NARROWINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "words": (("-k", "BN-RUN-VAR"), "-k BN-RUN-VAR"),
     "words, in two processes": (("-k", "BN-RUN-VAR", "-n", "2"), "-k BN-RUN-VAR"),
     "mark": (("-m", "not once"), "-m not once"),
+    "chapter": (("--chapter", "quality", "--level", "may"), "--chapter quality"),
     "left out": (
         ("--deselect", "tests/conformance/test_running.py::test_sequences"),
         "--deselect tests/conformance/test_running.py::test_sequences",

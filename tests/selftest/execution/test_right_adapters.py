@@ -29,6 +29,8 @@ NOT_ASKED = {
     "BN-REC-MODE", "BN-REC-INPUT", "BN-REC-STATE", "BN-STATE-RESET",
     "BN-DERIV-JVP", "BN-DERIV-HVP", "BN-DERIV-HVP-WEIGHT", "BN-DERIV-EVAL-JVP", "BN-DERIV-EVAL-HVP",
     "BN-DERIV-FLAGS", "BN-DERIV-STATE",
+    "BN-REP-OUTPUT", "BN-REP-UNEQUAL", "BN-REP-SIZES", "BN-REP-EMPTY", "BN-REP-MEMORY", "BN-REP-VARIANCE",
+    "BN-REP-GRAD", "BN-REP-GRAD-UNEQUAL", "BN-REP-GRAD-PARAMETERS", "BN-REP-EVAL",
 }  # fmt: skip
 """What these adapters are not asked: they read `config.affine`, and have no optional methods."""
 

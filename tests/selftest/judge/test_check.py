@@ -134,6 +134,7 @@ class WithoutVjp(Adapter):
 
 BESIDES = {
     "vjp": "BN-REC-VJP", "jvp": "BN-DERIV-JVP", "hvp": "BN-DERIV-HVP", "reset": "BN-STATE-RESET",
+    "set": "BN-SET-EPS",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 

@@ -385,6 +385,19 @@ def test_verdicts_worst_first() -> None:
     ] * 2
 
 
+def test_another_policy() -> None:
+    """Of a requirement that leaves open what to do, another thing that is done is a difference, and told."""
+    right = result_of("numpy", "float32")
+    name = right.rows[0].requirement
+    rows = tuple(
+        replace(row, level="may", message="contiguous") if row.requirement == name else row for row in right.rows
+    )
+    others = tuple(replace(row, message="the format of x") if row.requirement == name else row for row in rows)
+    (found,) = against(replace(right, rows=rows), replace(right, rows=others)).pairs[0].verdicts
+    assert (found.requirement, found.first_says, found.second_says) == (name, "contiguous", "the format of x")
+    assert against(replace(right, rows=rows), replace(right, rows=rows)).pairs[0].verdicts == ()
+
+
 def test_judged_on_one_side() -> None:
     """What only one run asked is told and is no difference."""
     right = result_of("numpy", "float32")

@@ -16,12 +16,14 @@ from bnconform.spec.catalogue import (
     LEVELS,
     CatalogueError,
     Requirement,
+    chapter,
     fixing,
     load,
     requirement,
     requirements,
 )
 from bnconform.spec.config import FEATURES
+from bnconform.spec.errors import UserError
 
 REQUIREMENTS = tuple(requirements().values())
 each_requirement = pytest.mark.parametrize("one", REQUIREMENTS, ids=[one.id for one in REQUIREMENTS])
@@ -69,6 +71,18 @@ def test_the_chapters_come_in_their_order_and_none_is_left_out() -> None:
     assert len(titles) == len(CHAPTERS)
     assert titles[0] == "Training forward" and titles[-1] == "Numerical quality"
     assert {path.stem for path in FOLDER.glob("*.toml")} == set(CHAPTERS)
+
+
+@pytest.mark.parametrize("given", ["recorded", "RECORDED", "Recorded passes", "recorded passes"])
+def test_a_chapter_is_found_by_file_and_title(given: str) -> None:
+    """However it is written."""
+    assert chapter(given) == "Recorded passes"
+
+
+def test_an_unknown_chapter_is_refused_with_all_of_them() -> None:
+    """In one line."""
+    with pytest.raises(UserError, match="unknown chapter 'record'; the chapters are training, evaluation"):
+        chapter("record")
 
 
 def test_every_document_is_cited() -> None:

@@ -1,0 +1,50 @@
+"""Probes of options that are set after a layer was built: momentum, eps, tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnconform.cases import inputs
+from bnconform.cases.program import STATE, Probe, Program, Step, backward, forward, load, set_options
+from bnconform.spec.config import Config
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def probes() -> Iterator[Probe]:
+    """Each option at ranks 2 and 4, before the first pass and after others, and back."""
+    for rank in (4, 2):
+        x = inputs.values(inputs.SHAPES[rank], 21)
+        start = load(**inputs.parameters(3), **inputs.statistics(3))
+        momentum: tuple[Step, ...] = (
+            start,
+            set_options(*STATE, momentum=0.5),
+            forward(x, *STATISTICS),
+            set_options(*STATE, momentum=0.125),
+            forward(x + 1, *STATISTICS),
+            forward(x - 2, "y", training=False),
+        )
+        yield Probe("BN-SET-MOMENTUM", f"rank{rank}", Program(Config(ndim=rank, momentum=0.9), momentum))
+        average = (start, forward(x), forward(x * 2), set_options(*STATE, momentum=None), forward(x + 1, *STATISTICS))
+        yield Probe("BN-SET-MOMENTUM", f"to-none-rank{rank}", Program(Config(ndim=rank), average))
+        steps = [start, forward(x, training=False), forward(x), set_options(*STATE, eps=0.5)]
+        for training in (True, False):
+            steps.append(forward(x, "y", training=training))
+            steps.append(backward(x, inputs.upstream(x.shape), "grad_x", "grad_weight", training=training))
+        yield Probe("BN-SET-EPS", f"rank{rank}", Program(Config(ndim=rank, eps=0.015625), tuple(steps)))
+        evaluated = forward(x * 2, "y", training=False)
+        tracking: tuple[Step, ...] = (
+            start,
+            forward(x),
+            evaluated,
+            set_options(*STATE, track_running_stats=False),
+            forward(x + 1, "y", *STATISTICS),
+            forward(x - 2, "y", *STATISTICS),
+            evaluated,
+            set_options(*STATE, track_running_stats=True),
+            forward(x + 1, "y", *STATISTICS),
+            evaluated,
+        )
+        yield Probe("BN-SET-TRACKING", f"rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
+        tracking = (start, set_options(track_running_stats=False), backward(x, x, "grad_x", *STATISTICS), evaluated)
+        yield Probe("BN-SET-TRACKING", f"backward-rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))

@@ -1,0 +1,139 @@
+"""Wrong in what becomes of options that are set after a layer was built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bnconform.spec.config import Config
+from bnconform.tests.mutants.catalogue import wrong
+from bnconform.tests.mutants.layer import Array, Layer
+
+
+@wrong("BN-SET-MOMENTUM")
+class MomentumOfTheConstruction(Layer):
+    """The momentum is that with which the layer was built."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.built = config.momentum
+
+    def batch_weight(self) -> float:
+        """By the momentum that was kept."""
+        return 1 / self.batches if self.built is None else self.built
+
+
+@wrong("BN-SET-MOMENTUM")
+class MomentumReadAtTheFirstUpdate(Layer):
+    """The momentum is that of the first update, as where a function is traced once."""
+
+    weight: float | None = None
+
+    def batch_weight(self) -> float:
+        """By what the first update took."""
+        self.weight = super().batch_weight() if self.weight is None else self.weight
+        return self.weight
+
+
+@wrong("BN-SET-MOMENTUM")
+class MomentumNoneStartsToCount(Layer):
+    """Set to None, the momentum counts batches from there on, and not those before."""
+
+    before = 0
+
+    def set(self, **options: Any) -> None:
+        """Where the count stands then is kept."""
+        super().set(**options)
+        self.before = self.batches if self.tracked else 0
+
+    def batch_weight(self) -> float:
+        """By the batches since."""
+        return 1 / (self.batches - self.before) if self.config.momentum is None else self.config.momentum
+
+
+@wrong("BN-SET-MOMENTUM")
+class SettingMakesTheStatisticsNew(Layer):
+    """Setting an option makes the running statistics as when new."""
+
+    def set(self, **options: Any) -> None:
+        """As if the layer was built again."""
+        super().set(**options)
+        self.reset()
+
+
+@wrong("BN-SET-EPS")
+class EpsilonOfTheConstruction(Layer):
+    """Setting eps does nothing."""
+
+    def set(self, **options: Any) -> None:
+        """All but eps."""
+        options.pop("eps", None)
+        super().set(**options)
+
+
+@wrong("BN-SET-EPS")
+class EpsilonSetForTrainingAlone(Layer):
+    """Evaluation goes on with the eps with which the layer was built."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.built = config.eps
+
+    def inverse_std(self, variance: Array, training: bool) -> Array:
+        """By one eps in each mode."""
+        now = self.config
+        self.config = now if training else replace(now, eps=self.built)
+        found = super().inverse_std(variance, training)
+        self.config = now
+        return found
+
+
+@wrong("BN-SET-TRACKING")
+class FrozenStatisticsMove(Layer):
+    """Switching tracking off does nothing."""
+
+    def set(self, **options: Any) -> None:
+        """All but tracking."""
+        options.pop("track_running_stats", None)
+        super().set(**options)
+
+
+@wrong("BN-SET-TRACKING")
+class FrozenLayerEvaluatesByTheBatch(Layer):
+    """With tracking switched off evaluation is by the batch's statistics."""
+
+    def from_batch(self, training: bool) -> bool:
+        """Without tracking in both modes."""
+        return super().from_batch(training) or self.frozen
+
+
+@wrong("BN-SET-TRACKING")
+class FrozenLayerTrainsByTheStatistics(Layer):
+    """With tracking switched off training normalises by the running statistics, too."""
+
+    def from_batch(self, training: bool) -> bool:
+        """Only where tracking is on."""
+        return super().from_batch(training) and not (self.frozen and self.tracked)
+
+
+@wrong("BN-SET-TRACKING")
+class FrozenCounterGoesOn(Layer):
+    """With tracking switched off batches are counted all the same."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The right y, and one batch more."""
+        y = super().forward(x, training=training)
+        if training and self.frozen and self.tracked:
+            self.count()
+        return y
+
+
+@wrong("BN-SET-TRACKING")
+class ThawedStatisticsStartAnew(Layer):
+    """Tracking that is switched on again starts from new statistics."""
+
+    def set(self, **options: Any) -> None:
+        """New ones where it is switched on."""
+        super().set(**options)
+        if options.get("track_running_stats"):
+            self.reset()

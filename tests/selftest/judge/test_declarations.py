@@ -1,0 +1,36 @@
+"""The verdict on declarations: one that nothing bears out is told, unless what it is about is not to be had here."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnconform.judge.declarations import stale
+from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES, Outcome
+from bnconform.judge.subject import Subject
+from bnconform.spec.behaviour import SPECIFIED
+from bnconform.tests.mutants.oracle_layer import OracleBackend
+
+RULE = "BN-REP-GRAD-PARAMETERS"
+
+
+def told(verdict: str, *, contradicted: bool = False) -> list[Outcome]:
+    """What is said of a declaration about replicas where the requirement that fixes it came to a verdict."""
+    backend = OracleBackend(SPECIFIED.but(replica_parameter_gradients="mean"), declares=True)
+    subject = Subject("mine", backend, "cpu", "float32")
+    outcome = Outcome(subject.name, "cpu", "float32", RULE, "must", verdict)
+    if contradicted:
+        outcome.contradicted.append("replica_parameter_gradients")
+    return stale([outcome], [subject], whole=True)
+
+
+@pytest.mark.parametrize("verdict", [CONFORMS, VIOLATES])
+def test_declaration_that_nothing_needs_is_told(verdict: str) -> None:
+    """It is a promise."""
+    [found] = told(verdict)
+    assert found.verdict == VIOLATES and "nothing that was measured needs it" in found.headline
+
+
+def test_declaration_of_what_is_not_to_be_had_is_not_judged() -> None:
+    """Where all that could bear it out is unsupported, as training over CPUs, nothing is said of it."""
+    assert told(UNSUPPORTED) == []
+    assert len(told(UNSUPPORTED, contradicted=True)) == 1
