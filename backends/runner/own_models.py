@@ -51,9 +51,9 @@ def own_model(request: Mapping[str, Any]) -> Data:
             warnings.simplefilter("ignore")
             return _answer(request)
     except OwnModelError as problem:
-        return {"refused": str(problem), "is_ours": True}
+        return {"refused": str(problem)}
     except Exception as error:
-        return {"refused": f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST], "is_ours": False}
+        return {"refused": f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST]}
 
 
 def _answer(request: Mapping[str, Any]) -> Data:
