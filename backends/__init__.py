@@ -18,7 +18,8 @@ Requirements on a backend, each with its reason:
   intent; `documented` has, for each, a link to the place and what it says there. An untrue or stale declaration fails
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
-  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "reset", "set",
+  "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
+  "masked_backward", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
   dtype's name. The reason is shown to people, so it is a sentence.
@@ -68,6 +69,14 @@ Requirements on a backend, each with its reason:
   gradients of the sum over all replicas, for its shard and, as the replica itself gives them, for weight and bias
   (`replica_parameter_gradients`). Shards may be unequal in N_i ("replicas_unequal"), in S_i ("replicas_sizes"), and
   empty ("replicas_empty"); what a framework does not take is handed to it, and declared. Both are asked as `vjp` is.
+* `masked(x, mask, training=...)` (optional) is a forward pass whose statistics are of what the mask selects, by the
+  framework's own argument for it. The mask is an array of bool, or of int64 0 and 1, of any shape that broadcasts to x,
+  of its rank or lower, with the axes of x: an adapter whose framework has the channels elsewhere moves that axis of the
+  mask, too, and states the mask in the form that the framework asks for, where there is one that means the same. It
+  returns y for every position, as the framework gives it, and moves the running statistics as the framework does.
+  `masked_backward(x, mask, grad_output, training=...)` (optional) is to it what `backward` is to `forward`: the
+  gradients of sum(y * grad_output), y being that of `masked`, of a pass of its own. An adapter selects nothing itself.
+  Both are asked as `vjp` is; where the framework takes no mask, `unsupported` says so under "masked".
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
@@ -188,6 +197,14 @@ class LayerAbilities(Protocol):
         self, xs: Sequence[NDArray[Any]], grad_outputs: Sequence[NDArray[Any]], *, training: bool
     ) -> Sequence[tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]]:
         """(grad_x, grad_weight, grad_bias) that each replica gives, of the sum over all of sum(y * grad_output)."""
+
+    def masked(self, x: NDArray[Any], mask: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """y, of the shape of x, by the statistics of what the mask selects; in training the running ones move by it."""
+
+    def masked_backward(
+        self, x: NDArray[Any], mask: NDArray[Any], grad_output: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """(grad_x, grad_weight, grad_bias) of sum(y * grad_output), y being that of `masked`."""
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""

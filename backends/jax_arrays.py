@@ -76,6 +76,20 @@ class Place:
 
         return jnp.array(np.moveaxis(array, 1, -1) if channels_last else array)
 
+    def mask(self, mask: Array, ndim: int) -> Any:
+        """A copy of a mask for inputs of this rank, of truth values or integers, its channels, if any, last."""
+        import jax.numpy as jnp
+
+        return jnp.array(mask_channels_last(mask, ndim))
+
+
+def mask_channels_last(mask: Array, ndim: int) -> Array:
+    """A mask that broadcasts to (N, C, *S), of that rank or lower, as one that broadcasts to (N, *S, C)."""
+    channels = 1 - (ndim - mask.ndim)
+    if channels >= 0:
+        return np.moveaxis(mask, channels, -1)
+    return mask[..., None] if mask.ndim else mask
+
 
 def place(config: Any, device: str) -> Place:
     """The place of a layer of this configuration."""

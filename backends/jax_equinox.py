@@ -117,6 +117,7 @@ class Equinox:
         "momentum_none": "Equinox has no cumulative average: it takes None and fails in the first training pass",
         "track_running_stats_off": "Equinox' layer always has running statistics",
         "set": "an Equinox layer is a frozen dataclass: another option is another layer",
+        "masked": "Equinox' layer takes no mask",
         "weight_alone": "channelwise_affine is about weight and bias together",
         "bias_alone": "channelwise_affine is about weight and bias together",
         **SHAPES,

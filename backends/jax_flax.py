@@ -78,6 +78,24 @@ def nnx_replicas(graph: Any) -> Replicas:
     return over(apply, vmap)
 
 
+@cache
+def nnx_masked_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The pass with a mask, and its gradients."""
+    import jax
+    from flax import nnx
+
+    def forward(layer: Any, x: Any, mask: Any) -> Any:
+        assert_traced(x)
+        return layer(x, mask=mask)
+
+    def backward(layer: Any, x: Any, mask: Any, grad_output: Any) -> Any:
+        graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+        y, pull = jax.vjp(lambda given, x: forward(nnx.merge(graph, given, rest, copy=True), x, mask), parameters, x)
+        return pull(grad_output.astype(y.dtype))
+
+    return nnx.jit(forward), nnx.jit(backward)
+
+
 class NNXLayer:
     """An nnx.BatchNorm, called as an object; nnx.jit writes its statistics back.
 
@@ -169,6 +187,24 @@ class NNXLayer:
         (named.train if training else named.eval)()
         graph, *_ = nnx.split(named, nnx.Param, nnx.BatchStat)
         return nnx_replicas(graph)
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """y; the statistics move."""
+        forward, _ = nnx_masked_functions()
+        with self.where.entered():
+            self._mode(training)
+            given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
+            return to_array(forward(self.layer, given, selecting), True)
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
+        _, backward = nnx_masked_functions()
+        with self.where.entered():
+            self._mode(training)
+            given, upstream = (self.where.array(array, True) for array in (x, grad_output))
+            found, grad_x = backward(self.layer, given, self.where.mask(mask, x.ndim), upstream)
+            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return to_array(grad_x, True), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""

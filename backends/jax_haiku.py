@@ -131,6 +131,7 @@ class Haiku:
     unsupported: Mapping[str, str] = {
         "set": "a Haiku module is made anew in each call, so that another option is another function",
         "momentum_none": "Haiku has no cumulative average: it takes None and fails in the first training pass",
+        "masked": "Haiku's BatchNorm takes no mask",
         **SHAPES,
     }
     slow_to_start = True

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, Place, compiled, example, place
+from bnconform.backends.jax_arrays import (
+    Array,
+    Compiled,
+    Gradients,
+    Place,
+    assert_traced,
+    compiled,
+    example,
+    place,
+    to_array,
+)
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
 from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, padded, vmap
 
@@ -41,9 +51,51 @@ def linen_functions(module: Any, training: bool) -> Compiled:
 
 
 @cache
+def linen_masked_functions(module: Any, training: bool) -> tuple[Any, Any]:
+    """The pass with a mask, (parameters, statistics, x, mask) -> (y, statistics), and its gradients."""
+    import jax
+
+    apply = linen_pass(module, training)
+
+    def forward(parameters: Any, statistics: Any, x: Any, mask: Any) -> tuple[Any, Any]:
+        assert_traced(x)
+        return apply(parameters, statistics, x, mask)
+
+    def backward(parameters: Any, statistics: Any, x: Any, mask: Any, grad_output: Any) -> Any:
+        y, pull, _ = jax.vjp(lambda given, x: forward(given, statistics, x, mask), parameters, x, has_aux=True)
+        return pull(grad_output.astype(y.dtype))
+
+    return jax.jit(forward), jax.jit(backward)
+
+
+@cache
 def linen_replicas(module: Any, training: bool, mapping: Map) -> Replicas:
     """Replicas of a linen module that knows their axis."""
     return over(linen_pass(module, training), mapping)
+
+
+class LinenLayer(ReplicatedJaxLayer):
+    """A linen module with its variables, which takes masks, too."""
+
+    module: Any = None
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """y; the statistics move."""
+        forward, _ = linen_masked_functions(self.module, training)
+        with self.where.entered():
+            given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
+            y, self.statistics = forward(self.parameters, self.statistics, given, selecting)
+            return to_array(y, True)
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
+        _, backward = linen_masked_functions(self.module, training)
+        with self.where.entered():
+            given, upstream = (self.where.array(array, True) for array in (x, grad_output))
+            selecting = self.where.mask(mask, x.ndim)
+            found, grad_x = backward(self.parameters, self.statistics, given, selecting, upstream)
+            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+            return to_array(grad_x, True), weight, bias
 
 
 @cache
@@ -77,7 +129,7 @@ class FlaxLinen(FlaxNNX):
         """A layer with its own defaults."""
         return self._linen(Place(device), (1, num_features, 1, 1), {})
 
-    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> ReplicatedJaxLayer:
+    def _linen(self, where: Place, shape: tuple[int, ...], given: Mapping[str, Any]) -> LinenLayer:
         import jax
         from flax import linen
 
@@ -88,8 +140,8 @@ class FlaxLinen(FlaxNNX):
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
-        layer = ReplicatedJaxLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
-        layer.replicas = self.replicas(module)
+        layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
+        layer.module, layer.replicas = module, self.replicas(module)
         return layer
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:

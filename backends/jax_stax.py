@@ -33,6 +33,7 @@ class Stax:
     documented: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {
         "track_running_stats": "stax's BatchNorm has no running statistics",
+        "masked": "stax's BatchNorm takes no mask",
         "set": "stax's BatchNorm is a function made of its options",
     }
     slow_to_start = True

@@ -1,6 +1,6 @@
 """A built Keras layer behind arrays, for each of Keras' backends; shared by the Keras adapters.
 
-The channels are the last axis, Keras' default: axis 1 is moved there and back.
+The channels are the last axis, Keras' default: axis 1 is moved there and back; or they stay where they are.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weigh
 class KerasLayer:
     """A built keras layer behind arrays; subclasses know the tensors of one Keras backend."""
 
-    def __init__(self, layer: Any, device: str) -> None:
+    def __init__(self, layer: Any, device: str, axis: int = -1) -> None:
         self.layer = layer
         self.device = device
+        self.axis = axis
 
     def forward(self, x: Array, *, training: bool) -> Array:
-        """y, its channels moved back to axis 1."""
+        """y, its channels at axis 1."""
         with self.scope():
             return self.array(self.call(self.tensor(x), training))
 
@@ -61,6 +62,29 @@ class KerasLayer:
         with self.scope():
             given, upstream, direction = (self.tensor(array) for array in (x, grad_output, vector))
             return self._named(self.second(given, upstream, direction, training))
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """The output of a pass with a mask."""
+        with self.scope():
+            return self.array(self.layer(self.tensor(x), training=training, mask=self.mask(mask, x.ndim)))
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients for x, weight and bias of a pass with a mask, through one more forward pass."""
+        with self.scope():
+            selecting = self.mask(mask, x.ndim)
+            given, upstream = self.tensor(x), self.tensor(grad_output)
+            return self._named(self.recorded(given, training, mask=selecting)[1](upstream))
+
+    def mask(self, mask: Array, ndim: int) -> Any:
+        """A mask for inputs of this rank, as Keras asks for it: with an axis less than they have, the last.
+
+        One that is not the same along that axis has no such form. It is given as what Keras documents, "of shape
+        broadcastable to `inputs` tensor".
+        """
+        import keras
+
+        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, self.axis)
+        return keras.ops.convert_to_tensor(whole[..., 0] if whole.shape[-1] == 1 else whole)
 
     def _named(self, found: Any) -> Gradients:
         """The gradients as arrays, each in its place."""
@@ -103,7 +127,7 @@ class KerasLayer:
         return device
 
     def tensor(self, array: Array) -> Any:
-        """The array as a tensor, channels last."""
+        """The array as a tensor, its channels at the axis of the layer."""
         raise NotImplementedError
 
     def array(self, tensor: Any) -> Array:
@@ -118,8 +142,8 @@ class KerasLayer:
         """Those of sum(y * grad_output) for x and each trainable variable: gamma, beta."""
         return self.recorded(x, training)[1](grad_output)
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
-        """y, and what gives the gradients for an upstream one, more than once."""
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """y, and what gives the gradients for an upstream one, more than once; `call` is what the layer is given."""
         raise NotImplementedError
 
     def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
@@ -141,11 +165,11 @@ class KerasTensorflowLayer(KerasLayer):
 
     def tensor(self, array: Array) -> Any:
         """See `tensorflow_tensors.to_tensor`."""
-        return tensorflow_tensors.to_tensor(array)
+        return tensorflow_tensors.to_tensor(array, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """See `tensorflow_tensors.to_array`."""
-        return tensorflow_tensors.to_array(tensor)
+        return tensorflow_tensors.to_array(tensor, self.axis)
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """By GradientTape, which wants TensorFlow's own variables."""
@@ -156,13 +180,13 @@ class KerasTensorflowLayer(KerasLayer):
             y = self.layer(x, training=training)
         return tape.gradient(y, [x, *self.parameters()], output_gradients=grad_output)
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By a persistent GradientTape."""
         import tensorflow as tf
 
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            y = self.layer(x, training=training)
+            y = self.layer(x, training=training, **call)
         wanted = [x, *self.parameters()]
         return y, lambda grad_output: tape.gradient(y, wanted, output_gradients=grad_output)
 
@@ -207,17 +231,17 @@ class KerasJaxLayer(KerasLayer):
         """A copy as a JAX array, as JAX may look at it later; it has no strides to keep."""
         import jax.numpy as jnp
 
-        return jnp.array(np.moveaxis(array, 1, -1))
+        return jnp.array(np.moveaxis(array, 1, self.axis))
 
     def array(self, tensor: Any) -> Array:
         """A contiguous copy."""
-        return np.array(np.moveaxis(np.asarray(tensor), -1, 1) if tensor.ndim > 1 else tensor, order="C")
+        return np.array(np.moveaxis(np.asarray(tensor), self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By jax.vjp; what the pass makes of the state is dropped."""
         import jax
 
-        return jax.vjp(self.pure(training), x, *self.parameters())  # type: ignore[no-any-return]
+        return jax.vjp(self.pure(training, **call), x, *self.parameters())  # type: ignore[no-any-return]
 
     def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
         """By jax.jvp."""
@@ -237,12 +261,12 @@ class KerasJaxLayer(KerasLayer):
         """JAX's arrays of the trainable variables."""
         return [variable.value for variable in self.layer.trainable_variables]
 
-    def pure(self, training: bool) -> Callable[..., Any]:
+    def pure(self, training: bool, **given: Any) -> Callable[..., Any]:
         """Y as a function of x and the parameters."""
         state = [variable.value for variable in self.layer.non_trainable_variables]
 
         def call(x: Any, *parameters: Any) -> Any:
-            return self.layer.stateless_call(parameters, state, x, training=training)[0]
+            return self.layer.stateless_call(parameters, state, x, training=training, **given)[0]
 
         return call
 
@@ -252,14 +276,15 @@ class KerasNumpyLayer(KerasLayer):
 
     jvp: Any = None
     hvp: Any = None
+    masked_backward: Any = None
 
     def tensor(self, array: Array) -> Any:
-        """The array itself, as a view with the channels last."""
-        return np.moveaxis(array, 1, -1)
+        """The array itself, as a view with the channels at the axis of the layer."""
+        return np.moveaxis(array, 1, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """A contiguous copy."""
-        return np.array(np.moveaxis(tensor, -1, 1) if tensor.ndim > 1 else tensor, order="C")
+        return np.array(np.moveaxis(tensor, self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
 
 class KerasTorchLayer(KerasLayer):
@@ -267,11 +292,11 @@ class KerasTorchLayer(KerasLayer):
 
     def tensor(self, array: Array) -> Any:
         """A view of a tensor with the array's strides."""
-        return torch_tensors.to_tensor(array, self.device).movedim(1, -1)
+        return torch_tensors.to_tensor(array, self.device).movedim(1, self.axis)
 
     def array(self, tensor: Any) -> Array:
         """See `torch_tensors.to_array`."""
-        return torch_tensors.to_array(tensor.movedim(-1, 1) if tensor.ndim > 1 else tensor)
+        return torch_tensors.to_array(tensor.movedim(self.axis, 1) if tensor.ndim > 1 else tensor)
 
     def gradient_history(self) -> list[str]:
         """The statistics that ask for a gradient, or were computed from what does."""
@@ -279,12 +304,12 @@ class KerasTorchLayer(KerasLayer):
             name for name in ("running_mean", "running_var") if getattr(self.layer, NAMES[name]).value.requires_grad
         ]
 
-    def recorded(self, x: Any, training: bool) -> tuple[Any, Callable[[Any], Any]]:
+    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""
         import torch
 
         x = x.clone().requires_grad_()
-        y = self.layer(x, training=training)
+        y = self.layer(x, training=training, **call)
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
         return y, lambda grad_output: torch.autograd.grad(y, wanted, grad_output, retain_graph=True)
 

@@ -14,6 +14,7 @@ each call.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends.keras_backends import KerasLayer, KerasTensorflowLayer
@@ -74,6 +75,10 @@ class GraphLayer(KerasTensorflowLayer):
     hvp: Any = None
     """Nor are derivatives of these graphs among them."""
 
+    masked: Any = None
+    masked_backward: Any = None
+    """Nor passes with a mask."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it is not compiled."""
         return self.graphs.run(self.graphs.forward, training, x)
@@ -87,6 +92,10 @@ class KerasFunction(KerasTensorflow):
     """BatchNormalization on TensorFlow, in a tf.function."""
 
     name = "keras+tensorflow+function"
+    unsupported: Mapping[str, str] = {
+        **KerasTensorflow.unsupported,
+        "masked": "what is compiled here are passes without a mask",
+    }
     xla = False
     slow_to_start = True
     build_lazy: Any = None

@@ -3,7 +3,8 @@
 Keras' momentum weighs the old value, so the layer is given 1 - momentum. Half-precision input with single-precision
 statistics is Keras' policy mixed_float16 (or mixed_bfloat16), passed to the layer; `center` is the bias and `scale` the
 weight.
-The channels are the last axis, Keras' default: the adapter moves axis 1 there and back.
+The channels are the last axis, Keras' default: the adapter moves axis 1 there and back. In the rows with +axis1 they
+stay at axis 1, and the layer is told so.
 
 Keras chooses its backend when it is first imported, once for the process: a row that finds another one there raises
 `OtherBackend`.
@@ -58,6 +59,7 @@ class KerasTensorflow:
     name = "keras+tensorflow"
     backend = "tensorflow"
     layer: type[KerasLayer] = KerasTensorflowLayer
+    axis = -1
     # Its formulas for y and for moving_var have the same var(batch).
     deviations: Mapping[str, str] = {"running_variance": "biased"}
     documented: Mapping[str, str] = {
@@ -76,12 +78,11 @@ class KerasTensorflow:
 
     def build(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration; NotImplementedError where there is no way to ask."""
-        return self.make_layer((*(None,) * (config.ndim - 1), config.num_features), device, self.layer_options(config))
+        return self.make_layer(self.shape(config.ndim, config.num_features), device, self.layer_options(config))
 
     def build_lazy(self, config: Any, device: str) -> KerasLayer:
         """A layer of this configuration that is not built: Keras does that for the first input."""
-        keras = activate(self.backend)
-        return self.layer(keras.layers.BatchNormalization(**self.layer_options(config)), device)
+        return self.unbuilt(device, self.layer_options(config))
 
     def layer_options(self, config: Any) -> dict[str, Any]:
         """What Keras is given for a configuration; NotImplementedError where there is no way to ask."""
@@ -93,15 +94,26 @@ class KerasTensorflow:
 
     def build_default(self, num_features: int, device: str) -> KerasLayer:
         """A layer with Keras' own defaults."""
-        return self.make_layer((None, None, None, num_features), device, {})
+        return self.make_layer(self.shape(4, num_features), device, {})
+
+    def shape(self, ndim: int, num_features: int) -> tuple[int | None, ...]:
+        """That of inputs of this rank, as far as it is known when a layer is built."""
+        found: list[int | None] = [None] * ndim
+        found[self.axis] = num_features
+        return tuple(found)
 
     def make_layer(self, shape: tuple[int | None, ...], device: str, options: dict[str, Any]) -> KerasLayer:
         """A layer of these options, built for inputs of this shape."""
-        keras = activate(self.backend)
-        found = self.layer(keras.layers.BatchNormalization(**options), device)
+        found = self.unbuilt(device, options)
         with found.scope():
             found.layer.build(shape)
         return found
+
+    def unbuilt(self, device: str, options: dict[str, Any]) -> KerasLayer:
+        """A layer of these options, told of the axis of its channels where that is not the last."""
+        keras = activate(self.backend)
+        where = {} if self.axis == -1 else {"axis": self.axis}
+        return self.layer(keras.layers.BatchNormalization(**options, **where), device, self.axis)
 
 
 class KerasJax(KerasTensorflow):
@@ -149,3 +161,31 @@ class KerasNumpy(KerasTensorflow):
         """The CPU: it is NumPy."""
         activate(self.backend)
         return ["cpu"]
+
+
+class KerasTensorflowFirst(KerasTensorflow):
+    """The same on TensorFlow with the channels at axis 1."""
+
+    name = "keras+tensorflow+axis1"
+    axis = 1
+
+
+class KerasJaxFirst(KerasJax):
+    """The same on JAX with the channels at axis 1."""
+
+    name = "keras+jax+axis1"
+    axis = 1
+
+
+class KerasTorchFirst(KerasTorch):
+    """The same on PyTorch with the channels at axis 1."""
+
+    name = "keras+torch+axis1"
+    axis = 1
+
+
+class KerasNumpyFirst(KerasNumpy):
+    """The same on NumPy with the channels at axis 1."""
+
+    name = "keras+numpy+axis1"
+    axis = 1

@@ -114,6 +114,7 @@ class MindSpore:
         "bfloat16": "MindSpore's layers are documented for float16 and float32",
         "momentum_none": "MindSpore's momentum is a number: there is no cumulative average",
         "track_running_stats_off": "a MindSpore layer always has running statistics, and moves them in training",
+        "masked": "MindSpore's layers take no mask",
         "weight_alone": "affine is about gamma and beta together",
         "bias_alone": "affine is about gamma and beta together",
     }

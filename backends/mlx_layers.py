@@ -158,6 +158,7 @@ class MLX:
         "momentum_none": "MLX has no cumulative average: it takes None and fails in the first training pass",
         "weight_alone": "affine is about weight and bias together",
         "bias_alone": "affine is about weight and bias together",
+        "masked": "MLX' layer takes no mask",
     }
     layer: type[MLXLayer] = MLXLayer
 

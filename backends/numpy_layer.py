@@ -193,6 +193,38 @@ class NumpyLayer:
             grad_x = _as_input(scale * by_x, x.shape, x.dtype)
         return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", none)
 
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """The output by the statistics of what the mask selects; a channel of which it selects nothing stays."""
+        with np.errstate(all="ignore"):
+            values, selected = self._selected(x, mask)
+            mean, variance, count = self._masked_statistics(values, selected, training)
+            if training:
+                self._remember(mean, variance, count)
+            z = (values - mean[:, None]) * (1 / np.sqrt(variance + self.eps))[:, None]
+            weight, bias = self._entry("weight", values), self._entry("bias", values)
+            z = z if weight is None else weight[:, None] * z
+            z = z if bias is None else z + bias[:, None]
+            return _as_input(z, x.shape, x.dtype)
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients of sum(y * grad_output); what is hidden and has no gradient counts as 0, whatever it is."""
+        with np.errstate(all="ignore"):
+            values, selected = self._selected(x, mask)
+            upstream = _by_channel(grad_output, values.dtype)
+            values = np.where(selected | (upstream != 0), values, 0)
+            mean, variance, count = self._masked_statistics(values, selected, training)
+            inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
+            z = (values - mean[:, None]) * inverse_std
+            by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
+            flowing = upstream
+            if self._from_batch(training):
+                through = by_bias[:, None] + z * by_weight[:, None]
+                flowing = upstream - np.where(selected, through / np.maximum(count, 1)[:, None], 0)
+            weight = self._entry("weight", values)
+            scale = inverse_std if weight is None else weight[:, None] * inverse_std
+            grad_x = _as_input(scale * flowing, x.shape, x.dtype)
+            return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", by_bias)
+
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         return {name: None if value is None else value.copy() for name, value in self.entries.items()}
@@ -223,15 +255,23 @@ class NumpyLayer:
         stored = self.entries[name]
         return None if stored is None else gradient.astype(stored.dtype)
 
-    def _centred(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
-        """The values less their mean (C, n), with the mean (C,) and the variance (C,) that normalise."""
+    def _check(self, x: Array) -> None:
+        """ValueError for x of another rank or number of channels."""
         if x.ndim != self.ndim:
             raise ValueError(f"x has rank {x.ndim}; this layer takes rank {self.ndim}")
         if x.shape[1] != self.num_features:
             raise ValueError(f"x has {x.shape[1]} channels; this layer has {self.num_features}")
-        running_mean = self.entries["running_mean"]
+
+    def _arithmetic(self, x: Array) -> np.dtype[Any]:
+        """The dtype in which x is computed with: double where x or the parameters are, else single."""
         wide = np.float64 in (x.dtype, next((v.dtype for v in self.entries.values() if v is not None), x.dtype))
-        values = _by_channel(x, np.dtype(np.float64 if wide else np.float32))
+        return np.dtype(np.float64 if wide else np.float32)
+
+    def _centred(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
+        """The values less their mean (C, n), with the mean (C,) and the variance (C,) that normalise."""
+        self._check(x)
+        running_mean = self.entries["running_mean"]
+        values = _by_channel(x, self._arithmetic(x))
         if not self._from_batch(training) and running_mean is not None:
             mean, variance = self._entry("running_mean", values), self._entry("running_var", values)
             assert mean is not None and variance is not None
@@ -248,20 +288,41 @@ class NumpyLayer:
         values -= rest[:, None]
         return values, mean + rest, np.square(values).mean(axis=1)
 
-    def _remember(self, mean: Array, variance: Array, count: int) -> None:
-        """Move the running statistics by one batch of `count` values a channel."""
+    def _selected(self, x: Array, mask: Array) -> tuple[Array, Array]:
+        """The values and whether each is selected, (C, n)."""
+        self._check(x)
+        whole = np.broadcast_to(mask != 0, x.shape)
+        return _by_channel(x, self._arithmetic(x)), _by_channel(whole, np.dtype(bool))
+
+    def _masked_statistics(self, values: Array, selected: Array, training: bool) -> tuple[Array, Array, Array]:
+        """The mean and variance that normalise, and how many values of each channel are selected, (C,)."""
+        count = selected.sum(axis=1)
+        if not self._from_batch(training):
+            mean, variance = self._entry("running_mean", values), self._entry("running_var", values)
+            assert mean is not None and variance is not None
+            return mean, variance, count
+        n = np.maximum(count, 1).astype(values.dtype)
+        mean = np.where(selected, values, 0).sum(axis=1) / n
+        centred = np.where(selected, values - mean[:, None], 0)
+        return mean, np.square(centred).sum(axis=1) / n, count
+
+    def _remember(self, mean: Array, variance: Array, count: int | Array) -> None:
+        """Move the running statistics by one batch of `count` values a channel, or of each channel; not by none.
+
+        Of a channel with one value the variance, which is 0, is remembered as it is.
+        """
         counter = self.entries["num_batches_tracked"]
         if counter is None:
             return
         self.entries["num_batches_tracked"] = counter = counter + np.int64(1)
-        if count == 0:
-            return
         new = 1 / int(counter) if self.momentum is None else self.momentum
-        for name, value in (("running_mean", mean), ("running_var", variance * (count / (count - 1)))):
+        correction = np.asarray(count / np.maximum(np.subtract(count, 1), 1), mean.dtype)
+        for name, value in (("running_mean", mean), ("running_var", variance * correction)):
             old = self._entry(name, value)
             stored = self.entries[name]
             assert old is not None and stored is not None
-            self.entries[name] = ((1 - new) * old + new * value).astype(stored.dtype)
+            moved = ((1 - new) * old + new * value).astype(stored.dtype)
+            self.entries[name] = np.where(np.equal(count, 0), stored, moved)
 
 
 def _by_channel(x: Array, dtype: np.dtype[Any]) -> Array:

@@ -32,6 +32,7 @@ INPUTS = {"weight": "scale", "bias": "B", "running_mean": "input_mean", "running
 UNSUPPORTED = {
     "backward": "an ONNX model has no gradient",
     "momentum_none": "the attribute momentum is a number; there is no cumulative average",
+    "masked": "the operator has no input for a mask",
     **dict.fromkeys(("affine_off", "weight_alone", "bias_alone"), "scale and B are required inputs of the operator"),
 }
 """What no definition of the operator has, with the reason."""

@@ -154,6 +154,7 @@ class Paddle:
     unsupported: Mapping[str, str] = {
         "momentum_none": "Paddle's momentum is a number: there is no cumulative average",
         "track_running_stats_off": "a Paddle layer always has running statistics, and moves them in training",
+        "masked": "Paddle's layers take no mask",
     }
     formats: Mapping[int, str] = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
     channels_last = False

@@ -99,6 +99,10 @@ BUILTIN: dict[str, Entry] = {
     "keras+jax": Entry("keras_layers", "KerasJax", "keras jax", "tensorflow,jax"),
     "keras+torch": Entry("keras_layers", "KerasTorch", "keras torch", "tensorflow,torch"),
     "keras+numpy": Entry("keras_layers", "KerasNumpy", "keras", "tensorflow"),
+    "keras+tensorflow+axis1": Entry("keras_layers", "KerasTensorflowFirst", "keras tensorflow", "tensorflow"),
+    "keras+jax+axis1": Entry("keras_layers", "KerasJaxFirst", "keras jax", "tensorflow,jax"),
+    "keras+torch+axis1": Entry("keras_layers", "KerasTorchFirst", "keras torch", "tensorflow,torch"),
+    "keras+numpy+axis1": Entry("keras_layers", "KerasNumpyFirst", "keras", "tensorflow"),
     "tf.nn": Entry("tensorflow_ops", "TfNN", "tensorflow", "tensorflow"),
     "tf.fused+nhwc": Entry("tensorflow_ops", "TfFused", "tensorflow", "tensorflow"),
     "tf.fused+nchw": Entry("tensorflow_ops", "TfFusedFirst", "tensorflow", "tensorflow"),
@@ -193,6 +197,16 @@ def missing(entry: Entry) -> str:
             f'pip install "bnconform[{entry.extra}]" (see the README for versions)'
         )
     return ""
+
+
+DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+"""What is installed for a module, where it is called otherwise."""
+
+
+def distributions(name: str) -> list[str]:
+    """The distributions that a backend of this package needs, the framework's own first; none for any other backend."""
+    entry = BUILTIN.get(name) or DEPLOYMENTS.get(name)
+    return [DISTRIBUTIONS.get(module, module) for module in entry.needs.split()] if entry is not None else []
 
 
 def known(name: str) -> Entry:

@@ -189,7 +189,8 @@ class TfNN:
         "averages thereof during inference'"
     }
     unsupported: Mapping[str, str] = {
-        "momentum_none": "the functions keep no average, so that there is no momentum to give them"
+        "momentum_none": "the functions keep no average, so that there is no momentum to give them",
+        "masked": "tf.nn.moments and tf.nn.batch_normalization take no mask",
     }
 
     def devices(self) -> list[str]:
@@ -226,6 +227,7 @@ class TfFused(TfNN):
     documented: Mapping[str, str] = {}
     unsupported: Mapping[str, str] = {
         "momentum_none": "the operation keeps no count of batches; its factor is a number",
+        "masked": "the operation has no input for a mask",
         **dict.fromkeys(("affine_off", "weight_alone", "bias_alone"), REQUIRED),
         "rank_2": "the operation knows ranks 4 and 5",
         "rank_3": "the operation knows ranks 4 and 5",

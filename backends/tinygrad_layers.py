@@ -118,6 +118,7 @@ class Tinygrad:
         "momentum_none": "tinygrad has no cumulative average: it takes None and fails in the first training pass",
         "weight_alone": "affine is about weight and bias together",
         "bias_alone": "affine is about weight and bias together",
+        "masked": "tinygrad's layer takes no mask",
     }
     slow_to_start = True
 

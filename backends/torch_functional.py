@@ -76,7 +76,8 @@ class TorchFunctional:
     deviations: Mapping[str, str] = {}
     unsupported_on = TorchNN.unsupported_on
     unsupported: Mapping[str, str] = {
-        "momentum_none": "the function takes a number; the cumulative average is the layer's own doing"
+        "momentum_none": "the function takes a number; the cumulative average is the layer's own doing",
+        "masked": "PyTorch's batch normalization takes no mask",
     }
 
     def devices(self) -> list[str]:

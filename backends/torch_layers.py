@@ -31,7 +31,10 @@ ONE_PARAMETER = {"bias": "PyTorch's layers have no bias without a weight: affine
 if not takes_bias():
     ONE_PARAMETER["weight"] = "PyTorch's layers take bias=False from 2.13 on"
 
-UNSUPPORTED = {f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()}
+UNSUPPORTED = {
+    **{f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()},
+    "masked": "PyTorch's layers take no mask",
+}
 
 
 class TorchLayer:

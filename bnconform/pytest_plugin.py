@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from bnconform.cases import golden, regression
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cli import options
 from bnconform.diagnosis import causes
-from bnconform.errors import USER_ERRORS
+from bnconform.errors import USER_ERRORS, UserError
 from bnconform.execution import scheduling
 from bnconform.execution.progress import Progress
+from bnconform.execution.recording import PREFIX
 from bnconform.execution.selection import Selection, once_each
 from bnconform.execution.settings import settings
 from bnconform.execution.worker import CannotStart
@@ -28,13 +30,16 @@ from bnconform.judge.check import Check, conduct
 from bnconform.judge.check_record import Unsupported, Violation
 from bnconform.judge.marks import marks_of
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
+from bnconform.judge.repetition import repeat
+from bnconform.judge.shard_set import shard_of
 from bnconform.judge.subject import AdapterError, Subject
 from bnconform.judge.suite import catalogued_requirements
-from bnconform.judge.suite_run import AHEAD
+from bnconform.judge.suite_run import AHEAD, planned
 from bnconform.pytest_fixtures import MARK
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
 from bnconform.results.result import LEVELS
+from bnconform.results.shard import Share
 from bnconform.results.visible import visible
 from bnconform.spec.catalogue import Requirement, chapter, requirement, requirements
 
@@ -95,6 +100,7 @@ class Run:
         in_process = bool(option.in_process or option.usepdb or option.trace)
         self.selection = Selection(pool, in_process=in_process, thorough=bool(option.thorough))
         self.chapters = frozenset(map(chapter, option.chapter))
+        self.share = Share.parse(option.shard) if option.shard else None
         self.is_worker = hasattr(config, "workerinput")
         if self.is_worker:
             given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # pytest-xdist's
@@ -111,6 +117,8 @@ class Run:
             self.known = known_failures.load(Path(option.baseline), self.subjects, option.bnconform_json)
         else:
             assert self.subjects is not None
+        if option.repeat > 1 and any(one.key.startswith(PREFIX) for one in self.subjects):
+            raise UserError("--repeat asks an implementation again, and a recording answers the same; leave it out")
         run_summary.check(option)
 
     @property
@@ -163,12 +171,19 @@ class Run:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """One subject after the other, so that each implementation's process is started once.
+        """One subject after the other, so that each implementation's process is started once; of a shard its share.
 
         A test that no subject is asked, of tools where there are layers alone, is no check: pytest would skip it.
         """
         items[:] = [item for item in items if not item.nodeid.endswith(EMPTY)]
         scheduling.order(items)
+        if self.share is not None:
+            items[:], others = scheduling.share_of(items, self.share)
+            if others and not items and not self.is_worker:
+                raise pytest.UsageError(
+                    f"--shard {self.share} has none of the {len(others)} checks; give no more shards than checks"
+                )
+            self.config.hook.pytest_deselected(items=others)
         self.items, self.order = items, {item.nodeid: number for number, item in enumerate(items)}
 
     @pytest.hookimpl(optionalhook=True)
@@ -215,6 +230,19 @@ class Run:
             programs = [*programs, *Check(subject, rule, case).ahead()]
         made.subject.runs.ahead(programs)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Make a check as often as was asked for; the first repetition is the one that takes what is under way."""
+        __tracebackhide__ = True
+        made = pyfuncitem.stash.get(CHECK, None)
+        if made is None or self.option.repeat == 1:
+            return None
+        worst = repeat(self.option.repeat, lambda: replace(made, outcomes=[]), pyfuncitem.obj)
+        made.outcomes += worst.outcomes
+        if worst.problem is not None:
+            raise worst.problem
+        return True
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Turn what a check came to into pytest's words, according to the level that was asked for."""
@@ -230,7 +258,7 @@ class Run:
                 raise
             if isinstance(problem, AdapterError):
                 made.note_adapter_error(problem)
-            else:
+            elif not made.outcomes[-1].verdicts:  # what comes and goes, no decision explains
                 self._explain(item, made)
             self._fail(made, problem)
         except CannotStart as problem:  # nothing can be judged any more, and no implementation is to blame
@@ -348,7 +376,12 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        asked, completion = Progress.of(self.config).summary(subjects, options.backends(self.option))
+        progress, plan = Progress.of(self.config), planned(subjects)
+        asked, completion = progress.summary(subjects, options.backends(self.option), plan)
+        shard = None
+        if self.share is not None:
+            recorded = zip(self.nodes, outcomes, strict=True)
+            shard = shard_of(self.share, subjects, plan, progress.counts(plan), recorded)
         stale = declarations.stale(outcomes, subjects, completion.complete and not self.option.dtype)
         outcomes, diagnoses = causes.diagnosed([*outcomes, *stale])
         self._tell(outcomes)
@@ -358,7 +391,7 @@ class Run:
             for outcome in stale
         )
         seconds = time.perf_counter() - self.begin
-        found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion)
+        found = run_result.result(outcomes, diagnoses, subjects, self.started, seconds, asked, completion, shard)
         if self.has_others:
             self.option.xmlpath = None  # pytest has written its own file, of all tests
         self.summary = closed = run_summary.RunSummary.of(self.option, found, self.known, subjects)

@@ -45,16 +45,21 @@ FORM = JsonForm(
 
 
 def _encode(values: Array) -> dict[str, Any]:
-    if values.dtype == np.int64:
-        return {"dtype": "int64", "shape": list(values.shape), "data": [str(int(v)) for v in values.reshape(-1)]}
+    if values.dtype.kind in "ib":
+        return {
+            "dtype": str(values.dtype),
+            "shape": list(values.shape),
+            "data": [str(int(v)) for v in values.reshape(-1)],
+        }
     flat = values.astype(np.float64).reshape(-1)
     return {"dtype": str(values.dtype), "shape": list(values.shape), "data": [float(v).hex() for v in flat]}
 
 
 def _decode(data: dict[str, Any]) -> Array:
     shape = tuple(data["shape"])
-    if data["dtype"] == "int64":
-        return np.array([int(text) for text in data["data"]], np.int64).reshape(shape)
+    if data["dtype"] in ("int64", "bool"):
+        whole = np.array([int(text) for text in data["data"]], np.int64).reshape(shape)
+        return whole if data["dtype"] == "int64" else whole.astype(bool)
     values = np.array([_number(text) for text in data["data"]], np.float64)
     return np.asarray(values.reshape(shape).astype(numpy_dtype(data["dtype"])))
 
@@ -84,6 +89,7 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             x=x,
             grad_output=grad_output,
             tangent=tangent,
+            mask=_array(entry["mask"], "mask", number) if "mask" in entry else None,
             state=state,
             x_layout=entry.get("x_layout", "contiguous"),
             grad_layout=entry.get("grad_layout", "contiguous"),
@@ -122,6 +128,8 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
             entry |= {"training": step.training, "x_layout": step.x_layout, "grad_layout": step.grad_layout}
         entry |= {name: True for name in ("may_refuse", "refills") if getattr(step, name)}
         entry |= {name: _encode(value) for name in GIVEN if (value := getattr(step, name)) is not None}
+        if step.mask is not None:
+            entry["mask"] = _encode(step.mask)
         if step.pass_number:
             entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
         if step.shards:
@@ -179,7 +187,12 @@ def _fits(program: Program) -> None:
                 f"choose from {', '.join(name for name in OBSERVABLES if name in _SHOWN[step.op])}"
             )
         x, given = step.x, step.grad_output
-        if step.op in ("backward", "hvp") and x is not None and given is not None and x.shape != given.shape:
+        if (
+            step.op in ("backward", "hvp", "masked_backward")
+            and x is not None
+            and given is not None
+            and x.shape != given.shape
+        ):
             raise ValueError(f"step {number}: a {step.op} step needs a grad_output of the shape of x")
         if step.op == "load" and not step.state:
             raise ValueError(f"step {number}, a load, has no state; give what it loads")

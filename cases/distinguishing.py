@@ -15,11 +15,23 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.inputs import everything, parameters, statistics, uneven, upstream
-from bnconform.cases.program import Array, Program, Step, backward, build, forward, load, replicated, replicated_vjp
+from bnconform.cases.program import (
+    Array,
+    Program,
+    Step,
+    backward,
+    build,
+    forward,
+    load,
+    masked,
+    replicated,
+    replicated_vjp,
+)
 from bnconform.spec.config import Config
 
 SHAPE = (2, 3, 2, 4)
 BY_RANK: Mapping[int, tuple[int, ...]] = {2: (4, 3), 3: (3, 3, 2), 5: (2, 3, 1, 2, 2)}
+MASKED = (6, 3)
 SQUARE = (2, 3, 2, 3)
 """The last axis is as long as there are channels: what broadcasts along the wrong one answers."""
 
@@ -35,7 +47,7 @@ Rounding the momentum to single precision, or 1 less it, gives different weights
 @cache
 def distinguishing_programs() -> Mapping[str, Program]:
     """The programs by name, in float64; cast them to a dtype."""
-    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_replicas()))
+    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_masks(), *_replicas()))
 
 
 def _config(**values: Any) -> Config:
@@ -147,3 +159,12 @@ def _replicas() -> Iterator[tuple[str, Program]]:
     gs = [upstream(shape, 6 + number) for number, shape in enumerate(REPLICAS)]
     steps = (_everything(), replicated_vjp(xs, gs, "grad_x", "replica_grad_weight", "replica_grad_bias"))
     yield "replicas, gradient", Program(_config(), steps)
+
+
+def _masks() -> Iterator[tuple[str, Program]]:
+    """A mask of some samples, and one of none, for who takes masks."""
+    x = uneven(MASKED, 5)
+    some = np.array([True, False, True, True, False, True]).reshape(-1, 1)
+    yield "a mask", Program(_config(ndim=2), (_everything(), masked(x, some, "y", *SHOWN)))
+    nothing = masked(x, np.zeros((6, 1), bool), "running_mean", "running_var")
+    yield "a mask that selects nothing", Program(_config(ndim=2), (_everything(), nothing))

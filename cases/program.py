@@ -19,12 +19,15 @@ from bnconform.spec.formats import DTYPES, numpy_dtype
 from bnconform.spec.shards import Shards, counts, joined, shapes_of
 
 Array = NDArray[Any]
+MASKED = ("masked", "masked_backward")
+"""The passes that are given a mask."""
+
 REPLICATED = ("replicated", "replicated_vjp")
 """The passes of a batch that is spread over replicas."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *REPLICATED)
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, *REPLICATED)
 OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *REPLICATED)
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
@@ -52,6 +55,8 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
+    "masked": ("y",),
+    "masked_backward": GRADIENTS,
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
@@ -109,6 +114,7 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
+            "masked" and "masked_backward" (a forward or backward pass with a mask),
             "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
@@ -117,6 +123,8 @@ class Step:
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
+        mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
+            it is not 0; for the passes of MASKED.
         options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS.
@@ -131,8 +139,8 @@ class Step:
     """
 
     op: Literal[
-        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "pullback", "refill",
-        "replicated", "replicated_vjp",
+        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
+        "pullback", "refill", "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -147,6 +155,7 @@ class Step:
     tangent: Array | None = None
     options: Mapping[str, float | bool | None] = field(default_factory=dict)
     shards: Shards = ()
+    mask: Array | None = None
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -165,7 +174,7 @@ class Step:
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op in ("backward", "hvp", "replicated_vjp") and given is None:
+        if self.op in ("backward", "hvp", "masked_backward", "replicated_vjp") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
@@ -173,6 +182,10 @@ class Step:
             raise ValueError(
                 f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
             )
+        if (self.op in MASKED) != (self.mask is not None):
+            raise ValueError("a masked or masked_backward step, and no other, needs a mask")
+        if self.mask is not None and self.x is not None:
+            _check_mask(self.mask, self.x)
         if self.op == "pullback" and (given is None or self.x is not None):
             raise ValueError("a pullback step needs a grad_output, and no x")
         if (self.op in OF_A_PASS) != (self.pass_number > 0):
@@ -194,6 +207,13 @@ class Step:
             )
         if given is not None and given.shape != x.shape:
             raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
+
+    @cached_property
+    def selected(self) -> Array | None:
+        """Whether the mask selects each value of x: bool, the shape of x; None where there is no mask."""
+        if self.mask is None or self.x is None:
+            return None
+        return np.broadcast_to(self.mask != 0, self.x.shape)
 
     @property
     def mode(self) -> str:
@@ -221,6 +241,8 @@ class Step:
         if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
         text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
+        if self.mask is not None and self.selected is not None:
+            text += f", mask {self.mask.dtype} {self.mask.shape} of {int(self.selected.sum())} values"
         return f"{text}, {self.mode})"
 
     def _describe_replicas(self, x: Array) -> str:
@@ -228,6 +250,18 @@ class Step:
         shapes = " and ".join(str((shape[0], channels, *shape[1:])) for shape in self.shards)
         upstream = "" if self.grad_output is None else ", grad_outputs"
         return f"{self.op}(x {x.dtype} of {len(self.shards)} replicas {shapes}{upstream}, {self.mode})"
+
+
+def _check_mask(mask: Array, x: Array) -> None:
+    """ValueError for one that is no mask of x."""
+    if str(mask.dtype) not in ("bool", "int64"):
+        raise ValueError(f"a mask is bool or int64, not {mask.dtype}")
+    try:
+        fits = np.broadcast_shapes(mask.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"a mask of shape {mask.shape} does not broadcast to x of shape {x.shape}")
 
 
 def _short(values: Array) -> str:
@@ -294,7 +328,7 @@ class Program:
                     "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
-                    "pass_number": step.pass_number, "tangent": step.tangent,
+                    "pass_number": step.pass_number, "tangent": step.tangent, "mask": step.mask,
                     "options": dict(step.options), "shards": [list(shape) for shape in step.shards],
                 }
                 for step in self.steps
@@ -369,12 +403,16 @@ class Program:
         def lifted(values: Array | None) -> Array | None:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
+        def lifted_mask(mask: Array | None) -> Array | None:
+            return None if mask is None else lifted(mask.reshape((1,) * (self.config.ndim - mask.ndim) + mask.shape))
+
         steps = tuple(
             replace(
                 step,
                 x=lifted(step.x),
                 grad_output=lifted(step.grad_output),
                 tangent=lifted(step.tangent),
+                mask=lifted_mask(step.mask),
                 shards=tuple(shape + (1,) * (3 - len(shape)) for shape in step.shards),
             )
             for step in self.steps
@@ -418,6 +456,7 @@ class Program:
         for step in self.steps:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
+            arrays += () if step.mask is None else (step.mask,)
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
             kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
@@ -513,6 +552,19 @@ def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = T
     return Step(
         "hvp", training, np.asarray(x), np.asarray(grad_output), tangent=np.asarray(vector), observe=frozenset(observe)
     )
+
+
+def masked(x: Any, mask: Any, *observe: str, training: bool = True) -> Step:
+    """A forward step whose statistics are of what a mask selects, that observes the given quantities."""
+    return Step("masked", training, np.asarray(x), mask=np.asarray(mask), observe=frozenset(observe))
+
+
+def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
+    """A backward step with a mask that observes the given quantities."""
+    return Step(
+        "masked_backward", training, np.asarray(x), np.asarray(grad_output), mask=np.asarray(mask),
+        observe=frozenset(observe),
+    )  # fmt: skip
 
 
 def pullback(

@@ -368,6 +368,32 @@ class ReplicaParameterGradients(Decision):
     MEAN = "mean", "the mean over replicas of their parts, on every replica"
 
 
+class MaskedStatistics(Decision):
+    """Of which values the statistics are where a mask selects some, a of n of them."""
+
+    SELECTED = "selected", "of the selected ones: sums of them over a, deviations squared over a"
+    ALL = "all", "of all: the mask is ignored"
+    ZEROS_COUNTED = "zeros_counted", "of all, those that are not selected counted as 0"
+    OTHERS = "others", "of those that are not selected"
+
+
+class MaskedOutput(Decision):
+    """What the output is where a mask selects nothing, and so what of grad_output there has a part in the gradients."""
+
+    NORMALIZED = "normalized", "normalised by the statistics of what is selected, as everywhere"
+    ZERO = "zero", "0, and grad_output there has no part"
+    UNCHANGED = "unchanged", "x, and grad_output there goes to x alone"
+
+
+class NothingSelected(Decision):
+    """What the running statistics of a channel become in training where a mask selects nothing of it."""
+
+    UNCHANGED = "unchanged", "they stay"
+    NAN_STATISTICS = "nan_statistics", "NaN"
+    ZERO_STATISTICS = "zero_statistics", "they move towards a mean of 0 and a variance of 0"
+    REFUSE = "refuse", "an error"
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -427,6 +453,9 @@ class Behaviour:
     replica_memory: ReplicaMemory = ReplicaMemory.NORMALIZING
     replica_gradient: ReplicaGradient = ReplicaGradient.ALL
     replica_parameter_gradients: ReplicaParameterGradients = ReplicaParameterGradients.PARTS
+    masked_statistics: MaskedStatistics = MaskedStatistics.SELECTED
+    masked_output: MaskedOutput = MaskedOutput.NORMALIZED
+    nothing_selected: NothingSelected = NothingSelected.UNCHANGED
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 
@@ -468,6 +497,9 @@ class Behaviour:
                 if value is not getattr(self, field.name):
                     yield field.name, str(value), self.but(**{field.name: value})
 
+
+OF_ABILITY: Mapping[str, str] = dict.fromkeys(("masked_statistics", "masked_output", "nothing_selected"), "masked")
+"""The decisions that show in a pass alone which a layer need not have, with the feature that it is."""
 
 _KINDS: Mapping[str, type[Decision]] = {field.name: type(getattr(Behaviour, field.name)) for field in fields(Behaviour)}
 

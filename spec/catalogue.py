@@ -31,6 +31,7 @@ CHAPTERS = (
     "gradients",
     "recorded",
     "derivatives",
+    "masks",
     "replicas",
     "invariances",
     "layout",

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
-    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "reset", "set", "momentum_none", "any_options"}
+    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"}
+    | {"momentum_none", "any_options"}
     | {"replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}

@@ -58,7 +58,7 @@ class KerasDeployment:
         keras.backend.clear_session()
         if any(node.options.get("training") for node in model.layers().values()):
             raise NotImplementedError(DOUBLED)
-        return Builder(keras, model).made()
+        return KerasBuilder(keras, model).build()
 
     def own(self, model: Any) -> KerasModel:
         """A user's own model, whose input and prediction lie as they are."""
@@ -88,7 +88,7 @@ def moved_back(y: Array, place: str) -> Array:
     return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if place == LAST and y.ndim > 2 else y
 
 
-class Builder:
+class KerasBuilder:
     """A Keras model from nodes.
 
     Attributes:
@@ -109,7 +109,7 @@ class Builder:
         self.found: dict[str, Any] = {"x": self.input}
         self.places = {"x": self.entry}
 
-    def made(self) -> KerasModel:
+    def build(self) -> KerasModel:
         """The whole."""
         for node in self.model.nodes:
             self.found[node.name], self.places[node.name] = self._result(node)

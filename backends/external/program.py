@@ -35,7 +35,9 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"}
+LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"} | {
+    "replicated", "replicated_vjp"
+}  # fmt: skip
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
 NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
@@ -157,6 +159,10 @@ class ProgramBackend:
             layer.replicated = layer.over_replicas
         if "replicated_vjp" not in self.unsupported:
             layer.replicated_vjp = layer.gradients_over_replicas
+        if "masked" not in self.unsupported:
+            layer.masked = layer.output_of_selected
+        if "masked_backward" not in self.unsupported:
+            layer.masked_backward = layer.gradients_of_selected
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -236,6 +242,8 @@ class ProgramLayer:
         self.hvp: Callable[..., Gradients] | None = None
         self.replicated: Callable[..., list[tuple[Array, dict[str, Array | None]]]] | None = None
         self.replicated_vjp: Callable[..., list[Gradients]] | None = None
+        self.masked: Callable[..., Array] | None = None
+        self.masked_backward: Callable[..., Gradients] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -304,6 +312,18 @@ class ProgramLayer:
         if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
             raise WrongAnswer(f"its answer to {what} has no list `replicas` of {count} objects, one a replica")
         return told
+
+    def output_of_selected(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """The output; `masked` of a program with that ability."""
+        told = self._ask("masked", x.size, x=encoded(x), mask=encoded(mask), training=training)
+        return _array(told, "masked", "y")
+
+    def gradients_of_selected(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The three gradients, None where the program has none; `masked_backward` of a program with that ability."""
+        operands = {"x": encoded(x), "mask": encoded(mask), "grad_output": encoded(grad_output)}
+        told = self._ask("masked_backward", x.size, **operands, training=training)
+        by_weight, by_bias = (_maybe(told, "masked_backward", name) for name in ("grad_weight", "grad_bias"))
+        return _array(told, "masked_backward", "grad_x"), by_weight, by_bias
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:

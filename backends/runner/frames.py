@@ -25,7 +25,7 @@ HEAD = struct.Struct("<4sQQ")
 LONGEST = 2**36
 """Bytes that a part may have where nothing else is said; a length beyond it is no length."""
 
-DTYPES = ("float64", "float32", "float16", "bfloat16", "int64")
+DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "bool")
 """The dtypes of arrays in messages."""
 
 NUMPY = {name: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in DTYPES}

@@ -297,6 +297,38 @@ class InstrumentedLayer:
             self._gradients("replicated_vjp", tuple(one), shard.shape) for one, shard in zip(each, shards, strict=True)
         ]
 
+    def masked(self, x: Array, mask: Array, *, training: bool, layout: str = "contiguous") -> Array:
+        """y, of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("masked")
+        given, selecting = LAYOUTS[layout](x), np.array(mask)
+        y = self._call(
+            "masked", {"x": given, "mask": selecting}, lambda: self.layer.masked(given, selecting, training=training)
+        )
+        self.given, self.returned = (given, selecting), (_array(y, "masked", "y", x.shape),)
+        return np.array(y)
+
+    def masked_backward(
+        self,
+        x: Array,
+        mask: Array,
+        grad_output: Array,
+        *,
+        training: bool,
+        layout: str = "contiguous",
+        grad_layout: str = "contiguous",
+    ) -> tuple[Array, Array | None, Array | None]:
+        """(grad_x, grad_weight, grad_bias), as `backward`; LacksAbility where the layer has no such method."""
+        self._must_have("masked_backward")
+        given, upstream = LAYOUTS[layout](x), LAYOUTS[grad_layout](grad_output)
+        selecting = np.array(mask)
+        result = self._call(
+            "masked_backward",
+            {"x": given, "mask": selecting, "grad_output": upstream},
+            lambda: self.layer.masked_backward(given, selecting, upstream, training=training),
+        )
+        self.given = (given, selecting, upstream)
+        return self._gradients("masked_backward", result, x.shape)
+
     def _must_have(self, name: str) -> None:
         """LacksAbility where the layer has no method of this name."""
         if not callable(getattr(self.layer, name, None)):

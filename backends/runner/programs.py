@@ -2,7 +2,7 @@
 
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
-"steps": [{"op", "training", "x", "grad_output", "tangent", "state", "options", "x_layout", "grad_layout",
+"steps": [{"op", "training", "x", "grad_output", "tangent", "mask", "state", "options", "x_layout", "grad_layout",
 "pass_number", "shards"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before":
 the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts",
 "calls", "seconds"}.
@@ -240,6 +240,18 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         return dict(zip(HESSIAN, found, strict=True))
     elif step["op"] in ("replicated", "replicated_vjp"):
         return (replicas.forward if step["op"] == "replicated" else replicas.gradients)(layer, step)
+    elif step["op"] == "masked":
+        return {"y": layer.masked(step["x"], step["mask"], training=training, layout=step["x_layout"])}
+    elif step["op"] == "masked_backward":
+        found = layer.masked_backward(
+            step["x"],
+            step["mask"],
+            step["grad_output"],
+            training=training,
+            layout=step["x_layout"],
+            grad_layout=step["grad_layout"],
+        )
+        return dict(zip(GRADIENTS, found, strict=True))
     elif step["op"] == "vjp":
         return {"y": layer.vjp(step["x"], training=training, layout=step["x_layout"])}
     elif step["op"] == "pullback":

@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from rich.console import Console
 
 from bnconform.cli.parser import Parser, Verbs, add_verb, levels
+from bnconform.judge.shard_set import whole
 from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
 from bnconform.results.baseline import UNEXPLAINED, BaselineEntry, BaselineError, When
@@ -19,7 +20,7 @@ from bnconform.results.baseline_update import Update, updated
 from bnconform.results.completeness import partial, reason
 from bnconform.results.files import check_writable
 from bnconform.results.known_failures import suite
-from bnconform.results.result import read
+from bnconform.results.result import Result, read
 from bnconform.spec.catalogue import requirements
 
 EXAMPLE = """\
@@ -75,7 +76,7 @@ def run(known: argparse.Namespace) -> int:
 def _check(known: argparse.Namespace) -> int:
     """Judge result files as their run would have been judged: 0, or 1 where that fails."""
     entries = baseline.read(known.baseline, requirements())
-    found = baseline_check.judge(entries, [read(path) for path in known.results], known.level, suite())
+    found = baseline_check.judge(entries, [result for _, result in _read(known.results)], known.level, suite())
     _show(baseline_text.lines(found, str(known.baseline), known.level, list(map(str, known.results))))
     return 1 if found.fails else 0
 
@@ -84,7 +85,8 @@ def _update(known: argparse.Namespace) -> int:
     """Write what fails in the result files into the baseline: 0."""
     check_writable(known.baseline, "the baseline")
     entries = baseline.read(known.baseline, requirements()) if known.baseline.exists() else ()
-    results = [read(path) for path in known.results]
+    named = _read(known.results)
+    results = [result for _, result in named]
     drop = {"unmatched"} | (set() if known.keep_fixed else {"fixed"}) | ({"partly"} if known.drop_fixed else set())
     update = updated(
         entries, results, known.level, suite(), reason=known.reason, link=known.link, when=when(known.when), drop=drop
@@ -100,12 +102,17 @@ def _update(known: argparse.Namespace) -> int:
         raise BaselineError(f"nothing was written: the new baseline would not be one: {problem}") from None
     baseline.write(known.baseline, update.entries)
     _show(_changes(update, known.baseline))
-    for path, result in zip(known.results, results, strict=True):
+    for path, result in named:
         if part := partial(result):
             print(f"{path} is only a part of a run ({part}; {reason(result)}): what it did not judge is as it was")
     if left:
         print(f"{len(left)} rows are internal errors of bnconform, which no baseline can know: please report them")
     return 0
+
+
+def _read(paths: Sequence[Path]) -> list[tuple[str, Result]]:
+    """The results, by the names of their files, with one in the place of all shards of a run."""
+    return whole([(str(path), read(path)) for path in paths])
 
 
 def _changes(update: Update, path: Path) -> Iterator[str]:

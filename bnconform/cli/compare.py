@@ -10,11 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from bnconform.cli.parser import Verbs, add_verb, dtypes
+from bnconform.judge.shard_set import whole
 from bnconform.render import comparison_text
 from bnconform.results import comparison as comparisons
 from bnconform.results import files, result
 from bnconform.results.compare import compare
 from bnconform.results.comparison import ResultComparison
+from bnconform.results.joining import JoinError
 from bnconform.results.matching import MatchingError, check_choice, requested_pairs, subjects
 
 
@@ -74,7 +76,9 @@ def compared(
     Raises:
         FileError, Incomparable, MatchingError: where a file cannot be read or compared, or a choice chooses nothing.
     """
-    read = [(str(path), result.read(path)) for path in paths]
+    read = whole([(str(path), result.read(path)) for path in paths])
+    if len(read) < 2:
+        raise JoinError(f"{read[0][0]} are the shards of one run; give another result to compare it with")
     check_choice(backends, dtypes, [subject for _, one in read for subject in subjects(one)])
     first, *others = read
     made = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,25 @@ import pytest
 from bnconform.backends.registry import COMMAND
 from bnconform.cli.parser import dtype_name
 from bnconform.results.result import LEVELS
+from bnconform.results.shard import Share
+
+
+def _share(text: str) -> str:
+    """The share that --shard names, as text: pytest-xdist hands the options on as plain values."""
+    try:
+        return str(Share.parse(text))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _times(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_TIMES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of repetitions; give one from 1 to {MOST_TIMES}")
+    return int(text)
+
+
+MOST_TIMES = 1000
+"""Repetitions of a check; more would take longer than anybody waits."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--backend": {
@@ -88,6 +108,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "store_true",
         "help": "ask every row of the covering array in every dtype, every three of some circumstances, and a thousand "
         "updates: some four times as many rows, for a nightly run; recordings hold the everyday ones",
+    },
+    "--shard": {
+        "type": _share,
+        "metavar": "K/N",
+        "help": "make the K-th of N shares of the checks of each column, each on a machine of its own; `report`, "
+        "`compare` and `baseline` take all N result files for the one of the whole run",
+    },
+    "--repeat": {
+        "type": _times,
+        "default": 1,
+        "metavar": "N",
+        "help": "make each check N times, on new layers: the worst counts, and what differs is told as flaky",
     },
     "--in-process": {
         "action": "store_true",

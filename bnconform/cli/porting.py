@@ -1,11 +1,12 @@
-"""`bnconform porting`: what each implementation does, measured, and its trained layers carried into every other."""
+"""`bnconform porting`: what each implementation does, measured, and how to carry a layer from one to another."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import platform
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,67 +14,125 @@ from typing import Any
 
 from rich.progress import Progress
 
+from bnconform.backends import layer_code, registry
 from bnconform.backends.parameter_names import defaults_of, names_for
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner.loading import installed
+from bnconform.cli import porting_way
 from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.execution.sessions import Description, Session
 from bnconform.judge.subject import AdapterError, Ended, Subject
-from bnconform.measure import identify, porting, porting_cells, porting_replicas
+from bnconform.measure import identify, porting, porting_cells, porting_replicas, porting_scripts
 from bnconform.measure.semantics_profile import as_data
-from bnconform.render.porting_table import page
-from bnconform.results.files import write
+from bnconform.render import porting_pages
+from bnconform.results.files import make_folder, write
+from bnconform.results.porting_list import FILE, digest, read, scripts
 
 SubjectOf = Callable[[str], Subject]
 """The subject of a backend, by its dtype."""
-
-FILES = ("porting.json", "porting.md")
 
 SAME_LAYER = {
     "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
     "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
     "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
     "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
+    **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
 }  # fmt: skip
-"""Rows that differ from another one in derivatives or replicas alone: the table has what they do with replicas."""
+"""Rows that differ from another one in derivatives, in replicas, or in where the channels are, alone: the table has
+what they do with replicas, and nothing of the others."""
+
+
+EXAMPLE = """\
+bnconform porting --from torch.nn --to flax.nnx
+  bnconform porting --backend torch.nn --backend flax.nnx --into tables"""
+
+SECONDS = 600.0
+"""In which a program of one framework must be done with the states of all others."""
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
     """Add the verb."""
-    parser = add_verb(
-        verbs,
-        "porting",
-        summary,
-        example="bnconform porting --backend torch.nn --backend flax.nnx --into tables",
-        run=run,
-        parents=[places()],
+    parser = add_verb(verbs, "porting", summary, example=EXAMPLE, run=run, parents=[places()])
+    parser.add_argument("--from", dest="source", metavar="A", help="what there is to do to carry a layer from A ...")
+    parser.add_argument("--to", dest="target", metavar="B", help="... to B, with the code that does it, as Markdown")
+    parser.add_argument("--run", dest="runs", action="store_true", help="run that code here, and say how far it holds")
+    parser.add_argument(
+        "--table", type=Path, metavar="PATH", help=f"a {FILE} that knows both (default: that of this package)"
     )
     parser.add_argument(
-        "--backend", action="append", default=[], metavar="B", help="one of them (default: all); may be repeated"
-    )
+        "--backend", action="append", default=[], metavar="B",
+        help="measure a table anew, with this one in it (default: all); may be repeated",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", metavar="D", help="on which all are measured (default: cpu)")
-    parser.add_argument("--into", type=Path, default=Path(), metavar="DIR", help="where the table is written")
+    parser.add_argument("--code", action="store_true", help="of the table in --into, run the code of each pair again")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="where the table, or the page and code, is written")
 
 
 def run(known: argparse.Namespace) -> int:
-    """Write the table: 0. Raises UserError or BackendError where it cannot be made."""
+    """Write the table, or the way from A to B: 0. Raises UserError or BackendError where it cannot be made."""
+    if known.source or known.target:
+        return porting_way.run(known)
+    if known.runs or known.table:
+        raise UserError("porting: --run and --table are about a way; give --from A --to B, too")
+    folder = known.into or Path()
     with selection(known) as chosen:
-        every, left_out = chosen.keys(known.backend or ["all"])
-        keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
-        data = measured(chosen, keys, known.device)
-        data["replicas"] = over_replicas(chosen, every, known.device)
-    try:
-        known.into.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f"cannot write into {known.into}: {problem.strerror or problem}") from None
-    for name, text in zip(FILES, (json.dumps(data, indent=1, ensure_ascii=False) + "\n", page(data)), strict=True):
-        write(known.into / name, text, "the table")
-    for name, reason in left_out.items():
-        print(f"{name} was left out: {reason}")
-    print(f"{len(data['cards'])} implementations are in {known.into / FILES[1]} and {known.into / FILES[0]}")
+        if known.code:
+            data = read(folder / FILE)
+        else:
+            every, left_out = chosen.keys(known.backend or ["all"])
+            keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
+            data = measured(chosen, keys, known.device)
+            data["replicas"] = over_replicas(chosen, every, known.device)
+            for name, reason in left_out.items():
+                print(f"{name} was left out: {reason}")
+        code = _run_code(data, chosen)
+    write_table({**data, "code": {**data.get("code", {}), **code} if code else data.get("code", {})}, folder)
+    print(f"{len(data['cards'])} implementations are in {folder / porting_pages.INDEX} and {folder / FILE}")
     return 0
+
+
+def write_table(data: Mapping[str, Any], folder: Path) -> None:
+    """The table and all its pages; UserError where they cannot be written."""
+    texts = {FILE: json.dumps(data, indent=1, ensure_ascii=False) + "\n", **porting_pages.pages(data)}
+    for name, text in texts.items():
+        path = folder / name
+        make_folder(path.parent)
+        write(path, text, "the table")
+
+
+def _run_code(data: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
+    """What comes of the code of every pair of the table that has some, as the table keeps it."""
+    names = []
+    for name in (name for name in layer_code.CODE if name in data["cards"]):
+        elsewhere = chosen.pool.settings.is_elsewhere(name)
+        if reason := "" if elsewhere else registry.missing(registry.known(name)):
+            print(f"the code of {name} was not run: {reason}")
+        else:
+            names.append(name)
+    pairs = {
+        source: {target: made for target in names if target != source and (made := scripts(data, source, target))}
+        for source in names
+    }
+    if len(names) < 2:
+        return {}
+    chosen.keys(names)
+    interpreters = {name: chosen.pool.settings.interpreter(name) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        found = porting_scripts.run_all(pairs, interpreters, Path(folder), SECONDS)
+    packages = dict(installed())
+    for name in names:
+        packages = {**chosen.pool.described[name].get("packages", {}), **packages}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "packages": dict(sorted(packages.items())),
+        "lines": {name: digest(name) for name in names},
+        "ran": {source: {target: one.as_data() for target, one in into.items()} for source, into in found.items()},
+    }
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
 
 
 def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bnconform.cli.parser import Verbs, add_verb
+from bnconform.judge.shard_set import whole
 from bnconform.render import report_files
 from bnconform.render.terminal import render
+from bnconform.results import files
 from bnconform.results import result as results
 from bnconform.results.joining import joined
 from bnconform.spec.catalogue import requirements
@@ -21,6 +23,7 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         verbs, "report", summary, example="bnconform report cpu.json gpu.json --html report.html", run=run
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json", help="files that --json wrote")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="all of them, or all shards of a run, in one file")
     parser.add_argument("--html", type=Path, metavar="PATH", help="a page that needs no network")
     parser.add_argument("--kill-matrix", type=Path, metavar="PATH", help="the one that the page shows")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="text for a pull request or a job summary")
@@ -34,12 +37,16 @@ def run(known: argparse.Namespace) -> int:
     wanted = report_files.Wanted(
         known.html, known.markdown, known.badge, known.annotations, known.kill_matrix, known.junit
     )
-    report_files.check(wanted, *known.results)
-    found = joined([(str(path), results.read(path)) for path in known.results])
+    report_files.check(wanted, *known.results, *([known.json] if known.json else []))
+    if known.json is not None:
+        files.check_writable(known.json)
+    found = joined(whole([(str(path), results.read(path)) for path in known.results]))
+    if known.json is not None:
+        results.write(known.json, found)
     lines = report_files.produce(found, wanted)
     for line in lines:
         print(line)
-    if not wanted:
+    if not wanted and known.json is None:
         rules = requirements()
         titles = {name: rule.title for name, rule in rules.items()}
         render(found, titles, {name: rule.chapter for name, rule in rules.items()}, Console(highlight=False))

@@ -144,7 +144,7 @@ def dtypes(config: Config, point: Behaviour) -> tuple[str, str]:
 
 
 def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> Evidence:
-    """Run the distinguishing programs on a subject, without what it says it lacks."""
+    """Run the distinguishing programs on a subject, without what it says it lacks or has no method for."""
     evidence = Evidence()
     lacking = set(subject.unsupported)
     every = distinguishing_programs() if programs is None else programs

@@ -10,7 +10,7 @@ import pytest
 
 from bnconform.execution.scheduling import SUBJECT
 from bnconform.judge.subject import Subject
-from bnconform.judge.suite_run import Checks, column, counted, planned
+from bnconform.judge.suite_run import Checks, PlannedCheck, column, counted
 from bnconform.results.completeness import (
     CRASHED,
     FINISHED,
@@ -84,21 +84,31 @@ class Progress:
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
-    def summary(self, subjects: Sequence[Subject], backends: Sequence[str]) -> tuple[SelectionRecord, Completion]:
-        """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for."""
-        plan, selected, finished = counted(planned(subjects)), _counted(self.selected), _counted(self.finished)
+    def counts(self, plan: Sequence[PlannedCheck]) -> tuple[Checks, Checks, Checks]:
+        """How many checks were planned, selected and finished, by place."""
+        return counted(plan), _counted(self.selected), _counted(self.finished)
+
+    def summary(
+        self, subjects: Sequence[Subject], backends: Sequence[str], plan: Sequence[PlannedCheck]
+    ) -> tuple[SelectionRecord, Completion]:
+        """What was asked for and how far it came, of the checks of these subjects, which `backends` were given for.
+
+        Args:
+            plan: all checks of the suite, of these subjects.
+        """
+        planned, selected, finished = self.counts(plan)
         option = self.config.option
         narrowed: list[str] = []
-        if selected.total() < plan.total():
+        if selected.total() < planned.total():
             narrowed = list(_narrowing(self.config)) or ["a choice of checks"]
         selection = SelectionRecord(
             tuple(backends), tuple(option.device), tuple(option.dtype), tuple(narrowed),
-            tuple(column(subject, plan, selected, finished) for subject in subjects),
+            tuple(column(subject, planned, selected, finished) for subject in subjects),
         )  # fmt: skip
         ended = self.ended
         if ended == FINISHED and finished.total() < selected.total():
             ended = CRASHED  # a worker process that was not replaced
-        return selection, Completion(ended, plan.total(), selected.total(), finished.total())
+        return selection, Completion(ended, planned.total(), selected.total(), finished.total())
 
 
 def _counted(ids: Iterable[str]) -> Checks:
@@ -128,3 +138,5 @@ def _narrowing(config: pytest.Config) -> Iterator[str]:
     for value in config.args:
         if "::" in str(value) or str(value).endswith(".py"):
             yield str(value).rpartition("/")[2]
+    if option.shard:
+        yield f"--shard {option.shard}"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bnconform.judge.subject import Subject
+from bnconform.results.shard import Share
 
 SUBJECT = re.compile(r"\[((.*?:.*?)-b?float\d+)-BN-")
 """BACKEND:DEVICE-DTYPE in the id of a conformance test, before the requirement; and of that, BACKEND:DEVICE."""
@@ -27,6 +28,26 @@ def order(items: list[pytest.Item]) -> None:
     for item in items:
         places.setdefault(column(item.nodeid), len(places))
     items.sort(key=lambda item: places[column(item.nodeid)])
+
+
+def share_of(items: list[pytest.Item], share: Share) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """The checks of a share with the tests that are no checks, and the other checks; both in the order of `order`.
+
+    A share has every N-th check of each column, so that it has as large a part of every requirement's cases, of which
+    some have hundreds. Each column begins with another share, so that what is left over is not all one share's.
+    """
+    places: dict[str, int] = {}
+    mine: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        if not SUBJECT.search(item.nodeid):
+            mine.append(item)
+            continue
+        name = column(item.nodeid)
+        place = places.setdefault(name, len(places))
+        places[name] = place + 1
+        (mine if share.has(place) else others).append(item)
+    return mine, others
 
 
 def column(nodeid: str) -> str:

@@ -127,16 +127,18 @@ class Selection:
             if dtype not in DTYPES:
                 raise BackendError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
         found: list[Subject] = []
-        names: dict[str, str] = {}
+        names: dict[tuple[str, str], str] = {}
         offered: dict[str, list[str]] = {}
         for key in keys:
             backend = self.description(key)
             recorded = key.startswith(PREFIX)
-            # Recordings of one backend are told apart by their devices.
-            place = f"{backend.name} on {backend.devices()[0]}" if recorded else backend.name
-            if names.setdefault(place, key) != key:
-                raise BackendError(f"{key} and {names[place]} are both called {place}; give one of them another name")
             here = backend.devices()
+            for device in here:
+                # What has one name is told apart by its devices: a CPU here, and what another machine has.
+                other = names.setdefault((backend.name, device), key)
+                if other != key:
+                    place = f"{backend.name} on {device}" if recorded else backend.name
+                    raise BackendError(f"{key} and {other} are both called {place}; give one of them another name")
             offered.setdefault(backend.name, []).extend(here)
             present = self.recording(key).dtypes if recorded else list(DTYPES)
             for device in here:

@@ -179,6 +179,7 @@ class CheckRecord:
         try:
             self.fail(line if mine.id == INPUT else f"{line} (seen while checking {mine.id})", program)
         except Violation:
+            self.outcomes[-1].mutation, self.outcomes[-1].aside = line, mine.id != INPUT
             if mine.id == INPUT:
                 raise
         finally:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
-from bnconform.judge.subject import Subject
 from bnconform.render import messages
 from bnconform.results.failure import DECLARATION, Failure
 from bnconform.spec.catalogue import fixing
 
 
-def stale(outcomes: Sequence[Outcome], subjects: Iterable[Subject], whole: bool) -> list[Outcome]:
+class Declaring(Protocol):
+    """A subject, as far as this module looks at it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def deviations(self) -> Mapping[str, str]: ...
+
+
+def stale(outcomes: Sequence[Outcome], subjects: Iterable[Declaring], whole: bool) -> list[Outcome]:
     """An outcome for each declared decision that no check bore out, or that some check refuted.
 
     Args:

@@ -20,7 +20,7 @@ from bnconform.judge.truths.layer_state import PARAMETERS, STATISTICS, LayerStat
 from bnconform.judge.truths.truth import Question, Truths, process_truths
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import kept_as_inverse
@@ -159,15 +159,27 @@ class Judgement:
 def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     """Whether a decision may make a difference to a program; False where it surely makes none, which saves judging.
 
-    What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels.
+    What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels;
+    what a pass does that a layer need not have, by such a pass.
     """
+    if decision in OF_ABILITY:
+        return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
     if any(step.shards for step in program.steps):
         return True
-    shapes = [step.x.shape for step in program.steps if step.x is not None]
-    values = [int(np.prod(shape, dtype=np.int64)) // max(shape[1], 1) for shape in shapes]
+    values = {count for step in program.steps for count in _values_of_channels(step)}
     return (0 if decision == "empty_batch" else 1) in values
+
+
+def _values_of_channels(step: Step) -> set[int]:
+    """How many values of a channel a pass is given, and how many of them a mask selects."""
+    if step.x is None:
+        return set()
+    found = {step.x.size // max(step.x.shape[1], 1)}
+    if step.selected is not None:
+        found |= {int(count) for count in step.selected.sum(axis=(0, *range(2, step.x.ndim)))}
+    return found
 
 
 def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:
@@ -354,7 +366,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
     moved = not before.is_frozen and (
-        seen.step.op == "forward"
+        seen.step.op in ("forward", "masked")
         or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )
     after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before

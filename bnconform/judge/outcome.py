@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from bnconform.results.failure import Failure
+from bnconform.results.failure import NUMBERS, Failure
+
+NUMBER = "number"
+"""The key of what stands for a number that JSON has not, as in a failure."""
 
 CONFORMS, DEVIATES, VIOLATES = "conforms", "deviates", "violates"
 UNSUPPORTED, CRASHED, UNTRUSTED = "unsupported", "crashed", "untrusted"
@@ -38,6 +42,9 @@ class Outcome:
         about_declaration: whether it is about what the adapter declares instead of what the implementation does.
         needed, contradicted: declared decisions that this check bears out, or that it refutes.
         calls, seconds: the implementation's own calls.
+        mutation: what was seen of an input that a call changed, where that is what it is about; aside: whether that was
+            seen by a check of another requirement, which records each such change of a subject once.
+        verdicts: those of the repetitions of the check, where it was made several times and they differ.
         vacuous: whether it is untrusted because its bounds admit any answer: then other checks of the requirement tell.
         observed: what it answered, number by number, where the probe is one whose results are kept; see `observations`.
         model: the number of the model that a tool was given; None of layers.
@@ -71,6 +78,9 @@ class Outcome:
     seconds: float = 0.0
     observed: list[dict[str, Any]] = field(default_factory=list)
     vacuous: bool = False
+    mutation: str = ""
+    aside: bool = False
+    verdicts: list[str] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
     size: list[int] = field(default_factory=list)
     failure: Failure | None = None
@@ -84,3 +94,36 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready data, which shares its lists with this."""
         return {**vars(self), "failure": self.failure.to_json() if self.failure else None}
+
+    def record(self) -> dict[str, Any]:
+        """The same for a file: without default values and what was observed, and in JSON's numbers alone."""
+        plain = Outcome(self.backend, self.device, self.dtype, self.requirement, self.level, self.verdict)
+        named = (field.name for field in fields(self) if field.default is MISSING and field.default_factory is MISSING)
+        keep, usual = set(named), vars(plain)
+        return {
+            name: value if name == "failure" else _in_json(value)
+            for name, value in self.as_dict().items()
+            if name != "observed" and (name in keep or value != usual[name])
+        }
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Outcome:
+        """From what `record` gave."""
+        return cls(**{name: value if name == "failure" else _from_json(value) for name, value in data.items()})
+
+
+def _in_json(value: Any) -> Any:
+    """The same with what stands for numbers that JSON has not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NUMBER: next(name for name, known in NUMBERS.items() if repr(known) == repr(value))}
+    if isinstance(value, Mapping):
+        return {name: _in_json(part) for name, part in value.items()}
+    return [_in_json(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if value.keys() == {NUMBER}:
+            return NUMBERS[value[NUMBER]]
+        return {name: _from_json(part) for name, part in value.items()}
+    return [_from_json(part) for part in value] if isinstance(value, list) else value

@@ -82,7 +82,7 @@ class OwnModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class OwnReference:
     """What is due: y, (N, ...), and the bound of each sample, (N,)."""
 
     y: Array
@@ -118,7 +118,7 @@ class ToolResult:
     seconds: float = 0.0
 
 
-class Refused(Exception):
+class DeploymentRefused(Exception):
     """The other side could not do what it was asked; the message says why."""
 
 
@@ -145,12 +145,12 @@ class OwnModelSession:
         """
         try:
             return _model(self._open())
-        except Refused as problem:
+        except DeploymentRefused as problem:
             raise UserError(str(problem)) from None
         except (CannotStart, Died) as problem:
             raise UserError(f"{self.place} could not be loaded: {problem}") from None
 
-    def reference(self, dtype: str) -> Reference:
+    def reference(self, dtype: str) -> OwnReference:
         """What is due.
 
         Raises:
@@ -158,7 +158,7 @@ class OwnModelSession:
         """
         try:
             told = self._asked({"what": "reference"})
-        except (Refused, Died) as problem:
+        except (DeploymentRefused, Died) as problem:
             raise UserError(f"{self.place} cannot be evaluated in float64: {problem}") from None
         y, spread = told["y"], told["spread"]
         largest = np.abs(y).reshape(len(y), -1).max(axis=1, initial=0.0)
@@ -167,17 +167,17 @@ class OwnModelSession:
             raise UserError(
                 f"{self.place} predicts what is not finite; give an input of which it does: --input FILE.npy"
             )
-        return Reference(y, SAFETY * spread + own)
+        return OwnReference(y, SAFETY * spread + own)
 
     def deploy(self, tool: str, hidden: Sequence[str] = ()) -> Array:
         """What a tool predicts.
 
         Raises:
-            Refused: where it cannot. Died: where the process ended.
+            DeploymentRefused: where it cannot. Died: where the process ended.
         """
         found = self._asked({"what": "deploy", "tool": tool, "hidden": list(hidden)})["y"]
         if not isinstance(found, np.ndarray):
-            raise Refused(f"a {type(found).__name__} where an array is due")
+            raise DeploymentRefused(f"a {type(found).__name__} where an array is due")
         return found
 
     def close(self) -> None:
@@ -207,9 +207,9 @@ class OwnModelSession:
         reply = self._worker.reply()
         told = reply.get("own")
         if not isinstance(told, dict):
-            raise Refused(printable(reply.get("internal", "no answer")))
+            raise DeploymentRefused(printable(reply.get("internal", "no answer")))
         if "refused" in told:
-            raise Refused(printable(told["refused"]))
+            raise DeploymentRefused(printable(told["refused"]))
         return told
 
 
@@ -236,7 +236,7 @@ class OwnModelRun:
 
     session: OwnModelSession
     model: OwnModel
-    reference: Reference
+    reference: OwnReference
     control: str
 
     def check_control(self) -> float:
@@ -247,7 +247,7 @@ class OwnModelRun:
         """
         try:
             ratio = self.reference.ratio(self.session.deploy(self.control))
-        except (Refused, Died) as problem:
+        except (DeploymentRefused, Died) as problem:
             raise UserError(f"the model itself cannot be called: {problem}") from None
         if ratio > 1:
             raise UserError(
@@ -261,7 +261,7 @@ class OwnModelRun:
         begin = time.perf_counter()
         try:
             y = self.session.deploy(tool)
-        except Refused as problem:
+        except DeploymentRefused as problem:
             return ToolResult(tool, UNSUPPORTED, str(problem), seconds=time.perf_counter() - begin)
         except (Died, CannotStart) as problem:
             return ToolResult(tool, CRASHED, str(problem), seconds=time.perf_counter() - begin)
@@ -292,7 +292,7 @@ class OwnModelRun:
         def fails(hidden: frozenset[str]) -> bool:
             try:
                 return self.reference.ratio(self.session.deploy(tool, sorted(hidden))) > 1
-            except (Refused, Died, CannotStart) as problem:
+            except (DeploymentRefused, Died, CannotStart) as problem:
                 refusals.append(str(problem))
                 return False
 

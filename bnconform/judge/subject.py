@@ -111,7 +111,9 @@ class Subject:
         declared = self._declared_unsupported
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
-            implied |= dict.fromkeys(("vjp", "hvp", "replicated_vjp"), declared["backward"])
+            implied |= dict.fromkeys(("vjp", "hvp", "masked_backward", "replicated_vjp"), declared["backward"])
+        if "masked" in declared:
+            implied["masked_backward"] = declared["masked"]
         return {**implied, **declared}
 
     @property
@@ -185,6 +187,10 @@ class Subject:
         if self._deployed[place].ended:
             raise Ended(self._deployed[place].ended)
         return self._deployed[place]
+
+    def forget_deployed(self) -> None:
+        """Let every model be deployed anew."""
+        self._deployed.clear()
 
     def deployed(self, place: object) -> DeploymentTrace | None:
         """What the tool made of a model that it was asked before; None where it was not."""

@@ -35,6 +35,11 @@ class Test:
         """What the test runs over in a dtype; (None,) for a property. `cost` is that of `cases_of`."""
         return cases_of(self.rule.id, dtype, cost) if self.over_cases else (None,)
 
+    @property
+    def words(self) -> str:
+        """What it is called in ids, where it runs over no cases."""
+        return self.function.__name__.removeprefix("test_").replace("_", "-")
+
     def fits(self, subject: Subject) -> bool:
         """Whether it is about what the subject is: a layer, or a tool that deploys models."""
         return self.rule.is_of_deployments == subject.is_deployment

@@ -39,6 +39,12 @@ class PlannedCheck:
         """Where it is counted."""
         return self.subject.label, self.test.rule.id
 
+    @property
+    def name(self) -> str:
+        """What stands in brackets in the id of pytest's test: BACKEND:DEVICE-DTYPE-REQUIREMENT-CASE."""
+        case = self.test.words if self.case is None else self.case.name
+        return f"{self.subject.label}-{self.test.rule.id}-{case}"
+
     def check(self, folder: Path | None = None) -> Check:
         """What the test is given; failing cases are written into the folder."""
         return Check(self.subject, self.test.rule, self.case, folder)
@@ -70,13 +76,18 @@ def counted(checks: Sequence[PlannedCheck]) -> Checks:
 
 def column(subject: Subject, plan: Checks, selected: Checks, finished: Checks) -> ColumnSelection:
     """What was asked of a subject, of all that the suite asks, and which requirements lack a check."""
-    left_out: dict[str, tuple[str, ...]] = {}
-    for name, rule in requirements().items():
-        key = subject.label, name
-        if finished[key] < plan[key]:
-            left_out[rule.level] = (*left_out.get(rule.level, ()), name)
     wanted = tuple(name for name in requirements() if selected[subject.label, name])
-    return ColumnSelection(subject.name, subject.device, subject.dtype, wanted, left_out)
+    lacking = left_out(subject.label, plan, finished)
+    return ColumnSelection(subject.name, subject.device, subject.dtype, wanted, lacking)
+
+
+def left_out(label: str, plan: Checks, finished: Checks) -> dict[str, tuple[str, ...]]:
+    """By level, the requirements of which a subject lacks a check."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, rule in requirements().items():
+        if finished[label, name] < plan[label, name]:
+            found[rule.level] = (*found.get(rule.level, ()), name)
+    return found
 
 
 @dataclass

@@ -20,7 +20,7 @@ from bnconform.judge.judgement import judge
 from bnconform.judge.subject import Ended, Subject
 from bnconform.measure.defaults import NotAnswered, measured
 from bnconform.measure.semantics_profile import MeasuredDecision, SemanticsProfile
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision, decisions
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, decision, decisions
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, format_of
 
@@ -103,7 +103,10 @@ def _output_is_known(evidence: Evidence, point: Behaviour) -> bool:
 def _findings(subject: Subject, evidence: Evidence, points: tuple[Behaviour, ...]) -> Iterator[MeasuredDecision]:
     point = points[0]
     others = search.alternatives(evidence, point)
+    asked = {step.op for trace in evidence.traces.values() for step in trace.program.steps}
     for name in decisions():
+        if OF_ABILITY.get(name, "forward") not in asked | {"forward"}:
+            continue  # it has no such pass
         value = str(getattr(point, name))
         open_values = [
             other for other, refuted in others[name].items() if refuted is None and _tells(subject, point, name, other)

@@ -53,7 +53,8 @@ class SemanticsProfile:
 
     Attributes:
         dtype: of the input with which the point was found. point: the simplest that explains it.
-        findings: one for each decision. unexplained: observations that the point does not explain, in words.
+        findings: one for each decision that shows in a pass which it has.
+        unexplained: observations that the point does not explain, in words.
         seen: how many of the distinguishing programs ran.
         refused: what it would not do, by the distinguishing program, with its words.
         ended: the programs of those at which its process died or was ended.

@@ -64,6 +64,8 @@ def _message(card: Card) -> Iterator[str]:
     names = [name for name, _ in card.requirements[:NAMED]]
     more = [f"{len(card.requirements) - NAMED} more"] if len(card.requirements) > NAMED else []
     yield f"fails {', '.join([*names, *more])} on {card.places}"
+    if card.flaky:
+        yield f"flaky: {card.flaky}"
     text = card.shown.message.strip()
     if text and text != card.cause:
         yield text if len(text) <= LONGEST else text[:LONGEST] + "\n..."

@@ -13,7 +13,18 @@ from textwrap import shorten
 
 from bnconform.render.evidence import FAILURES, explanation, first_line, sameness
 from bnconform.results.failure import VIOLATION
-from bnconform.results.result import LEVELS, VERDICTS, Diagnosis, FailedCheck, Key, Result, Row, dtype_order
+from bnconform.results.result import (
+    LEVELS,
+    VERDICTS,
+    Diagnosis,
+    FailedCheck,
+    Key,
+    Result,
+    Row,
+    dtype_order,
+    flakiness,
+    together,
+)
 
 SHORT = 70
 """Characters of a cause where several stand in one line; the last word is left whole."""
@@ -37,6 +48,7 @@ class Card:
         requirements: each that fails for it with the number of its checks, the strictest level first.
         checks: how many fail for it. places: the devices and dtypes, in words.
         examples: for each row that fails for it the check that tells most.
+        flaky: how the repetitions of checks that differ were spread over the verdicts, in words; "" where all agree.
     """
 
     backend: str
@@ -48,6 +60,7 @@ class Card:
     checks: int
     places: str
     examples: Mapping[Key, FailedCheck]
+    flaky: str = ""
 
     @property
     def level(self) -> str:
@@ -110,6 +123,7 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
         len(checks) if fresh or diagnosis is None else max(diagnosis.explains, len(checks)),
         _places(rows),
         {key: min(mine, key=_telling) for key, mine in by_row.items()},
+        flakiness(together(rows)),
     )
 
 

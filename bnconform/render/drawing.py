@@ -25,8 +25,22 @@ INK = {
     "#040404": "var(--first)",
     "#050505": "var(--second)",
     "#060606": "var(--bad)",
+    **{f"#{number:02x}{number:02x}{number:02x}": f"var(--s{number - 6})" for number in range(7, 15)},
 }
-TEXT, FAINT, LINE, FIRST, SECOND, BAD = INK
+TEXT, FAINT, LINE, FIRST, SECOND, BAD, *SERIES = INK
+"""Colours by what they are for; SERIES tells implementations apart, and so do the shapes of MARKERS."""
+
+MARKERS = {
+    "o": "\u25cf",
+    "s": "\u25a0",
+    "^": "\u25b2",
+    "D": "\u25c6",
+    "v": "\u25bc",
+    "P": "\u271a",
+    "X": "\u2716",
+    "*": "\u2605",
+}
+"""The shapes of points by Matplotlib's name, with the letter that looks like each."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -50,8 +64,14 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
-def drawn(label: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
-    """The SVG of a figure with one pair of axes, whose ids begin with `label`."""
+def drawn(
+    label: str, size: tuple[float, float], draw: Callable[[Axes], None], tips: Mapping[str, str] | None = None
+) -> str:
+    """The SVG of a figure with one pair of axes, whose ids begin with `label`.
+
+    Args:
+        tips: what is said where a pointer rests on a part, by the `gid` that it was drawn with.
+    """
     with mpl.rc_context(), warnings.catch_warnings():
         # A letter that the font here lacks is drawn by the reader's.
         warnings.simplefilter("ignore", UserWarning)
@@ -67,10 +87,10 @@ def drawn(label: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
                 axis.set_major_formatter(lambda value, _: f"1e{round(math.log10(value))}")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg")
-    return _for_a_page(buffer.getvalue(), label)
+    return _for_a_page(buffer.getvalue(), label, tips or {})
 
 
-def _for_a_page(text: str, label: str) -> str:
+def _for_a_page(text: str, label: str, tips: Mapping[str, str]) -> str:
     """Only what a page needs of an SVG: no metadata, ids that nothing else has, the page's colours and font."""
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
@@ -81,6 +101,10 @@ def _for_a_page(text: str, label: str) -> str:
     used = set(re.findall(r"""(?:url\(#|href=["']#)([^)"']+)""", text))
     for element in root.iter():
         name = element.attrib.pop("id", None)
+        if name is not None and name in tips:
+            tip = ET.Element(f"{{{_SVG}}}title")
+            tip.text = tips[name]
+            element.insert(0, tip)
         if name in used:
             element.set("id", f"{label}-{name}")
         for key, value in element.attrib.items():
@@ -88,7 +112,7 @@ def _for_a_page(text: str, label: str) -> str:
             if key == f"{{{_XLINK}}}href":
                 value = value.replace("#", f"#{label}-", 1)
             if key == "style":
-                value = re.sub("#0[1-6]0[1-6]0[1-6]", lambda found: INK[found[0]], value)
+                value = re.sub("#(0[1-9a-e])\\1\\1", lambda found: INK[found[0]], value)
                 value = value.replace("'DejaVu Sans', 'Bitstream Vera Sans', 'Computer Modern Sans Serif', ", "")
                 value = re.sub(r"font: ([\d.]+px)[^;]*", r"font: \1 system-ui, sans-serif", value)
             element.set(key, value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from bnconform.results.findings import FAILING, Finding, FindingVerdict
 
@@ -17,6 +19,23 @@ of the rows today.
 
 The worst come first: by the level of the requirement that is violated, then by class, then by the number of rows. Where
 the last column says "none found", the tracker was searched and has no report."""
+
+
+class FindingText(NamedTuple):
+    """A finding with what its file says below its facts, as Markdown."""
+
+    finding: Finding
+    text: str
+
+    @property
+    def level(self) -> str:
+        """Of the requirement that is violated, or "none violated"."""
+        return _level(self.finding.verdicts)
+
+
+def body(text: str) -> str:
+    """What the file of a finding says below its title and its facts."""
+    return re.sub(r"\A# .+\n\n```toml\n.*?```\n", "", text, count=1, flags=re.S).lstrip("\n")
 
 
 def page(findings: Sequence[Finding]) -> str:

@@ -115,6 +115,8 @@ def _card(number: int, card: Card, titles: Mapping[str, str]) -> str:
     body = [f"{name} {inline(said, 300)}"]
     if card.cause != card.short:
         body.append(f"Cause: {_code(card.cause, 400)}")
+    if card.flaky:
+        body.append(f"Flaky: {card.flaky}.")
     others = [_code(other) for other, _ in card.requirements[:_ALIKE] if other != row.requirement]
     if others:
         more = len(card.requirements) - _ALIKE

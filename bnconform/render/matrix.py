@@ -27,6 +27,9 @@ LETTERS = {
 }
 """The mark of each verdict on a `must`; below `must`, letters are small."""
 
+FLAKY = "~"
+"""What follows the mark where repetitions of a check came to different verdicts."""
+
 _STYLES = {
     "conforms": "green",
     "deviates": "cyan",
@@ -95,7 +98,8 @@ def mark(row: Row) -> Text:
     if row.is_mostly_refused:
         return Text(f"({letter})", _LESSER_STYLE)
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
-    return Text(letter.lower(), _LESSER_STYLE) if lesser else Text(letter, _STYLES[row.verdict])
+    unsteady = FLAKY if row.flaky else ""
+    return Text(letter.lower() + unsteady, _LESSER_STYLE) if lesser else Text(letter + unsteady, _STYLES[row.verdict])
 
 
 def _environment(result: Result) -> str:
@@ -233,15 +237,15 @@ def _cut(words: str, width: int) -> str:
     return set_cell_size(words, width) if width < 4 else set_cell_size(words, width - 3).rstrip() + "..."
 
 
-def _legend(rows: Iterable[Row]) -> Text:
-    rows = list(rows)
+def _legend(rows: Sequence[Row]) -> Text:
     present = {row.verdict for row in rows}
     parts = [Text.assemble((LETTERS[name], _STYLES[name]), f" {name}") for name in LETTERS if name in present]
     lesser = Text.assemble(("small letter", _LESSER_STYLE), " not a must")
     refused = [Text.assemble(("( )", _LESSER_STYLE), " most models refused")] * any(
         row.is_mostly_refused for row in rows
     )
-    return Text("   ").join([*parts, *refused, lesser, Text("blank not judged")])
+    flaky = [Text(f"{FLAKY} flaky, the worst counts")] if any(row.flaky for row in rows) else []
+    return Text("   ").join([*parts, *refused, lesser, *flaky, Text("blank not judged")])
 
 
 def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:

@@ -1,35 +1,28 @@
 """A run as one HTML page that needs nothing else: no network, and no script to be read.
 
-Whatever a result says is text: the templates escape it, and control characters are replaced. A policy in the page
-forbids every request and every script but the page's own.
+The first screen has the verdict, the causes and the picture; what was run, and where, comes last. Only what was judged
+is on it, and nothing that is empty.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
 from bnconform.render import plots
-from bnconform.render.evidence import FAILURES, by_level, clean, counts, environment, findings, headline, number
-from bnconform.render.matrix import LETTERS
-from bnconform.results.kill_matrix import KillMatrix, Wrong
-from bnconform.results.result import VERDICTS, Result, Row, dtype_order
+from bnconform.render.cards import Card, cards
+from bnconform.render.evidence import FAILURES, counts, environment, first_line, headline
+from bnconform.render.heat_map import SHORT, heat_map
+from bnconform.render.markup import html_of, render
+from bnconform.render.matrix import FLAKY, LETTERS
+from bnconform.render.requirement_view import Rule, chapters, kill_rows, with_unknown
+from bnconform.render.standing import standings
+from bnconform.render.terminal import entries
+from bnconform.results.kill_matrix import KillMatrix
+from bnconform.results.result import LEVELS, Result, Row, dtype_order
 
-TEMPLATES = Path(__file__).parent / "templates"
-OTHER = "Other"
-MEANINGS = {
-    "must": "What the documents and the frameworks' own documentation fix.",
-    "should": "Quality; fails a run only with --level should.",
-    "may": "A policy left open; recorded, never a failure.",
-}
 KINDS = {
     "conforms": "c",
     "deviates": "d",
@@ -40,11 +33,25 @@ KINDS = {
 }
 """The class of a cell by verdict; the letter says the same."""
 
-_SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+FIRST = ("got", "should be", "off by")
+"""The lines of a card that are always shown; the others are folded."""
 
-Rule = Mapping[str, Any]
-"""A requirement as plain data: the fields of `spec.catalogue.Requirement`; `decisions` as name and entries, each a
-value with its meaning, the specified one first; `sources` as mappings."""
+LONGEST = 130
+"""Characters of a cause that are always shown; longer ones are folded whole."""
+
+CUT = " ..."
+"""What stands where a text was cut."""
+
+ROWS = 24
+"""Rows of the picture; where there would be more, each implementation has one, of its worst dtype."""
+
+OPEN = 4
+"""Chapters in which something fails that are unfolded; where there are more, none is."""
+
+OUTCOMES = {"fail": FAILURES, "as declared": ("deviates",), "hold": ("conforms",), "unsupported": ("unsupported",)}
+"""What the summary counts, by the verdicts."""
+
+WORST = ("crashed", "violates", "untrusted", "deviates", "conforms", "unsupported")
 
 
 class PageData(NamedTuple):
@@ -52,7 +59,8 @@ class PageData(NamedTuple):
 
     Attributes:
         rules: the catalogue, in its order. conditioning: errors over condition number. problems: what of that could
-            not be read, each in words. kills: the kill matrix, or None. porting: the porting table as Markdown, or "".
+            not be read, each in words. kills: the kill matrix, or None. porting: what the porting table has on those
+            that were judged, as Markdown, or "".
     """
 
     rules: Sequence[Rule]
@@ -64,101 +72,125 @@ class PageData(NamedTuple):
 
 def page(result: Result, shown: PageData) -> str:
     """The page."""
-    rules = _rules(result, shown.rules)
-    columns = _columns(result.rows)
-    script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    words: dict[str, Any] = {
-        "script": Markup(script),
-        "script_hash": Markup(f"sha256-{digest}"),
-        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "failures": FAILURES,
-        "meanings": MEANINGS,
-        "headline": headline(result),
+    judged = {row.requirement for row in result.rows}
+    rules = [rule for rule in with_unknown(result, shown.rules) if rule["id"] in judged]
+    words = {
+        **report(result, rules, {rule["id"]: f"#{rule['id']}" for rule in rules}, shown.kills),
+        "title": headline(result),
+        "standings": standings(result, cards(result)),
         "environment": environment(result),
-        "summary": list(_summary(result.rows)),
-        "diagnoses": [(one.backend, one.text) for one in result.diagnoses],
+        "used": [(name, usage.calls, f"{usage.seconds:.1f}") for name, usage in result.environment.backends.items()],
+        "conditioning": plots.conditioning(shown.conditioning),
+        "problems": shown.problems,
+        "devices": plots.devices(result.rows),
+        "kills": shown.kills,
+        "kill_rows": kill_rows(rules, shown.kills) if shown.kills else [],
+        "porting": html_of(shown.porting) if shown.porting else "",
+    }
+    return render("page.html.j2", words, scripted=True)
+
+
+def report(result: Result, rules: Sequence[Rule], links: Mapping[str, str], kills: KillMatrix | None) -> dict[str, Any]:
+    """What a page, of a run or of one implementation of many, says of a result.
+
+    Args:
+        rules: those that were judged, in order. links: where each leads.
+    """
+    titles = {rule["id"]: rule["title"] for rule in rules}
+    columns = _columns(result.rows)
+    found = cards(result)
+    sections = chapters(result.rows, rules, kills)
+    return {
+        "cards": [_card(number, one, titles, links) for number, one in enumerate(found, 1)],
+        "heat_map": heat_map(result.rows, rules, links, by_dtype=sum(len(group.dtypes) for group in columns) <= ROWS),
+        "summary": summary(result.rows),
         "declared": list(_declared(result)),
-        "used": [(n, u.calls, f"{u.seconds:.1f}") for n, u in result.environment.backends.items()],
+        "lacking": list(_lacking(result)),
         "columns": columns,
         "width": sum(len(group.dtypes) for group in columns),
+        "flaky": any(row.flaky for row in result.rows),
+        "mostly_refused": any(row.is_mostly_refused for row in result.rows),
         "legend": [(name, LETTERS[name], KINDS[name]) for name in LETTERS if counts(result.rows)[name]],
         "backends": list(dict.fromkeys(group.backend for group in columns)),
         "dtypes": sorted({row.dtype for row in result.rows}, key=dtype_order),
-        "chapters": list(_matrix(result.rows, rules, columns)),
-        "sections": list(_sections(result.rows, rules, shown.kills)),
-        "conditioning": plots.conditioning(shown.conditioning),
-        "problems": shown.problems,
-        "shares": plots.shares(result.rows, [rule["id"] for rule in rules]),
-        "devices": plots.devices(result.rows),
-        "kills": shown.kills,
-        "kill_rows": list(_kill_rows(rules, shown.kills)) if shown.kills else [],
-        "wrong_rows": [_wrong_row(one) for one in shown.kills.wrong] if shown.kills else [],
-        "porting": _html(shown.porting) if shown.porting else "",
+        "levels": [level for level in LEVELS if any(row.level == level for row in result.rows)],
+        "matrix": list(_matrix(result.rows, rules, columns, links)),
+        "chapters": sections,
+        "unfolded": sum(one["counts"][0][0] in FAILURES for one in sections) <= OPEN,
     }
-    return _templates().get_template("page.html.j2").render(words)
 
 
-def _templates() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-    )
-    made.filters["breakable"] = _breakable
-    return made
+def _card(number: int, card: Card, titles: Mapping[str, str], links: Mapping[str, str]) -> dict[str, Any]:
+    """A cause: the lines that say most, and those that are folded."""
+    row = card.shown
+    lines = [*entries(card, titles.get(row.requirement, ""))][1:]
+    what = next((text for label, text in lines if label == "what"), "")
+    got = [(label, text) for label, text in lines if label in FIRST]
+    first = [("what", first_line(what, LONGEST if got else 3 * LONGEST)), *got] if what else got
+    folded = [(label, text) for label, text in lines if label not in (*FIRST, "where", "alike")]
+    if not first:
+        first, folded = folded[:2], folded[2:]
+    why, cause = card.short, card.cause.removeprefix(card.short).strip(" ()")
+    if why.endswith(CUT) and len(card.cause) <= LONGEST:
+        why, cause = card.cause, ""  # which was cut to stand beside others
+    rest = [("cause", card.cause), *folded] if len(cause) > LONGEST else folded
+    return {
+        "number": number, "card": card, "why": why, "row": row, "title": titles.get(row.requirement, ""),
+        "link": links.get(row.requirement, ""), "first": first,
+        "rest": [line for line in rest if line not in first],
+        "others": [(name, many, links.get(name, "")) for name, many in card.requirements],
+        "kind": KINDS[row.verdict] if row.level == "must" else "l", "known": (),
+        "cause": shorten(cause, LONGEST, placeholder=CUT),
+    }  # fmt: skip
 
 
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after its punctuation."""
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[._+/:-])", clean(name)))
-
-
-def _html(text: str) -> Markup:
-    """Our own Markdown, below the page's headings; HTML in it is text, and a link to a file beside it is words."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(clean(text))
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = "h3" if token.tag == "h1" else "h4"
-        if token.type == "table_open":
-            token.attrSet("class", "plain")
-        for child in token.children or []:
-            if child.type == "link_open" and not str(child.attrGet("href")).startswith("https://"):
-                child.attrs.clear()
-    made = parser.renderer.render(tokens, parser.options, {})
-    region = '<div class="scroll" role="region" tabindex="0" aria-label="table">'
-    return Markup(made.replace("<table", f"{region}<table").replace("</table>", "</table></div>"))
-
-
-def _rules(result: Result, catalogue: Sequence[Rule]) -> list[Rule]:
-    """The catalogue, and after it what is judged and not in it."""
-    known = {rule["id"] for rule in catalogue}
-    levels = {row.requirement: row.level for row in result.rows if row.requirement not in known}
-    unknown = {"chapter": OTHER, "title": "", "statement": "", "decisions": ()}
-    return [*catalogue, *({**unknown, "id": name, "level": level} for name, level in sorted(levels.items()))]
-
-
-def _summary(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
-    for level, members in by_level(rows):
-        present = [verdict for verdict in VERDICTS if counts(members)[verdict]]
-        lines = []
-        for backend, mine in groupby(sorted(members, key=lambda row: row.backend), key=lambda row: row.backend):
-            many = counts(mine)
-            lines.append([backend, *(many[verdict] or "" for verdict in present)])
-        yield level, present, lines
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """One table for all levels: how many requirements of each come to what, by implementation."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    used: set[tuple[str, str]] = set()
+    backends = list(dict.fromkeys(row.backend for row in rows))
+    for (backend, level, _), members in groupby(
+        sorted(rows, key=lambda row: (row.backend, row.level, row.requirement)),
+        key=lambda row: (row.backend, row.level, row.requirement),
+    ):
+        worst = min((row.verdict for row in members), key=WORST.index)
+        outcome = next(name for name, verdicts in OUTCOMES.items() if worst in verdicts)
+        many = found.setdefault((backend, level), {})
+        many[outcome] = many.get(outcome, 0) + 1
+        used.add((level, outcome))
+    heads = [
+        (level, [name for name in OUTCOMES if (level, name) in used])
+        for level in LEVELS
+        if any((level, name) in used for name in OUTCOMES)
+    ]
+    lines = [
+        (
+            backend,
+            [(name, found.get((backend, level), {}).get(name, "")) for level, names in heads for name in names],
+        )
+        for backend in backends
+    ]
+    return {"heads": heads, "lines": lines}
 
 
 def _declared(result: Result) -> Iterator[tuple[str, str, str]]:
-    for one in result.declarations:
-        if one.deviations:
-            yield one.backend, one.device, ", ".join(f"{name} = {value}" for name, value in one.deviations.items())
+    """The deviations of each backend and device; the parts of a run that was split say them again."""
+    yield from dict.fromkeys(
+        (one.backend, one.device, ", ".join(f"{name} = {value}" for name, value in one.deviations.items()))
+        for one in result.declarations
+        if one.deviations
+    )
+
+
+def _lacking(result: Result) -> Iterator[tuple[str, str, str]]:
+    """What is unsupported, of what was judged so, with the reason."""
+    judged = {(row.backend, row.device) for row in result.rows if row.verdict == "unsupported"}
+    yield from dict.fromkeys(
+        (one.backend, feature, reason)
+        for one in result.declarations
+        if (one.backend, one.device) in judged
+        for feature, reason in one.unsupported.items()
+    )
 
 
 class _Group(NamedTuple):
@@ -172,19 +204,17 @@ class _Group(NamedTuple):
 def _columns(rows: Iterable[Row]) -> list[_Group]:
     keys = sorted({row.key[:3] for row in rows}, key=lambda key: (key[0], key[1], dtype_order(key[2])))
     return [
-        _Group(backend, device, [(key[2], _SHORT.get(key[2], key[2])) for key in members])
+        _Group(backend, device, [(key[2], SHORT.get(key[2], key[2])) for key in members])
         for (backend, device), members in groupby(keys, key=lambda key: key[:2])
     ]
 
 
 def _matrix(
-    rows: Sequence[Row], rules: Sequence[Rule], columns: Sequence[_Group]
+    rows: Sequence[Row], rules: Sequence[Rule], columns: Sequence[_Group], links: Mapping[str, str]
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The chapters with their lines, of the requirements that were judged."""
+    """The chapters with their lines."""
     cells = {row.key: row for row in rows}
-    judged = {row.requirement for row in rows}
-    shown = (rule for rule in rules if rule["id"] in judged)
-    for chapter, members in groupby(shown, key=lambda rule: rule["chapter"]):
+    for chapter, members in groupby(rules, key=lambda rule: rule["chapter"]):
         lines = []
         for rule in members:
             line = [
@@ -192,10 +222,10 @@ def _matrix(
                 for group in columns
                 for place, (dtype, _) in enumerate(group.dtypes)
             ]
-            text = f"{rule['id']} {rule['title']}".lower()
-            lines.append(
-                {"id": rule["id"], "level": rule["level"], "title": rule["title"], "text": text, "cells": line}
-            )
+            lines.append({
+                "id": rule["id"], "level": rule["level"], "title": rule["title"], "link": links.get(rule["id"], ""),
+                "text": f"{rule['id']} {rule['title']}".lower(), "cells": line,
+            })  # fmt: skip
         yield chapter, lines
 
 
@@ -204,82 +234,8 @@ def _cell(row: Row | None, *, edge: bool) -> dict[str, Any]:
         return {"verdict": "", "letter": "", "kind": "", "linked": False, "edge": edge}
     lesser = row.level != "must" and row.verdict not in ("conforms", "unsupported")
     letter = LETTERS[row.verdict].lower() if lesser else LETTERS[row.verdict]
-    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     letter = f"({letter})" if row.is_mostly_refused else letter
+    letter += FLAKY if row.flaky else ""
+    kind = "l" if lesser or row.is_mostly_refused else KINDS[row.verdict]
     linked = row.verdict not in ("conforms", "unsupported")
     return {"verdict": row.verdict, "letter": letter, "kind": kind, "linked": linked, "edge": edge}
-
-
-def _sections(
-    rows: Sequence[Row], rules: Sequence[Rule], kills: KillMatrix | None
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The chapters with what there is to say of each requirement."""
-    by_rule: dict[str, list[Row]] = {}
-    for row in rows:
-        by_rule.setdefault(row.requirement, []).append(row)
-    for chapter, members in groupby(rules, key=lambda rule: rule["chapter"]):
-        yield chapter, [_section(rule, by_rule.get(rule["id"], []), kills) for rule in members]
-
-
-def _section(rule: Rule, rows: Sequence[Row], kills: KillMatrix | None) -> dict[str, Any]:
-    many = counts(rows)
-    found = [
-        {
-            "row": finding.row,
-            "places": finding.places,
-            "headline": finding.headline,
-            "message": "" if finding.row.verdict == "deviates" else finding.message,
-            "measured": _measured(finding.row),
-            "dtypes": sorted({row.dtype for row in finding.rows}, key=dtype_order),
-        }
-        for finding in findings(row for row in rows if row.verdict != "conforms")
-    ]
-    killed = [(one, _margin(one, rule["id"])) for one in kills.killed_by(rule["id"])] if kills else []
-    return {
-        **rule,
-        "counts": [(verdict, many[verdict]) for verdict in VERDICTS if many[verdict]],
-        "findings": found,
-        "closest": _closest(rows),
-        "named": [pair for pair in killed if rule["id"] in pair[0].named_by],
-        "also": [pair for pair in killed if rule["id"] not in pair[0].named_by],
-    }
-
-
-def _measured(row: Row) -> str:
-    words = [f"{row.checks} checks"]
-    if row.bound_share is not None:
-        words.append(f"at worst {number(row.bound_share)} of the bound")
-    if row.ulp is not None:
-        words.append(f"{number(row.ulp)} ulp")
-    return ", ".join(words)
-
-
-def _closest(rows: Sequence[Row]) -> str:
-    """How near to the bound the conforming rows came."""
-    measured = [row for row in rows if row.verdict == "conforms" and row.bound_share is not None]
-    if not measured:
-        return ""
-    worst = max(measured, key=lambda row: row.bound_share or 0)
-    where = f"{worst.backend} {worst.device} {worst.dtype}"
-    return f"Of what conforms, {where} comes closest to the bound: {number(worst.bound_share)} of it."
-
-
-def _margin(wrong: Wrong, requirement: str) -> str:
-    margin = wrong.killed[requirement]
-    return "no number" if margin is None else f"{number(margin)} times the bound"
-
-
-def _kill_rows(rules: Sequence[Rule], kills: KillMatrix) -> Iterator[list[Any]]:
-    for rule in rules:
-        name = rule["id"]
-        killed = kills.killed_by(name)
-        margins = [margin for one in killed if (margin := one.killed[name]) is not None]
-        named = sum(name in one.named_by for one in killed)
-        alone = sum(one.alone == name for one in killed)
-        least = number(min(margins)) if margins else "no number" if killed else ""
-        yield [name, rule["level"], len(killed), named, alone, least]
-
-
-def _wrong_row(one: Wrong) -> list[Any]:
-    also = [name for name in one.killed if name not in one.named_by]
-    return [one.name, one.says, one.thread, ", ".join(one.named_by), len(also)]

@@ -1,25 +1,29 @@
-"""The plots of the page: errors over condition numbers, shares of the bound, devices against each other.
+"""The plots of the page: errors over condition numbers, and devices against each other.
 
-No text of an adapter is drawn: it stands beside the plot, where the page escapes it; names of requirements are drawn as
-they are, without mathematics in them.
+Implementations are told apart by colour and shape, by a key beside the plot, where a pointer rests, and in a table. No
+text of an adapter is drawn: it stands beside the plot, where the page escapes it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from matplotlib.axes import Axes
 
-from bnconform.render.drawing import BAD, FIRST, LINE, SECOND, TEXT, drawn
-from bnconform.render.evidence import FAILURES, clean, number
+from bnconform.render.drawing import BAD, FIRST, LINE, MARKERS, SECOND, SERIES, drawn
+from bnconform.render.evidence import clean, number
 from bnconform.results.result import Row, dtype_order
 
 _LEAST, _MOST = 1e-4, 1e2
-"""The shares of a bound that are told apart; others are drawn at the edges."""
+"""The error ratios that are told apart; others are drawn at the edges."""
+
+PICTURES = 16
+"""Pairs of devices that are drawn; each takes a third of a second, and nobody compares more by eye."""
 
 
 @dataclass(frozen=True)
@@ -46,44 +50,76 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Series:
+    """What stands for one implementation in a plot: a letter of its shape, and the number of its colour, from 1."""
+
+    name: str
+    letter: str
+    colour: int
+    marker: str
+
+    @property
+    def ink(self) -> str:
+        """What Matplotlib draws it with."""
+        return SERIES[self.colour - 1]
+
+
+@dataclass(frozen=True)
 class Panel:
-    """A plot with its numbers: `heads` and `rows` of a table that says what it shows."""
+    """A plot with its key and its numbers: `heads` and `rows` of a table that says what it shows.
+
+    `svg` is "" where the table is all there is.
+    """
 
     title: str
     note: str
     svg: str
+    key: tuple[Series, ...]
     heads: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
 
+def series(names: Iterable[str]) -> dict[str, Series]:
+    """What stands for each name; the first eight differ in colour and shape, those after them in one of both."""
+    shapes = list(MARKERS)
+    found = {}
+    for place, name in enumerate(dict.fromkeys(names)):
+        turn, first = divmod(place, len(SERIES))
+        marker = shapes[(first + turn) % len(shapes)]
+        found[name] = Series(name, MARKERS[marker], first + 1, marker)
+    return found
+
+
 def conditioning(points: Iterable[Condition]) -> list[Panel]:
-    """Error over condition number, one panel for each backend, device and dtype."""
+    """Error over condition number, one panel for each device and dtype."""
 
-    def place(point: Condition) -> tuple[str, str, tuple[int, str]]:
-        return point.backend, point.device, dtype_order(point.dtype)
+    def place(point: Condition) -> tuple[str, tuple[int, str]]:
+        return point.device, dtype_order(point.dtype)
 
-    panels: list[Panel] = []
-    points = list(points)
-    limits = {
-        dtype: _limits([point for point in points if point.dtype == dtype]) for dtype in {p.dtype for p in points}
-    }
-    for _, group in groupby(sorted(points, key=lambda point: (*place(point), point.condition)), key=place):
-        mine = list(group)
-        first = mine[0]
-        rows = tuple(
-            (p.case, *(f"{value:.3g}" for value in (p.condition, p.error, p.two_pass, p.one_pass))) for p in mine
-        )
-        draw = partial(_condition, points=mine, limits=limits[first.dtype])
-        panels.append(
-            Panel(
-                first.backend,
-                f"{first.device}, {first.dtype}: {_kind(mine)}",
-                drawn(f"condition-{len(panels)}", (3.4, 2.5), draw),
-                ("batch", "condition number", "error", "two-pass bound", "one-pass bound"),
-                rows,
-            )
-        )
-    return panels
+    points = sorted(points, key=lambda point: (*place(point), point.backend, point.condition))
+    known = series(point.backend for point in points)
+    return [_panel(f"condition-{label}", list(group), known) for label, (_, group) in enumerate(groupby(points, place))]
+
+
+def _panel(label: str, points: Sequence[Condition], known: Mapping[str, Series]) -> Panel:
+    tips = {f"tip-{place}": clean(f"{p.backend}, {p.case}: {_words(p)}") for place, p in enumerate(points)}
+    draw = partial(_condition, points=points, limits=_limits(points), known=known)
+    rows = tuple(
+        (p.backend, p.case, *map(number, (p.condition, p.error, p.two_pass, p.one_pass)), _kind([p])) for p in points
+    )
+    first = points[0]
+    return Panel(
+        f"{first.dtype} on {first.device}",
+        _kind(points),
+        drawn(label, (5.4, 3.6), draw, tips),
+        tuple(known[name] for name in dict.fromkeys(p.backend for p in points)),
+        ("implementation", "batch", "condition number", "error", "two-pass bound", "one-pass bound", "where"),
+        rows,
+    )
+
+
+def _words(point: Condition) -> str:
+    return f"condition number {number(point.condition)}, error {number(point.error)}, {_kind([point])}"
 
 
 def _kind(points: Sequence[Condition]) -> str:
@@ -96,110 +132,89 @@ def _kind(points: Sequence[Condition]) -> str:
 
 
 def _limits(points: Iterable[Condition]) -> tuple[float, float]:
-    """The range of all panels of a dtype, so that they can be compared by eye."""
+    """The range of a panel."""
     finite = [v for p in points for v in (p.error, p.two_pass, p.one_pass) if 0 < v < math.inf]
     return min(finite, default=1e-16) / 4, max(finite, default=1.0) * 4
 
 
-def _condition(axes: Axes, points: Sequence[Condition], limits: tuple[float, float]) -> None:
-    x = [point.condition for point in points]
+def _condition(
+    axes: Axes, points: Sequence[Condition], limits: tuple[float, float], known: Mapping[str, Series]
+) -> None:
     floor, ceiling = limits
-    for bounds, colour, style in (
-        ([point.two_pass for point in points], FIRST, "-"),
-        ([point.one_pass for point in points], SECOND, (0, (4, 2))),
-    ):
-        axes.plot(x, [min(bound, ceiling) for bound in bounds], color=colour, linewidth=1.5, linestyle=style)
-    within = [point for point in points if not point.beyond_two]
-    beyond = [point for point in points if point.beyond_two]
-    for some, marker, colour in ((within, "o", TEXT), (beyond, "X", BAD)):
-        if not some:
-            continue
-        ys = [min(max(point.error, floor), ceiling) for point in some]
-        axes.plot([point.condition for point in some], ys, marker, color=colour, markersize=5, clip_on=False)
+    bounds: dict[float, tuple[float, float]] = {}
+    for point in points:
+        before = bounds.get(point.condition, (0.0, 0.0))
+        bounds[point.condition] = max(before[0], point.two_pass), max(before[1], point.one_pass)
+    x = sorted(bounds)
+    for which, colour, style in ((0, FIRST, "-"), (1, SECOND, (0, (4, 2)))):
+        axes.plot(x, [min(bounds[c][which], ceiling) for c in x], color=colour, linewidth=1.5, linestyle=style)
+    for place, point in enumerate(points):
+        one = known[point.backend]
+        y = min(max(point.error, floor), ceiling)
+        ring: dict[str, Any] = {"markeredgewidth": 0}
+        if point.beyond_two:
+            ring = {"markeredgecolor": BAD, "markeredgewidth": 2.2}
+        axes.plot(
+            [point.condition], [y], one.marker, color=one.ink, markersize=8 if point.beyond_two else 6, clip_on=False,
+            gid=f"tip-{place}", **ring,
+        )  # fmt: skip
     axes.set(xscale="log", yscale="log", ylim=(floor, ceiling))
     axes.set_xlabel("condition number of the variance")
     axes.set_ylabel("error of y")
 
 
-def shares(rows: Iterable[Row], order: Sequence[str]) -> Panel | None:
-    """The worst share of its bound that each row came to, one line for each requirement; None where none has one."""
-    measured: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.bound_share is not None:
-            measured.setdefault(row.requirement, []).append(row)
-    names = [name for name in order if name in measured] + sorted(measured.keys() - set(order))
-    if not names:
-        return None
-
-    def draw(axes: Axes) -> None:
-        for place, name in enumerate(names):
-            for marker, colour, some in _kinds(measured[name]):
-                # What would be drawn over each other is drawn once.
-                xs = sorted({round(math.log10(_shown(row.bound_share)), 2) for row in some})
-                axes.plot([10**x for x in xs], [place] * len(xs), marker, color=colour, markersize=4, clip_on=False)
-        axes.axvline(1, color=BAD, linewidth=1)
-        axes.set(xscale="log", xlim=(_LEAST, _MOST), ylim=(len(names) - 0.5, -0.5))
-        axes.set_yticks(range(len(names)), [clean(name)[:40] for name in names], parse_math=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("share of the bound; 1 is the limit")
-        axes.xaxis.set_label_position("top")
-        axes.xaxis.tick_top()
-
-    table = []
-    for name in names:
-        worst = max(measured[name], key=lambda row: row.bound_share or 0)
-        table.append((name, number(worst.bound_share), f"{worst.backend} {worst.device} {worst.dtype}"))
-    note = "each mark is a row; o conforms, + deviates as declared, x fails; the edges stand for all beyond"
-    svg = drawn("shares", (7.2, 0.7 + 0.19 * len(names)), draw)
-    return Panel("Share of the bound by requirement", note, svg, ("requirement", "largest", "of"), tuple(table))
-
-
-def _kinds(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    kinds = (
-        ("o", FIRST, [row for row in rows if row.verdict not in (*FAILURES, "deviates")]),
-        ("+", SECOND, [row for row in rows if row.verdict == "deviates"]),
-        ("x", BAD, [row for row in rows if row.verdict in FAILURES]),
-    )
-    # A line of no points would take room, at a corner of the figure.
-    yield from (kind for kind in kinds if kind[2])
-
-
 def devices(rows: Iterable[Row]) -> list[Panel]:
-    """Share of the bound on one device against another, one panel for each pair, cpu first where it is one of them."""
+    """Error ratios on one device against another, one panel for each pair, cpu first where it is one of them."""
     found: dict[str, dict[tuple[str, str, str], Row]] = {}
     for row in rows:
         found.setdefault(row.device, {})[row.backend, row.dtype, row.requirement] = row
     names = sorted(found, key=lambda name: (name != "cpu", name))
-    panels: list[Panel] = []
+    known = series(row.backend for name in names for row in found[name].values())
+    both: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
     for place, name in enumerate(names):
         for other in names[place + 1 :]:
             pairs = [(row, found[other][key]) for key, row in found[name].items() if key in found[other]]
             if pairs:
-                panels.append(_pair(f"devices-{len(panels)}", name, other, pairs))
-    return panels
+                both[name, other] = pairs
+    # Of many, those are drawn that differ in most verdicts; cpu, which is first, comes before others that are alike.
+    shown = sorted(both, key=lambda pair: -sum(a.verdict != b.verdict for a, b in both[pair]))[:PICTURES]
+    return [
+        _pair(f"devices-{number}" if pair in shown else "", *pair, pairs, known)
+        for number, (pair, pairs) in enumerate(both.items())
+    ]
 
 
-def _pair(label: str, name: str, other: str, pairs: Sequence[tuple[Row, Row]]) -> Panel:
+def _pair(
+    label: str, name: str, other: str, pairs: Sequence[tuple[Row, Row]], known: Mapping[str, Series]
+) -> Panel:  # fmt: skip
     measured = [(a, b) for a, b in pairs if a.bound_share is not None and b.bound_share is not None]
     differing = [(a, b) for a, b in pairs if a.verdict != b.verdict]
+    # What would be drawn over each other is drawn once.
+    drawn_once = {
+        (a.backend, a.verdict == b.verdict, *(round(math.log10(_shown(row.bound_share)), 2) for row in (a, b))): (a, b)
+        for a, b in measured
+    }
+    tips = {
+        f"tip-{place}": clean(
+            f"{a.backend}, {a.dtype}, {a.requirement}: {a.verdict} {number(a.bound_share)} on {name}, "
+            f"{b.verdict} {number(b.bound_share)} on {other}"
+        )
+        for place, (a, b) in enumerate(drawn_once.values())
+    }
 
     def draw(axes: Axes) -> None:
         axes.plot([_LEAST, _MOST], [_LEAST, _MOST], color=LINE, linewidth=1)
         axes.axvline(1, color=BAD, linewidth=1)
         axes.axhline(1, color=BAD, linewidth=1)
-        for marker, colour, same in (("o", FIRST, True), ("X", BAD, False)):
-            places = {
-                tuple(round(math.log10(_shown(row.bound_share)), 2) for row in pair)
-                for pair in measured
-                if (pair[0].verdict == pair[1].verdict) == same
-            }
-            if not places:
-                continue
-            xs, ys = ([10 ** place[axis] for place in sorted(places)] for axis in (0, 1))
-            axes.plot(xs, ys, marker, color=colour, markersize=4, clip_on=False)
+        for place, (a, b) in enumerate(drawn_once.values()):
+            one = known[a.backend]
+            ring = {} if a.verdict == b.verdict else {"markeredgecolor": BAD, "markeredgewidth": 2.2, "markersize": 8}
+            style: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0, **ring}
+            xy = [_shown(a.bound_share)], [_shown(b.bound_share)]
+            axes.plot(*xy, one.marker, color=one.ink, clip_on=False, gid=f"tip-{place}", **style)
         axes.set(xscale="log", yscale="log", xlim=(_LEAST, _MOST), ylim=(_LEAST, _MOST), aspect="equal")
-        axes.set_xlabel("share of the bound, first device")
-        axes.set_ylabel("share of the bound, second device")
+        axes.set_xlabel("error over bound, first device")
+        axes.set_ylabel("error over bound, second device")
 
     rows = tuple(
         (
@@ -209,13 +224,16 @@ def _pair(label: str, name: str, other: str, pairs: Sequence[tuple[Row, Row]]) -
             f"{a.verdict} {number(a.bound_share)}",
             f"{b.verdict} {number(b.bound_share)}",
         )
-        for a, b in differing
+        for a, b in [*differing, *(pair for pair in measured if pair not in differing)]
     )
     note = (
-        f"{len(pairs)} rows on both, {len(differing)} with another verdict (X); above the diagonal the second is worse"
+        f"{len(pairs)} rows on both, {len(differing)} with another verdict (ringed, and first in the table); above the "
+        "diagonal the second is worse"
     )
+    key = tuple(known[backend] for backend in dict.fromkeys(a.backend for a, _ in measured))
     heads = ("implementation", "dtype", "requirement", name, other)
-    return Panel(f"{name} (across) and {other} (up)", note, drawn(label, (4.2, 4.2), draw), heads, rows)
+    picture = drawn(label, (4.2, 4.2), draw, tips) if label else ""
+    return Panel(f"{name} (across) and {other} (up)", note, picture, key, heads, rows)
 
 
 def _shown(share: float | None) -> float:

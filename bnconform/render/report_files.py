@@ -22,9 +22,8 @@ from bnconform import backends
 from bnconform.cases.probes import probes
 from bnconform.judge.outcome import Outcome
 from bnconform.judge.subject import Subject
-from bnconform.render import badge, junit, markdown
+from bnconform.render import badge, junit, markdown, porting_pages
 from bnconform.render.annotations import SourcePlace, workflow_commands
-from bnconform.render.porting_table import page as porting_page
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
 from bnconform.results.observations import placed, point
@@ -87,9 +86,7 @@ def check(wanted: Wanted, *others: Path) -> None:
     if wanted.kill_matrix and not wanted.html:
         raise FileError("--kill-matrix is shown by the HTML page; give --html PATH, too")
     if wanted.html:
-        missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-        if missing:
-            raise FileError(f'--html needs {" and ".join(missing)}; install them with pip install "bnconform[report]"')
+        check_extra("--html")
     if wanted.badge:
         badge.check(wanted.badge)
     taken = {os.path.realpath(path): path for path in others}
@@ -106,6 +103,22 @@ def check(wanted: Wanted, *others: Path) -> None:
         check_writable(path, what)
     if wanted.kill_matrix:
         kill_matrix.read(wanted.kill_matrix)
+
+
+def check_extra(what: str) -> None:
+    """Raise FileError, in one line, where the packages are missing that HTML is made with.
+
+    Args:
+        what: the option or verb that needs them.
+    """
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FileError(f'{what} needs {" and ".join(missing)}; install them with pip install "bnconform[report]"')
+
+
+def rules() -> list[dict[str, Any]]:
+    """The catalogue as plain data, in its order."""
+    return [_rule(rule) for rule in requirements().values()]
 
 
 def produce(result: Result, wanted: Wanted, adapters: Mapping[str, SourcePlace] | None = None) -> list[str]:
@@ -185,12 +198,13 @@ def html(result: Result, kills: Path | None = None) -> str:
     chosen = kills or (KILL_MATRIX if KILL_MATRIX.is_file() else None)
     points, problems = conditions(result)
     porting = json.loads(PORTING.read_text(encoding="utf-8"))
+    judged = [name for name in dict.fromkeys(row.backend for row in result.rows) if name in porting["cards"]]
     shown = PageData(
-        rules=[_rule(rule) for rule in requirements().values()],
+        rules=rules(),
         conditioning=points,
         problems=problems,
         kills=kill_matrix.read(chosen) if chosen else None,
-        porting=porting_page(porting),
+        porting=porting_pages.some(porting, judged) if judged else "",
     )
     return page(result, shown)
 

@@ -96,6 +96,11 @@ def next_step(result: Result, cards: Sequence[Card]) -> str:
                 f"next: run the case of cause {number} again, alone, by its replay line; "
                 f"`bnconform explain {about}` says what is due"
             )
+    missing = result.selection.missing if result.selection else ()
+    if missing:
+        return f"next: give the result files of all shards, {' and '.join(missing[:NAMED])} too"
+    if result.shard is not None:
+        return f"next: give `bnconform baseline check` the files of all {result.shard.share.of} shards"
     narrowed = result.selection.narrowed_by if result.selection else ()
     if narrowed:
         return f"next: without {' '.join(narrowed)} the whole suite is asked"

@@ -90,6 +90,8 @@ def entries(card: Card, title: str) -> Iterator[messages.Line]:
         yield from (("", _cut(line)) for line in row.message.strip().splitlines()[:ALIKE] if line.strip() != card.cause)
         if row.case:
             yield "case", row.case
+    if card.flaky:
+        yield "flaky", card.flaky
     yield "where", card.places
     if card.checks > 1:
         yield "alike", alike(card)

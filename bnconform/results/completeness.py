@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from bnconform.results.visible import bounded
+
 FINISHED, STOPPED, INTERRUPTED, CRASHED = ENDINGS = ("finished", "stopped", "interrupted", "crashed")
 """How a run ended, the best first: at its end; at a failure, as asked (-x, --maxfail); by a person, a signal or a
 limit of the machine; by a fault of the run itself."""
@@ -53,6 +55,7 @@ class SelectionRecord:
         backends, devices, dtypes: as they were given; none where the default was.
         narrowed_by: what left out checks, as it was given, such as "-k BN-RUN-VAR"; none where nothing did.
         columns: each backend, device and dtype that was to be judged.
+        missing: the shards without which a set of them is not the whole run, such as "3/8"; see `results.shard`.
     """
 
     backends: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class SelectionRecord:
     dtypes: tuple[str, ...] = ()
     narrowed_by: tuple[str, ...] = ()
     columns: tuple[ColumnSelection, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,16 @@ class Judged(Protocol):
 
 def is_partial(result: Judged) -> bool:
     """Whether a result is known to be of a part of the suite; a file of an earlier version does not say."""
-    return result.completion is not None and not result.completion.complete
+    return result.completion is not None and (not result.completion.complete or is_unfinished(result))
 
 
 def is_unfinished(result: Judged) -> bool:
-    """Whether a result is known to be of a run that did not come to its end."""
+    """Whether a result is known to be of a run that did not come to its end, or of a part of its shards."""
     completion = result.completion
-    return completion is not None and (completion.ended != FINISHED or completion.finished < completion.selected)
+    if completion is None:
+        return False
+    lacks = completion.ended != FINISHED or completion.finished < completion.selected
+    return lacks or bool(result.selection and result.selection.missing)
 
 
 def partial(result: Judged) -> str:
@@ -134,6 +141,9 @@ def reason(result: Judged) -> str:
         found.append(f"{completion.ended} after {completion.finished} of {completion.selected} checks")
     elif completion.finished < completion.selected:
         found.append(f"{completion.selected - completion.finished} of {completion.selected} checks did not finish")
+    if result.selection and result.selection.missing:
+        many = result.selection.missing
+        found.append(f"{'shard' if len(many) == 1 else 'shards'} {bounded([*many])} missing")
     return "; ".join(found)
 
 
@@ -162,6 +172,7 @@ def joined(results: Sequence[Judged]) -> tuple[SelectionRecord | None, Completio
         _each(one.dtypes for one in selections),
         _each(one.narrowed_by for one in selections),
         tuple(column for one in selections for column in one.columns),
+        _each(one.missing for one in selections),
     )
     completion = Completion(
         max((one.ended for one in completions), key=ENDINGS.index),
@@ -176,9 +187,12 @@ def to_json(result: Judged) -> dict[str, Any]:
     """The keys of a result file; none where it is not known."""
     if result.selection is None or result.completion is None:
         return {}
+    selection = {**asdict(result.selection), "all": not result.selection.narrowed_by}
+    if not result.selection.missing:
+        selection.pop("missing")
     return {
-        "selection": {**asdict(result.selection), "all": not result.selection.narrowed_by},
-        "completion": {**asdict(result.completion), "complete": result.completion.complete},
+        "selection": selection,
+        "completion": {**asdict(result.completion), "complete": not is_partial(result)},
     }
 
 

@@ -58,6 +58,14 @@ def write(path: Path, content: str | bytes, what: str = "the result") -> None:
         raise FileError(f"cannot write {what} {path}: {problem.strerror or problem}") from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those that it lies in, where there is none; FileError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise FileError(f"cannot write into {folder}: {problem.strerror or problem}") from None
+
+
 def _temporary(path: Path) -> Path:
     # The process id keeps two runs that write the same path from taking each other's half-written file.
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")

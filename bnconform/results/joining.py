@@ -36,7 +36,7 @@ def joined(results: Sequence[tuple[str, Result]]) -> Result:
         seen.update((row.key, name) for row in result.rows)
     whole = [result for _, result in results]
     return Result(
-        _environment([result.environment for result in whole]),
+        environment_of([result.environment for result in whole]),
         merge(row for result in whole for row in result.rows),
         tuple(one for result in whole for one in result.diagnoses),
         tuple(one for result in whole for one in result.observations),
@@ -45,7 +45,8 @@ def joined(results: Sequence[tuple[str, Result]]) -> Result:
     )
 
 
-def _environment(many: Sequence[Environment]) -> Environment:
+def environment_of(many: Sequence[Environment]) -> Environment:
+    """Where and when all of them took place: what differs with `and` between, the times added up."""
     used: dict[str, Usage] = {}
     for one in many:
         for name, usage in one.backends.items():

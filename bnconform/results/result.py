@@ -18,6 +18,7 @@ from bnconform.results import completeness, files
 from bnconform.results.completeness import Completion, SelectionRecord
 from bnconform.results.failure import Failure
 from bnconform.results.files import FileError
+from bnconform.results.shard import Shard
 
 SCHEMA = "bnconform/result/1"
 
@@ -35,6 +36,10 @@ UNLIMITED = 1e300
 
 Key = tuple[str, str, str, str]
 """(backend, device, dtype, requirement): what a row is about."""
+
+
+Spread = tuple[tuple[str, int], ...]
+"""Verdicts with how often each was come to, the worst first."""
 
 
 class ResultError(FileError):
@@ -67,6 +72,7 @@ class Row:
         message: what was found, its first line a summary; on a conforming row empty, or what was measured.
         case: the path of a case that replays it, or None.
         failure: why it failed, of which `message` is the text; None where it did not, or where nobody kept it.
+        flaky: of the checks whose repetitions differ, how many of these came to each verdict, the worst first.
         models, refused: how many models a tool was given here, and how many of them it refused; 0 of layers.
 
     Raises:
@@ -86,6 +92,7 @@ class Row:
     message: str = ""
     case: str | None = None
     failure: Failure | None = None
+    flaky: Spread = ()
     models: int = 0
     refused: int = 0
 
@@ -221,7 +228,7 @@ class Result:
 
     `failed` has each check that failed, by itself, as long as the run is in memory: the file has the rows alone.
     `observations` and `declarations` are what `bnconform compare` needs, `selection` and `completion` say what of the
-    suite it is of; a file of an earlier version has none.
+    suite it is of; a file of an earlier version has none. `shard` is there where it is one share of a run.
     """
 
     environment: Environment
@@ -231,6 +238,7 @@ class Result:
     declarations: tuple[Declaration, ...] = ()
     selection: SelectionRecord | None = None
     completion: Completion | None = None
+    shard: Shard | None = field(default=None, repr=False)
     failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -256,6 +264,22 @@ def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(_merged(groups[key]) for key in order)
 
 
+def in_order(many: Mapping[str, int]) -> Spread:
+    """How many there are of each verdict, the worst first."""
+    return tuple((verdict, many[verdict]) for verdict in VERDICTS if verdict in many)
+
+
+def together(rows: Iterable[Row]) -> Spread:
+    """The repetitions of all flaky checks of some rows."""
+    return in_order(sum((Counter(dict(row.flaky)) for row in rows), Counter()))
+
+
+def flakiness(flaky: Spread) -> str:
+    """How often repetitions came to which verdict, in words; "" where there are none."""
+    words = " and ".join(f"{verdict} in {many}" for verdict, many in flaky)
+    return f"{words} of {sum(many for _, many in flaky)} repetitions of checks that differ" if words else ""
+
+
 def to_json(result: Result) -> dict[str, Any]:
     """The result as JSON-ready data that fits the schema."""
     environment = asdict(result.environment)
@@ -273,6 +297,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "declarations": [asdict(one) for one in result.declarations],
         "observations": [asdict(one) for one in result.observations],
         **completeness.to_json(result),
+        **({"shard": result.shard.to_json()} if result.shard else {}),
     }
 
 
@@ -284,7 +309,8 @@ def from_json(data: Any) -> Result:
     for index, entry in enumerate(data["results"]):
         failure = Failure.from_json(entry["failure"]) if "failure" in entry else None
         diagnosis = tuple(Difference(**part) for part in entry["diagnosis"])
-        row = Row(**entry | {"diagnosis": diagnosis, "failure": failure})
+        flaky = in_order(entry.get("flaky", {}))
+        row = Row(**entry | {"diagnosis": diagnosis, "failure": failure, "flaky": flaky})
         if row.key in seen:
             raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
         seen.add(row.key)
@@ -302,7 +328,17 @@ def from_json(data: Any) -> Result:
         tuple(Observation(**entry) for entry in data.get("observations", [])),
         tuple(Declaration(**entry) for entry in data.get("declarations", [])),
         *completeness.from_json(data),
+        _shard(data),
     )
+
+
+def _shard(data: Mapping[str, Any]) -> Shard | None:
+    if "shard" not in data:
+        return None
+    found = Shard.from_json(data["shard"])
+    if found.share.number > found.share.of:
+        raise ResultError(f"at shard/number: there is no shard {found.share}")
+    return found
 
 
 def write(path: Path, result: Result) -> None:
@@ -323,10 +359,11 @@ def _row(row: Row) -> dict[str, Any]:
     data = {name: getattr(row, name) for name in _KEYS}
     data["diagnosis"] = [part._asdict() for part in row.diagnosis]
     data |= {"models": row.models, "refused": row.refused} if row.models else {}
+    data |= {"flaky": dict(row.flaky)} if row.flaky else {}
     return data | ({"failure": row.failure.to_json()} if row.failure else {})
 
 
-_KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "models", "refused"))
+_KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "flaky", "models", "refused"))
 
 
 def _limited(value: float | None) -> float | None:
@@ -345,6 +382,7 @@ def _merged(group: list[Row]) -> Row:
         checks=sum(row.checks for row in group),
         bound_share=_largest(row.bound_share for row in group),
         ulp=_largest(row.ulp for row in group),
+        flaky=together(group),
         models=sum(row.models for row in group),
         refused=sum(row.refused for row in group),
     )

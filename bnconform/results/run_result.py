@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +22,13 @@ from bnconform.results.result import (
     Result,
     Row,
     Usage,
+    in_order,
     merge,
 )
+from bnconform.results.shard import Shard
+
+JUDGES = ("bnconform", "gmpy2", "hypothesis", "pytest")
+"""The distributions whose version in this process counts, whatever an implementation's environment has."""
 
 
 def row(outcome: Outcome) -> Row:
@@ -33,6 +39,7 @@ def row(outcome: Outcome) -> Row:
         checks=outcome.checks, bound_share=outcome.bound_share, ulp=outcome.ulp,
         diagnosis=tuple(Difference(entry["coordinate"], entry["value"]) for entry in outcome.diagnosis),
         message=outcome.message, case=outcome.case, failure=outcome.failure,
+        flaky=in_order(Counter(outcome.verdicts)),
         models=int(is_of_model), refused=int(is_of_model and outcome.verdict == UNSUPPORTED),
     )  # fmt: skip
 
@@ -58,8 +65,9 @@ def result(
     seconds: float,
     selection: SelectionRecord | None = None,
     completion: Completion | None = None,
+    shard: Shard | None = None,
 ) -> Result:
-    """The result of a run; of what was asked for and how far it came, where that is given."""
+    """The result of a run; of what was asked for, how far it came and which share it is, where that is given."""
     used: dict[str, Usage] = {}
     for outcome in outcomes:
         before = used.get(outcome.backend, Usage(0, 0.0))
@@ -67,10 +75,7 @@ def result(
     devices = {}
     for subject in subjects:
         devices[subject.device] = getattr(subject.backend, "offered", {}).get(subject.device, subject.device)
-    versions = installed()
-    for subject in subjects:
-        # A framework in an environment of its own is not among this process's packages.
-        versions = {**getattr(subject.backend, "packages", {}), **versions}
+    versions = _versions(subjects)
     environment = Environment(
         python=platform.python_version(), platform=platform.platform(),
         bnconform=versions.get("bnconform", "a clone"), packages=versions, devices=devices,
@@ -78,18 +83,39 @@ def result(
     )  # fmt: skip
     return Result(
         environment,
-        merge(row(outcome) for outcome in _telling(outcomes)),
+        rows(outcomes),
         tuple(diagnoses),
         tuple(sorted(_observations(outcomes), key=lambda one: (one.backend, one.device, one.place))),
         declarations(subjects),
         selection,
         completion,
-        tuple(
-            FailedCheck(row(one), tuple(one.size))
-            for one in _telling(outcomes)
-            if one.verdict in (CRASHED, VIOLATES, UNTRUSTED)
-        ),
+        shard,
+        failed_checks(outcomes),
     )
+
+
+def _versions(subjects: Iterable[Subject]) -> dict[str, str]:
+    """The packages with which was judged, and those of the environments in which the implementations ran.
+
+    Where an implementation ran in an environment of its own, that one's version counts, and not this process's.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for subject in subjects:
+        for name, version in getattr(subject.backend, "packages", {}).items():
+            found.setdefault(name, {})[version] = None
+    theirs = {name: " and ".join(versions) for name, versions in found.items() if name not in JUDGES}
+    return installed() | theirs
+
+
+def rows(outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
+    """A row of each cell of the matrix."""
+    return merge(row(outcome) for outcome in _telling(outcomes))
+
+
+def failed_checks(outcomes: Sequence[Outcome]) -> tuple[FailedCheck, ...]:
+    """Each check that failed, by itself."""
+    failing = (one for one in _telling(outcomes) if one.verdict in (CRASHED, VIOLATES, UNTRUSTED))
+    return tuple(FailedCheck(row(one), tuple(one.size)) for one in failing)
 
 
 def _observations(outcomes: Iterable[Outcome]) -> Iterator[Observation]:

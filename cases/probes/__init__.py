@@ -20,6 +20,7 @@ from bnconform.cases.probes import (
     flags,
     gradients,
     layout,
+    masks,
     metamorphic,
     options,
     quality,
@@ -30,7 +31,7 @@ from bnconform.cases.probes import (
     running,
     training,
 )
-from bnconform.cases.program import Probe, Program
+from bnconform.cases.program import Probe, Program, Step
 
 _MODULES = (
     training,
@@ -40,6 +41,7 @@ _MODULES = (
     gradients,
     recorded,
     derivatives,
+    masks,
     replicas,
     layout,
     dtypes,
@@ -87,7 +89,7 @@ def with_cases() -> frozenset[str]:
 def all_relations() -> Mapping[str, tuple[MetamorphicRelation, ...]]:
     """Every relation, by the id of its requirement."""
     found: dict[str, list[MetamorphicRelation]] = {}
-    for relation in metamorphic.relations():
+    for relation in (*metamorphic.relations(), *masks.relations()):
         found.setdefault(relation.requirement, []).append(relation)
     return {requirement: tuple(group) for requirement, group in found.items()}
 
@@ -129,8 +131,12 @@ def _compilations(case: Probe | MetamorphicRelation) -> frozenset[tuple[object, 
     given = case.at("float64", "float64")
     programs: tuple[Program, ...] = (given,) if isinstance(given, Program) else tuple(given)
     return frozenset(
-        (step.op, step.mode, step.x_layout, step.grad_layout, program.config, step.x.shape)
+        (step.op, step.mode, step.x_layout, step.grad_layout, program.config, step.x.shape, _mask_kind(step))
         for program in programs
         for step in program.steps
         if step.x is not None
     )
+
+
+def _mask_kind(step: Step) -> tuple[object, ...]:
+    return () if step.mask is None else (step.mask.shape, str(step.mask.dtype))

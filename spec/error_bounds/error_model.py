@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
@@ -46,22 +49,29 @@ class ErrorModel:
         """The unit roundoff of the arithmetic."""
         return self.compute.unit_roundoff
 
-    def gamma(self, k: float) -> float:
-        """g(k) = k u / (1 - k u), infinite where k u >= 1."""
+    def gamma(self, k: Any) -> Any:
+        """g(k) = k u / (1 - k u), infinite where k u >= 1; of a number or of an array, as `terms` and `updating`."""
+        if isinstance(k, np.ndarray):
+            part = np.minimum(k * self.u, 1.0)
+            return np.where(part < 1, part / np.where(part < 1, 1 - part, 1), np.inf)
         return k * self.u / (1 - k * self.u) if k * self.u < 1 else math.inf
 
-    def terms(self, n: int) -> float:
+    def terms(self, n: Any) -> Any:
         """The number of additions that one term of a sum of n passes through: n - 1, rounded up to n.
 
         `blocked`: sums of blocks of length b, themselves summed, pass each term through b + n/b additions, least at
         b = sqrt(n), that is 2 sqrt(n); pairwise summation needs only log2(n) (Higham, section 4.2).
         """
+        if isinstance(n, np.ndarray):
+            return np.minimum(n, 2 * np.ceil(np.sqrt(n)) + 2) if self.blocked else n.astype(np.float64)
         return min(float(n), 2 * math.ceil(math.sqrt(n)) + 2) if self.blocked else float(n)
 
-    def updating(self, n: int) -> float:
+    def updating(self, n: Any) -> Any:
         """The coefficient of u sqrt(v M2) in the variance of updating algorithms; see `forward.variance_error`."""
         if not self.blocked:
             return UPDATING * n
+        if isinstance(n, np.ndarray):
+            return np.vectorize(self.updating, otypes=[np.float64])(n)
         block, logarithm = math.ceil(math.sqrt(n)), math.log2(max(n, 1))
         tree = logarithm / 2 * (block + 4 * logarithm) ** 2
         return min(UPDATING * n, 2 * math.sqrt((UPDATING * block / 2) ** 2 + tree))

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,12 @@ from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, sqrt
 from bnconform.spec.formats import Format
 from bnconform.spec.oracle.formulas import inverse_deviation
 from bnconform.spec.oracle.record import Forward, Moments, State
-from bnconform.spec.oracle.running import batch_weight, debiased, remembered
+from bnconform.spec.oracle.running import batch_weight, counts, debiased, remembered
 
 __all__ = [
     "ErrorModel",
     "ForwardErrors",
+    "bessel",
     "enclosure",
     "error_model_of",
     "kept_as_inverse",
@@ -51,6 +53,9 @@ addition is the rounding to the output's format."""
 
 SHIFT = 3
 """Roundings allowed on the bias: storing it, taking mean * scale from it, the last addition in the arithmetic."""
+
+SCALED = 3
+"""Roundings of a mean over all values that is scaled by N/n to be one over those that a mask selects."""
 
 FACTOR = 5
 """Roundings allowed on 1/sqrt(var + eps): storing eps and the addition, halved by the root, and a reciprocal square
@@ -75,13 +80,31 @@ def mean_error(batch: Moments, model: ErrorModel) -> Floats:
     algorithm). Counted in roundings of one x_i: 1 for each merge that it goes through and, its own side having s values
     and the other r, at most 3 min(1, r/s) <= 3 log2((s + r)/s), whose sum telescopes to 3 log2 n. There are at
     most n - 1 merges. As n + 1 <= n - 1 + 3 log2 n from n = 2 on, this covers plain sums, and sums of chunks that
-    are merged. A single value has no error.
+    are merged. A single value has no error; that which a mask leaves has SCALED roundings.
+
+    With a mask n is the number of values that are counted, of each channel its own: those that are not enter sums as
+    zeros, exactly, and a product with 0 or 1 is exact, too. A mean over all N that is scaled by N/n, a quotient of its
+    own, has SCALED roundings beside those of the sum, which n - 1 + 3 log2 n has room for from n = 2 on.
     """
     n = batch.count
-    if n == 1:
+    if batch.counted is None and n == 1:
         return np.asarray(floats(batch.mean_magnitude) * 0 + model.compute.underflow)
-    roundings = model.terms(n) - 1 + 3 * math.log2(n)
+    roundings = model.terms(n) - 1 + 3 * _logarithm(n)
+    if batch.counted is not None:
+        roundings = np.maximum(roundings, SCALED)
     return np.asarray(model.gamma(roundings) * floats(batch.mean_magnitude) + (n + 2) * model.compute.underflow)
+
+
+def _logarithm(n: Any) -> Any:
+    """log2 n, of a number or of an array; 0 of 0."""
+    return math.log2(n) if isinstance(n, int) else np.log2(np.maximum(n, 1))
+
+
+def bessel(n: Any) -> Any:
+    """N / (n - 1) of a number or, where a mask counts, of an array; 1 where n is not above 1."""
+    if not isinstance(n, np.ndarray):
+        return n / (n - 1) if n > 1 else 1.0
+    return np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)
 
 
 def variance_error(batch: Moments, model: ErrorModel, from_mean: Floats | None = None) -> Floats:
@@ -110,9 +133,9 @@ def variance_error(batch: Moments, model: ErrorModel, from_mean: Floats | None =
         from_mean: the bound on the mean, where it is known.
     """
     n = batch.count
-    variance, square = floats(batch.squares) / n, floats(batch.mean_square)
+    variance, square = floats(batch.squares) / np.maximum(n, 1), floats(batch.mean_square)
     from_mean = mean_error(batch, model) if from_mean is None else from_mean
-    merging = model.gamma(model.updating(n)) if n > 1 else 0.0
+    merging = np.where(n > 1, model.gamma(model.updating(n)), 0.0)
     error = model.gamma(model.terms(n) + 5) * (variance + from_mean**2) + from_mean**2
     error = error + merging * np.sqrt(variance) * np.sqrt(square) + merging**2 / 4 * square
     cofactor = np.sqrt(variance)
@@ -201,8 +224,7 @@ class ForwardErrors:
         kind = record.behaviour.normalizing_variance
         if kind is b.NormalizingVariance.UNCENTRED:
             return square_error(batch, model)
-        unbiased = kind is b.NormalizingVariance.UNBIASED and batch.count > 1
-        scale = batch.count / (batch.count - 1) if unbiased else 1.0
+        scale = bessel(batch.count) if kind is b.NormalizingVariance.UNBIASED else 1.0
         return np.asarray(scale * self.batch_variance + 2 * model.u * np.abs(floats(record.variance)))
 
     @cached_property
@@ -262,7 +284,9 @@ class ForwardErrors:
         record, model = self.record, self.model
         error = np.abs(floats(record.scale)) * self.normalized + model.gamma(SHIFT) * np.abs(floats(record.shift))
         error = error + (self.operands + self.size + 3) * model.compute.underflow
-        return rounded(self.value, np.broadcast_to(error, self.value.shape), model.output)
+        bound = rounded(self.value, np.broadcast_to(error, self.value.shape), model.output)
+        # What stands where a mask hides a value, 0 or x, is not computed.
+        return bound if record.hidden is None else np.where(record.hidden, 0.0, bound)
 
 
 def kept_as_inverse(value: Floats, epsilon: float, model: ErrorModel) -> Floats:
@@ -327,7 +351,11 @@ def running_errors(
         else:
             bounds.append(rounded(size_new, carried, model.statistics))
     # Where a variance is kept as an inverse deviation, it is that which is stored and shown.
-    return bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, model))
+    found = bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, model))
+    nothing = counts(batch, record.x) == 0
+    if nothing.any() and behaviour.nothing_selected is b.NothingSelected.UNCHANGED:
+        return np.where(nothing, 0.0, found[0]), np.where(nothing, 0.0, found[1])
+    return found
 
 
 def _blending(weight: float, old: Floats, value: Floats, model: ErrorModel) -> Floats:
@@ -356,11 +384,10 @@ def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Ex
     record, model = errors.record, errors.model
     batch = record.moments
     assert batch is not None
-    error = spread(errors.batch_mean, floats(batch.mean_magnitude), record, model)
-    if behaviour.running_mean is b.RunningMean.BESSEL_SCALED and batch.unbiased_count > 1:
-        scale = batch.unbiased_count / (batch.unbiased_count - 1)
-        return np.asarray(error * scale + model.gamma(3) * np.abs(floats(mean)))
-    return error
+    scaled = behaviour.running_mean is b.RunningMean.BESSEL_SCALED and np.max(batch.unbiased_count) > 1
+    scale = bessel(batch.unbiased_count) if scaled else 1.0
+    error = spread(errors.batch_mean * scale, floats(batch.mean_magnitude) * scale, record, model)
+    return np.asarray(error + model.gamma(3) * np.abs(floats(mean))) if scaled else error
 
 
 def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, variance: Exact) -> Floats:
@@ -371,13 +398,14 @@ def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, vari
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
         return spread(square_error(batch, model), floats(batch.mean_square), record, model)
-    error = spread(errors.batch_variance, floats(batch.squares) / batch.count, record, model)
+    unbiased = kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS)
+    scale = bessel(batch.unbiased_count) if unbiased else 1.0
+    size = floats(batch.squares) / np.maximum(batch.count, 1)
+    error = spread(errors.batch_variance * scale, size * scale, record, model)
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         error = enclosure(sqrt, variance * variance, error)
     elif kind is b.RunningVariance.SAMPLES:
         error = error * record.x.shape[0] / max(record.x.shape[0] - 1, 1)
-    elif kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS) and batch.unbiased_count > 1:
-        error = error * batch.unbiased_count / (batch.unbiased_count - 1)
     return np.asarray(error + 2 * model.u * np.abs(floats(variance)) + model.compute.underflow)
 
 

@@ -14,6 +14,7 @@ from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import (
     FACTOR,
     ForwardErrors,
+    bessel,
     enclosure,
     mean_error,
     rounded,
@@ -23,7 +24,7 @@ from bnconform.spec.error_bounds.forward import (
 from bnconform.spec.exact import Exact, Floats, exact, floats, sqrt, total
 from bnconform.spec.oracle.formulas import along_channels, inverse_deviation_slope, per_channel
 from bnconform.spec.oracle.read_back import channel_axes, estimator, mean_slope, spread_back, variance_step, weights
-from bnconform.spec.oracle.record import Backward, Forward
+from bnconform.spec.oracle.record import Backward, Forward, Moments
 from bnconform.spec.oracle.running import batch_weight, debiased
 
 PRODUCT = 7
@@ -38,6 +39,11 @@ def _sum(values: Floats, axes: tuple[int, ...]) -> Floats:
     return np.asarray(values.sum(axis=axes, keepdims=True))
 
 
+def _entering(batch: Moments, values: Floats) -> Floats:
+    """Broadcast to the shape of x, and 0 where a mask keeps a value out of the statistics."""
+    return values if batch.entering is None else np.where(batch.entering, values, 0.0)
+
+
 def input_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
     """The bound (the shape of x) on grad_x = f G - mean(f G) + f'(v) v'_i S with S = sum(G (x - m)).
 
@@ -46,6 +52,9 @@ def input_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | N
     * f'(v) v'_i S: `_through_variance`.
     * through running statistics that the batch has moved: `_through_read_back`, each term with its own error of f.
     * an underflow of w g, times f; and of every product.
+
+    With a mask the sums of G run over everything that has an upstream gradient, the divisor n counts what is selected,
+    and only that has the paths through mean and variance.
 
     Args:
         known: the bounds on the parts of the forward pass where they are known, which saves computing them again.
@@ -65,9 +74,8 @@ def input_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | N
     balanced = grad_z if record.balanced is record.grad_z else np.abs(floats(record.balanced))
     rounding = model.gamma(PRODUCT) * grad_z
     if batch is not None and record.through_mean and not reads_back:
-        n = batch.count
-        mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / n
-        rounding = rounding + model.gamma(model.terms(n) + PRODUCT) * mean_grad
+        mean_grad = _sum(np.broadcast_to(grad_z, value.shape), batch.axes) / np.maximum(batch.count, 1)
+        rounding = rounding + _entering(batch, model.gamma(model.terms(batch.size) + PRODUCT) * mean_grad)
     error = factor_error * balanced + (factor + factor_error) * rounding
     if reads_back:
         error = error + _through_read_back(record, errors, model)
@@ -96,16 +104,16 @@ def _through_variance(record: Backward, errors: ForwardErrors, model: ErrorModel
     assert batch is not None
     n, u, underflow = batch.count, model.u, model.compute.underflow
     product = np.abs(floats(record.product))
-    product_error = model.gamma(model.terms(n) + 3) * _sum(grad_z * errors.size, batch.axes)
+    product_error = model.gamma(model.terms(batch.size) + 3) * _sum(grad_z * errors.size, batch.axes)
     product_error = product_error + _sum(grad_z * errors.mean + (1 + errors.size) * underflow, batch.axes)
     slope, slope_error = np.abs(floats(record.slope)), slope_error_of(errors)
     step = np.abs(floats(record.variance_slope))
     kind = forward.behaviour.normalizing_variance
-    divisor = n - 1 if kind is b.NormalizingVariance.UNBIASED and n > 1 else n
+    divisor = np.maximum(n, 1) / (bessel(batch.count) if kind is b.NormalizingVariance.UNBIASED else 1.0)
     distance = np.abs(errors.centred if forward.centred is batch.centred else floats(batch.centred))
-    residue = errors.mean + model.gamma(model.terms(n)) * _sum(distance, batch.axes) / n
+    residue = errors.mean + model.gamma(model.terms(n)) * _sum(distance, batch.axes) / np.maximum(n, 1)
     size = np.abs(errors.x) if kind is b.NormalizingVariance.UNCENTRED else errors.size
-    step_error = (2 / divisor) * (errors.mean + 3 * u * size + residue) + underflow
+    step_error = _entering(batch, (2 / divisor) * (errors.mean + 3 * u * size + residue) + underflow)
     # Expanded, as the difference of two nearly equal products would lose the error in the products' own rounding.
     error = slope_error * step * product + slope * step_error * product + slope * step * product_error
     error = error + slope_error * step_error * product + slope_error * step * product_error
@@ -178,10 +186,10 @@ def weight_error(forward: Forward, weight: Exact, model: ErrorModel) -> Floats:
     """
     config, behaviour, before = forward.config, forward.behaviour, forward.before
     updates = forward.state.updates - before.updates
-    if debiased(config, behaviour) and weight != 0:
+    if debiased(config, behaviour) and np.any(weight != 0):
         now = 1 - (1 - float(floats(batch_weight(config, behaviour, before.count)))) ** (before.count + 1)
         return np.asarray(model.gamma(updates * (before.count + 6)) / now)
-    return np.asarray(0.0 if weight in (0, 1) else model.gamma(2 * updates))
+    return np.where((weight == 0) | (weight == 1), 0.0, model.gamma(2 * updates))
 
 
 def estimator_error(forward: Forward, model: ErrorModel) -> Erring:
@@ -192,8 +200,8 @@ def estimator_error(forward: Forward, model: ErrorModel) -> Erring:
     if forward.behaviour.running_variance is not b.RunningVariance.STANDARD_DEVIATION:
         return size, np.zeros(size.shape)
     ndim = forward.x.ndim
-    variance = along_channels(per_channel(batch.squares, forward.x) / batch.count, ndim)
-    error = spread(variance_error(batch, model), floats(batch.squares) / batch.count, forward, model)
+    variance = along_channels(per_channel(batch.squares / batch.divisor, forward.x), ndim)
+    error = spread(variance_error(batch, model), floats(batch.squares) / np.maximum(batch.count, 1), forward, model)
     change = enclosure(lambda value: 1 / (2 * sqrt(value)), variance, error.reshape(variance.shape))
     return size, np.asarray(change + 4 * model.u * size)
 
@@ -202,13 +210,13 @@ def _step_error(forward: Forward, model: ErrorModel) -> Floats:
     """On V'_i; see `_through_read_back`."""
     batch = forward.moments
     assert batch is not None
-    n, x = batch.count, np.abs(forward.batch.floats)
+    n, x = np.maximum(batch.count, 1), np.abs(forward.batch.floats)
     if forward.behaviour.running_variance is b.RunningVariance.UNCENTRED:
-        return np.asarray(6 / n * model.u * x + model.compute.underflow)
+        return _entering(batch, np.asarray(6 / n * model.u * x + model.compute.underflow))
     from_mean, distance = mean_error(batch, model), np.abs(floats(batch.centred))
     residue = from_mean + model.gamma(model.terms(n)) * _sum(distance, batch.axes) / n
     size = distance if model.stable else x + np.abs(floats(batch.mean))
-    return np.asarray((2 / n) * (from_mean + 3 * model.u * size + residue) + model.compute.underflow)
+    return _entering(batch, np.asarray((2 / n) * (from_mean + 3 * model.u * size + residue) + model.compute.underflow))
 
 
 def slope_error_of(errors: ForwardErrors) -> Floats:

@@ -18,6 +18,7 @@ never narrower. Where the gradient of a replica's values is the sum over copies,
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ MERGED = 4
 class OverReplicas(ErrorModel):
     """An error model in whose sums each term passes through MERGED roundings more."""
 
-    def terms(self, n: int) -> float:
+    def terms(self, n: Any) -> Any:
         """As of one batch, and MERGED more."""
         return super().terms(n) + MERGED
 

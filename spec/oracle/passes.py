@@ -11,6 +11,7 @@ everything is broadcastable against x.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from bnconform.spec.oracle.formulas import (
 )
 from bnconform.spec.oracle.read_back import mean_path, variance_path
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
-from bnconform.spec.oracle.running import batch_weight, counted, undefined, updated
+from bnconform.spec.oracle.running import batch_weight, counted, counts, undefined, updated
 
 __all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
 
@@ -58,7 +59,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch
     """One forward pass of a layer in `state` at the point `behaviour`.
 
     Args:
-        x: (N, C, *S), possibly empty; a Batch where several passes take the same input.
+        x: (N, C, *S), possibly empty; a Batch where several passes take the same input, or where there is a mask.
         training: the layer's mode.
 
     Raises:
@@ -67,7 +68,7 @@ def forward(config: Config, behaviour: Behaviour, state: State, x: Exact | Batch
     require_precision()
     given = x if isinstance(x, Batch) else Batch(x)
     x, ndim = given.x, given.x.ndim
-    batch = given.moments(statistics_axes(behaviour, ndim)) if x.size else None
+    batch = given.moments(statistics_axes(behaviour, ndim), behaviour) if x.size else None
     after, refused, unspecified = _state_after(config, behaviour, state, x, batch, training)
     mean, variance, mean_from_batch, variance_from_batch = _normalizing(
         config, behaviour, state, after, x, batch, training
@@ -99,14 +100,16 @@ def _state_after(
     config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None, training: bool
 ) -> tuple[State, str, frozenset[str]]:
     """The state after a pass, why the input is refused or "", and the names of what nothing fixes."""
-    values = x.size // x.shape[1] if x.shape[1] else 0
+    values = counts(batch, x) if batch is not None else np.zeros(1, np.int64)
     as_training = behaviour.evaluation_update is b.EvaluationUpdate.AS_TRAINING
     updates = config.track_running_stats and (training or as_training)
     after, refused = state, ""
     unspecified: frozenset[str] = frozenset()
     if training and batch is None and behaviour.empty_batch is b.EmptyBatch.REFUSE:
         refused = "an empty batch has no statistics"
-    elif training and values == 1 and behaviour.single_value is b.SingleValue.REFUSE:
+    elif training and batch is not None and 0 in values and behaviour.nothing_selected is b.NothingSelected.REFUSE:
+        refused = "a channel of which nothing is selected has no statistics"
+    elif training and 1 in values and behaviour.single_value is b.SingleValue.REFUSE:
         refused = "one value per channel has no unbiased variance"
     elif updates and behaviour.training_update is not b.TrainingUpdate.NEVER:
         after = updated(config, behaviour, state, x, batch)
@@ -116,6 +119,8 @@ def _state_after(
             unspecified = frozenset({"running_mean", "running_var"})
             if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
                 unspecified |= {"y", "grad_x", "grad_weight"}
+    if batch is not None and np.min(batch.count) == 0 and (training or not config.track_running_stats):
+        unspecified |= {"y", "grad_x", "grad_weight"}  # as they rest on the mean of nothing
     if not refused:
         after = counted(behaviour, state, after, training, updates)
     return after, refused, unspecified
@@ -152,8 +157,17 @@ def _normalizing(
 def _normalizing_variance(behaviour: Behaviour, batch: Moments) -> Exact:
     if behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED:
         return batch.mean_square
-    unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
-    return np.asarray(batch.squares / (batch.count - 1 if unbiased else batch.count), dtype=object)
+    return np.asarray(batch.squares / _divisor(behaviour, batch), dtype=object)
+
+
+def _divisor(behaviour: Behaviour, batch: Moments) -> Any:
+    """What the sum of squared deviations is divided by for the variance that normalises."""
+    if behaviour.normalizing_variance is not b.NormalizingVariance.UNBIASED:
+        return batch.divisor
+    n = batch.count
+    if batch.counted is None:
+        return n - 1 if n > 1 else n
+    return exact(np.where(n > 1, n - 1, np.maximum(n, 1)))
 
 
 def _affine(behaviour: Behaviour, state: State, ndim: int, training: bool) -> tuple[Exact, Exact]:
@@ -189,9 +203,15 @@ def backward(
     and the third the path through the variance (the mean's path through the variance vanishes, as sum(x - m) = 0).
     For sqrt(v + e) this is w f (g - mean(g) - z mean(g z)). Where running statistics normalise that this batch has
     moved, the two paths are those of `read_back`.
+
+    With a mask, n counts what is selected, only that has the two paths, and the sums run over everything that has an
+    upstream gradient: what is hidden is normalised by the same mean and variance.
     """
     effective = training or behaviour.mode_source is b.ModeSource.GRADIENTS_ENABLED
-    record = forward(config, behaviour, state, x, training=effective)
+    given, upstream = x if isinstance(x, Batch) else Batch(x), grad_output
+    if given.mask is not None:
+        given, grad_output = _with_part(behaviour, given, grad_output)
+    record = forward(config, behaviour, state, given, training=effective)
     x, batch = record.x, record.moments
     reads_back = batch is not None and record.reads_back
     flowing, through_mean, through_variance = _flowing(record, reads_back)
@@ -203,10 +223,10 @@ def backward(
     slope = variance_slope = product = factor * 0
     balanced = grad_z
     if batch is not None and through_mean and not reads_back:
-        balanced = grad_z - total(grad_z, batch.axes) / batch.count
+        balanced = grad_z - batch.of_entering(total(grad_z, batch.axes) / batch.divisor)
     if batch is not None and any(factor.shape[axis] > 1 for axis in batch.axes) and balanced is not grad_z:
         grad_x = factor * grad_z
-        grad_x = grad_x - total(grad_x, batch.axes) / batch.count
+        grad_x = grad_x - batch.of_entering(total(grad_x, batch.axes) / batch.divisor)
     else:
         # The factor is one number for all that share a mean.
         grad_x = factor * balanced
@@ -215,16 +235,17 @@ def backward(
         grad_x = grad_x + variance_path(record, grad_z) if through_variance else grad_x
     if batch is not None and through_variance and not reads_back:
         uncentred = behaviour.normalizing_variance is b.NormalizingVariance.UNCENTRED
-        unbiased = behaviour.normalizing_variance is b.NormalizingVariance.UNBIASED and batch.count > 1
         slope = inverse_deviation_slope(variance, record.epsilon, record.form)
-        step = np.asarray(exact(2) / (batch.count - 1 if unbiased else batch.count), dtype=object)
-        variance_slope = (x if uncentred else batch.centred) * step
+        step = np.asarray(exact(2) / _divisor(behaviour, batch), dtype=object)
+        variance_slope = batch.of_entering((batch.x if uncentred else batch.centred) * step)
         product = total(grad_z * flowing.centred, batch.axes)
-        grad_x = grad_x + slope * product * variance_slope
+        grad_x = grad_x + batch.of_entering(slope * product * variance_slope)
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
         grad_x = grad_x / factor
     if silent:
         grad_x = grad_x * 0
+    if record.hidden is not None and behaviour.masked_output is b.MaskedOutput.UNCHANGED:
+        grad_x = np.where(record.hidden, grad_x + upstream, grad_x)
 
     grad_weight, grad_bias = _parameter_gradients(behaviour, record, state, x, grad_output)
     return Backward(
@@ -232,6 +253,24 @@ def backward(
         through_mean=through_mean, through_variance=through_variance, slope=slope, variance_slope=variance_slope,
         product=product, grad_x=grad_x, grad_weight=grad_weight, grad_bias=grad_bias,
     )  # fmt: skip
+
+
+def _with_part(behaviour: Behaviour, given: Batch, grad_output: Exact) -> tuple[Batch, Exact]:
+    """A masked batch and grad_output as far as they have a part in the gradients.
+
+    What is hidden and has no upstream gradient has none: whatever it is, NaN too, the function is constant in it, and
+    its product with that gradient is 0. It stands as 0.
+    """
+    mask = given.mask
+    assert mask is not None
+    hidden = ~mask
+    if behaviour.masked_output is not b.MaskedOutput.NORMALIZED:
+        grad_output = np.where(hidden, exact(0.0), grad_output)
+    without = hidden & np.asarray(grad_output == 0, bool)
+    enters = behaviour.masked_statistics in (b.MaskedStatistics.ALL, b.MaskedStatistics.OTHERS)
+    if enters or np.isfinite(given.floats[without]).all():
+        return given, grad_output
+    return Batch(np.where(without, exact(0.0), given.x), mask), grad_output
 
 
 def _flowing(record: Forward, reads_back: bool) -> tuple[Forward, bool, bool]:

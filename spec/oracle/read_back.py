@@ -33,13 +33,21 @@ def channel_axes(x: Array) -> tuple[int, ...]:
 
 
 def weights(record: Forward) -> tuple[Exact, Exact]:
-    """The weights (0-d) of the batch in the running mean and in the running variance after the pass."""
+    """The weights of the batch in the running mean and variance after the pass, broadcastable against x."""
     config, behaviour, before = record.config, record.behaviour, record.before
     share = exact(0)
     for done in range(record.state.updates - before.updates):
         kept, new = blend(config, behaviour, replace(before, updates=before.updates + done).count)
         share = np.asarray(kept * share + new, dtype=object)
-    return share, share * 0 if keeps_variance(behaviour, record.x) else share
+    assert record.moments is not None
+    return share, _but(share, keeps_variance(behaviour, record.moments, record.x), record.x.ndim)
+
+
+def _but(share: Exact, unmoved: NDArray[np.bool_], ndim: int) -> Exact:
+    """The weight, 0 for the channels that do not move: 0-d, or along the channels where only some of them do not."""
+    if not unmoved.any():
+        return share
+    return share * 0 if unmoved.all() else np.where(unmoved.reshape((1, -1) + (1,) * (ndim - 2)), share * 0, share)
 
 
 def estimator(record: Forward, batch: Moments) -> Exact:
@@ -53,7 +61,7 @@ def estimator(record: Forward, batch: Moments) -> Exact:
     if kind is b.RunningVariance.SAMPLES:
         return corrected(record.x.shape[0])
     if kind is b.RunningVariance.STANDARD_DEVIATION:
-        root = along_channels(sqrt(per_channel(batch.squares, record.x) / batch.count), record.x.ndim)
+        root = along_channels(sqrt(per_channel(batch.squares / batch.divisor, record.x)), record.x.ndim)
         return np.where(root > 0, 1 / (2 * np.where(root > 0, root, 1)), root * 0)
     return exact(1)
 
@@ -69,16 +77,16 @@ def spread_back(gradient: Array, batch: Moments, x: Exact) -> Array:
 
 
 def mean_slope(record: Forward, batch: Moments) -> Exact:
-    """The derivative (0-d) of what the running mean remembers for each of the values that it is the mean of."""
+    """The derivative of what the running mean remembers for each value of x, broadcastable against x."""
     scaled = record.behaviour.running_mean is b.RunningMean.BESSEL_SCALED
     factor = bessel(record.behaviour, batch.unbiased_count) if scaled else exact(1)
-    return np.asarray(factor / batch.count, dtype=object)
+    return batch.of_entering(np.asarray(factor / batch.divisor, dtype=object))
 
 
 def variance_step(record: Forward, batch: Moments) -> Exact:
     """The derivative (broadcastable against x) of the biased batch variance, or of the mean of x**2, for each x."""
     uncentred = record.behaviour.running_variance is b.RunningVariance.UNCENTRED
-    return np.asarray(2 * (record.x if uncentred else batch.centred) / batch.count, dtype=object)
+    return batch.of_entering(np.asarray(2 * (batch.x if uncentred else batch.centred) / batch.divisor, dtype=object))
 
 
 def mean_path(record: Forward, grad_z: Exact) -> Exact:

@@ -235,7 +235,7 @@ class _Passes:
         """The pass over the batch of all, as replica i sees it."""
         known = self.bessel(i)
         if -known not in self._forward:
-            batch = Batch(self.together, known)
+            batch = Batch(self.together, bessel=known)
             self._forward[-known] = forward(self.config, self.behaviour, self.state, batch, training=self.training)
         return self._forward[-known]
 
@@ -247,7 +247,7 @@ class _Passes:
             given = split(self.upstream, self.shapes)[i]
             batch: Exact | Batch = self.shards[i]
             if self.of_all:
-                batch, given = Batch(self.together, self.bessel(i)), self._reaching(reaching)
+                batch, given = Batch(self.together, bessel=self.bessel(i)), self._reaching(reaching)
             self._backward[key] = backward(
                 self.config, self.behaviour, self.state, batch, given, training=self.training
             )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bnconform.spec import behaviour as b
 from bnconform.spec.behaviour import Behaviour
@@ -16,33 +18,50 @@ from bnconform.spec.oracle.record import Moments, State
 
 def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
     """What of one batch the running statistics remember: mean and variance, each (C,)."""
-    mean = per_channel(batch.mean, x)
+    mean = batch.mean
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
         mean = mean * bessel(behaviour, batch.unbiased_count)
-    return mean, _remembered_variance(config, behaviour, x, batch)
+    found = (per_channel(mean, x), _remembered_variance(config, behaviour, x, batch))
+    nothing = counts(batch, x) == 0
+    if nothing.any() and behaviour.nothing_selected is b.NothingSelected.NAN_STATISTICS:
+        unknown = exact(np.nan)
+        return np.where(nothing, unknown, found[0]), np.where(nothing, unknown, found[1])
+    return found
+
+
+def counts(batch: Moments, x: Exact) -> NDArray[np.int64]:
+    """How many values of each channel are counted: (C,), or (1,) where a mask hides none."""
+    axes = (0, *range(2, x.ndim))
+    if batch.counted is None:
+        return np.array([int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))])
+    return np.asarray(batch.counted.sum(axis=axes, dtype=np.int64))
 
 
 def _remembered_variance(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> Exact:
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
         return per_channel(batch.mean_square, x)
-    biased = np.asarray(per_channel(batch.squares, x) / batch.count, dtype=object)
+    found = np.asarray(batch.squares / batch.divisor, dtype=object)
+    if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
+        found = found * bessel(behaviour, batch.unbiased_count)
+    biased = per_channel(found, x)
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         return sqrt(biased)
-    if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
-        biased = biased * bessel(behaviour, batch.unbiased_count)
-    elif kind is b.RunningVariance.SAMPLES:
+    if kind is b.RunningVariance.SAMPLES:
         biased = biased * corrected(x.shape[0])
     if kind in (b.RunningVariance.UNBIASED_PLUS_EPS, b.RunningVariance.BIASED_PLUS_EPS):
         biased = biased + effective_epsilon(config, behaviour)
     return np.asarray(biased, dtype=object)
 
 
-def bessel(behaviour: Behaviour, n: int) -> Exact:
-    """The factor (0-d) n / (n - 1); of one value, what the point makes of it."""
-    if n > 1:
-        return np.asarray(exact(n) / (n - 1), dtype=object)
-    return exact(np.nan if behaviour.single_value is b.SingleValue.NAN_STATISTICS else 1.0)
+def bessel(behaviour: Behaviour, n: Any) -> Exact:
+    """The factor n / (n - 1), 0-d or of the shape of n; of one value, what the point makes of it."""
+    several = np.maximum(n, 2)
+    factor = np.asarray(exact(several) / exact(several - 1), dtype=object)
+    if np.min(n) > 1:
+        return factor
+    alone = exact(np.nan if behaviour.single_value is b.SingleValue.NAN_STATISTICS else 1.0)
+    return np.where(np.asarray(n) > 1, factor, alone)
 
 
 def corrected(samples: int) -> Exact:
@@ -103,10 +122,12 @@ def blend(config: Config, behaviour: Behaviour, count: int) -> tuple[Exact, Exac
     return keep, weight
 
 
-def keeps_variance(behaviour: Behaviour, x: Exact) -> bool:
-    """Whether a batch of one value a channel leaves the running variance as it is."""
-    values = x.shape[0] * int(np.prod(x.shape[2:], dtype=np.int64))
-    return values == 1 and behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT
+def keeps_variance(behaviour: Behaviour, batch: Moments, x: Exact) -> NDArray[np.bool_]:
+    """Whether a batch leaves the running variance of a channel as it is, of which it has one value: (C,) or (1,)."""
+    alone = np.asarray(counts(batch, x) == 1)
+    if not alone.any():
+        return alone
+    return np.asarray(alone & (behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT))
 
 
 def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
@@ -127,8 +148,12 @@ def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch:
     elif weight != 1 or debiased(config, behaviour):
         mean = kept * old_mean + weight * mean
         variance = kept * old_variance + weight * variance
-    if keeps_variance(behaviour, x):
-        variance = old_variance
+    kept_as_it_is = keeps_variance(behaviour, batch, x)
+    if kept_as_it_is.any():
+        variance = np.where(kept_as_it_is, old_variance, variance)
+    nothing = counts(batch, x) == 0
+    if nothing.any() and behaviour.nothing_selected is b.NothingSelected.UNCHANGED:
+        mean, variance = np.where(nothing, old_mean, mean), np.where(nothing, old_variance, variance)
     return replace(state, running_mean=mean, running_var=variance, updates=state.updates + 1)
 
 

@@ -20,7 +20,7 @@ from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
 from bnconform.diagnosis.causes import Point, candidates, explained
-from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.judge.truths.truth import process_truths
@@ -28,6 +28,7 @@ from bnconform.results.result import Difference
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants.catalogue import DTYPES, Mutant, every
 from bnconform.tests.mutants.layer import Layer
+from bnconform.tests.mutants.masks import Masked
 
 LARGE = 1_000
 RIGHT_ROWS, WRONG_ROWS = 3, 32
@@ -119,7 +120,8 @@ def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
         name = outcome.requirement
         if outcome.verdict == UNTRUSTED and not outcome.vacuous:
             verdict.untrusted.append(name)
-        if test.rule.level == "may" and outcome.message and outcome.message != _noted(test.rule.id, verdict.dtype):
+        told = test.rule.level == "may" and outcome.verdict != UNSUPPORTED and bool(outcome.message)
+        if told and outcome.message != _noted(test.rule.id, verdict.dtype):
             verdict.killed[name] = NOT_A_NUMBER
         elif outcome.verdict in (VIOLATES, CRASHED):
             share = outcome.bound_share
@@ -132,12 +134,14 @@ def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
 
 @cache
 def _noted(requirement: str, dtype: str) -> str:
-    """What a requirement of level may notes of the right layer."""
-    subject = Subject("layer", Mutant("layer", "the right layer", Layer), "cpu", dtype)
+    """What a requirement of level may notes of the right layer, or of that with masks where it is about those."""
     tests = [test for test in conformance_tests() if test.rule.id == requirement]
-    return "".join(
-        outcome.message for test in tests for case in test.cases(dtype) for outcome in test.run(subject, case)
-    )
+    for layer in (Layer, Masked):
+        subject = Subject("layer", Mutant("layer", "the right layer", layer), "cpu", dtype)
+        found = [outcome for test in tests for case in test.cases(dtype) for outcome in test.run(subject, case)]
+        if any(outcome.verdict != UNSUPPORTED for outcome in found):
+            return "".join(outcome.message for outcome in found)
+    return ""
 
 
 def _failed(outcomes: Iterable[Outcome]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bnconform.cases.program import STATE, Array
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
@@ -149,6 +149,40 @@ class DifferentiableOracleLayer(OracleLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
+class MaskedOracleLayer(OracleLayer):
+    """The same with masks, for the points that differ in what those do, and the specified one."""
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """y, rounded once."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
+            record = oracle.forward(self.config, self.behaviour, self.current, batch, training=training)
+            if record.refused:
+                raise ValueError(record.refused)
+            y = self._out(record.y, self.output)
+            self.current = self._rounded(record.state)
+            return y
+
+    def masked_backward(
+        self, x: Array, mask: Array, grad_output: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The gradients, each rounded once; the state stays as it is."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
+            record = oracle.backward(
+                self.config, self.behaviour, self.current, batch, exact(grad_output), training=training
+            )
+            if record.forward.refused:
+                raise ValueError(record.forward.refused)
+            grad_weight, grad_bias = (
+                None if value is None else self._out(value, self.statistics)
+                for value in (record.grad_weight, record.grad_bias)
+            )
+            return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
+
+
 class ReplicatedOracleLayer(OracleLayer):
     """The same with replicas, for points that differ in a decision about them: it would cost time alone of others."""
 
@@ -206,10 +240,21 @@ class ReplicatedOracleLayer(OracleLayer):
 NAMES = ("grad_weight", "grad_bias")
 
 
+class EveryOracleLayer(MaskedOracleLayer, ReplicatedOracleLayer):
+    """The same with both."""
+
+
 def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:
-    """A layer at a point, with replicas where they are wanted, or it is about them."""
-    about = replicas or any(name.startswith("replica_") for name in behaviour.differences())
-    return (ReplicatedOracleLayer if about else OracleLayer)(config, behaviour)
+    """A layer at a point: with replicas where they are wanted, or it is about them; with masks where it is about them.
+
+    The specified point has masks where no replicas are wanted.
+    """
+    differences = behaviour.differences()
+    spread = replicas or any(name.startswith("replica_") for name in differences)
+    masks = any(name in differences for name in OF_ABILITY) if differences else not replicas
+    if masks:
+        return (EveryOracleLayer if spread else MaskedOracleLayer)(config, behaviour)
+    return (ReplicatedOracleLayer if spread else OracleLayer)(config, behaviour)
 
 
 class OracleBackend:
@@ -232,4 +277,4 @@ class OracleBackend:
 
     def build_default(self, num_features: int, device: str) -> OracleLayer:
         """A layer with the specified defaults."""
-        return OracleLayer(Config(num_features), self.behaviour)
+        return layer_at(Config(num_features), self.behaviour)

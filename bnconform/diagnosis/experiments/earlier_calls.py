@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from bnconform.cases.program import PASSES, Program, Step
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
@@ -53,7 +55,13 @@ def _needed(trials: Trials, base: Program) -> list[int]:
 
 def kind(step: Step) -> str:
     """What a pass is called."""
-    words = {"backward": "backward pass", "jvp": f"{step.mode} pass with a tangent", "hvp": "second derivative"}
+    words = {
+        "backward": "backward pass",
+        "jvp": f"{step.mode} pass with a tangent",
+        "hvp": "second derivative",
+        "masked": f"{step.mode} pass with a mask",
+        "masked_backward": "backward pass with a mask",
+    }
     return words.get(step.op, f"{step.mode} pass")
 
 
@@ -107,6 +115,8 @@ def _resized(step: Step, shape: Sequence[int]) -> Step:
         for axis, length in enumerate(shape if array is not None else ()):
             array = vary.resized(array, axis, length)
         arrays[name] = array
+    if step.mask is not None:
+        arrays["mask"] = np.ones((1,) * len(shape), bool)
     return replace(step, **arrays)
 
 

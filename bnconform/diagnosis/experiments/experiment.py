@@ -16,6 +16,7 @@ from bnconform.cases.program import PASSES, SHARING, Program
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.earlier_calls import earlier_calls
+from bnconform.diagnosis.experiments.mask_factors import masks
 from bnconform.diagnosis.experiments.shape_factors import shapes
 from bnconform.diagnosis.experiments.trials import CALL, Trials
 from bnconform.diagnosis.experiments.value_factors import values
@@ -111,7 +112,9 @@ def varied(program: Program) -> Iterator[Program]:
 def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     """What makes the failure of a program go away when it is changed, in the order in which it is told."""
     found: list[Circumstance] = []
-    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, earlier_calls, _reading]
+    factors: list[Factor] = [_rank, shapes, _layouts, _mode, _flags, _numbers, values, masks, earlier_calls, _reading]
+    if vary.last(base).mask is not None:  # which says most, and leaves nothing for shapes to say
+        factors.insert(0, factors.pop(factors.index(masks)))
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
         factors.insert(0, factors.pop(factors.index(earlier_calls)))
     for factor in factors:

@@ -35,16 +35,34 @@ def with_config(program: Program, **changes: Any) -> Program:
 
 
 def _with_arrays(program: Program, change: Callable[[Array], Array], **config: Any) -> Program:
-    """The same with every x, grad_output and tangent changed."""
+    """The same with every x, grad_output, tangent and mask changed."""
 
     def changed(values: Array | None) -> Array | None:
         return None if values is None else np.ascontiguousarray(change(values))
 
     steps = tuple(
-        replace(step, x=changed(step.x), grad_output=changed(step.grad_output), tangent=changed(step.tangent))
+        replace(
+            step,
+            x=changed(step.x),
+            grad_output=changed(step.grad_output),
+            tangent=changed(step.tangent),
+            mask=_changed_mask(step, change),
+        )
         for step in program.steps
     )
     return with_config(replace(program, steps=steps), **config)
+
+
+def _changed_mask(step: Step, change: Callable[[Array], Array]) -> Array | None:
+    """The mask of a step whose x is changed, with a length of 1 along samples, channels and positions as before."""
+    if step.mask is None or step.x is None:
+        return None
+    whole = np.ascontiguousarray(change(np.array(np.broadcast_to(step.mask, step.x.shape))))
+    samples, channels, *positions = (1,) * (step.x.ndim - step.mask.ndim) + step.mask.shape
+    one = slice(0, 1)
+    place = [one if samples == 1 else slice(None), one if channels == 1 else slice(None)]
+    place += [one if set(positions) <= {1} else slice(None)] * (whole.ndim - 2)
+    return np.ascontiguousarray(whole[tuple(place)])
 
 
 def resized(values: Array, axis: int, length: int, *, varied: bool = True) -> Array:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from bnconform.diagnosis.folds.drafts import LINEAR, NORM, Draft, Site
 from bnconform.diagnosis.folds.sites import beside
+from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.graph import Array, Node
 
 Change = Callable[[Draft, Site], None]
@@ -243,8 +243,9 @@ def of_the_example(draft: Draft, at: Site) -> None:
     draft.set_arrays(draft.node(at.norm), running_mean=mean, running_var=variance)
 
 
-def rounded(kind: Any) -> Change:
+def rounded(name: str) -> Change:
     """The constants in another format."""
+    kind = numpy_dtype(name)
 
     def change(draft: Draft, at: Site) -> None:
         norm = draft.node(at.norm)

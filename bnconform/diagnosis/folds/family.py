@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 
 from bnconform.diagnosis.folds import changes, sites
@@ -156,7 +155,7 @@ def folds(dtype: str) -> Iterator[WrongFold]:
     yield WrongFold("folded twice", sites.norms, changes.twice)
     yield WrongFold("the BatchNorm is lost", sites.norms, changes.dropped)
     if dtype in ("float64", "float32"):
-        yield WrongFold("the constants are kept in float16", sites.norms, changes.rounded(np.float16))
-        yield WrongFold("the constants are kept in bfloat16", sites.norms, changes.rounded(ml_dtypes.bfloat16))
+        yield WrongFold("the constants are kept in float16", sites.norms, changes.rounded("float16"))
+        yield WrongFold("the constants are kept in bfloat16", sites.norms, changes.rounded("bfloat16"))
     if dtype == "float64":
-        yield WrongFold("the constants are kept in float32", sites.norms, changes.rounded(np.float32))
+        yield WrongFold("the constants are kept in float32", sites.norms, changes.rounded("float32"))

@@ -158,15 +158,31 @@ class CallView:
         return self.step.training or self.entry("running_mean") is None
 
     @cached_property
+    def selected(self) -> NDArray[np.bool_] | None:
+        """What a mask selects, of the shape of x; None where there is no mask."""
+        return self.step.selected
+
+    @cached_property
+    def counts(self) -> Floats:
+        """How many values of each channel the statistics are of, (C,), at least 1."""
+        if self.selected is None:
+            return np.full(self.x.shape[1], max(self.values, 1), np.float64)
+        return np.maximum(self.over_values(self.selected.astype(np.float64)), 1)
+
+    def of_selected(self, values: Floats) -> Floats:
+        """The same with 0 where a mask selects nothing."""
+        return values if self.selected is None else np.where(self.selected, values, 0)
+
+    @cached_property
     def batch_mean(self) -> Floats:
-        """(C,)."""
-        return self.over_values(self.x) / max(self.values, 1)
+        """(C,), of what is selected."""
+        return self.over_values(self.of_selected(self.x)) / self.counts
 
     @cached_property
     def batch_variance(self) -> Floats:
-        """The biased one, (C,)."""
+        """The biased one, (C,), of what is selected."""
         centred = self.x - self.batch_mean.reshape((1, -1) + (1,) * (self.x.ndim - 2))
-        return self.over_values(centred**2) / max(self.values, 1)
+        return self.over_values(self.of_selected(centred**2)) / self.counts
 
     @cached_property
     def mean(self) -> Floats:
@@ -207,7 +223,7 @@ def _is_same(one: StepResult, other: StepResult) -> bool:
     if (one.step.op, one.step.training) != (other.step.op, other.step.training):
         return False
     names = ("weight", "bias") if one.step.training else ("weight", "bias", "running_mean", "running_var")
-    names_given = ("x", "grad_output", "tangent")
+    names_given = ("x", "grad_output", "tangent", "mask")
     pairs = [(getattr(one.step, name), getattr(other.step, name)) for name in names_given]
     pairs += [(one.before.get(name), other.before.get(name)) for name in names]
     return all(

@@ -11,6 +11,7 @@ import numpy as np
 from bnconform.diagnosis.experiments.trials import FailingCall
 from bnconform.diagnosis.relations.call_view import CallView
 from bnconform.diagnosis.relations.derivative_relations import derivatives
+from bnconform.diagnosis.relations.mask_relations import masks
 from bnconform.diagnosis.relations.other_operands import relations
 from bnconform.diagnosis.relations.relation import Relation, fixed
 from bnconform.diagnosis.relations.solved_relations import solved
@@ -178,4 +179,4 @@ def _family(views: Sequence[CallView], point: Behaviour, known: Sequence[Relatio
     if len(views) < 2:
         yield from (relation for number, relation in enumerate(fixed()) if number < ALONE)
         return
-    yield from chain(fixed(), derivatives(), solved(views), relations(views, point), known)
+    yield from chain(fixed(), derivatives(), masks(), solved(views), relations(views, point), known)

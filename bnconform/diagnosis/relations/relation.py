@@ -313,6 +313,8 @@ def _input_gradient(
     def predict(view: CallView) -> Prediction | None:
         if view.name != "grad_x" or view.grad_output is None or not view.from_batch or view.values < 2:
             return None
+        if view.selected is not None:
+            return None  # `mask_relations` has those
         g, z, n, other = view.grad_output, _z(view), view.values, divisor(view)
         if other == 0:
             return None

@@ -74,7 +74,7 @@ class Question:
         digest.update(self.before.key())
         if step.shards:
             digest.update(f"shards {step.shards}".encode())
-        for values in (step.x, step.grad_output, step.tangent):
+        for values in (step.x, step.grad_output, step.tangent, step.selected):
             if values is not None:
                 digest.update(b"|%s %s|" % (values.dtype.char.encode(), str(values.shape).encode()))
                 digest.update(values.tobytes())
@@ -179,7 +179,7 @@ class Truths:
     def _pass(self, question: Question, behaviour: Behaviour) -> Records:
         config, step, before = question.config, question.step, question.before.exact()
         assert step.x is not None
-        x, training = self._batch(step.x), step.training
+        x, training = self._batch(step.x, step.selected), step.training
         direction = None if step.tangent is None else self._batch(step.tangent).x
         if step.grad_output is None:
             # To record a pass, or to give x a tangent, is to have gradients enabled.
@@ -196,12 +196,13 @@ class Truths:
         hessian = oracle.hvp(config, behaviour, before, x, upstream, direction, training=training)
         return Records(hessian.backward.forward, hessian=hessian)
 
-    def _batch(self, values: Array) -> oracle.Batch:
+    def _batch(self, values: Array, mask: Array | None = None) -> oracle.Batch:
         """An input in 320 bits, with the statistics of it that were asked for before."""
         key = b"%s %s " % (values.dtype.char.encode(), str(values.shape).encode()) + values.tobytes()
+        key += b"" if mask is None else b"|" + mask.tobytes()
         found = self._batches.get(key)
         if found is None:
-            found = oracle.Batch(exact(values))
+            found = oracle.Batch(exact(values), mask)
             self._batches.put(key, found, 300 * values.size + 1000)
         return found
 

@@ -3,9 +3,12 @@
   const matrix = document.getElementById("cells");
   const form = document.getElementById("filters");
 
+  // A link into what is folded opens it, and all around it.
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.tagName === "DETAILS") { target.open = true; target.scrollIntoView(); }
+    if (!target) return;
+    for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+    target.scrollIntoView();
   };
   window.addEventListener("hashchange", reveal);
   reveal();
@@ -27,7 +30,9 @@
   const rules = [...document.querySelectorAll("details.rule")];
   const findings = [...document.querySelectorAll("[data-finding]")];
   const told = document.getElementById("told");
-  const field = (name) => form.elements.namedItem(name).value;
+  const named = (name) => form.elements.namedItem(name);
+  const field = (name) => (named(name) ? named(name).value : "");
+  const NAMES = ["backend", "dtype", "level", "verdict", "text"];
   const failing = new Set(["crashed", "violates", "untrusted"]);
 
   const fits = (verdict, wanted) => !wanted || verdict === wanted
@@ -60,18 +65,35 @@
     }
     close();
     rules.forEach((rule) => {
-      // Without a filter those show, too, that this run did not judge.
-      rule.hidden = !kept.has(rule.id) && Boolean(backend || dtype || level || verdict || words.length);
+      rule.hidden = !kept.has(rule.dataset.rule);
     });
     findings.forEach((one) => {
       one.hidden = Boolean((backend && one.dataset.backend !== backend)
         || (dtype && !one.dataset.dtypes.split(" ").includes(dtype)) || !fits(one.dataset.finding, verdict));
     });
     const all = rows.filter((row) => !row.classList.contains("chapter")).length;
+    document.querySelectorAll("details.chapter").forEach((one) => {
+      one.hidden = ![...one.querySelectorAll("details.rule")].some((rule) => !rule.hidden);
+    });
     told.textContent = kept.size === all ? "" : `${kept.size} of ${all} requirements`;
   };
-  form.addEventListener("input", apply);
+  // The filters stand in the address, after #, so that a link shows what its sender saw.
+  const toAddress = () => {
+    const words = new URLSearchParams(NAMES.map((name) => [name, field(name)]).filter(([, value]) => value));
+    if (String(words)) history.replaceState(null, "", `#${words}`);
+    else if (location.hash.includes("=")) history.replaceState(null, "", "#matrix");
+  };
+  const fromAddress = () => {
+    if (!location.hash.includes("=")) return;
+    const words = new URLSearchParams(location.hash.slice(1));
+    NAMES.forEach((name) => { if (named(name)) named(name).value = words.get(name) || ""; });
+    apply();
+    document.getElementById("matrix").scrollIntoView();
+  };
+  form.addEventListener("input", () => { apply(); toAddress(); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("reset", () => setTimeout(() => { apply(); toAddress(); }));
+  window.addEventListener("hashchange", fromAddress);
   apply();
+  fromAddress();
 })();

@@ -50,8 +50,8 @@ class Right(NumpyLayer):
 class Wrong(Right):
     """The same, but the running variance is biased."""
 
-    def _remember(self, mean: Array, variance: Array, count: int) -> None:
-        super()._remember(mean, variance * (count - 1) / count if count > 1 else variance, count)
+    def _remember(self, mean: Array, variance: Array, count: int | Array) -> None:
+        super()._remember(mean, variance * np.maximum(np.subtract(count, 1), 1) / count, count)
 
 
 def right(attack: Callable[[Array], object]) -> type[NumpyLayer]:

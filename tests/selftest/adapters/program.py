@@ -20,7 +20,9 @@ HELLO: Told = {
 }  # fmt: skip
 COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
-ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "reset", "set", "replicated", "replicated_vjp"]
+ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"]
+ABILITIES += ["replicated", "replicated_vjp"]
+"""What a program may take besides."""
 
 
 def honest(request: Told) -> Told:
@@ -34,6 +36,8 @@ def honest(request: Told) -> Told:
         "pullback": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "jvp": {"y": request.get("x"), "tangent_y": request.get("tangent")},
         "hvp": {"hvp_x": request.get("vector"), "hvp_weight": None, "hvp_bias": None},
+        "masked": {"y": request.get("x")},
+        "masked_backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "replicated": {"replicas": [{"y": x, **dict.fromkeys(STATE[:3])} for x in request.get("xs", ())]},
         "replicated_vjp": {
             "replicas": [{"grad_x": g, "grad_weight": None, "grad_bias": None} for g in request.get("grad_outputs", ())]

@@ -22,7 +22,10 @@ LINEAR = next(
 MODELS = (0, LINEAR)
 """A strided, padded convolution of two groups, whose BatchNorm has another reader; and a linear layer."""
 
-PATIENT = {"torch.compile", "torch.compile+freezing", "torch.onnx.dynamo+onnxruntime", "keras+xla"}
+PATIENT = {
+    "torch.compile", "torch.compile+freezing", "torch.onnx.dynamo+onnxruntime", "torch.export+decompositions",
+    "keras+xla", "keras.export", "flax.nnx+jit",
+}  # fmt: skip
 """Tools that take long to start: the suite asks them, these tests do not."""
 
 
@@ -33,12 +36,12 @@ def available(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in registry.DEPLOYMENTS if name not in PATIENT])
 def test_a_tool_predicts(name: str) -> None:
-    """Each of the two models within its bound, or a refusal; and not both are refused."""
+    """Each of the two models within its bound, or a refusal, and not of both; one of a tool that is slow to start."""
     if not available(name):
         pytest.skip(registry.missing(registry.DEPLOYMENTS[name]))
     adapter = registry.load(name)
     answered = 0
-    for number in MODELS:
+    for number in MODELS[: 1 if getattr(adapter, "slow_to_start", False) else 2]:
         case = next(one for one in every() if one.number == number)
         shown = network(number, "float32")
         x = case.inputs("float32")[0]
@@ -67,7 +70,7 @@ def test_layouts_agree(name: str) -> None:
         pytest.skip(registry.missing(registry.DEPLOYMENTS[name]))
     adapter = registry.load(name)
     asked = 0
-    for after in ("flatten_linear", "reshape", "concatenate", "padded_average", "max_pooling"):
+    for after in ("flatten_linear", "reshape", "padded_average"):
         numbers = (
             number for number, row in enumerate(table())
             if row["after"] == after and row["layer"] == "convolution_2d" and row["tracking"] == "yes"
@@ -84,4 +87,4 @@ def test_layouts_agree(name: str) -> None:
         found = compare(trace.predictions[0], truth(shown, len(x), False, False))
         assert found.worst <= 1, (after, found.problem)
         asked += 1
-    assert asked >= 3 and np.dtype(numpy_dtype("float32")) == x.dtype
+    assert asked >= 2 and np.dtype(numpy_dtype("float32")) == x.dtype

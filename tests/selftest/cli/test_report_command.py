@@ -175,5 +175,5 @@ def test_command_reports(tmp_path: Path) -> None:
     answer.assert_no_traceback()
     assert answer.status == 0 and answer.err == ""
     assert answer.lines and all(re.match("::(error|warning) title=", line) for line in answer.lines)
-    assert (tmp_path / "p.html").stat().st_size > 100_000
+    assert (tmp_path / "p.html").stat().st_size > 50_000
     bnconform(tmp_path, "report", "gone.json").assert_refused("cannot read the result gone.json")

@@ -117,6 +117,8 @@ def test_runner_needs_nothing_of_ours(archive: Path, bare: Path, tmp_path: Path)
     assert probe.returncode != 0
     made = _record(bare, archive, "record", "numpy", "--out", "trace", folder=tmp_path)
     assert made.returncode == 0, made.stderr
+    count = made.stdout.partition(": ")[2].partition(" programs of numpy on cpu in float64")[0]
+    assert made.stderr.splitlines()[-1] == f"{count} of {count} programs, 0 s left"
     assert bnconform(tmp_path, "judge", "trace").status == 0
 
 

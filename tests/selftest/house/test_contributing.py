@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACES = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", TEXT)))
 PATHS = sorted(set(re.findall(r"`((?:backends|bnconform|cases|spec|tests)/[\w./*-]*)`", TEXT)))
-WAYS = ("The way of a probe to a letter in the matrix", "The way of a failure to its diagnosis")
+WAYS = (
+    "The way of a probe to a letter in the matrix",
+    "The way of a failure to its diagnosis",
+    "The way of a result to a page",
+)
 
 
 def defined(source: str) -> set[str]:

@@ -59,12 +59,12 @@ An adapter may import its framework, too.
 
 FORMS = (
     "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "failure", "files", "findings",
-    "joining", "kill_matrix", "result", "visible",
+    "joining", "kill_matrix", "result", "timeline", "visible",
 )  # fmt: skip
 DRAWN = (
     "annotations", "badge", "baseline_text", "cards", "comparison_text", "drawing", "evidence", "findings_page",
-    "junit", "markdown", "matrix", "page", "plots", "porting_table", "printer", "progress_display", "standing",
-    "terminal",
+    "heat_map", "junit", "markdown", "markup", "matrix", "page", "plots", "porting_pages", "printer",
+    "progress_display", "requirement_view", "site", "standing", "terminal",
 )  # fmt: skip
 """The forms of our files, and what is drawn from these alone: neither needs anything of the suite that fills them."""
 

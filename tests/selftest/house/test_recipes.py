@@ -45,10 +45,11 @@ WORKFLOWS = {Path(name).stem: flow for name, flow in YAML.items() if name.starts
 JOBS = {f"{flow}-{job}": made for flow, whole in WORKFLOWS.items() for job, made in whole["jobs"].items()}
 
 
-def expand(text: str, row: Mapping[str, Any], index: int) -> str:
+def expand(text: str, row: Mapping[str, Any], index: int, total: int = 1) -> str:
     """A step's text as one machine of the matrix gets it."""
     text = re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda found: str(row[found[1]]), text)
     text = text.replace("${{ strategy.job-index }}", str(index)).replace("${{ github.run_number }}", "7")
+    text = text.replace("${{ strategy.job-total }}", str(total))
     assert "${{" not in text
     return text
 
@@ -66,7 +67,7 @@ def commands(job: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     for index, row in enumerate(rows(job)):
         for step in job["steps"]:
             if "run" in step and "bnconform" in step["run"].replace("$RUNNER_TEMP/conformance", ""):
-                yield index, expand(step["run"], row, index)
+                yield index, expand(step["run"], row, index, len(rows(job)))
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +211,16 @@ def test_gate_of_a_push_fails(worse: Path, project: Path) -> None:
 
 def test_gate_of_shards_fails(worse: Path, project: Path) -> None:
     """A new violation fails no shard, and the job that judges them."""
-    [_, script, *_] = [script for _, script in commands(JOBS["conformance-sharded-shard"])]
-    assert run(script, worse, project).returncode == 0
+    scripts = [script for _, script in commands(JOBS["conformance-sharded-shard"])]
     (worse / "shards").mkdir()
-    (worse / "shard-1.json").rename(worse / "shards" / "shard-1.json")
-    [script] = [script for _, script in commands(JOBS["conformance-sharded-gate"])]
-    done = run(script, worse, project)
-    assert done.returncode == 1, done.stdout + done.stderr
+    [gate] = [script for _, script in commands(JOBS["conformance-sharded-gate"])]
+    for number, script in enumerate(scripts, start=1):
+        assert run(script, worse, project).returncode == 0
+        (worse / f"shard-{number}.json").rename(worse / "shards" / f"shard-{number}.json")
+        if number in (1, len(scripts)):
+            done = run(gate, worse, project)
+            assert done.returncode == 1, done.stdout + done.stderr
+            assert ("missing" in done.stdout) == (number == 1)
     assert "BN-TRAIN-NORM" in done.stdout
 
 

@@ -12,11 +12,24 @@ from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import programs
 from bnconform.cases import casefile
 from bnconform.cases.probes import cases_of
-from bnconform.cases.program import Program, Step, backward, forward, hvp, jvp, load, pullback, refill, vjp
+from bnconform.cases.program import (
+    Program,
+    Step,
+    backward,
+    forward,
+    hvp,
+    jvp,
+    load,
+    masked,
+    masked_backward,
+    pullback,
+    refill,
+    vjp,
+)
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
-from bnconform.spec.catalogue import requirement
+from bnconform.spec.catalogue import requirement, requirements
 from bnconform.spec.config import ALONE, Config
 
 ALL = ("BN-FLAG-WEIGHT-ALONE", "BN-FLAG-BIAS-ALONE")
@@ -135,6 +148,7 @@ class WithoutVjp(Adapter):
 BESIDES = {
     "vjp": "BN-REC-VJP", "jvp": "BN-DERIV-JVP", "hvp": "BN-DERIV-HVP", "reset": "BN-STATE-RESET",
     "set": "BN-SET-EPS",
+    "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 
@@ -241,6 +255,68 @@ def test_the_direction_is_part_of_the_key() -> None:
     ],
 )
 def test_derivative_without_its_operands_is_no_step(given: Any, words: str) -> None:
+    """It is refused where the step is made, or read from a file."""
+    with pytest.raises(ValueError, match=words):
+        Step(**given)
+
+
+MASKS = [rule.id for rule in requirements().values() if rule.chapter == "Masks" and cases_of(rule.id, "float32")]
+
+
+@pytest.mark.parametrize("rule", MASKS)
+def test_layer_without_masks_is_not_asked(rule: str) -> None:
+    """It is said that there is no such method; where the adapter gives the reason, in its words, of gradients too."""
+    said = {(one.verdict, one.headline.partition(" has ")[2]) for one in outcomes(WithoutVjp(), rule)}
+    assert said <= {(UNSUPPORTED, "no method masked()"), (UNSUPPORTED, "no method masked_backward()")} and said
+    found = outcomes(WithoutVjp(unsupported={"masked": "it takes none"}), rule)
+    headlines = {one.headline for one in found}
+    assert headlines <= {"masked: it takes none", "masked_backward: it takes none"} and headlines
+    assert {one.verdict for one in found} == {UNSUPPORTED}
+
+
+@pytest.mark.parametrize("rule", MASKS)
+def test_masks_of_a_right_layer(rule: str) -> None:
+    """Every case is judged, and holds."""
+    found = outcomes(Adapter(), rule)
+    assert len(found) >= len(cases_of(rule, "float32"))
+    assert {outcome.verdict for outcome in found} == {CONFORMS}
+
+
+def test_case_with_a_mask_is_read_as_it_was_written() -> None:
+    """A failing case can be replayed, with masks of truth values and of integers, and of fewer axes."""
+    steps = (
+        masked(X, X[:, :1] > 0, "y"),
+        masked_backward(X, np.array([1, 0, 1]), X + 1, "grad_x", training=False),
+    )
+    program = Program(Config(ndim=2), steps).cast("float32", "float32")
+    data = casefile.to_json("BN-MASK-STATS", "case", program, "")
+    again = casefile.from_json(data)[2]
+    assert again.key == program.key and casefile.digest(again) == casefile.digest(program)
+    assert [step.mask.dtype.name for step in again.steps if step.mask is not None] == ["bool", "int64"]
+    assert "masked(x float32 (4, 3), mask bool (4, 1) of " in program.describe()
+
+
+def test_the_mask_is_part_of_the_key() -> None:
+    """Two programs that differ in the mask alone are two."""
+    one, other = (Program(Config(ndim=2), (masked(X, level < X, "y"),)) for level in (0, 1))
+    assert one.key != other.key and casefile.digest(one) != casefile.digest(other)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"op": "masked", "x": X}, "a masked or masked_backward step, and no other, needs a mask"),
+        ({"op": "forward", "x": X, "mask": X > 0}, "a masked or masked_backward step, and no other, needs a mask"),
+        ({"op": "masked_backward", "x": X, "mask": X > 0}, "a masked_backward step needs a grad_output"),
+        ({"op": "masked", "x": X, "mask": X}, "a mask is bool or int64, not float64"),
+        ({"op": "masked", "x": X, "mask": X[:2] > 0}, r"a mask of shape \(2, 3\) does not broadcast to x of shape"),
+        (
+            {"op": "masked", "x": X, "mask": X[None] > 0},
+            r"a mask of shape \(1, 4, 3\) does not broadcast to x of shape",
+        ),
+    ],
+)
+def test_pass_without_a_mask_that_fits_is_no_step(given: Any, words: str) -> None:
     """It is refused where the step is made, or read from a file."""
     with pytest.raises(ValueError, match=words):
         Step(**given)

@@ -18,6 +18,7 @@ from bnconform.spec.catalogue import Requirement, fixing, requirements
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.conformance import test_dtypes as dtypes
 from bnconform.tests.conformance import test_edges as edges
+from bnconform.tests.conformance import test_masks as masks
 from bnconform.tests.mutants.oracle_layer import OracleBackend
 
 LAWS: dict[str, Callable[[Check], None]] = {
@@ -25,6 +26,7 @@ LAWS: dict[str, Callable[[Check], None]] = {
     "BN-DTYPE-STATS": dtypes.test_statistics_dtype,
     "BN-EDGE-ONE-VALUE-POLICY": edges.test_one_value_policy,
     "BN-EDGE-EMPTY-POLICY": edges.test_empty_batch_policy,
+    "BN-MASK-NONE-POLICY": masks.test_nothing_selected_policy,
 }
 """The requirements that fix a decision by a law instead of probes."""
 

@@ -14,7 +14,7 @@ from bnconform.backends.runner import own_models
 from bnconform.errors import UserError
 from bnconform.execution.settings import Settings
 from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES
-from bnconform.judge.own_model import Norm, OwnModelRun, OwnModelSession, Reference, Refused
+from bnconform.judge.own_model import DeploymentRefused, Norm, OwnModelRun, OwnModelSession, OwnReference
 from bnconform.spec.graph import Array
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ class Here(OwnModelSession):
     def _told(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         told = own_models.own_model(request)
         if "refused" in told:
-            raise Refused(told["refused"])
+            raise DeploymentRefused(told["refused"])
         return told
 
 
@@ -93,7 +93,7 @@ class _Refusing(OwnModelSession):
     def deploy(self, tool: str, hidden: Any = ()) -> Array:
         self.asked.append(tool)
         if self.y is None:
-            raise Refused("not today")
+            raise DeploymentRefused("not today")
         return self.y
 
 
@@ -106,7 +106,7 @@ def test_a_model_beyond_its_own_bound_is_not_judged(judged: OwnModelRun) -> None
 
 def test_a_ratio_is_of_the_worst_sample() -> None:
     """Another shape and what is not finite are beyond every bound."""
-    reference = Reference(np.zeros((2, 3)), np.array([1.0, 0.5]))
+    reference = OwnReference(np.zeros((2, 3)), np.array([1.0, 0.5]))
     y = np.zeros((2, 3))
     y[1, 2] = 2.0
     assert reference.ratio(y) == 4.0

@@ -1,15 +1,7 @@
-"""The page in headless Chromium, opened from a file: filters work, it fits a phone, and no request leaves it.
-
-Chromium is that of the system, or the one that `playwright install chromium` brought. Where there is none the tests
-are skipped, but in CI (where the variable CI is set) they fail: there it must be installed.
-"""
+"""The page in headless Chromium, opened from a file: filters work, it fits a phone, and no request leaves it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,81 +11,33 @@ from bnconform.cli.main import main
 from bnconform.render.evidence import clean
 from bnconform.results import result as results
 from bnconform.spec.catalogue import requirements
+from bnconform.tests.selftest.render.browser import SCHEMES, SIZES, VISIBLE, Opened, opened
 from bnconform.tests.selftest.render.test_page import EVIL, hostile
 from bnconform.tests.selftest.rows import row, run
 
-SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 BACKENDS = ("alpha", "beta", EVIL)
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser; none is a reason to skip, but not in CI."""
-
-    def lacking(what: str) -> None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must install {what}: the page was not opened in a browser")
-        pytest.skip(f"{what} is not installed")
-
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        lacking("playwright")
-    with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, SYSTEM)), None)
-        try:
-            browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
-        except Error as problem:
-            lacking(f"a Chromium that starts ({str(problem).splitlines()[0]})")
-        yield browser
-        browser.close()
+def choose(found: Opened, **filters: str) -> None:
+    """Set filters as a person does."""
+    for name, value in filters.items():
+        control = found.page.locator(f"#filters [name={name}]")
+        control.fill(value) if name == "text" else control.select_option(value)
 
 
-@dataclass
-class Opened:
-    """A page that was opened, and what happened on it."""
-
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-
-    def choose(self, **filters: str) -> None:
-        """Set filters as a person does."""
-        for name, value in filters.items():
-            control = self.page.locator(f"#filters [name={name}]")
-            control.fill(value) if name == "text" else control.select_option(value)
-
-    def rows(self) -> list[str]:
-        """The requirements that the matrix shows."""
-        return list(
-            self.page.eval_on_selector_all("#cells tbody tr[data-rule]", _VISIBLE + ".map(e => e.dataset.rule)")
-        )
-
-    def columns(self) -> int:
-        """How many columns it shows."""
-        return int(self.page.eval_on_selector_all("#cells thead tr:nth-child(2) th", _VISIBLE + ".length"))
-
-    def wide(self) -> bool:
-        """Whether the page itself must be scrolled sideways."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+def rows(found: Opened) -> list[str]:
+    """The requirements that the matrix shows."""
+    return list(found.page.eval_on_selector_all("#cells tbody tr[data-rule]", VISIBLE + ".map(e => e.dataset.rule)"))
 
 
-_VISIBLE = "all => all.filter(e => e.checkVisibility())"
+def columns(found: Opened) -> int:
+    """How many columns it shows."""
+    return int(found.page.eval_on_selector_all("#cells thead tr:nth-child(2) th", VISIBLE + ".length"))
 
 
 def _result() -> results.Result:
     """Two implementations that conform but for a must, a should and a declared deviation, and a hostile one."""
-    rows = []
+    made = []
     for number, rule in enumerate(requirements().values()):
         for backend in BACKENDS:
             for dtype in ("float64", "float32"):
@@ -103,9 +47,9 @@ def _result() -> results.Result:
                     verdict = "violates" if rule.id == "BN-NUM-STABLE" else verdict
                 message = "" if verdict == "conforms" else f"what {backend} does in {rule.id}: {EVIL}"
                 share = 0.1 if verdict != "violates" else 7.0
-                rows.append(row(verdict, backend=backend, dtype=dtype, requirement=rule.id, level=rule.level,
+                made.append(row(verdict, backend=backend, dtype=dtype, requirement=rule.id, level=rule.level,
                                 message=message, bound_share=share))  # fmt: skip
-    return run(*rows)
+    return run(*made)
 
 
 @pytest.fixture(scope="module")
@@ -117,26 +61,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-def opened(chromium: Any, file: Path, size: str = "desktop", scheme: str = "light", **context: Any) -> Opened:
-    """The page in a window of its own."""
-    width, height = SIZES[size]
-    view = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **context)
-    found = Opened(view.new_page())
-    found.page.on("request", lambda request: found.requests.append(request.url))
-    found.page.on("pageerror", lambda error: found.troubles.append(str(error)))
-    found.page.on("console", lambda message: found.troubles.append(message.text))
-    found.page.on("dialog", lambda dialog: found.troubles.append(dialog.message))
-    found.page.goto(file.as_uri())
-    return found
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", list(SIZES))
 def test_page_opens_and_asks_for_nothing(size: str, scheme: str, chromium: Any, file: Path) -> None:
     """Nothing but the file is requested, nothing complains, and only the boxes in it scroll sideways."""
     found = opened(chromium, file, size, scheme)
     for _ in range(2):
-        found.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        found.unfold()
         assert not found.wide()
     found.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     found.page.wait_for_timeout(200)
@@ -157,30 +88,31 @@ def test_filters(chromium: Any, file: Path) -> None:
     """Each filter leaves what it is about, they combine, and all can be shown again."""
     found = opened(chromium, file)
     every = list(requirements())
-    assert (found.rows(), found.columns()) == (every, 6)
-    found.choose(backend="beta")
-    assert (found.rows(), found.columns()) == (every, 2)
-    found.choose(dtype="float32")
-    assert found.columns() == 1
-    found.choose(verdict="fails")
-    assert found.rows() == [every[0], "BN-NUM-STABLE"]
+    assert (rows(found), columns(found)) == (every, 6)
+    choose(found, backend="beta")
+    assert (rows(found), columns(found)) == (every, 2)
+    choose(found, dtype="float32")
+    assert columns(found) == 1
+    choose(found, verdict="fails")
+    assert rows(found) == [every[0], "BN-NUM-STABLE"]
     assert found.page.locator("#told").inner_text() == f"2 of {len(every)} requirements"
-    found.choose(level="should")
-    assert found.rows() == ["BN-NUM-STABLE"]
-    found.choose(level="", verdict="not")
-    assert found.rows() == [every[0], every[1], "BN-NUM-STABLE"]
-    found.choose(verdict="deviates")
-    assert found.rows() == [every[1]]
-    found.choose(dtype="float64")
-    assert found.rows() == []
+    choose(found, level="should")
+    assert rows(found) == ["BN-NUM-STABLE"]
+    choose(found, level="", verdict="not")
+    assert rows(found) == [every[0], every[1], "BN-NUM-STABLE"]
+    choose(found, verdict="deviates")
+    assert rows(found) == [every[1]]
+    choose(found, dtype="float64")
+    assert rows(found) == []
     found.page.get_by_role("button", name="Show all").click()
     found.page.wait_for_timeout(100)
-    assert (found.rows(), found.columns()) == (every, 6)
-    found.choose(text="run-var")
-    assert found.rows() == [name for name in every if "RUN-VAR" in name]
-    assert found.page.locator("details.rule:visible").count() == len(found.rows())
-    found.choose(text="no such words", backend=clean(EVIL))
-    assert found.rows() == [] and found.troubles == []
+    assert (rows(found), columns(found)) == (every, 6)
+    choose(found, text="run-var")
+    assert rows(found) == [name for name in every if "RUN-VAR" in name]
+    found.unfold()
+    assert found.page.locator("details.rule:visible").count() == len(rows(found))
+    choose(found, text="no such words", backend=clean(EVIL))
+    assert rows(found) == [] and found.troubles == []
 
 
 def test_findings_follow_the_filters(chromium: Any, file: Path) -> None:
@@ -188,11 +120,11 @@ def test_findings_follow_the_filters(chromium: Any, file: Path) -> None:
     found = opened(chromium, file)
     finding = found.page.locator("details.rule [data-finding=violates][data-backend=beta]").first
     assert finding.get_attribute("data-dtypes") == "float32" and finding.get_attribute("hidden") is None
-    found.choose(backend="alpha")
+    choose(found, backend="alpha")
     assert finding.get_attribute("hidden") is not None
-    found.choose(backend="beta", dtype="float64")
+    choose(found, backend="beta", dtype="float64")
     assert finding.get_attribute("hidden") is not None
-    found.choose(dtype="float32")
+    choose(found, dtype="float32")
     assert finding.get_attribute("hidden") is None
 
 
@@ -203,9 +135,9 @@ def test_cell_leads_to_its_evidence(chromium: Any, file: Path) -> None:
     found.page.locator(f"#cells tr[data-rule={first}] td a").first.focus()
     found.page.keyboard.press("Enter")
     found.page.wait_for_timeout(200)
-    assert found.page.locator(f"details#{first}").get_attribute("open") is not None
-    assert found.page.locator(f"details#{first} pre", has_text="what beta does").is_visible()
-    assert "<script>alert(1)</script>" in found.page.locator(f"details#{first}").inner_text()
+    assert found.page.locator(f"details[data-rule={first}]").get_attribute("open") is not None
+    assert found.page.locator(f"details[data-rule={first}] pre", has_text="what beta does").is_visible()
+    assert "<script>alert(1)</script>" in found.page.locator(f"details[data-rule={first}]").inner_text()
 
 
 def test_heads_stay_while_the_matrix_scrolls(chromium: Any, file: Path) -> None:
@@ -226,7 +158,7 @@ def test_page_is_read_without_script(chromium: Any, file: Path) -> None:
     assert found.page.locator("#cells tbody tr[data-rule]").count() == len(requirements())
     assert found.page.locator("#cells tbody tr[data-rule]").last.is_visible()
     assert not found.page.locator("#filters").is_visible()
-    assert found.page.locator("details.rule summary").first.is_visible()
+    assert found.page.locator("details.chapter > summary").first.is_visible()
 
 
 def test_hostile_page_does_nothing(chromium: Any, tmp_path: Path) -> None:
@@ -234,7 +166,48 @@ def test_hostile_page_does_nothing(chromium: Any, tmp_path: Path) -> None:
     results.write(tmp_path / "r.json", hostile())
     assert main(["report", str(tmp_path / "r.json"), "--html", str(tmp_path / "page.html")]) == 0
     found = opened(chromium, tmp_path / "page.html")
-    found.choose(verdict="violates")
+    choose(found, verdict="violates")
     found.page.wait_for_timeout(300)
     assert found.requests == [(tmp_path / "page.html").as_uri()] and found.troubles == []
-    assert len(found.rows()) == 2 and found.page.evaluate("document.scripts.length") == 1
+    assert len(rows(found)) == 2 and found.page.evaluate("document.scripts.length") == 1
+
+
+def test_first_screen_says_it(chromium: Any, file: Path) -> None:
+    """Without scrolling: the verdict and the picture; of one implementation the causes, too."""
+    found = opened(chromium, file)
+    height = SIZES["desktop"][1]
+    for selector in ("ul.standings li", ".heat svg", ".heat .key"):
+        box = found.page.locator(selector).first.bounding_box()
+        assert box["y"] + box["height"] <= height, selector
+
+
+def test_filters_stand_in_the_address(chromium: Any, file: Path) -> None:
+    """A link shows what its sender saw, and what is shown again has no filter in it."""
+    found = opened(chromium, file)
+    choose(found, backend="beta", verdict="fails")
+    shown, address = rows(found), found.page.url
+    assert address.endswith("#backend=beta&verdict=fails")
+    found.page.goto("about:blank")
+    found.page.goto(address)
+    assert rows(found) == shown and columns(found) == 2
+    found.page.get_by_role("button", name="Show all").click()
+    found.page.wait_for_timeout(100)
+    assert "=" not in found.page.url
+
+
+def test_what_is_folded_is_printed(chromium: Any, file: Path) -> None:
+    """On paper all is unfolded, nothing is cut off, and no control is there."""
+    found = opened(chromium, file)
+    found.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    found.page.emulate_media(media="print")
+    assert found.page.locator("details:not([open])").count() == 0
+    assert not found.page.locator("#filters").is_visible() and not found.page.locator("nav").is_visible()
+    assert not found.page.locator(".scroll.tall").evaluate("one => one.scrollHeight > one.clientHeight + 1")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nobody_is_shut_out(scheme: str, chromium: Any, axe: str, file: Path) -> None:
+    """axe-core finds no fault, with all unfolded."""
+    found = opened(chromium, file, scheme=scheme, bypass_csp=True)
+    found.unfold()
+    assert found.faults(axe) == []

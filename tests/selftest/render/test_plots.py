@@ -103,34 +103,63 @@ def test_unreadable_observation_is_told() -> None:
     assert not points and "colour" in problems[0]
 
 
-def test_shares_have_a_line_for_each_requirement_measured() -> None:
-    """The largest share is in the table with whose it is; shares without limit stay in the picture."""
-    panel = plots.shares(
-        [row("conforms", bound_share=0.5), row("violates", dtype="float64", bound_share=float("inf"), message="x"),
-         row("deviates", requirement="<b>$x$", bound_share=0.1), row("unsupported", requirement="BN-NONE")],
-        ["BN-RUN-VAR"],
-    )  # fmt: skip
-    assert panel is not None
-    assert panel.rows == (("BN-RUN-VAR", "without limit", "numpy cpu float64"), ("<b>$x$", "0.1", "numpy cpu float32"))
-    assert "".join(ET.fromstring(panel.svg).itertext()).count("<b>$x$") == 1
-    assert plots.shares([row("unsupported")], []) is None
-
-
 def test_devices_are_compared_where_there_are_two() -> None:
     """A panel for each pair, cpu first, with the verdicts that differ; none for one device."""
     rows = [row("conforms", device=d, bound_share=0.1) for d in ("cuda:0", "cpu")]
     rows += [row("violates", device="cuda:0", dtype="float64", bound_share=3.0), row(dtype="float64", bound_share=0.2)]
     (panel,) = plots.devices(rows)
     assert panel.title == "cpu (across) and cuda:0 (up)" and panel.note.startswith("2 rows on both, 1 with another")
-    assert panel.rows == (("numpy", "float64", "BN-RUN-VAR", "conforms 0.2", "violates 3"),)
+    assert panel.rows == (
+        ("numpy", "float64", "BN-RUN-VAR", "conforms 0.2", "violates 3"),
+        ("numpy", "float32", "BN-RUN-VAR", "conforms 0.1", "conforms 0.1"),
+    )
     assert plots.devices([row()]) == []
+
+
+def points(*names: str) -> list[plots.Condition]:
+    """Two points of each implementation, the second beyond the two-pass bound."""
+    return [
+        plots.Condition(name, "cpu", "float32", f"case {power}", 10.0**power, error, 1e-6, 1e-3, beyond, False)
+        for name in names
+        for power, error, beyond in ((1, 1e-7, False), (3, 1e-4, True))
+    ]
+
+
+def test_implementations_are_told_apart() -> None:
+    """By colour and shape, by a key, where a pointer rests, and in the table; the first eight by both of the first."""
+    names = [f"backend {number}" for number in range(12)]
+    (panel,) = plots.conditioning(points(*names))
+    assert [one.name for one in panel.key] == sorted(names)
+    assert len({one.colour for one in panel.key[:8]}) == len({one.letter for one in panel.key[:8]}) == 8
+    assert len({(one.colour, one.letter) for one in panel.key}) == 12
+    titles = [element.text for element in ET.fromstring(panel.svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert (
+        len(titles) == 24 and "backend 3, case 1: condition number 10, error 1e-07, within the two-pass bound" in titles
+    )
+    assert len(panel.rows) == 24 and panel.heads[0] == "implementation"
+
+
+def test_what_lies_beyond_is_ringed() -> None:
+    """And the table says so in words."""
+    (panel,) = plots.conditioning(points("a"))
+    assert panel.svg.count("var(--bad)") >= 1
+    assert [line[-1] for line in panel.rows] == [
+        "within the two-pass bound", "beyond the two-pass bound, within the one-pass bound",
+    ]  # fmt: skip
+
+
+def test_names_of_adapters_are_not_drawn() -> None:
+    """They stand beside the plot, and where a pointer rests, with nothing in them that is obeyed."""
+    (panel,) = plots.conditioning(points("<b>$x$\x1b"))
+    drawn = [element for element in ET.fromstring(panel.svg).iter() if element.tag.endswith("}text")]
+    assert not [element for element in drawn if "x$" in "".join(element.itertext())]
+    assert "<b>" not in panel.svg and "\x1b" not in panel.svg
 
 
 def test_plots_follow_the_page_and_bring_nothing() -> None:
     """Colours are the page's variables, and no style, metadata or address comes with a plot."""
-    panel = plots.shares([row("conforms", bound_share=0.5)], [])
-    assert panel is not None
-    assert not re.search(r"#0[1-6]0[1-6]0[1-6]", panel.svg) and "var(--ink)" in panel.svg
+    (panel,) = plots.conditioning(points("a"))
+    assert not re.search(r"#(0[1-9a-e])\1\1", panel.svg) and "var(--ink)" in panel.svg and "var(--s1)" in panel.svg
     assert "<style" not in panel.svg and "metadata" not in panel.svg
     assert set(re.findall(r"https?://[^\"]+", panel.svg)) <= {
         "http://www.w3.org/2000/svg",

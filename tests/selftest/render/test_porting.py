@@ -21,7 +21,8 @@ from bnconform.cli.main import main
 from bnconform.cli.porting import SAME_LAYER
 from bnconform.judge.subject import Subject
 from bnconform.measure import porting, porting_replicas
-from bnconform.render.porting_table import page
+from bnconform.render.porting_pages import FOLDER as PAGES
+from bnconform.render.porting_pages import framework, group, groups, pages, some
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.tests.mutants.catalogue import Mutant
 from bnconform.tests.mutants.layer import Array, Layer
@@ -36,9 +37,36 @@ TENTH = 0.1
 DATA: dict[str, Any] = json.loads((FOLDER / "porting.json").read_text(encoding="utf-8"))
 
 
-def test_page_is_that_of_the_data() -> None:
-    """The page is written by the renderer from the data beside it."""
-    assert (FOLDER / "porting.md").read_text(encoding="utf-8") == page(DATA)
+@pytest.mark.parametrize("path", pages(DATA))
+def test_pages_are_those_of_the_data(path: str) -> None:
+    """Each is written by the renderer from the data beside it."""
+    assert (FOLDER / path).read_text(encoding="utf-8") == pages(DATA)[path]
+
+
+def test_no_page_too_many() -> None:
+    """The folder has the pages of the frameworks that there are."""
+    assert {f"{PAGES}/{path.name}" for path in (FOLDER / PAGES).iterdir()} == {*pages(DATA)} - {"porting.md"}
+
+
+@pytest.mark.parametrize("name", DATA["cards"])
+def test_every_implementation_stands_on_its_page(name: str) -> None:
+    """As a column, and in the table that leads there."""
+    assert f"[`{name}`]({PAGES}/{group(name)}.md)" in pages(DATA)["porting.md"]
+    text = pages(DATA)[f"{PAGES}/{group(name)}.md"]
+    assert f"| `{name}` |" in text.partition("## What it does")[2].partition("|---")[0]
+
+
+def test_tables_are_narrow() -> None:
+    """No table has more columns than the implementations of a framework, and one for the heads."""
+    most = max(len(rows) for rows in groups(DATA).values())
+    for text in pages(DATA).values():
+        assert all(line.count("|") <= most + 2 for line in text.splitlines() if line.startswith("|"))
+
+
+def test_some_of_the_table() -> None:
+    """What stands on the page of a run has the implementations that were judged."""
+    text = some(DATA, ["torch.nn", "flax.nnx"])
+    assert text.count("\n| `") == 2 and "bnconform porting --from torch.nn" in text
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
@@ -65,17 +93,13 @@ def test_every_trained_layer_is_carried_everywhere() -> None:
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_rule_that_does_not_hold_is_not_printed(name: str) -> None:
     """Running statistics are named where evaluation goes by those that are shown and by those that are loaded."""
-    [line] = [
-        line
-        for line in page(DATA).partition("## Carrying a layer")[2].splitlines()
-        if line.startswith(f"| `{name}` |") and line.count("|") == 8
-    ]
+    words = DATA["spelling"][name]
+    section = framework(DATA, group(name), [name]).partition("## Carrying a layer")[2]
     out = DATA["kept"].get(name)
     into = [told[name]["share"] for told in DATA["carried"].values() if "share" in told[name]]
     holds = out is not None and max(out, *into) <= 1
-    words = DATA["spelling"][name]
     for word in ("running_mean", "running_var"):
-        assert (f"`{words.get(word)}`" in line) == (holds and word in words)
+        assert (f"| {word} | `{words.get(word)}` |" in section) == (holds and word in words)
 
 
 CELLS = [
@@ -217,8 +241,8 @@ def test_what_nothing_shows_of_replicas_is_open() -> None:
     found = _replicas(Replicated, replicas_unequal=reason)
     assert found["replica_weights"] == ["by_count", "equally"] and found["replica_statistics"] == ["all"]
     told = {name: {"values": values, "specified": "all"} for name, values in found.items()}
-    [line] = [line for line in page({**DATA, "replicas": {"mine": told}}).splitlines() if line.startswith("| `mine` |")]
-    assert line.split("|")[2:4] == [" all ", " ? "]
+    text = framework({**DATA, "replicas": {"torch.nn+mine": told}}, "torch.nn", ["torch.nn"])
+    assert "| replica_statistics | all |" in text and "| replica_weights | ? |" in text
 
 
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +251,10 @@ def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "1 implementations are in" in capsys.readouterr().out
     data = json.loads((tmp_path / "porting.json").read_text(encoding="utf-8"))
     assert data["carried"]["numpy"]["numpy"]["share"] < 1
-    assert (tmp_path / "porting.md").read_text(encoding="utf-8") == page(data)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*") if path.is_file()} == {
+        "porting.json", *pages(data),
+    }  # fmt: skip
+    assert data["code"] == {}  # of one implementation alone there is no way to another
 
 
 @pytest.mark.parametrize("given", [("--bakend", "numpy"), ("--backend", "nump"), ("--python", "numpy")])

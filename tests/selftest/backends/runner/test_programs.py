@@ -12,7 +12,20 @@ from bnconform import reference, testing
 from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 from bnconform.backends.runner import memory, programs
 from bnconform.cases import program as described
-from bnconform.cases.program import Program, backward, build, forward, hvp, jvp, load, pullback, refill, vjp
+from bnconform.cases.program import (
+    Program,
+    backward,
+    build,
+    forward,
+    hvp,
+    jvp,
+    load,
+    masked,
+    masked_backward,
+    pullback,
+    refill,
+    vjp,
+)
 from bnconform.spec.config import Config
 
 X = np.arange(12.0).reshape(4, 3)
@@ -267,6 +280,28 @@ def test_change_of_a_direction_is_noted() -> None:
         for call, name in (("jvp", "tangent"), ("hvp", "vector"))
     ]
     assert trace["mutated"] == words
+
+
+def test_masks() -> None:
+    """Each gives its results by name; the one moves the statistics as the NumPy layer's does, the other leaves them."""
+    trace = execute(NumpyBackend(), masked(X, X[:, :1] > 0), masked_backward(X, X[0] > 0, X * X))
+    assert trace["broken"] is None and not any(step["raised"] or step["misfit"] for step in trace["steps"])
+    shapes = [{name: value.shape for name, value in step["values"].items()} for step in trace["steps"]]
+    assert shapes == [{"y": (4, 3)}, {"grad_x": (4, 3), "grad_weight": (3,), "grad_bias": (3,)}]
+    assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1, 1]
+
+
+def test_change_of_a_mask_is_noted() -> None:
+    """A pass that writes to its mask is seen, and one whose result does not fit is a misfit."""
+
+    class Writing(NumpyLayer):
+        def masked(self, x: Array, mask: Array, *, training: bool) -> Any:
+            mask[...] = True
+            return x[:2]
+
+    trace = execute(Noting(Writing), masked(X, X > 0))
+    assert trace["mutated"] == ["masked changed the array that it was given as mask"]
+    assert trace["steps"][0]["misfit"] == "masked returned y of shape (2, 3); it should have shape (4, 3)"
 
 
 def test_change_of_the_upstream_gradient_is_noted() -> None:
