@@ -153,11 +153,12 @@ def _replicas() -> Iterator[tuple[str, Program]]:
     """A batch over two replicas with other means, equal and unequal; of layers that have replicas."""
     for words, shapes in (("replicas", REPLICAS), ("unequal replicas", UNEQUAL)):
         xs = [uneven(shape, 6) + 2.5 * number for number, shape in enumerate(shapes)]
-        gs = [upstream(shape, 6 + number) for number, shape in enumerate(shapes)]
         shown = ("y", "replica_running_mean", "replica_running_var")
         yield words, Program(_config(), (_everything(), replicated(xs, *shown)))
-        steps = (_everything(), replicated_vjp(xs, gs, "grad_x", "replica_grad_weight", "replica_grad_bias"))
-        yield f"{words}, gradient", Program(_config(), steps)
+    xs = [uneven(shape, 6) + 2.5 * number for number, shape in enumerate(REPLICAS)]
+    gs = [upstream(shape, 6 + number) for number, shape in enumerate(REPLICAS)]
+    steps = (_everything(), replicated_vjp(xs, gs, "grad_x", "replica_grad_weight", "replica_grad_bias"))
+    yield "replicas, gradient", Program(_config(), steps)
 
 
 def _masks() -> Iterator[tuple[str, Program]]:

@@ -49,8 +49,13 @@ def _programs(dtype: str) -> Iterator[Program]:
                 yield Program(config, steps).cast(dtype, parameter_dtype(dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mutant", RIGHT, ids=lambda mutant: mutant.name)
+WIDEST = ("replicas_by_mean_of_means", "replicas_by_merged_moments")
+"""Those that err most, asked in every dtype."""
+
+CASES = [(mutant, dtype) for mutant in RIGHT for dtype in DTYPES if dtype == "float32" or mutant.name in WIDEST]
+
+
+@pytest.mark.parametrize(("mutant", "dtype"), CASES, ids=[f"{mutant.name}-{dtype}" for mutant, dtype in CASES])
 def test_right_algorithms_lie_within(mutant: Mutant, dtype: str) -> None:
     """Two passes, merged moments and means of means, in any order of the replicas."""
     for program in _programs(dtype):
