@@ -17,7 +17,6 @@ REPLACED = {
     "coordinate": "decision",
     "course": "possible state",
     "faces": "cli",
-    "frozen": "regression case",
     "guard guarded": "instrumented layer",
     "host isolation": "worker, session, transport",
     "pairing": "matching",
@@ -87,7 +86,7 @@ def test_classes_have_names_of_their_own() -> None:
     assert set(twice) == MIRRORED | CONTRACT
 
 
-@pytest.mark.parametrize("name", ["Sightings", "_sighting", "TheSurvey", "PipeHTTP", "is_frozen"])
+@pytest.mark.parametrize("name", ["Sightings", "_sighting", "TheSurvey", "PipeHTTP", "is_unfixed"])
 def test_words_of_names_are_found(name: str) -> None:
     """The helper finds them in names of every form."""
     assert words_of(name) & set(WORDS)
