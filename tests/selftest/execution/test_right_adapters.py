@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import pytest
 
-from bnconform.cases.probes import cases_of
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.results.result import Row, read
