@@ -81,10 +81,14 @@ class KerasLayer:
         One that is not the same along that axis has no such form. It is given as what Keras documents, "of shape
         broadcastable to `inputs` tensor".
         """
+        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, self.axis)
+        return self.mask_tensor(whole[..., 0] if whole.shape[-1] == 1 else whole)
+
+    def mask_tensor(self, mask: Array) -> Any:
+        """A mask as a tensor of the Keras backend, of the dtype that it has."""
         import keras
 
-        whole = np.moveaxis(mask.reshape((1,) * (ndim - mask.ndim) + mask.shape), 1, self.axis)
-        return keras.ops.convert_to_tensor(whole[..., 0] if whole.shape[-1] == 1 else whole)
+        return keras.ops.convert_to_tensor(mask)
 
     def _named(self, found: Any) -> Gradients:
         """The gradients as arrays, each in its place."""

@@ -24,7 +24,7 @@ PAGE = "https://keras.io/api/layers/normalization_layers/batch_normalization/"
 State = dict[str, "Array | None"]
 
 
-class TooFewDevices(RuntimeError):
+class TooFewLogicalDevices(RuntimeError):
     """TensorFlow was used before, with fewer devices."""
 
     is_refusal = False
@@ -32,7 +32,7 @@ class TooFewDevices(RuntimeError):
 
 @cache
 def prepare() -> None:
-    """Make several logical devices of the CPU; TooFewDevices where TensorFlow has been used without them."""
+    """Make several logical devices of the CPU; TooFewLogicalDevices where TensorFlow has been used without them."""
     activate("tensorflow")
     import tensorflow as tf
 
@@ -40,7 +40,7 @@ def prepare() -> None:
     with suppress(RuntimeError):  # it has been used: then it has as many, or not
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
     if len(tf.config.list_logical_devices("CPU")) < DEVICES:
-        raise TooFewDevices(
+        raise TooFewLogicalDevices(
             "TensorFlow already runs on one CPU in this process; judge this row in a process of its own"
         )
 

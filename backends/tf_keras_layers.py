@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bnconform.backends.keras_backends import KerasLayer, KerasTensorflowLayer
+from bnconform.backends.keras_backends import Array, KerasLayer, KerasTensorflowLayer
 from bnconform.backends.keras_layers import KerasTensorflow
 from bnconform.backends.tensorflow_tensors import devices, prepare
 
 
 class TfKerasLayer(KerasTensorflowLayer):
     """A built tf_keras layer behind arrays."""
+
+    def mask_tensor(self, mask: Array) -> Any:
+        """A mask as one of TensorFlow's tensors."""
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(mask)
 
     def parameters(self) -> list[Any]:
         """The layer's trainable variables, which are TensorFlow's."""

@@ -18,7 +18,7 @@ Statistics = tuple[Array, Array]
 """A mean and a biased variance, each (C,)."""
 
 
-class Replicated(Layer):
+class ReplicatedLayer(Layer):
     """A right layer with `replicated` and `replicated_vjp`."""
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, Entries]]:

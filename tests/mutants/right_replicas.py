@@ -8,16 +8,16 @@ import numpy as np
 
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Array, Entries, Gradients
-from bnconform.tests.mutants.replicas import Replicated, Statistics
+from bnconform.tests.mutants.replicas import ReplicatedLayer, Statistics
 
 
 @right
-class ReplicasByTwoPasses(Replicated):
+class ReplicasByTwoPasses(ReplicatedLayer):
     """The sums of all values, and then of all squared deviations, are reduced."""
 
 
 @right
-class ReplicasByMergedMoments(Replicated):
+class ReplicasByMergedMoments(ReplicatedLayer):
     """Each tells its number of values, mean and variance, which are merged two at a time."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -38,7 +38,7 @@ class ReplicasByMergedMoments(Replicated):
 
 
 @right
-class ReplicasByMeanOfMeans(Replicated):
+class ReplicasByMeanOfMeans(ReplicatedLayer):
     """Each tells its mean and its mean of squares, which are averaged with their numbers of values as weights."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -60,7 +60,7 @@ class ReplicasByMeanOfMeans(Replicated):
 
 
 @right
-class ReplicasInARing(Replicated):
+class ReplicasInARing(ReplicatedLayer):
     """Each adds up what it hears beginning with its own, so that replicas differ in the last bits."""
 
     def reduced(self, parts: list[Array], i: int) -> Array:
@@ -70,7 +70,7 @@ class ReplicasInARing(Replicated):
 
 
 @right
-class ReplicasGatherEverything(Replicated):
+class ReplicasGatherEverything(ReplicatedLayer):
     """Each gathers the values of all, and computes what one layer would."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -85,7 +85,7 @@ class ReplicasGatherEverything(Replicated):
 
 
 @right
-class ReplicasReduceInDouble(Replicated):
+class ReplicasReduceInDouble(ReplicatedLayer):
     """What replicas tell each other is added up in double."""
 
     def reduced(self, parts: list[Array], i: int) -> Array:
@@ -94,7 +94,7 @@ class ReplicasReduceInDouble(Replicated):
 
 
 @right
-class LayerFollowsItsFirstReplica(Replicated):
+class LayerFollowsItsFirstReplica(ReplicatedLayer):
     """The layer itself remembers what its first replica does."""
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, Entries]]:
@@ -105,7 +105,7 @@ class LayerFollowsItsFirstReplica(Replicated):
 
 
 @right
-class LayerWithoutACounterForReplicas(Replicated):
+class LayerWithoutACounterForReplicas(ReplicatedLayer):
     """Replicas show no counter, as the layer has none of them."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -117,7 +117,7 @@ Method = Callable[..., list[Gradients]]
 
 
 @right
-class ReplicasForwardAlone(Replicated):
+class ReplicasForwardAlone(ReplicatedLayer):
     """The layer has replicas, and no gradients of them."""
 
     replicated_vjp: Method = None  # type: ignore[assignment]

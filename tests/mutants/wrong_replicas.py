@@ -9,13 +9,13 @@ import numpy as np
 
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.layer import Array, Entries
-from bnconform.tests.mutants.replicas import Replicated, Statistics
+from bnconform.tests.mutants.replicas import ReplicatedLayer, Statistics
 
 # -- whose statistics -------------------------------------------------------------------------------------------------
 
 
 @wrong("BN-REP-OUTPUT", "BN-REP-VARIANCE", "BN-REP-MEMORY")
-class VariancesOfReplicasAveraged(Replicated):
+class VariancesOfReplicasAveraged(ReplicatedLayer):
     """The variance is the mean of the replicas' own, and lacks what their means differ by."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -26,7 +26,7 @@ class VariancesOfReplicasAveraged(Replicated):
 
 
 @wrong("BN-REP-OUTPUT")
-class OnlyTheMeanIsShared(Replicated):
+class OnlyTheMeanIsShared(ReplicatedLayer):
     """The mean is that of all replicas, the variance each one's own around it."""
 
     def normalizing_of(self, shards: list[Array], i: int, training: bool) -> Statistics:
@@ -38,7 +38,7 @@ class OnlyTheMeanIsShared(Replicated):
 
 
 @wrong("BN-REP-OUTPUT")
-class OnlyTheVarianceIsShared(Replicated):
+class OnlyTheVarianceIsShared(ReplicatedLayer):
     """The variance is that of all replicas, the mean each one's own."""
 
     def normalizing_of(self, shards: list[Array], i: int, training: bool) -> Statistics:
@@ -50,7 +50,7 @@ class OnlyTheVarianceIsShared(Replicated):
 
 
 @wrong("BN-REP-OUTPUT")
-class LastReplicaIsNotHeard(Replicated):
+class LastReplicaIsNotHeard(ReplicatedLayer):
     """What the last replica tells is left out of every sum, but its values are counted."""
 
     def reduced(self, parts: list[Array], i: int) -> Array:
@@ -59,7 +59,7 @@ class LastReplicaIsNotHeard(Replicated):
 
 
 @wrong("BN-REP-OUTPUT")
-class ReduceInHalfPrecision(Replicated):
+class ReduceInHalfPrecision(ReplicatedLayer):
     """What replicas tell each other is rounded to half precision on the way."""
 
     def reduced(self, parts: list[Array], i: int) -> Array:
@@ -68,7 +68,7 @@ class ReduceInHalfPrecision(Replicated):
 
 
 @wrong("BN-REP-OUTPUT", thread="pytorch#36865")
-class ReplicaWithOneValueRefused(Replicated):
+class ReplicaWithOneValueRefused(ReplicatedLayer):
     """A replica with one value a channel is refused, though the batch has more."""
 
     def read(self, xs: Sequence[Array], training: bool) -> list[Array]:
@@ -79,7 +79,7 @@ class ReplicaWithOneValueRefused(Replicated):
 
 
 @wrong("BN-REP-OUTPUT")
-class StatisticsOfTheFirstReplica(Replicated):
+class StatisticsOfTheFirstReplica(ReplicatedLayer):
     """All replicas normalise by the statistics of the first."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -91,7 +91,7 @@ class StatisticsOfTheFirstReplica(Replicated):
 
 
 @wrong("BN-REP-UNEQUAL", "BN-REP-SIZES")
-class EveryReplicaTakenToBeAsLargeAsTheFirst(Replicated):
+class EveryReplicaTakenToBeAsLargeAsTheFirst(ReplicatedLayer):
     """The number of all values is taken to be that of the first replica, times their number."""
 
     def total(self, shards: list[Array], i: int) -> int:
@@ -100,7 +100,7 @@ class EveryReplicaTakenToBeAsLargeAsTheFirst(Replicated):
 
 
 @wrong("BN-REP-UNEQUAL", "BN-REP-SIZES", thread="pytorch#22192")
-class OthersTakenToBeAsLargeAsOneself(Replicated):
+class OthersTakenToBeAsLargeAsOneself(ReplicatedLayer):
     """Each replica takes the others to have as many values as itself."""
 
     def total(self, shards: list[Array], i: int) -> int:
@@ -109,7 +109,7 @@ class OthersTakenToBeAsLargeAsOneself(Replicated):
 
 
 @wrong("BN-REP-SIZES")
-class ReplicasWeighBySamples(Replicated):
+class ReplicasWeighBySamples(ReplicatedLayer):
     """The means of replicas weigh by their numbers of samples, whatever their numbers of positions."""
 
     samples: tuple[int, ...] = ()
@@ -135,7 +135,7 @@ class ReplicasWeighBySamples(Replicated):
 
 
 @wrong("BN-REP-EMPTY")
-class EmptyReplicaTellsNoNumber(Replicated):
+class EmptyReplicaTellsNoNumber(ReplicatedLayer):
     """The mean of an empty replica, NaN, enters the weighed mean with a weight of 0."""
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
@@ -148,7 +148,7 @@ class EmptyReplicaTellsNoNumber(Replicated):
 
 
 @wrong("BN-REP-EMPTY")
-class EmptyReplicaRemembersNothing(Replicated):
+class EmptyReplicaRemembersNothing(ReplicatedLayer):
     """A replica with an empty shard leaves its running statistics as they are."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -157,7 +157,7 @@ class EmptyReplicaRemembersNothing(Replicated):
 
 
 @wrong("BN-REP-EMPTY", thread="pytorch#36530")
-class EmptyReplicaRefused(Replicated):
+class EmptyReplicaRefused(ReplicatedLayer):
     """A replica that is given nothing raises."""
 
     def read(self, xs: Sequence[Array], training: bool) -> list[Array]:
@@ -168,7 +168,7 @@ class EmptyReplicaRefused(Replicated):
 
 
 @wrong("BN-REP-EMPTY")
-class EmptyReplicaCountsForOne(Replicated):
+class EmptyReplicaCountsForOne(ReplicatedLayer):
     """The number of values of an empty replica is taken to be 1, so that nothing is divided by 0."""
 
     def total(self, shards: list[Array], i: int) -> int:
@@ -180,7 +180,7 @@ class EmptyReplicaCountsForOne(Replicated):
 
 
 @wrong("BN-REP-MEMORY")
-class EveryReplicaCounted(Replicated):
+class EveryReplicaCounted(ReplicatedLayer):
     """The counter moves by the number of replicas."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -192,7 +192,7 @@ class EveryReplicaCounted(Replicated):
 
 
 @wrong("BN-REP-MEMORY", "BN-REP-VARIANCE")
-class StatisticsMoveOnceForEachReplica(Replicated):
+class StatisticsMoveOnceForEachReplica(ReplicatedLayer):
     """The running statistics are moved by the same batch as often as there are replicas."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -207,7 +207,7 @@ class StatisticsMoveOnceForEachReplica(Replicated):
 
 
 @wrong("BN-REP-MEMORY")
-class OnlyTheFirstReplicaRemembers(Replicated):
+class OnlyTheFirstReplicaRemembers(ReplicatedLayer):
     """Replicas but the first leave their running statistics as they are."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -216,7 +216,7 @@ class OnlyTheFirstReplicaRemembers(Replicated):
 
 
 @wrong("BN-REP-VARIANCE")
-class UnbiasedByTheNumberOfReplicas(Replicated):
+class UnbiasedByTheNumberOfReplicas(ReplicatedLayer):
     """The remembered variance is divided by n less the number of replicas, one for each mean."""
 
     def remembered_of(self, shards: list[Array], i: int) -> Statistics:
@@ -227,7 +227,7 @@ class UnbiasedByTheNumberOfReplicas(Replicated):
 
 
 @wrong("BN-REP-VARIANCE")
-class BesselCountsReplicas(Replicated):
+class BesselCountsReplicas(ReplicatedLayer):
     """Bessel's factor is R / (R - 1), of the number of replicas."""
 
     def bessel_count(self, shards: list[Array], i: int) -> int:
@@ -239,7 +239,7 @@ class BesselCountsReplicas(Replicated):
 
 
 @wrong("BN-REP-GRAD")
-class BackwardWithinTheReplica(Replicated):
+class BackwardWithinTheReplica(ReplicatedLayer):
     """The backward pass takes means of its own shard, where the statistics were of all."""
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -248,7 +248,7 @@ class BackwardWithinTheReplica(Replicated):
 
 
 @wrong("BN-REP-GRAD")
-class BackwardSumsNotDividedByAll(Replicated):
+class BackwardSumsNotDividedByAll(ReplicatedLayer):
     """The sums of all replicas in the backward pass are divided by one's own number of values."""
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -259,7 +259,7 @@ class BackwardSumsNotDividedByAll(Replicated):
 
 
 @wrong("BN-REP-GRAD")
-class OnlyTheMeanOfGradientsIsReduced(Replicated):
+class OnlyTheMeanOfGradientsIsReduced(ReplicatedLayer):
     """In the backward pass the mean of g is that of all replicas, the mean of g z one's own."""
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -271,7 +271,7 @@ class OnlyTheMeanOfGradientsIsReduced(Replicated):
 
 
 @wrong("BN-REP-GRAD-UNEQUAL", thread="pytorch#36382")
-class BackwardWeighsReplicasEqually(Replicated):
+class BackwardWeighsReplicasEqually(ReplicatedLayer):
     """The means of the backward pass are means over replicas of each one's, as its forward pass' are not."""
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -283,7 +283,7 @@ class BackwardWeighsReplicasEqually(Replicated):
 
 
 @wrong("BN-REP-GRAD-PARAMETERS")
-class WeightGradientOfOwnStatistics(Replicated):
+class WeightGradientOfOwnStatistics(ReplicatedLayer):
     """The gradient for the weight has the shard normalised by itself in it."""
 
     def weight_part(self, zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -294,7 +294,7 @@ class WeightGradientOfOwnStatistics(Replicated):
 
 
 @wrong("BN-REP-GRAD-PARAMETERS")
-class BiasGradientReducedAlone(Replicated):
+class BiasGradientReducedAlone(ReplicatedLayer):
     """The gradient for the bias is reduced over replicas, that for the weight is not."""
 
     def bias_part(self, upstream: list[Array], i: int) -> Array:
@@ -303,7 +303,7 @@ class BiasGradientReducedAlone(Replicated):
 
 
 @wrong("BN-REP-GRAD-PARAMETERS")
-class PartsDividedByTheReplicas(Replicated):
+class PartsDividedByTheReplicas(ReplicatedLayer):
     """Each replica divides its part by the number of replicas, which add up to the mean of what is due."""
 
     def weight_part(self, zs: list[Array], upstream: list[Array], i: int) -> Array:
@@ -319,7 +319,7 @@ class PartsDividedByTheReplicas(Replicated):
 
 
 @wrong("BN-REP-EVAL")
-class EvaluationHearsTheOthers(Replicated):
+class EvaluationHearsTheOthers(ReplicatedLayer):
     """In evaluation what others are given is reduced and weighed by 0, so that their NaN comes through."""
 
     def output(self, shards: list[Array], i: int, training: bool) -> Array:
@@ -332,7 +332,7 @@ class EvaluationHearsTheOthers(Replicated):
 
 
 @wrong("BN-REP-EVAL")
-class EvaluationMovesTheReplicas(Replicated):
+class EvaluationMovesTheReplicas(ReplicatedLayer):
     """Replicas remember what they are given in evaluation, too."""
 
     def after(self, shards: list[Array], i: int, training: bool) -> Entries:
@@ -341,7 +341,7 @@ class EvaluationMovesTheReplicas(Replicated):
 
 
 @wrong("BN-REP-EVAL")
-class EvaluationBySharedStatistics(Replicated):
+class EvaluationBySharedStatistics(ReplicatedLayer):
     """Replicas normalise by the batch of all in evaluation."""
 
     def normalizing_of(self, shards: list[Array], i: int, training: bool) -> Statistics:

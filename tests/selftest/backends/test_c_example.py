@@ -20,7 +20,7 @@ from bnconform.cli.main import ROOT
 from bnconform.results.result import Row, read
 from bnconform.tests.selftest.backends.test_array_encoding import validator
 from bnconform.tests.selftest.command import COMMAND, Answer, bnconform, environment
-from bnconform.tests.selftest.rows import CHAPTERS, of_methods
+from bnconform.tests.selftest.rows import OF_METHODS, of_methods
 
 SOURCE = ROOT / "backends" / "examples" / "batchnorm.c"
 PAGE = ROOT / "backends" / "PROTOCOL.md"
@@ -113,7 +113,7 @@ def test_example_conforms(dtype: str, example: Path, tmp_path: Path) -> None:
     besides = [row for row in rows if of_methods(row.requirement) or row.requirement in NOT_SAID]
     assert {row.verdict for row in rows if row not in besides} == {"conforms"}
     assert besides and {row.verdict for row in besides} == {"unsupported"}
-    named = [row for row in besides if row.requirement.startswith(CHAPTERS)]
+    named = [row for row in besides if row.requirement.startswith(OF_METHODS)]
     assert named and all("the program does not name it among its abilities" in row.message for row in named)
     assert {row.backend for row in rows} == {"batchnorm.c"}
     assert len(rows) > 70

@@ -19,7 +19,7 @@ from bnconform.cli.new_adapter import FOLDER, NAMED, TEMPLATES, taken
 from bnconform.results.result import read
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.selftest.command import Answer, bnconform
-from bnconform.tests.selftest.rows import CHAPTERS, of_methods
+from bnconform.tests.selftest.rows import OF_METHODS, of_methods
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
@@ -54,7 +54,7 @@ def test_what_is_written_runs(tmp_path: Path) -> None:
     besides = [row for row in rows if of_methods(row.requirement)]
     assert {row.verdict for row in rows if row not in besides} == {"conforms"}
     assert besides and all(row.verdict == "unsupported" for row in besides)
-    assert all("has no method" in row.message for row in besides if row.requirement.startswith(CHAPTERS))
+    assert all("has no method" in row.message for row in besides if row.requirement.startswith(OF_METHODS))
     assert {row.dtype for row in rows} == set(DTYPES) - {"float32"}
 
 

@@ -27,7 +27,7 @@ from bnconform.spec.behaviour import SPECIFIED
 from bnconform.tests.mutants.catalogue import Mutant
 from bnconform.tests.mutants.layer import Array, Layer
 from bnconform.tests.mutants.oracle_layer import layer_at
-from bnconform.tests.mutants.replicas import Replicated
+from bnconform.tests.mutants.replicas import ReplicatedLayer
 from bnconform.tests.selftest.backends import test_declarations
 from bnconform.tests.selftest.render.porting_snippets import ASKED, LAYERS, agrees, code
 
@@ -230,7 +230,7 @@ def _replicas(layer: Any, **lacking: str) -> dict[str, Any]:
 def test_replicas_are_measured() -> None:
     """A right layer has the specified values, each of them alone; one without replicas has none."""
     assert _replicas(Layer) == {}
-    assert _replicas(Replicated) == {name: [str(getattr(SPECIFIED, name))] for name in porting_replicas.DECISIONS}
+    assert _replicas(ReplicatedLayer) == {name: [str(getattr(SPECIFIED, name))] for name in porting_replicas.DECISIONS}
     own = _replicas(partial(layer_at, behaviour=SPECIFIED.but(replica_memory="first")))
     assert own["replica_memory"] == ["first"] and own["replica_statistics"] == ["all"]
 
@@ -238,7 +238,7 @@ def test_replicas_are_measured() -> None:
 def test_what_nothing_shows_of_replicas_is_open() -> None:
     """Where shards are of one shape, either weight is possible, and the page says so."""
     reason = "all are of one shape"
-    found = _replicas(Replicated, replicas_unequal=reason)
+    found = _replicas(ReplicatedLayer, replicas_unequal=reason)
     assert found["replica_weights"] == ["by_count", "equally"] and found["replica_statistics"] == ["all"]
     told = {name: {"values": values, "specified": "all"} for name, values in found.items()}
     text = framework({**DATA, "replicas": {"torch.nn+mine": told}}, "torch.nn", ["torch.nn"])

@@ -18,13 +18,13 @@ from bnconform.spec.error_bounds.replicas import MERGED, over_replicas
 from bnconform.spec.formats import DTYPES, is_half, parameter_dtype
 from bnconform.tests.mutants.catalogue import Mutant, all_right
 from bnconform.tests.mutants.layer import Array
-from bnconform.tests.mutants.replicas import Replicated
+from bnconform.tests.mutants.replicas import ReplicatedLayer
 
 RIGHT = [
     mutant
     for mutant in all_right()
     if isinstance(mutant.build_layer, type)
-    and issubclass(mutant.build_layer, Replicated)
+    and issubclass(mutant.build_layer, ReplicatedLayer)
     and mutant.build_layer.replicated_vjp is not None
 ]
 
@@ -66,7 +66,7 @@ def test_right_algorithms_lie_within(mutant: Mutant, dtype: str) -> None:
 def test_bounds_tell_a_few_roundings_from_many() -> None:
     """In single precision an error of a thousand roundings is told in y, statistics and gradients alike."""
 
-    class Off(Replicated):
+    class Off(ReplicatedLayer):
         def shaped(self, values: Array, x: Array) -> Array:
             return super().shaped(values * (1 + 1e-4), x)
 

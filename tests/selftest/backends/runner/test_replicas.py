@@ -12,7 +12,7 @@ from bnconform.backends.runner import programs, replicas
 from bnconform.cases.program import Program, Step, replicated, replicated_vjp
 from bnconform.spec import shards as described
 from bnconform.spec.config import Config
-from bnconform.tests.mutants.replicas import Replicated
+from bnconform.tests.mutants.replicas import ReplicatedLayer
 
 CONFIG = Config(ndim=3, dtype="float64", param_dtype="float64")
 SHARDS = [np.arange(24.0).reshape(2, 3, 4), np.arange(6.0).reshape(1, 3, 2) - 3]
@@ -22,14 +22,14 @@ GRADIENTS = [shard + 1 for shard in SHARDS]
 class Of(NumpyBackend):
     """An adapter whose layers are of a class."""
 
-    def __init__(self, layer: type[Replicated] = Replicated) -> None:
+    def __init__(self, layer: type[ReplicatedLayer] = ReplicatedLayer) -> None:
         self.layer = layer
 
     def build(self, config: Any, device: str) -> Any:
         return self.layer(CONFIG)
 
 
-def execute(step: Step, layer: type[Replicated] = Replicated) -> Any:
+def execute(step: Step, layer: type[ReplicatedLayer] = ReplicatedLayer) -> Any:
     """What one call shows."""
     return programs.execute(Of(layer), "cpu", Program(CONFIG, (step,)).message())
 
@@ -60,7 +60,7 @@ def test_layers_are_given_shards() -> None:
     """Each replica is given its own, of its shape, contiguous."""
     given: list[Array] = []
 
-    class Noting(Replicated):
+    class Noting(ReplicatedLayer):
         def replicated(self, xs: Any, *, training: bool) -> Any:
             given.extend(xs)
             return super().replicated(xs, training=training)
@@ -112,7 +112,7 @@ def test_what_does_not_fit(case: str) -> None:
     """What is returned in the wrong kind, number or shape is a misfit of that call."""
     returned, words = MISFITS[case]
 
-    class Broken(Replicated):
+    class Broken(ReplicatedLayer):
         def replicated(self, xs: Any, *, training: bool) -> Any:
             return returned
 
@@ -122,7 +122,7 @@ def test_what_does_not_fit(case: str) -> None:
 def test_gradients_that_do_not_fit() -> None:
     """The same of gradients."""
 
-    class Broken(Replicated):
+    class Broken(ReplicatedLayer):
         def replicated_vjp(self, xs: Any, grad_outputs: Any, *, training: bool) -> Any:
             return [(xs[0], None, None), (xs[1], xs[1], None)]
 
@@ -133,7 +133,7 @@ def test_gradients_that_do_not_fit() -> None:
 def test_replicas_that_show_no_statistics() -> None:
     """Where none of them has any, there are none."""
 
-    class Without(Replicated):
+    class Without(ReplicatedLayer):
         def replicated(self, xs: Any, *, training: bool) -> Any:
             return [(y, NONE) for y, _ in super().replicated(xs, training=training)]
 
@@ -144,7 +144,7 @@ def test_replicas_that_show_no_statistics() -> None:
 def test_change_of_a_shard_is_noted() -> None:
     """Replicas that write to what they are given are seen."""
 
-    class Writing(Replicated):
+    class Writing(ReplicatedLayer):
         def replicated(self, xs: Any, *, training: bool) -> Any:
             found = super().replicated(xs, training=training)
             xs[1][...] = 0

@@ -23,7 +23,7 @@ from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement, requirements
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.layer import Array, Layer
-from bnconform.tests.mutants.replicas import Replicated
+from bnconform.tests.mutants.replicas import ReplicatedLayer
 from bnconform.tests.mutants.wrong_replicas import BackwardWithinTheReplica
 
 RULES = [name for name, rule in requirements().items() if rule.chapter == "Replicas"]
@@ -35,7 +35,7 @@ class Adapter:
 
     name = "adapter"
 
-    def __init__(self, layer: Any = Replicated, unsupported: Any = (), deviations: Any = ()) -> None:
+    def __init__(self, layer: Any = ReplicatedLayer, unsupported: Any = (), deviations: Any = ()) -> None:
         self.layer, self.unsupported, self.deviations = layer, dict(unsupported), dict(deviations)
 
     def devices(self) -> list[str]:
@@ -78,7 +78,7 @@ def test_replicas_of_a_right_layer(rule: str) -> None:
     assert {verdict for verdict, _ in verdicts(Adapter(), rule)} == {CONFORMS}
 
 
-class OfOneShape(Replicated):
+class OfOneShape(ReplicatedLayer):
     """A layer whose replicas take shards of one shape, and refuse others."""
 
     def read(self, xs: Sequence[Array], training: bool) -> list[Array]:
@@ -103,7 +103,7 @@ def test_shards_that_are_refused_are_unsupported(rule: str) -> None:
 def test_shards_that_are_not_refused_contradict_the_declaration(feature: str) -> None:
     """A layer that takes them must not say that it does not."""
     rule = next(name for name in RULES if feature in requirement(name).features)
-    found = verdicts(Adapter(Replicated, {feature: "it is said not to"}), rule)
+    found = verdicts(Adapter(ReplicatedLayer, {feature: "it is said not to"}), rule)
     assert {verdict for verdict, _ in found} == {VIOLATES}
 
 
@@ -112,7 +112,7 @@ def test_shards_that_are_refused_without_a_word_fail() -> None:
     assert {verdict for verdict, _ in verdicts(Adapter(OfOneShape), "BN-REP-UNEQUAL")} == {"crashed"}
 
 
-class Alone(Replicated):
+class Alone(ReplicatedLayer):
     """Replicas that know nothing of each other; one value a channel gives the bias, and no refusal."""
 
     def statistics(self, shards: list[Array], i: int) -> tuple[Array, Array]:
@@ -143,11 +143,11 @@ def test_one_value_of_its_own_is_left_open() -> None:
     """At a point where replicas normalise by themselves, one value a channel may be refused, or answered anyhow."""
     program = Program(Config(ndim=2, eps=0.1), (replicated(shards(SINGLE), "y"),)).cast("float64", "float64")
     own = SPECIFIED.but(replica_statistics="own")
-    for layer in (Replicated, Alone):
+    for layer in (ReplicatedLayer, Alone):
         found = judge(InProcess(Adapter(layer), "cpu").run(program), own)
         assert found.holds and found.unspecified == 1
 
-    class Refusing(Replicated):
+    class Refusing(ReplicatedLayer):
         def read(self, xs: Sequence[Array], training: bool) -> list[Array]:
             raise ValueError("one value per channel")
 
@@ -159,7 +159,7 @@ def test_what_becomes_of_the_layer_is_left_free() -> None:
     """A later pass is judged from what the layer shows, whether its replicas moved it or not."""
     given = shards(EQUAL)
 
-    class Following(Replicated):
+    class Following(ReplicatedLayer):
         def replicated(self, xs: Sequence[Array], *, training: bool) -> Any:
             found = super().replicated(xs, training=training)
             self.entries = dict(found[1][1])
@@ -168,7 +168,7 @@ def test_what_becomes_of_the_layer_is_left_free() -> None:
     shown = ("y", "replica_running_mean", "replica_running_var", "replica_num_batches_tracked")
     steps = (replicated(given, *shown), replicated(given, *shown), replicated(given, "y", training=False))
     program = Program(Config(eps=0.1), steps).cast("float64", "float64")
-    for layer in (Replicated, Following):
+    for layer in (ReplicatedLayer, Following):
         found = judge(InProcess(Adapter(layer), "cpu").run(program), SPECIFIED)
         assert found.holds and len(found.comparisons) == 9
 
@@ -188,7 +188,7 @@ def test_element_is_told_by_its_replica() -> None:
     """A row is one sample and position of one replica, which is what a reader looks for."""
     given = [np.arange(12.0).reshape(2, 3, 2), np.arange(18.0).reshape(1, 3, 6)]
 
-    class Off(Replicated):
+    class Off(ReplicatedLayer):
         def replicated(self, xs: Sequence[Array], *, training: bool) -> Any:
             found = super().replicated(xs, training=training)
             found[1][0][0, 2, 4] += 1
