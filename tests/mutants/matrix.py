@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from bnconform.cases.covering.rows import CoveringRow
@@ -20,7 +20,7 @@ from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
 from bnconform.diagnosis.causes import Point, candidates, explained
-from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.judge.truths.truth import process_truths
@@ -150,7 +150,10 @@ def _failed(outcomes: Iterable[Outcome]) -> bool:
 
 def _explain(verdict: Verdict, subject: Subject, test: Test, case: Case | None) -> None:
     """Count a failing check, and whether the first explanation holds for it."""
-    verdict.diagnoses = [tuple(Difference(*pair) for pair in p.differences().items()) for p in candidates(subject)]
+    found = candidates(subject)
+    verdict.diagnoses = [tuple(Difference(*pair) for pair in p.differences().items()) for p in found]
+    if found and all(one.verdict == UNSUPPORTED for one in test.run(replace(subject, assumed=found[0]), case)):
+        return  # the first of them leaves open what is due here, and cannot be refuted
     verdict.failing += 1
     points = explained(subject, lambda supposed: test.run(supposed, case)).points
     verdict.explains += bool(verdict.diagnoses) and candidates(subject)[0] in points

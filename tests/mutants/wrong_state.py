@@ -147,7 +147,7 @@ class LoadedDtypeIsTakenOver(Layer):
         super().load(state)
 
 
-@wrong("BN-STATE-LOAD-DTYPE")
+@wrong("BN-STATE-LOAD-DTYPE", dtypes=("float32",))  # nothing that is loaded is wider than float64
 class LoadedBytesAreReadInTheLayersDtype(Layer):
     """The first bytes of what is loaded are read as numbers of the layer's dtype, if there are enough."""
 
