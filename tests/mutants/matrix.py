@@ -20,7 +20,7 @@ from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
 from bnconform.diagnosis.causes import Point, candidates, explained
-from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
+from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
 from bnconform.judge.truths.truth import process_truths
