@@ -55,7 +55,8 @@ def _backends(console: Console, chosen: Selection) -> None:
 
 def _table(console: Console, chosen: Selection, title: str, names: Sequence[str], left_out: Mapping[str, str]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("name", "here", "declared deviations"):
+    table.add_column("name", no_wrap=True, min_width=max(map(len, names), default=0))  # a name is to be copied
+    for column in ("here", "declared deviations"):
         table.add_column(column)
     for name in names:
         reason = left_out.get(name)

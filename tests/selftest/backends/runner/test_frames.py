@@ -147,7 +147,7 @@ def test_arrays_that_are_none(entry: tuple[Any, ...]) -> None:
 
 
 def test_dtypes_are_those_of_results() -> None:
-    """Whatever a result may be, and the counter, can be sent."""
+    """Whatever a result may be, the counter and a mask can be sent."""
     from bnconform.backends.runner.instrumented import DTYPES
 
-    assert set(frames.DTYPES) == {*DTYPES, "int64"}
+    assert set(frames.DTYPES) == {*DTYPES, "int64", "bool"}
