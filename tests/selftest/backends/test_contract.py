@@ -78,7 +78,11 @@ def test_lists_of_names_are_in_the_contract() -> None:
     assert {*loading.BACKEND_METHODS, *loading.DECLARED} <= BACKEND
     assert set(instrumented.LAYER_METHODS) == members(Layer)
     assert {one.name for one in fields(Description)} - OURS <= BACKEND
-    assert {one.name for one in fields(Description)} | {*loading.BACKEND_METHODS, "describe_device", "build_lazy"} >= BACKEND
+    assert {one.name for one in fields(Description)} | {
+        *loading.BACKEND_METHODS,
+        "describe_device",
+        "build_lazy",
+    } >= BACKEND
     assert set(smoke.SIGNATURES) == members(Layer) | {"build", "build_default"}
     assert members(LayerOptions) == {one.name for one in fields(LayerConfig)} | {"affine"}
     assert {one.name for one in fields(Config)} | {"weight", "bias"} == members(LayerOptions)

@@ -202,7 +202,10 @@ REQUESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown backend": (("--backend", "torch.n"), ("unknown backend 'torch.n'", "torch.nn")),
     "unknown backend beside a known one": (("--backend", "numpy", "--backend", "x"), ("unknown backend 'x'",)),
     "unknown device": (("--device", "tpu:7"), ("numpy has no device 'tpu:7'", "here: numpy has cpu")),
-    "unknown chapter": (("--chapter", "replica"), ("unknown chapter 'replica'", "derivatives", "replicas, invariances")),
+    "unknown chapter": (
+        ("--chapter", "replica"),
+        ("unknown chapter 'replica'", "derivatives", "replicas, invariances"),
+    ),
     "unknown dtype": (("--dtype", "float8"), ("unknown dtype 'float8'", "float64, float32, float16, bfloat16")),
     "one name twice": (("--backend", "numpy", "--backend", "adapter.py:Bad"), ("both called numpy", "another name")),
     "result in no folder": (("--json", "nowhere/result.json"), ("cannot write", "nowhere", "not a folder")),
