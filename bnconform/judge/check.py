@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from bnconform.backends.registry import BackendError
@@ -237,6 +237,10 @@ class Check(CheckRecord):
         """
         __tracebackhide__ = True
         lacking = self._in_the_way(program)
+        if not trace.refused and program.watch:
+            # What is watched may need no layer that is built; whether one is refused is asked without that.
+            program = replace(program, watch="")
+            trace = self.executed(program)
         if not trace.refused and not any(step.op in PASSES for step in program.steps):
             program = program.with_a_pass(training="training" not in self.subject.unsupported)
             trace = self.executed(program)

@@ -27,7 +27,7 @@ class OracleLayer:
     """A layer of the contract in backends/__init__.py."""
 
     def __init__(self, config: Config, behaviour: Behaviour) -> None:
-        self.config, self.behaviour = config, behaviour
+        self.config, self.behaviour, self.frozen = config, behaviour, False
         own = behaviour.output_dtype is OutputDtype.INPUT
         kept = behaviour.statistics_dtype is StatisticsDtype.PARAMETER
         self.output = numpy_dtype(config.dtype if own else config.param_dtype)
@@ -41,6 +41,10 @@ class OracleLayer:
             for name in ("running_mean", "running_var")
         }
         return replace(state, **values)
+
+    def _move(self, state: State) -> None:
+        if not self.frozen:
+            self.current = self._rounded(state)
 
     def _refuse_other_channels(self, x: Array) -> None:
         # The oracle takes any x: with momentum 1 nothing of the old statistics meets it, and their number would change.
@@ -59,7 +63,7 @@ class OracleLayer:
             if record.refused:
                 raise ValueError(record.refused)
             y = self._out(record.y, self.output)
-            self.current = self._rounded(record.state)
+            self._move(record.state)
             return y
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
@@ -71,7 +75,7 @@ class OracleLayer:
             )
             if record.forward.refused:
                 raise ValueError(record.forward.refused)
-            self.current = self._rounded(record.forward.state)
+            self._move(record.forward.state)
             grad_weight, grad_bias = (
                 None if value is None else self._out(value, self.statistics)
                 for value in (record.grad_weight, record.grad_bias)
@@ -111,6 +115,11 @@ class OracleLayer:
             fresh = oracle.initial_state(self.config, self.behaviour)
             self.current = self._rounded(replace(fresh, weight=self.current.weight, bias=self.current.bias))
 
+    def set(self, **options: Any) -> None:
+        """Change momentum or epsilon, or whether the running statistics move."""
+        self.frozen = not options.pop("track_running_stats", not self.frozen)
+        self.config = replace(self.config, **options)
+
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some of the state."""
         with arithmetic():
@@ -130,7 +139,7 @@ class DifferentiableOracleLayer(OracleLayer):
             record = oracle.jvp(self.config, self.behaviour, self.current, exact(x), exact(tangent), training=training)
             if record.forward.refused:
                 raise ValueError(record.forward.refused)
-            self.current = self._rounded(record.forward.state)
+            self._move(record.forward.state)
             return self._out(record.forward.y, self.output), self._out(record.tangent_y, self.output)
 
     def hvp(
@@ -161,7 +170,7 @@ class MaskedOracleLayer(OracleLayer):
             if record.refused:
                 raise ValueError(record.refused)
             y = self._out(record.y, self.output)
-            self.current = self._rounded(record.state)
+            self._move(record.state)
             return y
 
     def masked_backward(

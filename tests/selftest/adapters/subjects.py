@@ -68,6 +68,8 @@ class Layer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients of sum(y * grad_output); the running statistics stay."""
+        if grad_output.shape != x.shape:
+            raise ValueError(f"grad_output of shape {grad_output.shape} for x of shape {x.shape}")
         values, upstream = self._rows(x), self._rows(grad_output)
         from_batch = training or self.entries["running_mean"] is None
         with np.errstate(all="ignore"):

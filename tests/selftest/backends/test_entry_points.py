@@ -111,7 +111,7 @@ def test_listed_with_what_is_wrong(name: str, words: str, listed: list[list[str]
     """What cannot run is listed with the reason, and refused by name with the same."""
     start = next(index for index, row in enumerate(listed) if row[:1] == [name])
     assert listed[start][1] == "no:"
-    text = " ".join(word for row in listed[start : start + 4] for word in row)
+    text = " ".join(word for row in listed[start : start + 8] for word in row)
     assert words in text
     bnconform(installed, installed, "--backend", name).assert_refused(name, words)
 

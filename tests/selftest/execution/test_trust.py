@@ -21,6 +21,9 @@ EXECUTING = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "ru
 CALLS = {"eval", "exec", "compile", "__import__"}
 """Functions that run text."""
 
+REPLICAS = "torch_replicas.py"
+"""The adapter that pickles what it says to the processes of its own replicas: it reads no file."""
+
 ADAPTERS = "registry.py"
 """The module that loads adapters, which are code."""
 
@@ -54,11 +57,16 @@ def test_no_file_is_executed() -> None:
         if "tests" in file.relative_to(package.parent).parts:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            assert not _imported(node) & EXECUTING, file
+            assert file.name == REPLICAS or not _imported(node) & EXECUTING, file
             if isinstance(node, ast.Call):
                 is_run = isinstance(node.func, ast.Name) and node.func.id in CALLS and file.name != ADAPTERS
                 assert not is_run, f"{file}, line {node.lineno}"
-            assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), file
+            pickles = isinstance(node, ast.keyword) and node.arg == "allow_pickle" and not _is_false(node.value)
+            assert not pickles, file
+
+
+def _is_false(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
 
 
 def _imported(node: ast.AST) -> set[str]:

@@ -19,6 +19,8 @@ from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
+from bnconform.spec.oracle.replicas import replicated
+from bnconform.spec.shards import joined, shapes_of
 from bnconform.tests.selftest import independent as once_more
 from bnconform.tests.selftest.independent import DIGITS, Cells, cells, decimal, grouped
 
@@ -334,6 +336,15 @@ WHERE_IT_SHOWS: dict[str, set[str]] = {
     "bias_gradient": {"training grad_bias", "evaluation grad_bias"},
     "single_value": {"single refused"},
     "empty_batch": {"empty refused", "empty running_mean"},
+    "replica_statistics": {"replicated y"},
+    "replica_weights": {"replicated y"},
+    "replica_unbiased_count": {"replicated running_var"},
+    "replica_memory": {"replicated running_mean"},
+    "replica_gradient": {"replicated grad_x"},
+    "replica_parameter_gradients": {"replicated grad_weight"},
+    "masked_statistics": {"masked y"},
+    "masked_output": {"masked y"},
+    "nothing_selected": {"nothing selected y", "nothing selected running_mean"},
     "output_dtype": {"output dtype"},
     "statistics_dtype": {"statistics dtype"},
 }
@@ -345,12 +356,13 @@ SAME_AT_RANK_2 = {
 }
 
 
+def shown(values: Exact | None) -> Any:
+    """Exact values, to be compared."""
+    return None if values is None else tuple(str(value) for value in values.reshape(-1))
+
+
 def observations(point: Behaviour, rank: int) -> dict[str, Any]:
     """Everything that a layer at this point shows on a small set of calls, as hashable values."""
-
-    def shown(values: Exact | None) -> Any:
-        return None if values is None else tuple(str(value) for value in values.reshape(-1))
-
     x, g = exact(data(rank)), exact(np.random.default_rng(rank).standard_normal(SHAPES[rank]))
     config = Config(ndim=rank, eps=1e-6, momentum=0.3, dtype="float64", param_dtype="float64")
     seen: dict[str, Any] = {}
@@ -380,10 +392,40 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
         seen[f"{name} refused"] = (record.refused, shown(record.state.running_mean), shown(record.state.running_var))
         seen[f"{name} running_mean"] = shown(record.state.running_mean)
         oracle.backward(config, point, state, part, g[tuple(map(slice, part.shape))], training=True)
+    seen |= _of_masks(config, point, rank) | _of_replicas(config, point, rank)
     half = Config(ndim=rank, dtype="float16", param_dtype="float32")
     model = error_model_of(half, point)
     seen["output dtype"], seen["statistics dtype"] = model.output.name, model.statistics.name
     return seen
+
+
+def _of_masks(config: Config, point: Behaviour, rank: int) -> dict[str, Any]:
+    """What two masks show: one that selects two values of three, and one that selects none."""
+    seen: dict[str, Any] = {}
+    x = data(rank)
+    some = (np.arange(x.size // 3).reshape(-1, 1, *x.shape[2:]) % 3 > 0) & np.ones(x.shape, bool)
+    for name, mask in (("masked", some), ("nothing selected", np.zeros(x.shape, bool))):
+        record = oracle.forward(config, point, state_of(config), oracle.Batch(exact(x), mask), training=True)
+        seen[f"{name} y"] = (record.refused, shown(record.y))
+        seen[f"{name} running_mean"] = (record.refused, shown(record.state.running_mean))
+    return seen
+
+
+def _of_replicas(config: Config, point: Behaviour, rank: int) -> dict[str, Any]:
+    """What two replicas of unequal size show, each named by what it is."""
+    shards = [data(rank), data(rank, seed=1)[:-1]]
+    upstream = [np.random.default_rng(number).standard_normal(one.shape) for number, one in enumerate(shards)]
+    found = replicated(
+        config, point, state_of(config), exact(joined(shards)), shapes_of(shards), training=True,
+        grad_output=exact(joined(upstream)),
+    )  # fmt: skip
+    return {
+        "replicated y": tuple(shown(one.y) for one in found.replicas),
+        "replicated grad_x": tuple(shown(one.grad_x) for one in found.replicas),
+        "replicated running_mean": tuple(shown(one.statistic("running_mean")) for one in found.replicas),
+        "replicated running_var": tuple(shown(one.statistic("running_var")) for one in found.replicas),
+        "replicated grad_weight": tuple(shown(one.parameter_gradient("grad_weight")) for one in found.replicas),
+    }
 
 
 NEIGHBOURS = [(name, value) for name, value, _ in SPECIFIED.neighbours()]
