@@ -49,6 +49,12 @@ def probes() -> Iterator[Probe]:
         steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL), forward(x, "y", training=False))
         program = Program(Config(num_features=1, ndim=2, momentum=1.0), steps)
         yield Probe("BN-EDGE-SIZE", f"{samples}-samples", program, dtypes=FULL if samples < 2000 else ("float32",))
+    # A count of positions, or of values, that is kept in sixteen bits.
+    x, g = inputs.values((1, 1, 65_600), 2), inputs.upstream((1, 1, 65_600), 5)
+    x[..., 65_536:] += 40.0
+    steps = (forward(x, "y", "running_mean", "running_var"), backward(x, g, *ALL), forward(x, "y", training=False))
+    program = Program(Config(num_features=1, ndim=3, momentum=1.0), steps)
+    yield Probe("BN-EDGE-SIZE", "65600-positions", program, dtypes=("float32",))
     yield from _blocks()
     x, g = inputs.values((1, 2, 33, 37), 6), inputs.upstream((1, 2, 33, 37), 6)
     x[..., 31:, :] += 9.0

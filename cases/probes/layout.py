@@ -18,9 +18,17 @@ RANK_4_ONLY = ("unaligned", "batch_channel_swapped", "every_third_sample", "reve
 """Layouts of the batch axis, which is the same at every rank, and of the whole."""
 
 
+EQUAL_LENGTHS = ((4, 4), (3, 3, 3), (3, 3, 3, 3), (2, 3, 4, 4), (3, 3, 3, 3, 3), (2, 3, 4, 4, 2), (2, 3, 2, 4, 4))
+"""Shapes in which axes have the same length, so that one order of them in memory can be taken for another."""
+
+OF_AXES = ("fortran", "channels_last", "batch_last", "batch_channel_swapped", "transposed_positions")
+"""Layouts that are another order of the axes in memory."""
+
+
 def probes() -> Iterator[Probe]:
     """The same numbers whatever the strides; every channel, however many there are."""
     yield from _layouts()
+    yield from _equal_lengths()
     yield from _channels()
     yield from _ranks()
 
@@ -58,6 +66,33 @@ def _layouts() -> Iterator[Probe]:
     yield Probe("BN-RUN-VAR", "expanded-batch", Program(Config(momentum=1.0), steps))
 
 
+def _equal_lengths() -> Iterator[Probe]:
+    """Every order of the axes in memory where lengths do not tell them apart."""
+    for shape in EQUAL_LENGTHS:
+        rank, channels = len(shape), shape[1]
+        x, g = inputs.values(shape, 3), inputs.upstream(shape, 2)
+        # At rank 2 there is one other order, and positions to exchange are there from rank 4 on.
+        layouts = OF_AXES[:1] if rank == 2 else OF_AXES[:4] if rank == 3 else OF_AXES
+        name = "x".join(map(str, shape))
+        for layout in layouts:
+            config = Config(num_features=channels, ndim=rank)
+            steps: tuple[Step, ...] = (
+                load(**inputs.everything(channels)),
+                forward(x, "y", layout=layout),
+                forward(x, "y", training=False, layout=layout),
+                backward(x, g, "grad_x", "grad_weight", layout=layout),
+                backward(x, g, "grad_x", "grad_weight", training=False, layout=layout),
+            )
+            yield Probe("BN-LAYOUT-X", f"{layout}-{name}", Program(config, steps))
+            steps = (
+                load(**inputs.everything(channels)),
+                backward(x, g, "grad_x", "grad_weight", "grad_bias", grad_layout=layout),
+                backward(x, g, "grad_x", "grad_weight", "grad_bias", grad_layout=layout, training=False),
+                backward(x, g, "grad_x", "grad_weight", layout=layout, grad_layout=layout),
+            )
+            yield Probe("BN-LAYOUT-GRAD", f"{layout}-{name}", Program(config, steps))
+
+
 def _channels() -> Iterator[Probe]:
     """As many channels as vectors and blocks have, fewer and more."""
     for channels in (1, 2, 8, 32, 64, 65, 256, 257, 1025):
@@ -79,6 +114,20 @@ def _channels() -> Iterator[Probe]:
         steps = (load(**inputs.everything(channels)), forward(x, "y"), forward(x, "y", training=False))
         config = Config(num_features=channels, ndim=2)
         yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank2", Program(config, steps))
+    for channels, rank in ((13, 4), (15, 3), (13, 5)):
+        # Past a whole vector of eight, and past half of the next: what the tail of a tail would be.
+        shape = (2, channels, *(2, 3, 1)[: rank - 2])
+        x, g = inputs.values(shape, 4), inputs.upstream(shape, 4)
+        both = {"layout": "channels_last", "grad_layout": "channels_last"}
+        steps = (
+            load(**inputs.everything(channels)),
+            forward(x, "y", "running_mean", layout="channels_last"),
+            forward(x, "y", training=False, layout="channels_last"),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", **both),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", training=False, **both),
+        )
+        config = Config(num_features=channels, ndim=rank)
+        yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-channels_last-rank{rank}", Program(config, steps))
     for layout in ("channels_last", "every_other_element"):
         x = inputs.values((2, 65, 2, 3), 3)
         steps = (

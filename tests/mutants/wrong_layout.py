@@ -62,6 +62,37 @@ class FortranOrderReadAsRowMajor(AsRead):
 
 
 @wrong("BN-LAYOUT-X")
+class TransposedSquareReadAsRowMajor(AsRead):
+    """A matrix with as many rows as columns is read row by row, also where its columns lie one after the other."""
+
+    def seen(self, x: Array, training: bool) -> Array:
+        """Row-major where the lengths do not tell."""
+        is_square = x.ndim == 2 and x.shape[0] == x.shape[1]
+        return in_memory_order(x) if is_square and x.flags.f_contiguous and not x.flags.c_contiguous else x
+
+
+@wrong("BN-LAYOUT-X")
+class TransposedImageReadAsItLies(AsRead):
+    """Square images whose rows and columns are exchanged in memory are read as if they were not."""
+
+    def seen(self, x: Array, training: bool) -> Array:
+        """Rows for columns, where the lengths do not tell."""
+        exchanged = np.swapaxes(x, -1, -2)
+        is_square = x.ndim > 3 and x.shape[-1] == x.shape[-2] > 1
+        return exchanged if is_square and exchanged.flags.c_contiguous and not x.flags.c_contiguous else x
+
+
+@wrong("BN-LAYOUT-GRAD")
+class EqualLengthsExchangedInGradient(AsRead):
+    """Of channels-last volumes as deep as they are high the upstream gradient is read with the two exchanged."""
+
+    def upstream(self, x: Array, grad_output: Array) -> Array:
+        """Depth and height exchanged where they are as long."""
+        volume = x.ndim == 5 and x.shape[2] == x.shape[3] > 1
+        return np.swapaxes(grad_output, 2, 3) if volume and is_channels_last(grad_output) else grad_output
+
+
+@wrong("BN-LAYOUT-X")
 class AddressRoundedDown(AsRead):
     """Whole vectors are loaded: an x that begins inside of one is read from the beginning of that vector on."""
 
@@ -367,6 +398,19 @@ class Spoilt(Layer):
         return z
 
 
+@wrong("BN-LAYOUT-CHANNELS")
+class TailOfChannelsLastInTwoHalves(Layer):
+    """Channels-last, past whole vectors of eight: a tail of more than four writes its first half only."""
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """The fifth and later channels of the tail stay as they were given."""
+        y = super().forward(x, training=training)
+        channels = x.shape[1]
+        if is_channels_last(x) and channels > 8 and channels % 8 > 4:
+            y[:, channels - channels % 8 + 4 :] = x[:, channels - channels % 8 + 4 :]
+        return y
+
+
 @wrong("BN-LAYOUT-CHANNELS", thread="pytorch#57077")
 class ChannelsPastSixtyFourZero(Spoilt):
     """Channels past the 64th are never written."""
@@ -506,6 +550,15 @@ class SamplesPastTenTwentyFourIgnored(PartOfTheBatch):
     def used(self, n: int) -> int:
         """One block at most."""
         return min(n, 1024)
+
+
+@wrong("BN-EDGE-SIZE", dtypes=("float32",))
+class PositionsCountedInSixteenBits(PartOfTheBatch):
+    """Where there are positions, they are counted in sixteen bits, and those past a multiple of 65536 are all."""
+
+    def used(self, n: int) -> int:
+        """What is left of the count."""
+        return n & 0xFFFF if self.config.ndim > 2 else n
 
 
 @wrong("BN-EDGE-SIZE", thread="pytorch#2917", dtypes=("float32",))
