@@ -107,28 +107,41 @@ def judge(
     if level not in LEVELS:
         raise UserError(f"unknown level {level!r}; a level is one of {', '.join(LEVELS)}")
     with user_errors(), chosen(backend, in_process, time_limit, memory_limit, python, run_in) as (selection, key):
-        started, begin = datetime.now(UTC), time.perf_counter()
-        only = known_requirements(requirements)
-        columns = selected(selection, key, devices, dtypes)
-        everything = planned(columns)
-        run = SuiteRun([check for check in everything if not only or check.test.rule.id in only])
-        failed = 0
-        for check, outcomes in run:
-            failed += any(fails(outcome.verdict, outcome.level, level) for outcome in outcomes)
-            if progress is not None:
-                label = "-".join(check.place)
-                progress(JudgeProgress(len(run.finished), len(run.checks), failed, label))
-        plan, wanted, finished = counted(everything), counted(run.checks), counted(run.finished)
-        asked = completeness.SelectionRecord(
-            (key,), tuple(devices or ()), tuple(dtypes or ()),
-            (f"requirements {', '.join(only)}",) if wanted.total() < plan.total() else (),
-            tuple(column(subject, plan, wanted, finished) for subject in columns),
-        )  # fmt: skip
-        completion = Completion(FINISHED, plan.total(), wanted.total(), finished.total())
-        declarations = stale(run.outcomes, columns, completion.complete and not dtypes)
-        outcomes, diagnoses = causes.diagnosed([*run.outcomes, *declarations])
-        seconds = time.perf_counter() - begin
-        return run_result.result(outcomes, diagnoses, columns, started, seconds, asked, completion)
+        return _judged(selection, key, devices, dtypes, level, requirements, progress)
+
+
+def _judged(
+    selection: Selection,
+    key: str,
+    devices: Sequence[str] | None,
+    dtypes: Sequence[str] | None,
+    level: str,
+    requirements: Sequence[str] | None,
+    progress: Callable[[JudgeProgress], None] | None,
+) -> Result:
+    """The suite run on one backend that was chosen; see `judge`."""
+    started, begin = datetime.now(UTC), time.perf_counter()
+    only = known_requirements(requirements)
+    columns = selected(selection, key, devices, dtypes)
+    everything = planned(columns)
+    run = SuiteRun([check for check in everything if not only or check.test.rule.id in only])
+    failed = 0
+    for check, outcomes in run:
+        failed += any(fails(outcome.verdict, outcome.level, level) for outcome in outcomes)
+        if progress is not None:
+            label = "-".join(check.place)
+            progress(JudgeProgress(len(run.finished), len(run.checks), failed, label))
+    plan, wanted, finished = counted(everything), counted(run.checks), counted(run.finished)
+    asked = completeness.SelectionRecord(
+        (key,), tuple(devices or ()), tuple(dtypes or ()),
+        (f"requirements {', '.join(only)}",) if wanted.total() < plan.total() else (),
+        tuple(column(subject, plan, wanted, finished) for subject in columns),
+    )  # fmt: skip
+    completion = Completion(FINISHED, plan.total(), wanted.total(), finished.total())
+    declarations = stale(run.outcomes, columns, completion.complete and not dtypes)
+    outcomes, diagnoses = causes.diagnosed([*run.outcomes, *declarations])
+    seconds = time.perf_counter() - begin
+    return run_result.result(outcomes, diagnoses, columns, started, seconds, asked, completion)
 
 
 def identify(

@@ -116,15 +116,15 @@ def _channels() -> Iterator[Probe]:
         yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-rank2", Program(config, steps))
     for channels, rank in ((13, 4), (15, 3), (13, 5)):
         # Past a whole vector of eight, and past half of the next: what the tail of a tail would be.
-        shape = (2, channels, *(2, 3, 1)[: rank - 2])
-        x, g = inputs.values(shape, 4), inputs.upstream(shape, 4)
-        both = {"layout": "channels_last", "grad_layout": "channels_last"}
+        full: tuple[int, ...] = (2, channels, 2, 3, 1)[:rank]
+        x, g = inputs.values(full, 4), inputs.upstream(full, 4)
+        last = "channels_last"
         steps = (
             load(**inputs.everything(channels)),
-            forward(x, "y", "running_mean", layout="channels_last"),
-            forward(x, "y", training=False, layout="channels_last"),
-            backward(x, g, "grad_x", "grad_weight", "grad_bias", **both),
-            backward(x, g, "grad_x", "grad_weight", "grad_bias", training=False, **both),
+            forward(x, "y", "running_mean", layout=last),
+            forward(x, "y", training=False, layout=last),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", layout=last, grad_layout=last),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", training=False, layout=last, grad_layout=last),
         )
         config = Config(num_features=channels, ndim=rank)
         yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-channels_last-rank{rank}", Program(config, steps))

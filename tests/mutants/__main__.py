@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,38 +21,12 @@ from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
 from bnconform.spec.behaviour import Behaviour
 from bnconform.tests.mutants import matrix, meeting, naming, pairs, tables
-from bnconform.tests.mutants.catalogue import every
+from bnconform.tests.mutants.catalogue import Mutant, every
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0: all that is wrong is killed and named, nothing right accused; 1 otherwise; 2 for a bad request."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bnconform.tests.mutants",
-        description="Judge every wrong and every right implementation of the catalogue with the whole suite.",
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="implementations to judge (default: the catalogue)")
-    parser.add_argument("--list", action="store_true", help="list the catalogue and stop")
-    parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
-    parser.add_argument(
-        "--thorough",
-        action="store_true",
-        help="whole rows in every dtype (about four times as long); with --meeting, faults where three meet, too",
-    )
-    parser.add_argument(
-        "--killers",
-        action="store_true",
-        help="ask a wrong one nothing but the requirements that must kill it (about a third of the time)",
-    )
-    parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
-    parser.add_argument(
-        "--meeting", action="store_true", help="judge faults where two circumstances of the covering array meet instead"
-    )
-    parser.add_argument(
-        "--named", type=_count, metavar="N", help="have the circumstances of N such faults diagnosed instead"
-    )
-    parser.add_argument("--brief", action="store_true", help="print no table of implementations")
+    parser = _parser()
     asked = parser.parse_args(arguments)
     console = Console()
     catalogue = every()
@@ -82,6 +56,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _meeting(asked.workers, console, thorough=asked.thorough)
     if asked.thorough and asked.killers:
         parser.error("--thorough asks everything, --killers the least: give one of them")
+    return _catalogue(asked, catalogue, console)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bnconform.tests.mutants",
+        description="Judge every wrong and every right implementation of the catalogue with the whole suite.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="implementations to judge (default: the catalogue)")
+    parser.add_argument("--list", action="store_true", help="list the catalogue and stop")
+    parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the whole matrix as a Markdown page")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the whole matrix as JSON")
+    parser.add_argument(
+        "--thorough",
+        action="store_true",
+        help="whole rows in every dtype (about four times as long); with --meeting, faults where three meet, too",
+    )
+    parser.add_argument(
+        "--killers",
+        action="store_true",
+        help="ask a wrong one nothing but the requirements that must kill it (about a third of the time)",
+    )
+    parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
+    parser.add_argument(
+        "--meeting", action="store_true", help="judge faults where two circumstances of the covering array meet instead"
+    )
+    parser.add_argument(
+        "--named", type=_count, metavar="N", help="have the circumstances of N such faults diagnosed instead"
+    )
+    parser.add_argument("--brief", action="store_true", help="print no table of implementations")
+    return parser
+
+
+def _catalogue(asked: argparse.Namespace, catalogue: Mapping[str, Mutant], console: Console) -> int:
+    """Judge the catalogue, or those that were named, and show and write what comes out."""
     todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough, asked.killers)
     verdicts, seconds = _run(todo, min(asked.workers, len(todo)), console)
     failures = _failures(verdicts, whole=not asked.names)
