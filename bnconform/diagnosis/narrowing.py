@@ -18,7 +18,8 @@ from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
 from bnconform.diagnosis.experiments.trials import CALL, FailingCall, Trials, relative_error, run
-from bnconform.diagnosis.relations.fitting import Cause, Fit, fit
+from bnconform.diagnosis.relations.fitting import Cause, Fit, alone, fit, fit_one
+from bnconform.diagnosis.relations.recorded_relations import as_backward, recorded
 from bnconform.diagnosis.relations.relation import Relation
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
@@ -150,8 +151,10 @@ def narrow(
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
-    if any(step.pass_number or step.shards for step in trace.program.steps):
-        return None  # such a call names another, or shapes, so that none can be left out or changed by itself
+    if any(step.shards for step in trace.program.steps):
+        return None  # such a call names shapes, so that none can be changed by itself
+    if any(step.pass_number for step in trace.program.steps):
+        return _of_recorded(known, call, wrong, declared)
     decided = None if point is None else Decided(point, quality)
     for one in known.found:
         if known_only and one.explanation is None:
@@ -165,6 +168,23 @@ def narrow(
     found = _experiment(subject, program, wrong, call, quality, decided, known.relations)
     known.found.append(found)
     return found
+
+
+def _of_recorded(
+    known: ExperimentResults, call: FailingCall, wrong: frozenset[str], declared: Behaviour
+) -> ExperimentResult | None:
+    """What a pullback answers instead; None where nothing is found, or another call failed.
+
+    A call of a recorded pass names another, so that none can be left out or changed: no experiment is made.
+    """
+    if CALL in wrong or call.trace.steps[-1].step.op != "pullback":
+        return None
+    found = fit_one(as_backward(call), (*alone(), *recorded(declared)))
+    if found is None:
+        return None
+    result = ExperimentResult(wrong, _named(wrong), found, tuple(found.causes))
+    known.found.append(result)
+    return result
 
 
 def _first_wrong(judged: Judgement) -> tuple[int, frozenset[str]] | None:

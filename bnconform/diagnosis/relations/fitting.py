@@ -12,6 +12,7 @@ from bnconform.diagnosis.experiments.trials import FailingCall
 from bnconform.diagnosis.relations.call_view import CallView
 from bnconform.diagnosis.relations.derivative_relations import derivatives
 from bnconform.diagnosis.relations.mask_relations import masks
+from bnconform.diagnosis.relations.memory_relations import memory
 from bnconform.diagnosis.relations.other_operands import relations
 from bnconform.diagnosis.relations.relation import Relation, fixed
 from bnconform.diagnosis.relations.solved_relations import solved
@@ -125,6 +126,21 @@ def fit(calls: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation
         return _fitting(chosen, point, known)
 
 
+def fit_one(call: FailingCall, family: Sequence[Relation]) -> Fit | None:
+    """Those of a family that hold of one call, for every quantity that fails in it; None where one has none."""
+    with np.errstate(all="ignore"):
+        found = {
+            view.name: tuple(one for one in family if _is_shown(one, [view], everywhere=True))
+            for view in _all_views(call)
+        }
+    return Fit(found) if found and all(found.values()) else None
+
+
+def alone() -> Iterator[Relation]:
+    """The relations that one program is enough for."""
+    yield from (relation for number, relation in enumerate(fixed()) if number < ALONE)
+
+
 def _fitting(chosen: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation]) -> Fit | None:
     for everywhere in (True, False):
         found: dict[str, tuple[Relation, ...]] = {}
@@ -177,6 +193,6 @@ def _views(calls: Sequence[FailingCall], name: str) -> Iterator[CallView]:
 def _family(views: Sequence[CallView], point: Behaviour, known: Sequence[Relation]) -> Iterator[Relation]:
     """The relations that are tried, the simplest first; few where there is one program only."""
     if len(views) < 2:
-        yield from (relation for number, relation in enumerate(fixed()) if number < ALONE)
+        yield from alone()
         return
-    yield from chain(fixed(), derivatives(), masks(), solved(views), relations(views, point), known)
+    yield from chain(fixed(), derivatives(), masks(), memory(point), solved(views), relations(views, point), known)

@@ -68,7 +68,9 @@ def _configured(**changes: Callable[[CallView], Any]) -> Change:
     return change
 
 
-def _with_entries(value: Callable[[CallView], State | None]) -> Change:
+def of_entries(value: Callable[[CallView], State | None]) -> Change:
+    """Other entries of the state before the call, by name; None, or one that is not there, where there are none."""
+
     def change(view: CallView) -> Operands | None:
         other = value(view)
         if not other or any(view.before.get(name) is None or entry is None for name, entry in other.items()):
@@ -78,7 +80,9 @@ def _with_entries(value: Callable[[CallView], State | None]) -> Change:
     return change
 
 
-def _with_step(value: Callable[[CallView], dict[str, Any] | None]) -> Change:
+def of_step(value: Callable[[CallView], dict[str, Any] | None]) -> Change:
+    """Other attributes of the call, by name; None where there are none."""
+
     def change(view: CallView) -> Operands | None:
         other = value(view)
         if other is None:
@@ -207,17 +211,17 @@ def _rescaled(divisor: Callable[[CallView], float]) -> Change:
 
 def _states(point: Behaviour) -> Iterator[Relation]:
     for name, noun in NOUNS.items():
-        yield with_operands(f"{{}} uses the {noun} as it was before the load", _with_entries(_unloaded(name)), point)
-        yield with_operands(f"{{}} uses the {noun} from before the call before", _with_entries(_previous(name)), point)
-        yield with_operands(f"{{}} uses the first channel's {noun} for all", _with_entries(_first(name)), point)
+        yield with_operands(f"{{}} uses the {noun} as it was before the load", of_entries(_unloaded(name)), point)
+        yield with_operands(f"{{}} uses the {noun} from before the call before", of_entries(_previous(name)), point)
+        yield with_operands(f"{{}} uses the first channel's {noun} for all", of_entries(_first(name)), point)
         reverse = f"{{}} uses the {noun} in the reverse order of channels"
-        yield with_operands(reverse, _with_entries(_reversed(name)), point)
-    yield with_operands("{} uses the state as it was before the load", _with_entries(_unloaded(*NOUNS)), point)
+        yield with_operands(reverse, of_entries(_reversed(name)), point)
+    yield with_operands("{} uses the state as it was before the load", of_entries(_unloaded(*NOUNS)), point)
     for words, change in VARIANCES:
-        yield with_operands(f"{{}} {words}", _with_entries(_other_variance(change)), point)
-    other_mode = _with_step(lambda view: {"training": not view.step.training})
+        yield with_operands(f"{{}} {words}", of_entries(_other_variance(change)), point)
+    other_mode = of_step(lambda view: {"training": not view.step.training})
     yield with_operands("{} is that of the other mode", other_mode, point)
-    yield with_operands("{} is that of the input of an earlier call", _with_step(_earlier_input), point)
+    yield with_operands("{} is that of the input of an earlier call", of_step(_earlier_input), point)
 
 
 VARIANCES: tuple[tuple[str, Callable[[CallView, Array], Array | None]], ...] = (
@@ -290,11 +294,11 @@ def _upstreams(point: Behaviour) -> Iterator[Relation]:
                 return None
             return {"grad_output": np.asarray(value(x.astype(np.float64), g.astype(np.float64))).astype(g.dtype)}
 
-        return _with_step(other)
+        return of_step(other)
 
     yield with_operands("{} takes grad_output for ones", changed(lambda x, g: np.ones_like(g)), point)
     yield with_operands("{} takes the input for grad_output", changed(lambda x, g: x), point)
-    yield with_operands("{} is that of the grad_output of an earlier call", _with_step(_earlier_upstream), point)
+    yield with_operands("{} is that of the grad_output of an earlier call", of_step(_earlier_upstream), point)
 
 
 def _earlier_upstream(view: CallView) -> dict[str, Any] | None:

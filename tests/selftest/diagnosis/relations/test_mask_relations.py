@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from bnconform.cases.probes import cases_of
-from bnconform.diagnosis.narrowing import narrow
-from bnconform.judge.check import Check, conduct
-from bnconform.judge.outcome import CRASHED, VIOLATES
-from bnconform.judge.subject import Subject
-from bnconform.spec.catalogue import requirement
-from bnconform.tests.mutants.catalogue import every
+from bnconform.tests.selftest.diagnosis.relations.first_failure import first_failure
 
 CAUSES = {
     "sums_over_what_is_selected": "grad_x sums over what the mask selects alone",
@@ -32,27 +24,13 @@ CIRCUMSTANCES = {
 }
 
 
-def _finding(name: str) -> Any:
-    mutant = every()[name]
-    subject = Subject(name, mutant, "cpu", "float64")
-    rule = requirement(mutant.killers[0])
-    for case in cases_of(rule.id, "float64"):
-        outcomes = conduct(lambda check: check.run(), Check(subject, rule, case))
-        if outcomes[-1].verdict in (VIOLATES, CRASHED):
-            break
-    assert subject.failing is not None
-    finding = narrow(subject, *subject.failing)
-    assert finding is not None
-    return finding
-
-
 @pytest.mark.parametrize("name", CAUSES)
 def test_cause_is_named(name: str) -> None:
     """The first failing case is enough."""
-    assert any(words.startswith(CAUSES[name]) for cause in _finding(name).causes for words, *_ in cause)
+    assert any(words.startswith(CAUSES[name]) for cause in first_failure(name).causes for words, *_ in cause)
 
 
 @pytest.mark.parametrize("name", CIRCUMSTANCES)
 def test_circumstance_is_named(name: str) -> None:
     """A mask is changed in one respect at a time."""
-    assert CIRCUMSTANCES[name] in [one.words for one in _finding(name).where]
+    assert CIRCUMSTANCES[name] in [one.words for one in first_failure(name).where]
