@@ -187,7 +187,7 @@ class SmallError(Layer):
     [
         (OnlyRank3, ("BN-TRAIN-NORM", "BN-RANK", "BN-GRAD-INPUT"), ("float32",), "only rank 3"),
         (OnlyHighChannels, ("BN-LAYOUT-CHANNELS", "BN-TRAIN-NORM"), ("float32",), "only channel 64, counted from 0"),
-        (OnlyStrided, ("BN-LAYOUT-X", "BN-TRAIN-NORM", "BN-RANK"), ("float32",), "channels_last or fortran x"),
+        (OnlyStrided, ("BN-LAYOUT-X", "BN-TRAIN-NORM", "BN-RANK"), ("float32",), "read as if it were contiguous"),
         (OnlyFloat16, ("BN-TRAIN-NORM", "BN-RANK"), DTYPES, "only float16"),
         (OnlyLargeMean, ("BN-NUM-STABLE", "BN-TRAIN-NORM"), ("float32",), "only mean over deviation >= "),
         (Unsteady, ("BN-TRAIN-NORM",), ("float32",), "it differs from run to run"),
