@@ -311,7 +311,11 @@ def _words(one: _Cause, failing: Sequence[Outcome], total: int, where: str, *, o
         return f"{one.cause} (explains {checks}){f'; {where}' if where else ''}"
     if one.shared:
         return one.shared
-    if any(outcome.is_cut_short for outcome in failing):
+    qualities = {outcome.requirement for outcome in failing if outcome.level != "must" and not outcome.narrowed}
+    if len(qualities) == 1 and all(outcome.level != "must" for outcome in failing):
+        # One of these is what it says, and no decision is looked for.
+        unexplained = f"{qualities.pop()}, {checks}"
+    elif any(outcome.is_cut_short for outcome in failing):
         unexplained = f"nothing explains {checks} so far, as the search of the behaviour space was cut short"
     elif any(outcome.explained for outcome in failing):
         unexplained = f"no decision of the behaviour space explains all of {checks}"

@@ -147,7 +147,8 @@ def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
     if len(failing) == 1:
         return ", ".join([*parts, f"seen in one check ({_all(wrong[0])})"])
     alike = [seen for seen in right if seen["what"] in quantities] if names else right
-    parts += _words(wrong, alike)
+    asked = {outcome.requirement for outcome in failing}
+    parts += _words(wrong, alike, asked)
     parts += _places(wrong)
     parts += _sizes(wrong)
     return ", ".join(parts)
@@ -162,12 +163,17 @@ def _all(seen: JudgedQuantity) -> str:
 
 def _placed(outcome: Outcome) -> Iterator[JudgedQuantity]:
     for seen in outcome.judged_quantities:
-        yield {**seen, "dtype": outcome.dtype, "device": outcome.device}
+        yield {**seen, "dtype": outcome.dtype, "device": outcome.device, "requirement": outcome.requirement}
 
 
-def _words(wrong: Sequence[JudgedQuantity], right: list[JudgedQuantity]) -> Iterator[str]:
-    """What all of the wrong share, each time what shuts out most of the right that are left."""
+def _words(wrong: Sequence[JudgedQuantity], right: list[JudgedQuantity], asked: set[str]) -> Iterator[str]:
+    """What all of the wrong share, each time what shuts out most of the right that are left.
+
+    What the programs of one requirement have in common is told where it shuts out some of the requirements that fail.
+    """
     for tier in (_shared_first, _shared_lesser):
+        if tier is _shared_lesser:
+            right = [seen for seen in right if seen["requirement"] in asked]
         while right:
             told = [(len(out), phrase, out) for phrase, out in tier(wrong, right)]
             most, phrase, out = max(told, key=lambda one: one[0], default=(0, "", right))

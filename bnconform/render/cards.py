@@ -116,7 +116,7 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
     return Card(
         shown.backend,
         cause or f"{shown.requirement} {shown.verdict}",
-        words or _unexplained(diagnosis, ordered) or shorten(cause, SHORT, placeholder=" ...") or FAILED,
+        words or _unexplained(diagnosis, ordered, shown.level) or shorten(cause, SHORT, placeholder=" ...") or FAILED,
         tuple(part.coordinate for part in points[0]) if points else (),
         shown,
         tuple((name, many[name]) for name in ordered),
@@ -127,12 +127,13 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
     )
 
 
-def _unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str]) -> str:
+def _unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str], level: str) -> str:
     """Where that fails for which nothing was found; "" where something was, or nobody has looked."""
     if diagnosis is None or diagnosis.explains:
         return ""
     more = f" and {len(requirements) - NAMED} more" if len(requirements) > NAMED else ""
-    return f"unexplained: {', '.join(requirements[:NAMED])}{more}"
+    names = f"{', '.join(requirements[:NAMED])}{more}"
+    return f"unexplained: {names}" if level == "must" else names
 
 
 def _telling(check: FailedCheck) -> tuple[object, ...]:
