@@ -30,6 +30,9 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE = 120_000
+"""Milliseconds that a page may take to open, beside whatever else the machine does."""
+
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 AXE = Path("axe-core", "axe.min.js")
@@ -105,6 +108,7 @@ def opened(chromium: Any, file: Path, size: str = "desktop", scheme: str = "ligh
     """The page in a window of its own."""
     width, height = SIZES[size]
     view = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **context)
+    view.set_default_timeout(PATIENCE)
     found = Opened(view.new_page())
     found.page.on("request", lambda request: found.requests.append(request.url))
     found.page.on("pageerror", lambda error: found.troubles.append(str(error)))
