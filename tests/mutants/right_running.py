@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,14 @@ class Encoded(Layer):
         super().load(state)
         if "running_var" in state:
             self.entries["running_var"] = self.encoded(self.present("running_var"))
+
+    def set(self, **options: Any) -> None:
+        """Change options; what is kept stands for the same variance, whatever epsilon it is kept with."""
+        before = self.entries["running_var"]
+        variance = None if before is None else self.decoded(before)
+        super().set(**options)
+        if variance is not None and "eps" in options:
+            self.entries["running_var"] = self.encoded(variance)
 
 
 @right
