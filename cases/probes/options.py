@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnconform.cases import inputs
-from bnconform.cases.program import STATE, Probe, Program, Step, backward, forward, load, set_options
+from bnconform.cases.program import STATE, Probe, Program, Step, backward, forward, load, pullback, set_options, vjp
 from bnconform.spec.config import Config
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -27,11 +27,18 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SET-MOMENTUM", f"rank{rank}", Program(Config(ndim=rank, momentum=0.9), momentum))
         average = (start, forward(x), forward(x * 2), set_options(*STATE, momentum=None), forward(x + 1, *STATISTICS))
         yield Probe("BN-SET-MOMENTUM", f"to-none-rank{rank}", Program(Config(ndim=rank), average))
+        # Numbers that are false, and the way back from the cumulative average.
+        zero, one = set_options(momentum=0.0), set_options(momentum=1.0)
+        edges = (start, zero, forward(x, *STATISTICS), one, forward(x + 1, *STATISTICS))
+        yield Probe("BN-SET-MOMENTUM", f"zero-and-one-rank{rank}", Program(Config(ndim=rank, momentum=0.3), edges))
+        back = (start, forward(x), forward(x * 2), set_options(momentum=0.25), forward(x + 1, *STATISTICS))
+        yield Probe("BN-SET-MOMENTUM", f"from-none-rank{rank}", Program(Config(ndim=rank, momentum=None), back))
         steps = [start, forward(x, training=False), forward(x), set_options(*STATE, eps=0.5)]
         for training in (True, False):
             steps.append(forward(x, "y", training=training))
             steps.append(backward(x, inputs.upstream(x.shape), "grad_x", "grad_weight", training=training))
         yield Probe("BN-SET-EPS", f"rank{rank}", Program(Config(ndim=rank, eps=0.015625), tuple(steps)))
+        yield from _epsilons(rank, start)
         evaluated = forward(x * 2, "y", training=False)
         tracking: tuple[Step, ...] = (
             start,
@@ -48,3 +55,17 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SET-TRACKING", f"rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
         tracking = (start, set_options(track_running_stats=False), backward(x, x, "grad_x", *STATISTICS), evaluated)
         yield Probe("BN-SET-TRACKING", f"backward-rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
+
+
+def _epsilons(rank: int, start: Step) -> Iterator[Probe]:
+    """Epsilon 0, which is false, and passes that are recorded."""
+    x = inputs.values(inputs.SHAPES[rank], 21)
+    g = inputs.upstream(x.shape)
+    # PyTorch refuses an epsilon of 0 in training, with a message of its own, and takes it in evaluation.
+    evaluated = forward(x, "y", training=False), backward(x, g, "grad_x", training=False)
+    zero = Program(Config(ndim=rank, eps=0.37), (start, set_options(eps=0.0), *evaluated))
+    yield Probe("BN-SET-EPS", f"zero-rank{rank}", zero)
+    recorded: list[Step] = [start, vjp(x), pullback(1, g), set_options(eps=0.5)]
+    for number, training in enumerate((True, False), 2):
+        recorded += [vjp(x, "y", training=training), pullback(number, g, "grad_x", "grad_weight")]
+    yield Probe("BN-SET-EPS", f"recorded-rank{rank}", Program(Config(ndim=rank, eps=0.015625), tuple(recorded)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
 
 from bnconform.cases import inputs
 from bnconform.cases.program import Array, Probe, Program, Step, backward, forward, load, pullback, refill, vjp
@@ -16,6 +19,34 @@ MOVED = tuple(name for name in ALL if name != "running_var")
 
 MODES = {True: "training", False: "evaluation"}
 
+CIRCUMSTANCES: Mapping[str, tuple[tuple[int, ...], str, str]] = {
+    "rank3-odd-batch": ((3, 3, 5), "contiguous", "contiguous"),
+    "rank5-odd-batch": ((3, 3, 2, 1, 2), "contiguous", "contiguous"),
+    "rank3-channels_last": ((2, 3, 5), "channels_last", "channels_last"),
+    "rank4-channels_last": ((2, 3, 4, 5), "channels_last", "channels_last"),
+    "rank5-channels_last": ((2, 3, 2, 3, 2), "channels_last", "channels_last"),
+    "rank2-fortran": ((7, 3), "fortran", "fortran"),
+    "rank4-every_other_element": ((2, 3, 4, 5), "every_other_element", "expanded_everywhere"),
+    "rank4-reversed_batch": ((3, 3, 1, 2), "reversed_batch", "reversed_batch"),
+    "rank4-one-sample": ((1, 3, 4, 5), "contiguous", "contiguous"),
+    "rank4-one-position": ((6, 3, 1, 1), "contiguous", "contiguous"),
+    "rank3-one-channel": ((4, 1, 5), "contiguous", "contiguous"),
+    "rank2-65-channels": ((5, 65), "contiguous", "contiguous"),
+    "rank2-257-channels": ((3, 257), "contiguous", "contiguous"),
+    "rank4-546-values": ((2, 2, 13, 21), "contiguous", "contiguous"),
+    "rank2-1025-samples": ((1025, 2), "contiguous", "contiguous"),
+}
+"""Shape and layouts of x and of grad_output where an operator's gradient may have a code path of its own."""
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "weight-alone": {"affine": "weight"},
+    "bias-alone": {"affine": "bias"},
+    "momentum-none": {"momentum": None},
+    "momentum1": {"momentum": 1.0},
+    "large-eps": {"eps": 0.37},
+}
+"""What a configuration may have otherwise."""
+
 
 def probes() -> Iterator[Probe]:
     """Recorded passes."""
@@ -28,6 +59,10 @@ def probes() -> Iterator[Probe]:
             yield from _refilled(rank, training=training, mode=mode)
         yield from _modes(rank)
         yield from _state(rank)
+    yield from _circumstances()
+    yield from _options()
+    for rank in (4, 2):
+        yield from _many(rank)
 
 
 def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
@@ -163,3 +198,54 @@ def _state(rank: int) -> Iterator[Probe]:
             forward(x * 2, *MOVED, training=training),
         )
         yield Probe("BN-REC-STATE", f"{mode}-rank{rank}", Program(Config(ndim=rank, momentum=0.3), steps))
+
+
+def _both(config: Config, name: str, shape: tuple[int, ...], layout: str, grad_layout: str) -> Probe:
+    """A pass recorded in training, and one in evaluation, each pulled back at once."""
+    x, g = inputs.values(shape, 12), inputs.upstream(shape, 2)
+    if grad_layout == "expanded_everywhere":  # one value, as what a sum sends back
+        g = np.full(shape, g.flat[0])
+    state = inputs.everything(shape[1], 2)
+    present = {key: value for key, value in state.items() if key in ALL and getattr(config, key, True)}
+    steps: list[Step] = [load(**present)]
+    for number, training in enumerate(MODES, 1):
+        steps += [
+            vjp(x, "y", training=training, layout=layout),
+            pullback(number, g, *GRADIENTS, layout=grad_layout),
+        ]
+    return Probe("BN-REC-VJP", name, Program(config, tuple(steps)))
+
+
+def _circumstances() -> Iterator[Probe]:
+    """Other ranks, sizes and layouts: a recorded pass need not run what a backward pass of one call runs."""
+    for name, (shape, layout, grad_layout) in CIRCUMSTANCES.items():
+        yield _both(Config(num_features=shape[1], ndim=len(shape)), name, shape, layout, grad_layout)
+
+
+def _options() -> Iterator[Probe]:
+    """Other configurations."""
+    for rank in (4, 2):
+        for name, options in OPTIONS.items():
+            config = Config(ndim=rank, **options)
+            yield _both(config, f"{name}-rank{rank}", inputs.SHAPES[rank], "contiguous", "contiguous")
+
+
+def _many(rank: int) -> Iterator[Probe]:
+    """Five passes before the first is pulled back, and one pullback asked three times: what is kept may be too few."""
+    config = Config(ndim=rank)
+    given = [_given(rank, seed) for seed in range(5)]
+    for training, mode in MODES.items():
+        steps = (
+            _loaded(),
+            *(vjp(x, training=training) for x, _ in given),
+            *(pullback(n, g, *GRADIENTS, may_refuse=not training) for n, (_, g) in enumerate(given, 1)),
+        )
+        yield Probe("BN-REC-LATE", f"{mode}-five-in-a-row-rank{rank}", Program(config, steps))
+        x, g = given[0]
+        steps = (
+            _loaded(),
+            vjp(x, training=training),
+            pullback(1, g, *GRADIENTS),
+            *(pullback(1, g * scale, *GRADIENTS, may_refuse=True) for scale in (2, -3)),
+        )
+        yield Probe("BN-REC-TWICE", f"{mode}-three-times-rank{rank}", Program(config, steps))

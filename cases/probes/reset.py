@@ -31,6 +31,10 @@ def probes() -> Iterator[Probe]:
         evaluated = forward(x + 1, "y", training=False)  # what it may have kept of the statistics is of no use any more
         steps = (load(**inputs.everything(3)), evaluated, reset(*STATE), evaluated)
         yield Probe("BN-STATE-RESET", f"between-evaluations-rank{rank}", Program(Config(ndim=rank, eps=0.3), steps))
+        # Parameters as new look like statistics as new: what is reset must not take their place in memory.
+        seen = (*COUNTED, "weight", "bias")
+        steps = (forward(x), reset(*STATE), forward(x + 1, *seen), reset(*STATE), forward(x * 2, *seen))
+        yield Probe("BN-STATE-RESET", f"default-parameters-rank{rank}", Program(Config(ndim=rank), steps))
         config = Config(ndim=rank, track_running_stats=False)
         steps = (load(**inputs.parameters(3)), forward(x), reset(*STATE), forward(x, "y", training=False))
         yield Probe("BN-STATE-RESET", f"untracked-rank{rank}", Program(config, steps))

@@ -113,3 +113,24 @@ class FoldSurvivesReset(Layer):
         """Set what is given."""
         super().load(state)
         self.folded = None
+
+
+@wrong("BN-STATE-RESET")
+class ResetTakesTheOnesOfTheWeight(Layer):
+    """A reset takes for the variance the ones of a weight that is as new, and later updates write there."""
+
+    def reset(self) -> None:
+        """The variance is the weight's own array where that holds ones."""
+        super().reset()
+        weight = self.entries["weight"]
+        if self.tracked and weight is not None and (weight == 1).all():
+            self.entries["running_var"] = weight
+
+    def blended(self, old: Array, new: Array, weight: float) -> Array:
+        """Written to the array of the variance where that is the weight's, too."""
+        moved = super().blended(old, new, weight)
+        stored = self.entries["running_var"]
+        if stored is not None and stored is self.entries["weight"] and np.array_equal(stored, old):
+            stored[:] = moved
+            return stored
+        return moved

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
-from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.layer import Array, Gradients, Layer
 
 
 @wrong("BN-SET-MOMENTUM")
@@ -137,3 +138,47 @@ class ThawedStatisticsStartAnew(Layer):
         super().set(**options)
         if options.get("track_running_stats"):
             self.reset()
+
+
+@wrong("BN-SET-MOMENTUM")
+class SetMomentumOfZeroIsNoMomentum(Layer):
+    """A momentum that is set is taken where it is true, and 0 is false."""
+
+    def set(self, **options: Any) -> None:
+        """Without what is false."""
+        super().set(**{name: value for name, value in options.items() if name != "momentum" or value != 0})
+
+
+@wrong("BN-SET-MOMENTUM")
+class MomentumNoneIsForGood(Layer):
+    """A layer that was built with momentum None goes on averaging whatever is set."""
+
+    def set(self, **options: Any) -> None:
+        """Without the momentum, once there is none."""
+        kept = self.config.momentum is None
+        super().set(**{name: value for name, value in options.items() if name != "momentum" or not kept})
+
+
+@wrong("BN-SET-EPS")
+class SetEpsilonOfZeroIsNoEpsilon(Layer):
+    """An epsilon that is set is taken where it is true, and 0 is false."""
+
+    def set(self, **options: Any) -> None:
+        """Without what is false."""
+        super().set(**{name: value for name, value in options.items() if name != "eps" or value != 0})
+
+
+@wrong("BN-SET-EPS")
+class RecordedPassesKeepTheirEpsilon(Layer):
+    """The epsilon of recorded passes is that of the first of them, as where they are compiled once."""
+
+    first: float | None = None
+
+    def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
+        """By the epsilon that was there first."""
+        self.first = self.config.eps if self.first is None else self.first
+        now, self.config = self.config, replace(self.config, eps=self.first)
+        try:
+            return super().vjp(x, training=training)
+        finally:
+            self.config = now
