@@ -37,6 +37,10 @@ def probes() -> Iterator[Probe]:
             backward(x, g, *ALL, training=training),
         )
         yield Probe("BN-EDGE-WEIGHT-ZERO", mode, Program(Config(ndim=2, eps=0.1), steps))
+    # Parameters that are 0 throughout, as where a residual branch begins.
+    x, g = inputs.values((5, 3), 22), inputs.upstream((5, 3), 12)
+    steps = (load(weight=np.zeros(3), bias=np.zeros(3)), *(backward(x, g, *ALL, training=t) for t in (True, False)))
+    yield Probe("BN-EDGE-WEIGHT-ZERO", "and-no-bias", Program(Config(ndim=2, eps=0.1), steps))
     x, g = inputs.values((5, 3), 21), inputs.upstream((5, 3), 11)
     parameters = {"weight": np.array([-1.75, 0.0, 0.5]), "bias": np.array([0.5, -1.5, 2.0])}
     program = Program(Config(ndim=2, eps=0.1), (load(**parameters), backward(x, g, *ALL)))
@@ -171,6 +175,11 @@ def _not_finite() -> Iterator[Probe]:
     x = inputs.values(inputs.SHAPES[4], 10)
     x[1, 2, 3, 4] = np.nan
     yield Probe("BN-EDGE-NAN", "nan-rank4", Program(Config(), (forward(x, "y", *STATISTICS),)))
+    steps = (
+        load(bias=np.array([0.5, np.nan, 1.0])),
+        *(forward(inputs.values((5, 3), 9), "y", training=t) for t in (True, False)),
+    )
+    yield Probe("BN-EDGE-NAN", "nan-in-bias", Program(Config(ndim=2), steps))
     steps = (
         load(running_mean=np.array([0.0, np.nan, 1.0]), running_var=np.array([1.0, 2.0, np.nan])),
         forward(x, "y", training=False),

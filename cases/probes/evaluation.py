@@ -47,6 +47,11 @@ def _statistics() -> Iterator[Probe]:
         forward(inputs.values((5, 3), 3), "y", training=False),
     )
     yield Probe("BN-EVAL-STATS", "before-any-training", Program(Config(ndim=2, eps=0.5), steps))
+    steps = (
+        load(**inputs.everything(3)),
+        *(forward(inputs.values((4, 3), 15 + k), "y", training=False) for k in range(20)),
+    )
+    yield Probe("BN-EVAL-STATS", "twenty-batches", Program(Config(ndim=2), steps))
 
 
 def _mixed_modes() -> Iterator[Probe]:

@@ -30,7 +30,17 @@ def probes() -> Iterator[Probe]:
     x = inputs.symmetric((0.01, 0.1, 1.0), 3) + inputs.values((6, 3), 5, offset=0.0) * 0.1
     yield from _both(2, x, inputs.upstream(x.shape, 4), "variance-around-eps", eps=0.1)
 
+    yield from _both(2, x, inputs.upstream(x.shape, 5), "eps-above-1", eps=4.0)
+    yield from _weights()
+    for side in (7, 8):  # images of sizes for which libraries have kernels of their own
+        shape = (2, 3, side, side)
+        yield from _both(4, inputs.values(shape, 6), inputs.upstream(shape, 6), f"{side}x{side}")
     x, g = inputs.values((5, 3), 9), inputs.upstream((5, 3), 9)
+    steps: tuple[Step, ...] = (
+        load(**inputs.everything(3, 1)),
+        *(backward(x + number, g, "grad_x", training=number % 2 == 0) for number in range(10)),
+    )
+    yield Probe("BN-GRAD-EVAL-INPUT", "ten-passes", Program(Config(ndim=2), steps))
     for momentum in (0.0, None):
         start = load(**inputs.everything(3, 1))
         program = Program(Config(ndim=2, momentum=momentum), (start, backward(x, g, "grad_x")))
@@ -92,3 +102,12 @@ def _both(rank: int, x: Array, g: Array, name: str, eps: float = 1e-5) -> Iterat
 
 def _word(flag: bool) -> str:
     return "on" if flag else "off"
+
+
+def _weights() -> Iterator[Probe]:
+    """Weights that are all alike and negative, and tiny ones."""
+    x, g = inputs.values((5, 3), 7), inputs.upstream((5, 3), 7)
+    for name, weight in (("equal-negative", np.full(3, -1.5)), ("tiny", np.array([1e-8, -3e-7, 2e-6]))):
+        steps = (load(weight=weight), *(backward(x, g, *ALL, training=training) for training in (True, False)))
+        dtypes = ("float64", "float32")
+        yield Probe("BN-GRAD-INPUT", f"{name}-weights", Program(Config(ndim=2), steps), dtypes=dtypes)

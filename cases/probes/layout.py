@@ -128,6 +128,21 @@ def _channels() -> Iterator[Probe]:
         )
         config = Config(num_features=channels, ndim=rank)
         yield Probe("BN-LAYOUT-CHANNELS", f"{channels}-channels-channels_last-rank{rank}", Program(config, steps))
+    for shape, layout in (
+        ((65, 65), "contiguous"), ((2, 65, 5, 13), "channels_last"), ((9, 9, 8, 8), "channels_last")
+    ):  # fmt: skip
+        # Many channels with many samples or positions: more elements than the covering array has in one call.
+        x, g, channels = inputs.values(shape, 5), inputs.upstream(shape, 5), shape[1]
+        steps = (
+            load(**inputs.everything(channels)),
+            forward(x, "y", "running_mean", layout=layout),
+            forward(x, "y", training=False, layout=layout),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", layout=layout, grad_layout=layout),
+            backward(x, g, "grad_x", "grad_weight", "grad_bias", training=False, layout=layout, grad_layout=layout),
+        )
+        config = Config(num_features=channels, ndim=len(shape))
+        name = f"{'x'.join(map(str, shape))}-{layout}"
+        yield Probe("BN-LAYOUT-CHANNELS", name, Program(config, steps), dtypes=("float64", "float32"))
     for layout in ("channels_last", "every_other_element"):
         x = inputs.values((2, 65, 2, 3), 3)
         steps = (
@@ -157,6 +172,8 @@ def _ranks() -> Iterator[Probe]:
         "last-axis-as-channels-rank3": (4, 3, 3),
         "last-axis-as-channels-rank4": (2, 3, 4, 3),
         "last-axis-as-channels-rank5": (2, 3, 1, 4, 3),
+        "one-sample-last-axis-as-channels-rank4": (1, 3, 4, 3),
+        "one-sample-last-axis-as-channels-rank5": (1, 3, 2, 4, 3),
     }.items():
         x, g = inputs.values(shape, 6), inputs.upstream(shape, 7)
         steps = (

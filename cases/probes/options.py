@@ -33,6 +33,9 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SET-MOMENTUM", f"zero-and-one-rank{rank}", Program(Config(ndim=rank, momentum=0.3), edges))
         back = (start, forward(x), forward(x * 2), set_options(momentum=0.25), forward(x + 1, *STATISTICS))
         yield Probe("BN-SET-MOMENTUM", f"from-none-rank{rank}", Program(Config(ndim=rank, momentum=None), back))
+        unread = (start, forward(x), set_options(momentum=0.5), forward(x + 1, *STATISTICS))
+        program = Program(Config(ndim=rank, momentum=0.125), unread, reads="end")
+        yield Probe("BN-SET-MOMENTUM", f"unread-rank{rank}", program)
         steps = [start, forward(x, training=False), forward(x), set_options(*STATE, eps=0.5)]
         for training in (True, False):
             steps.append(forward(x, "y", training=training))

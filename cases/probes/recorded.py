@@ -198,6 +198,9 @@ def _state(rank: int) -> Iterator[Probe]:
             forward(x * 2, *MOVED, training=training),
         )
         yield Probe("BN-REC-STATE", f"{mode}-rank{rank}", Program(Config(ndim=rank, momentum=0.3), steps))
+        yield Probe(
+            "BN-REC-STATE", f"{mode}-momentum-none-rank{rank}", Program(Config(ndim=rank, momentum=None), steps)
+        )
 
 
 def _both(config: Config, name: str, shape: tuple[int, ...], layout: str, grad_layout: str) -> Probe:

@@ -101,6 +101,14 @@ def _affine() -> Iterator[Probe]:
         forward(inputs.values((4, 3), 12), "y"),
     )
     yield _probe("BN-TRAIN-AFFINE", "large-and-small", Config(ndim=2), *steps)
+    x = inputs.values((4, 3), 14)
+    steps = (load(weight=np.array([-2.0, -0.5, -1.25])), *(forward(x, "y", training=t) for t in (True, False)))
+    yield _probe("BN-TRAIN-AFFINE", "all-negative", Config(ndim=2), *steps)
+    # Two batches that differ in the last sample alone.
+    first = inputs.values((3, 3, 4, 5), 15)
+    other = first.copy()
+    other[-1] = 2 - other[-1] * 3
+    yield _probe("BN-TRAIN-STATS", "same-beginning", Config(), forward(first, "y"), forward(other, "y"))
     x = inputs.values((4, 3), 13)
     steps = (
         load(weight=np.array([2.0, -3.0, 0.25])),
