@@ -60,7 +60,7 @@ def probes() -> Iterator[Probe]:
     for name, g in (("ones", np.ones((5, 3))), ("zeros", np.zeros((5, 3))), ("one-element", hot)):
         for training in (True, False):
             mode = "training" if training else "evaluation"
-            steps: tuple[Step, ...] = (load(**inputs.everything(3)), backward(x, g, *ALL, training=training))
+            steps = (load(**inputs.everything(3)), backward(x, g, *ALL, training=training))
             yield Probe("BN-GRAD-UPSTREAM", f"{name}-{mode}", Program(Config(ndim=2, eps=0.1), steps))
     steps = (
         load(**inputs.everything(3)),

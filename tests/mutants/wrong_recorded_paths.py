@@ -56,7 +56,7 @@ class RecordedVolumesOfAnOddBatch(_OnePath):
     """At rank 5 the pullback of an odd number of samples leaves the last of them out of the gradient for x."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.ndim == 5 and x.shape[0] % 2 == 1 and x.shape[0] > 1
+        return bool(x.ndim == 5 and x.shape[0] % 2 == 1 and x.shape[0] > 1)
 
     def spoilt(self, found: Gradients, x: Array, grad_output: Array) -> Gradients:
         """0 in the last sample."""
@@ -108,7 +108,7 @@ class RecordedOneSample(_OnePath):
     """Of one sample a recorded pass takes a path of its own, which loses half of what weight and bias get."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.shape[0] == 1
+        return bool(x.shape[0] == 1)
 
 
 @wrong("BN-REC-VJP")
@@ -116,7 +116,7 @@ class RecordedOnePosition(_OnePath):
     """Of images of one position a recorded pass takes a path of its own, which is wrong."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.ndim == 4 and x.shape[2:] == (1, 1)
+        return bool(x.ndim == 4 and x.shape[2:] == (1, 1))
 
 
 @wrong("BN-REC-VJP")
@@ -124,7 +124,7 @@ class RecordedOneChannel(_OnePath):
     """Of one channel a recorded pass takes a path of its own, which is wrong."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.shape[1] == 1
+        return bool(x.shape[1] == 1)
 
 
 class _ChannelsPastABlock(_OnePath):
@@ -133,7 +133,7 @@ class _ChannelsPastABlock(_OnePath):
     block: int
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.shape[1] > self.block
+        return bool(x.shape[1] > self.block)
 
     def spoilt(self, found: Gradients, x: Array, grad_output: Array) -> Gradients:
         """0 past the block."""
@@ -160,7 +160,7 @@ class PullbackOfManyPositions(_OnePath):
     """In a pullback positions past 256 get a gradient of 0."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x[0, 0].size > 256
+        return bool(x[0, 0].size > 256)
 
     def spoilt(self, found: Gradients, x: Array, grad_output: Array) -> Gradients:
         """0 past a block of positions."""
@@ -173,7 +173,7 @@ class PullbackOfManySamples(_OnePath):
     """In a pullback samples past 1024 get a gradient of 0."""
 
     def is_taken(self, x: Array, training: bool) -> bool:
-        return x.shape[0] > 1024
+        return bool(x.shape[0] > 1024)
 
     def spoilt(self, found: Gradients, x: Array, grad_output: Array) -> Gradients:
         """0 past a block of samples."""
@@ -228,29 +228,29 @@ class RecordedWithASmallEpsilon(_OnePath):
 class _Ring(Layer):
     """What a recorded pass saves is kept on the layer, of the last few passes only."""
 
-    kept: int
+    places: int
 
     def vjp(self, x: Array, *, training: bool) -> Recorded:
         """The pullback is that of the pass whose place it is by then."""
         y, pullback = super().vjp(x, training=training)
         passes: dict[int, Callable[[Array], Gradients]] = self.__dict__.setdefault("passes", {})
         number = self.__dict__["number"] = self.__dict__.get("number", -1) + 1
-        passes[number % self.kept] = pullback
-        return y, lambda grad_output: passes[number % self.kept](grad_output)
+        passes[number % self.places] = pullback
+        return y, lambda grad_output: passes[number % self.places](grad_output)
 
 
 @wrong("BN-REC-LATE")
 class TwoRecordedPassesAreKept(_Ring):
     """A third recorded pass overwrites what the first has saved."""
 
-    kept = 2
+    places = 2
 
 
 @wrong("BN-REC-LATE")
 class FourRecordedPassesAreKept(_Ring):
     """A fifth recorded pass overwrites what the first has saved."""
 
-    kept = 4
+    places = 4
 
 
 @wrong("BN-REC-TWICE")

@@ -76,7 +76,7 @@ class EpsilonIsAtMostOneInBackwardPasses(Layer):
         scale = super().gradient_scale(variance, training)
         if not training or self.config.eps <= 1:
             return scale
-        return scale * np.sqrt((variance + scale.dtype.type(self.config.eps)) / (variance + 1))
+        return np.asarray(scale * np.sqrt((variance + scale.dtype.type(self.config.eps)) / (variance + 1)))
 
 
 class _OfImages(Layer):
@@ -106,7 +106,7 @@ class RowsOfEightByEight(_OfImages):
         found = super().through_statistics(z, upstream)
         if self.image != (8, 8):
             return found
-        return found + upstream[:, -8:].sum(axis=1, keepdims=True) / found.dtype.type(z.shape[1])
+        return np.asarray(found + upstream[:, -8:].sum(axis=1, keepdims=True) / found.dtype.type(z.shape[1]))
 
 
 @wrong("BN-GRAD-EVAL-INPUT")
