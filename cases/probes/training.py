@@ -104,6 +104,10 @@ def _affine() -> Iterator[Probe]:
     x = inputs.values((4, 3), 14)
     steps = (load(weight=np.array([-2.0, -0.5, -1.25])), *(forward(x, "y", training=t) for t in (True, False)))
     yield _probe("BN-TRAIN-AFFINE", "all-negative", Config(ndim=2), *steps)
+    # A sample of zeros is a sample.
+    padded = inputs.values((3, 3, 4, 5), 16, offset=2.0)
+    padded[1] = 0
+    yield _probe("BN-TRAIN-STATS", "sample-of-zeros", Config(), forward(padded, "y"))
     # Two batches that differ in the last sample alone.
     first = inputs.values((3, 3, 4, 5), 15)
     other = first.copy()

@@ -242,3 +242,14 @@ class UpdatePutOffTakesTheLaterMomentum(Layer):
     def reset(self) -> None:
         self.late = None
         super().reset()
+
+
+@wrong("BN-TRAIN-STATS")
+class SampleOfZerosIsPadding(Layer):
+    """A sample of zeros is taken for padding, and takes no part in the statistics that normalise."""
+
+    def normalizing(self, values: Array, x: Array, training: bool) -> tuple[Array, Array]:
+        there = x.reshape(x.shape[0], -1).any(axis=1)
+        if self.from_batch(training) and x.ndim > 2 and there.any():
+            return self.moments(self.channels(x[there]))
+        return super().normalizing(values, x, training)
