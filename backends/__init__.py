@@ -19,7 +19,7 @@ Requirements on a backend, each with its reason:
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
-  "masked_backward", "reset", "set",
+  "masked_backward", "recomputed", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
   dtype's name. The reason is shown to people, so it is a sentence.
@@ -77,6 +77,11 @@ Requirements on a backend, each with its reason:
   `masked_backward(x, mask, grad_output, training=...)` (optional) is to it what `backward` is to `forward`: the
   gradients of sum(y * grad_output), y being that of `masked`, of a pass of its own. An adapter selects nothing itself.
   Both are asked as `vjp` is; where the framework takes no mask, `unsupported` says so under "masked".
+* `recomputed(x, grad_output, training=...)` (optional) is one step as a user makes it who trades time for memory: a
+  forward pass that keeps nothing but its input, by the framework's own means (checkpoint, remat), and a backward pass
+  for which it is run again. It returns what `backward` returns. The layer is afterwards as such a step leaves it: what
+  the framework moves by itself has moved, as often as it moves it, and where it hands out the new state, the layer has
+  that one. It is asked as `vjp` is; a framework with several such means has a row for each that differs.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
@@ -205,6 +210,11 @@ class LayerAbilities(Protocol):
         self, x: NDArray[Any], mask: NDArray[Any], grad_output: NDArray[Any], *, training: bool
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """(grad_x, grad_weight, grad_bias) of sum(y * grad_output), y being that of `masked`."""
+
+    def recomputed(
+        self, x: NDArray[Any], grad_output: NDArray[Any], *, training: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """(grad_x, grad_weight, grad_bias) of a step whose forward pass is run again; the statistics move as in it."""
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""

@@ -107,7 +107,8 @@ class Compiled:
     """A pass and its gradients, jitted; the function is (parameters, statistics, x) -> (y, statistics).
 
     `record` gives a pass and its pullback, which JAX lets a jitted function return, and `pull` calls that. `tangent`
-    gives a pass with a tangent of x, `second` the derivatives of the gradients along a vector of x.
+    gives a pass with a tangent of x, `second` the derivatives of the gradients along a vector of x. `recompute`
+    gives the gradients of a pass that is run again for them, and the statistics.
     """
 
     forward: Callable[..., Any]
@@ -116,11 +117,21 @@ class Compiled:
     pull: Callable[..., Any]
     tangent: Callable[..., Any]
     second: Callable[..., Any]
+    recompute: Callable[..., Any]
 
 
-def compiled(function: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Compiled:
-    """The function and its gradients for parameters and x, each jitted."""
+def compiled(
+    function: Callable[[Any, Any, Any], tuple[Any, Any]],
+    checkpointed: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
+) -> Compiled:
+    """The function and its gradients for parameters and x, each jitted.
+
+    Args:
+        checkpointed: the function by the library's own recomputation, where it has any; by jax.checkpoint elsewhere.
+    """
     import jax
+
+    again = jax.checkpoint(function) if checkpointed is None else checkpointed
 
     def traced(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
         assert_traced(x)
@@ -139,7 +150,13 @@ def compiled(function: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Compiled:
     def second(parameters: Any, statistics: Any, x: Any, grad_output: Any, vector: Any) -> Any:
         return jax.jvp(lambda x: gradients(parameters, statistics, x, grad_output), (x,), (vector,))[1]
 
-    return Compiled(jax.jit(traced), jax.jit(gradients), jax.jit(record), pull(), jax.jit(tangent), jax.jit(second))
+    def recompute(parameters: Any, statistics: Any, x: Any, grad_output: Any) -> Any:
+        assert_traced(x)
+        y, pull, moved = jax.vjp(lambda *given: again(given[0], statistics, given[1]), parameters, x, has_aux=True)
+        return pull(grad_output.astype(y.dtype)), moved
+
+    first, back, kept, along, twice, anew = map(jax.jit, (traced, gradients, record, tangent, second, recompute))
+    return Compiled(first, back, kept, pull(), along, twice, anew)
 
 
 @cache
@@ -205,6 +222,16 @@ class JaxLayer:
                 return to_array(grad_x, self.channels_last), weight, bias
 
         return shown, pullback
+
+    def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients of a pass that is run again for them; the statistics are those that it gives out."""
+        with self.where.entered():
+            given, upstream = (self.where.array(array, self.channels_last) for array in (x, grad_output))
+            (found, grad_x), self.statistics = self.functions(training).recompute(
+                self.parameters, self.statistics, given, upstream
+            )
+            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
+            return to_array(grad_x, self.channels_last), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics move."""

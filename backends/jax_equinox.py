@@ -65,7 +65,10 @@ def one_pass(where: Place, given: tuple[tuple[str, Any], ...], training: bool, a
 @cache
 def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) -> Compiled:
     """The pass of a layer in a mode and its gradients."""
-    return compiled(one_pass(where, given, training))
+    import equinox
+
+    apply = one_pass(where, given, training)
+    return compiled(apply, equinox.filter_checkpoint(apply))
 
 
 @cache

@@ -60,9 +60,21 @@ def nnx_functions() -> Compiled:
     def second(layer: Any, x: Any, grad_output: Any, vector: Any) -> Any:
         return jax.jvp(lambda x: backward(layer, x, grad_output), (x,), (vector,))[1]
 
-    every = (forward, backward, record, tangent, second)
-    first, back, kept, along, twice = (nnx.jit(function) for function in every)
-    return Compiled(first, back, kept, pull(), along, twice)
+    def recompute(layer: Any, x: Any, grad_output: Any) -> Any:
+        graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+
+        def step(given: Any, x: Any) -> tuple[Any, Any]:
+            held = nnx.merge(graph, given, rest, copy=True)
+            y = nnx.remat(forward)(held, x)
+            return y, nnx.state(held, nnx.BatchStat)
+
+        y, pull, moved = jax.vjp(step, parameters, x, has_aux=True)
+        nnx.update(layer, moved)
+        return pull(grad_output.astype(y.dtype))
+
+    every = (forward, backward, record, tangent, second, recompute)
+    first, back, kept, along, twice, anew = (nnx.jit(function) for function in every)
+    return Compiled(first, back, kept, pull(), along, twice, anew)
 
 
 @cache
@@ -137,6 +149,15 @@ class NNXLayer:
                 return to_array(grad_x, True), weight, bias
 
         return shown, pullback
+
+    def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients of a pass under nnx.remat; the statistics are those that it leaves."""
+        with self.where.entered():
+            self._mode(training)
+            given, upstream = (self.where.array(array, True) for array in (x, grad_output))
+            found, grad_x = nnx_functions().recompute(self.layer, given, upstream)
+            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return to_array(grad_x, True), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics stay."""

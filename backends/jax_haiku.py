@@ -24,19 +24,21 @@ PARAMETERS = {"weight": "scale", "bias": "offset"}
 AVERAGES = {"running_mean": "batch_norm/~/mean_ema", "running_var": "batch_norm/~/var_ema"}
 
 
-def transformed(given: tuple[tuple[str, Any], ...], **mode: bool) -> Any:
-    """The pair of functions (init, apply) of a layer in a mode."""
+def transformed(given: tuple[tuple[str, Any], ...], *, checkpointed: bool = False, **mode: bool) -> Any:
+    """The pair of functions (init, apply) of a layer in a mode, under hk.remat if it is `checkpointed`."""
     import haiku
 
     def call(x: Any) -> Any:
-        return haiku.BatchNorm(**dict(given))(x, **mode)
+        layer = haiku.BatchNorm(**dict(given))
+        return haiku.remat(lambda x: layer(x, **mode))(x) if checkpointed else layer(x, **mode)
 
     return haiku.without_apply_rng(haiku.transform_with_state(call))
 
 
-def one_pass(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Pass:
+def one_pass(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool, checkpointed: bool = False) -> Pass:
     """The pass of a layer in a mode."""
-    apply = transformed(given, is_training=training and tracked, test_local_stats=not tracked).apply
+    mode = {"is_training": training and tracked, "test_local_stats": not tracked}
+    apply = transformed(given, checkpointed=checkpointed, **mode).apply
 
     def named(parameters: Any, statistics: Any, x: Any) -> Any:
         shaped = {PARAMETERS[name]: value.reshape((1,) * (x.ndim - 1) + (-1,)) for name, value in parameters.items()}
@@ -49,7 +51,7 @@ def one_pass(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) 
 @cache
 def functions(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Compiled:
     """The pass of a layer in a mode and its gradients."""
-    return compiled(one_pass(given, tracked, training))
+    return compiled(one_pass(given, tracked, training), one_pass(given, tracked, training, checkpointed=True))
 
 
 @cache

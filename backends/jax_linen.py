@@ -44,10 +44,31 @@ def linen_pass(module: Any, training: bool) -> Callable[..., tuple[Any, Any]]:
     return apply
 
 
+def linen_checkpointed(module: Any, training: bool) -> Callable[..., tuple[Any, Any]]:
+    """The same pass of a module that linen.remat has made, which is told its mode when it is made."""
+    import dataclasses
+
+    from flax import linen
+
+    own = {field.name: getattr(module, field.name) for field in dataclasses.fields(module) if field.init}
+    given = {name: value for name, value in own.items() if name not in ("parent", "name", "use_running_average")}
+    again = linen.remat(linen.BatchNorm)(**given, use_running_average=not training)
+
+    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+        variables = {
+            "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
+            "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
+        }
+        y, moved = again.apply(variables, x, mutable=["batch_stats"])
+        return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
+
+    return apply
+
+
 @cache
 def linen_functions(module: Any, training: bool) -> Compiled:
     """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
-    return compiled(linen_pass(module, training))
+    return compiled(linen_pass(module, training), linen_checkpointed(module, training))
 
 
 @cache

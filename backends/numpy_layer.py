@@ -153,6 +153,11 @@ class NumpyLayer:
 
         return pullback
 
+    def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """A forward pass of which x alone is kept, and the gradients, for which it is run again and moves nothing."""
+        self.forward(x, training=training)
+        return self.backward(x, grad_output, training=training)
+
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y): the derivative of y as x moves along the tangent, by the chain rule; the statistics move."""
         with np.errstate(all="ignore"):

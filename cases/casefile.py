@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from bnconform.cases.json_files import JsonForm
-from bnconform.cases.program import OBSERVABLES, OPERATIONS, OPTIONS, PASSES, RESULTS, Array, Program, Step
+from bnconform.cases.program import (
+    OBSERVABLES,
+    OPERATIONS,
+    OPTIONS,
+    PASSES,
+    RESULTS,
+    WITH_UPSTREAM,
+    Array,
+    Program,
+    Step,
+)
 from bnconform.spec.config import Config
 from bnconform.spec.errors import UserError
 from bnconform.spec.formats import numpy_dtype
@@ -187,12 +197,7 @@ def _fits(program: Program) -> None:
                 f"choose from {', '.join(name for name in OBSERVABLES if name in _SHOWN[step.op])}"
             )
         x, given = step.x, step.grad_output
-        if (
-            step.op in ("backward", "hvp", "masked_backward")
-            and x is not None
-            and given is not None
-            and x.shape != given.shape
-        ):
+        if step.op in WITH_UPSTREAM and x is not None and given is not None and x.shape != given.shape:
             raise ValueError(f"step {number}: a {step.op} step needs a grad_output of the shape of x")
         if step.op == "load" and not step.state:
             raise ValueError(f"step {number}, a load, has no state; give what it loads")

@@ -24,6 +24,7 @@ from bnconform.cases.program import (
     forward,
     load,
     masked,
+    recomputed,
     replicated,
     replicated_vjp,
 )
@@ -47,7 +48,19 @@ Rounding the momentum to single precision, or 1 less it, gives different weights
 @cache
 def distinguishing_programs() -> Mapping[str, Program]:
     """The programs by name, in float64; cast them to a dtype."""
-    return dict((*_passes(), *_ranks(), *_epsilons(), *_averages(), *_flags(), *_edges(), *_masks(), *_replicas()))
+    return dict(
+        (
+            *_passes(),
+            *_ranks(),
+            *_epsilons(),
+            *_averages(),
+            *_flags(),
+            *_edges(),
+            *_masks(),
+            *_recomputed(),
+            *_replicas(),
+        )
+    )
 
 
 def _config(**values: Any) -> Config:
@@ -159,6 +172,12 @@ def _replicas() -> Iterator[tuple[str, Program]]:
     gs = [upstream(shape, 6 + number) for number, shape in enumerate(REPLICAS)]
     steps = (_everything(), replicated_vjp(xs, gs, "grad_x", "replica_grad_weight", "replica_grad_bias"))
     yield "replicas, gradient", Program(_config(), steps)
+
+
+def _recomputed() -> Iterator[tuple[str, Program]]:
+    """A pass whose forward part is run again, for who has such."""
+    x, g = uneven(BY_RANK[2], 7), upstream(BY_RANK[2], 7)
+    yield "a recomputed pass", Program(_config(ndim=2), (_everything(), recomputed(x, g, *GRADIENTS, *SHOWN)))
 
 
 def _masks() -> Iterator[tuple[str, Program]]:

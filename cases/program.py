@@ -25,9 +25,12 @@ MASKED = ("masked", "masked_backward")
 REPLICATED = ("replicated", "replicated_vjp")
 """The passes of a batch that is spread over replicas."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, *REPLICATED)
+WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
+"""The passes that are given a grad_output of the shape of x."""
+
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
 OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, *REPLICATED)
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
@@ -57,6 +60,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "hvp": HESSIAN,
     "masked": ("y",),
     "masked_backward": GRADIENTS,
+    "recomputed": GRADIENTS,
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
@@ -114,7 +118,8 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
-            "masked" and "masked_backward" (a forward or backward pass with a mask),
+            "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
+            backward pass that keeps nothing in between, so that the forward pass is run again),
             "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
@@ -140,7 +145,7 @@ class Step:
 
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
-        "pullback", "refill", "replicated", "replicated_vjp",
+        "recomputed", "pullback", "refill", "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -174,7 +179,7 @@ class Step:
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op in ("backward", "hvp", "masked_backward", "replicated_vjp") and given is None:
+        if self.op in (*WITH_UPSTREAM, "replicated_vjp") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
@@ -565,6 +570,11 @@ def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training
         "masked_backward", training, np.asarray(x), np.asarray(grad_output), mask=np.asarray(mask),
         observe=frozenset(observe),
     )  # fmt: skip
+
+
+def recomputed(x: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
+    """A forward and backward step with recomputation, that observes the given quantities."""
+    return Step("recomputed", training, np.asarray(x), np.asarray(grad_output), observe=frozenset(observe))
 
 
 def pullback(

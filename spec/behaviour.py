@@ -394,6 +394,14 @@ class NothingSelected(Decision):
     REFUSE = "refuse", "an error"
 
 
+class RecomputationUpdate(Decision):
+    """How often a training pass moves the running statistics whose forward pass is run again for the gradients."""
+
+    ONCE = "once", "once: running the forward pass again moves nothing"
+    TWICE = "twice", "twice: whenever the forward pass is run, and each time it is counted"
+    NEVER = "never", "never"
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -456,6 +464,7 @@ class Behaviour:
     masked_statistics: MaskedStatistics = MaskedStatistics.SELECTED
     masked_output: MaskedOutput = MaskedOutput.NORMALIZED
     nothing_selected: NothingSelected = NothingSelected.UNCHANGED
+    recomputation_update: RecomputationUpdate = RecomputationUpdate.ONCE
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 
@@ -503,6 +512,7 @@ OF_ABILITY: Mapping[str, str] = {
     **dict.fromkeys(
         ("replica_statistics", "replica_weights", "replica_unbiased_count", "replica_memory"), "replicated"
     ),
+    "recomputation_update": "recomputed",
     **dict.fromkeys(("replica_gradient", "replica_parameter_gradients"), "replicated_vjp"),
 }
 """The decisions that show in a pass alone which a layer need not have, with the feature that it is."""

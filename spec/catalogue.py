@@ -32,6 +32,7 @@ CHAPTERS = (
     "recorded",
     "derivatives",
     "masks",
+    "recomputation",
     "replicas",
     "invariances",
     "layout",

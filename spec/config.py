@@ -8,7 +8,19 @@ from typing import Any, Literal
 from bnconform.spec.formats import DTYPES
 
 FEATURES = frozenset(
-    {"training", "evaluation", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"}
+    {
+        "training",
+        "evaluation",
+        "backward",
+        "vjp",
+        "jvp",
+        "hvp",
+        "masked",
+        "masked_backward",
+        "recomputed",
+        "reset",
+        "set",
+    }
     | {"momentum_none", "any_options"}
     | {"replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}

@@ -36,7 +36,7 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"} | {
-    "replicated", "replicated_vjp"
+    "recomputed", "replicated", "replicated_vjp"
 }  # fmt: skip
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
@@ -163,6 +163,8 @@ class ProgramBackend:
             layer.masked = layer.output_of_selected
         if "masked_backward" not in self.unsupported:
             layer.masked_backward = layer.gradients_of_selected
+        if "recomputed" not in self.unsupported:
+            layer.recomputed = layer.gradients_recomputed
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -244,6 +246,7 @@ class ProgramLayer:
         self.replicated_vjp: Callable[..., list[Gradients]] | None = None
         self.masked: Callable[..., Array] | None = None
         self.masked_backward: Callable[..., Gradients] | None = None
+        self.recomputed: Callable[..., Gradients] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -324,6 +327,13 @@ class ProgramLayer:
         told = self._ask("masked_backward", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "masked_backward", name) for name in ("grad_weight", "grad_bias"))
         return _array(told, "masked_backward", "grad_x"), by_weight, by_bias
+
+    def gradients_recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The three gradients, None where the program has none; `recomputed` of a program with that ability."""
+        operands = {"x": encoded(x), "grad_output": encoded(grad_output)}
+        told = self._ask("recomputed", x.size, **operands, training=training)
+        by_weight, by_bias = (_maybe(told, "recomputed", name) for name in ("grad_weight", "grad_bias"))
+        return _array(told, "recomputed", "grad_x"), by_weight, by_bias
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:

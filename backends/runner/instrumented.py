@@ -329,6 +329,20 @@ class InstrumentedLayer:
         self.given = (given, selecting, upstream)
         return self._gradients("masked_backward", result, x.shape)
 
+    def recomputed(
+        self, x: Array, grad_output: Array, *, training: bool, layout: str = "contiguous"
+    ) -> tuple[Array, Array | None, Array | None]:
+        """(grad_x, grad_weight, grad_bias), as `backward`; LacksAbility where the layer has no such method."""
+        self._must_have("recomputed")
+        given, upstream = LAYOUTS[layout](x), LAYOUTS["contiguous"](grad_output)
+        result = self._call(
+            "recomputed",
+            {"x": given, "grad_output": upstream},
+            lambda: self.layer.recomputed(given, upstream, training=training),
+        )
+        self.given = (given, upstream)
+        return self._gradients("recomputed", result, x.shape)
+
     def _must_have(self, name: str) -> None:
         """LacksAbility where the layer has no method of this name."""
         if not callable(getattr(self.layer, name, None)):

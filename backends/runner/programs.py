@@ -252,6 +252,9 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
             grad_layout=step["grad_layout"],
         )
         return dict(zip(GRADIENTS, found, strict=True))
+    elif step["op"] == "recomputed":
+        found = layer.recomputed(step["x"], step["grad_output"], training=training, layout=step["x_layout"])
+        return dict(zip(GRADIENTS, found, strict=True))
     elif step["op"] == "vjp":
         return {"y": layer.vjp(step["x"], training=training, layout=step["x_layout"])}
     elif step["op"] == "pullback":

@@ -35,13 +35,15 @@ SubjectOf = Callable[[str], Subject]
 
 SAME_LAYER = {
     "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
+    "torch.nn+checkpoint": "torch.nn", "torch.nn+checkpoint_reentrant": "torch.nn",
     "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
     "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
     "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
+    **{f"keras+{backend}+remat": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch")},
     **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
 }  # fmt: skip
-"""Rows that differ from another one in derivatives, in replicas, or in where the channels are, alone: the table has
-what they do with replicas, and nothing of the others."""
+"""Rows that differ from another one in derivatives, in replicas, in recomputation or in where the channels are, alone:
+the table has what they do with replicas, and nothing of the others."""
 
 
 EXAMPLE = """\

@@ -366,7 +366,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
     moved = not before.is_frozen and (
-        seen.step.op in ("forward", "masked")
+        seen.step.op in ("forward", "masked", "recomputed")
         or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )
     after = verdict.truths.after(question, verdict.behaviour, truth) if moved else before

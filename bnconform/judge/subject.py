@@ -111,7 +111,9 @@ class Subject:
         declared = self._declared_unsupported
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
-            implied |= dict.fromkeys(("vjp", "hvp", "masked_backward", "replicated_vjp"), declared["backward"])
+            implied |= dict.fromkeys(
+                ("vjp", "hvp", "masked_backward", "recomputed", "replicated_vjp"), declared["backward"]
+            )
         if "masked" in declared:
             implied["masked_backward"] = declared["masked"]
         return {**implied, **declared}

@@ -29,7 +29,7 @@ from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, sqrt
 from bnconform.spec.formats import Format
 from bnconform.spec.oracle.formulas import inverse_deviation
 from bnconform.spec.oracle.record import Forward, Moments, State
-from bnconform.spec.oracle.running import batch_weight, counts, debiased, remembered
+from bnconform.spec.oracle.running import batch_weight, blend, counts, debiased, remembered
 
 __all__ = [
     "ErrorModel",
@@ -306,8 +306,9 @@ def running_errors(
     record: Forward,
     model: ErrorModel,
     known: ForwardErrors | None = None,
+    inherited: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Floats]:
-    """The bounds (C,) on running mean and running variance after one update from the exactly known state `before`.
+    """The bounds (C,) on running mean and running variance after one update from the state `before`, known exactly.
 
     new = (1 - a) old + a batch. The batch's value errs as `mean_error`, or as `variance_error` times the estimator's
     factor with two roundings more; `_blending` adds the update's own, and one rounding to the statistics' format is
@@ -317,12 +318,16 @@ def running_errors(
 
     Args:
         known: the bounds on the batch's statistics where they are known, which saves computing them again.
+        inherited: the bounds on running mean and running variance of `before`, where an update has made that state,
+            too: the weight of the old value times them is added, and its roundings are those of one so much larger.
     """
     after = record.state
+    old_errors = (np.zeros(()), np.zeros(())) if inherited is None else inherited
     assert after.running_mean is not None and after.running_var is not None
     assert before.running_mean is not None and before.running_var is not None
     if record.moments is None or after.updates == before.updates:
-        return np.zeros(after.running_mean.shape), np.zeros(after.running_var.shape)
+        shape = after.running_mean.shape
+        return np.zeros(shape) + old_errors[0], np.zeros(shape) + old_errors[1]
     batch = record.moments
     mean, variance = remembered(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
@@ -330,11 +335,13 @@ def running_errors(
     mean_bound = _remembered_mean_error(behaviour, errors, mean)
     variance_bound = _remembered_variance_error(behaviour, errors, variance)
     bounds = []
-    for old, new, value, error in (
-        (before.running_mean, after.running_mean, mean, mean_bound),
-        (before.running_var, after.running_var, variance, variance_bound),
+    kept = abs(float(floats(blend(config, behaviour, before.count)[0])))
+    for old, new, value, error, old_error in (
+        (before.running_mean, after.running_mean, mean, mean_bound, old_errors[0]),
+        (before.running_var, after.running_var, variance, variance_bound, old_errors[1]),
     ):
         size_old, size_value, size_new = (np.abs(floats(v)) for v in (old, value, new))
+        size_old = size_old + old_error
         if debiased(config, behaviour) and weight > 0:
             divisor = 1 - (1 - weight) ** (before.count + 1)
             roundings = model.gamma(before.count + 6) * (size_old + size_value + size_new)
@@ -346,6 +353,7 @@ def running_errors(
                 between = np.maximum(size_old, size_value)
                 first = rounded(between, carried, model.statistics)
                 carried = (1 - weight) * first + weight * error + _blending(weight, between, size_value, model)
+        carried = carried + (kept * old_error if kept else 0.0)
         if weight == 0 and model.u <= model.statistics.unit_roundoff:
             bounds.append(np.asarray(np.where(np.isnan(carried), np.inf, carried)))
         else:

@@ -2,6 +2,7 @@
 
 from bnconform.spec.oracle.derivatives import Hessian, Tangent, hvp, jvp
 from bnconform.spec.oracle.passes import backward, forward, initial_state
+from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
 
@@ -11,6 +12,7 @@ __all__ = [
     "Forward",
     "Hessian",
     "Moments",
+    "Recomputed",
     "State",
     "Tangent",
     "backward",
@@ -19,4 +21,5 @@ __all__ = [
     "hvp",
     "initial_state",
     "jvp",
+    "recomputed",
 ]

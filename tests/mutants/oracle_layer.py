@@ -158,7 +158,28 @@ class DifferentiableOracleLayer(OracleLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
-class MaskedOracleLayer(OracleLayer):
+class RecomputingOracleLayer(OracleLayer):
+    """The same with steps whose forward pass is run again, for points about those, and the specified one."""
+
+    def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients, each rounded once; the statistics move as the point has it."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            found = oracle.recomputed(
+                self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training
+            )
+            record = found.backward
+            if record.forward.refused:
+                raise ValueError(record.forward.refused)
+            self._move(found.state)
+            grad_weight, grad_bias = (
+                None if value is None else self._out(value, self.statistics)
+                for value in (record.grad_weight, record.grad_bias)
+            )
+            return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
+
+
+class MaskedOracleLayer(RecomputingOracleLayer):
     """The same with masks, for the points that differ in what those do, and the specified one."""
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
@@ -256,13 +277,15 @@ class EveryOracleLayer(MaskedOracleLayer, ReplicatedOracleLayer):
 def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:
     """A layer at a point: with replicas where they are wanted, or it is about them; with masks where it is about them.
 
-    The specified point has masks where no replicas are wanted.
+    The specified point has masks, and steps with recomputation, where no replicas are wanted.
     """
     differences = behaviour.differences()
     spread = replicas or any(name.startswith("replica_") for name in differences)
     masks = any(OF_ABILITY.get(name) == "masked" for name in differences) if differences else not replicas
     if masks:
         return (EveryOracleLayer if spread else MaskedOracleLayer)(config, behaviour)
+    if any(OF_ABILITY.get(name) == "recomputed" for name in differences) and not spread:
+        return RecomputingOracleLayer(config, behaviour)
     return (ReplicatedOracleLayer if spread else OracleLayer)(config, behaviour)
 
 

@@ -61,6 +61,7 @@ def kind(step: Step) -> str:
         "hvp": "second derivative",
         "masked": f"{step.mode} pass with a mask",
         "masked_backward": "backward pass with a mask",
+        "recomputed": f"{step.mode} step with recomputation",
     }
     return words.get(step.op, f"{step.mode} pass")
 

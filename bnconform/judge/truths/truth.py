@@ -29,7 +29,7 @@ from bnconform.spec.behaviour import Behaviour, ModeSource
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds import derivatives
 from bnconform.spec.error_bounds.error_model import ErrorModel
-from bnconform.spec.error_bounds.forward import ForwardErrors
+from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, Floats, exact
 
@@ -156,7 +156,7 @@ class Truths:
         def moved() -> tuple[Exact, Exact]:
             if truth.statistics is not None:
                 return truth.statistics
-            state = self._pass(question, behaviour).forward.state
+            state = self._pass(question, behaviour).state
             assert state.running_mean is not None and state.running_var is not None
             return state.running_mean, state.running_var
 
@@ -190,6 +190,9 @@ class Truths:
             tangent = oracle.jvp(config, behaviour, before, x, direction, training=training)
             return Records(tangent.forward, tangent=tangent)
         upstream = self._batch(step.grad_output).x
+        if step.op == "recomputed":
+            twofold = oracle.recomputed(config, behaviour, before, x, upstream, training=training)
+            return Records(twofold.backward.forward, twofold.backward, recomputed=twofold)
         if direction is None:
             gradients = oracle.backward(config, behaviour, before, x, upstream, training=training)
             return Records(gradients.forward, gradients)
@@ -242,17 +245,26 @@ class Answers:
 
 @dataclass(frozen=True)
 class Records:
-    """What the oracle computed of one pass: the forward pass, and gradients or derivatives if they are asked for."""
+    """What the oracle computed of one pass: the forward pass, and gradients or derivatives if they are asked for.
+
+    `recomputed` has what becomes of the statistics where the forward pass is run again.
+    """
 
     forward: oracle.Forward
     gradients: oracle.Backward | None = None
     tangent: oracle.Tangent | None = None
     hessian: oracle.Hessian | None = None
+    recomputed: oracle.Recomputed | None = None
+
+    @property
+    def state(self) -> oracle.State:
+        """The state afterwards."""
+        return self.forward.state if self.recomputed is None else self.recomputed.state
 
 
 def _truth(question: Question, records: Records) -> Truth:
     record = records.forward
-    before, after = record.before, record.state
+    before, after = record.before, records.state
     moves = (
         after.updates != before.updates
         or after.running_mean is not before.running_mean
@@ -289,12 +301,19 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
     if moves and (wanted - unspecified) & set(STATISTICS):
-        after = record.state
-        bounds = errors.running
+        after, bounds = records.state, _running(records, model, errors)
         for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
             assert moved is not None
             found[name] = Expected(Expansion.of(moved, limit), limit)
     return found
+
+
+def _running(records: Records, model: ErrorModel, errors: ForwardErrors) -> tuple[Floats, Floats]:
+    """The bounds on the running statistics after the pass, of one update or of two."""
+    again = None if records.recomputed is None else records.recomputed.again
+    if again is None:
+        return errors.running
+    return running_errors(again.config, again.behaviour, again.before, again, model, errors, errors.running)
 
 
 def _hessian(

@@ -178,7 +178,7 @@ def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
     backend = started("none")
     later = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"}
-    assert later | {"replicated", "replicated_vjp"} <= set(backend.unsupported)
+    assert later | {"recomputed", "replicated", "replicated_vjp"} <= set(backend.unsupported)
     asked = backend.requests
     for affine in ("weight", "bias"):
         with pytest.raises(NotImplementedError, match="among its abilities"):
@@ -186,7 +186,7 @@ def test_program_is_asked_for_what_it_can() -> None:
     assert backend.requests == asked
     layer = backend.build(Config(ndim=2), "cpu")
     assert not hasattr(layer, "vjp") and (layer.reset, layer.set, layer.jvp, layer.hvp) == (None,) * 4
-    assert (layer.masked, layer.masked_backward) == (None, None)
+    assert (layer.masked, layer.masked_backward, layer.recomputed) == (None, None, None)
     assert (layer.replicated, layer.replicated_vjp) == (None, None)
 
 
@@ -213,13 +213,15 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layer.masked(X, X[:1] > 0, training=True).tobytes() == X.tobytes()
     grad_x, grad_weight, grad_bias = layer.masked_backward(X, (X > 0).astype(np.int64), X + 1, training=False)
     assert grad_x.tobytes() == (X + 1).tobytes() and grad_weight is grad_bias is None
+    grad_x, grad_weight, grad_bias = layer.recomputed(X, X + 2, training=True)
+    assert grad_x.tobytes() == (X + 2).tobytes() and grad_weight is grad_bias is None
     pairs = layer.replicated([X, X[:1]], training=True)[0]
     assert [y.tobytes() for y in pairs] == [X.tobytes(), X[:1].tobytes()]
     [(by_x, by_weight, by_bias)] = layer.replicated_vjp([X], [X + 1], training=True)
     assert by_x.tobytes() == (X + 1).tobytes() and by_weight is by_bias is None
     layer.reset()
     layer.set({"momentum": None, "eps": 0.5})
-    calls = ["vjp", "pullback", "jvp", "hvp", "masked", "masked_backward", "replicated", "replicated_vjp"]
+    calls = ["vjp", "pullback", "jvp", "hvp", "masked", "masked_backward", "recomputed", "replicated", "replicated_vjp"]
     assert [what for what, _ in heard] == ["build", *calls, "reset", "set"]
     assert heard[-1][1]["options"] == {"momentum": None, "eps": 0.5}
     masks = [request["mask"] for what, request in heard if what.startswith("masked")]

@@ -27,6 +27,7 @@ from bnconform.cases.program import (
     masked,
     masked_backward,
     pullback,
+    recomputed,
     reset,
     vjp,
 )
@@ -261,12 +262,13 @@ def test_a_refused_call_has_no_vector() -> None:
 
 
 def test_what_a_layer_may_do_besides_is_open() -> None:
-    """Of recorded passes, pullbacks, derivatives, masks and resets nothing is said beforehand, nor of what follows."""
+    """Of what layers may have besides, such as masks and resets, nothing is said beforehand, nor of what follows."""
     x = np.arange(12.0).reshape(4, 3)
     for steps in (
         (vjp(x, "y"), pullback(1, x, "grad_x"), forward(x, "y")),
         (jvp(x, x, "y", "tangent_y"), hvp(x, x, x, "hvp_x"), forward(x, "y")),
         (masked(x, x > 3, "y"), masked_backward(x, x > 3, x, "grad_x"), forward(x, "y")),
+        (recomputed(x, x, "grad_x"), forward(x, "y")),
         (reset("weight"), forward(x, "y")),
     ):
         shown = reachable_results(Program(Config(ndim=2), steps).cast("float32", "float32"))

@@ -23,6 +23,7 @@ from bnconform.cases.program import (
     masked,
     masked_backward,
     pullback,
+    recomputed,
     refill,
     vjp,
 )
@@ -148,7 +149,7 @@ class WithoutVjp(Adapter):
 BESIDES = {
     "vjp": "BN-REC-VJP", "jvp": "BN-DERIV-JVP", "hvp": "BN-DERIV-HVP", "reset": "BN-STATE-RESET",
     "set": "BN-SET-EPS",
-    "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD",
+    "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD", "recomputed": "BN-REMAT-GRAD",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 
@@ -280,6 +281,45 @@ def test_masks_of_a_right_layer(rule: str) -> None:
     found = outcomes(Adapter(), rule)
     assert len(found) >= len(cases_of(rule, "float32"))
     assert {outcome.verdict for outcome in found} == {CONFORMS}
+
+
+REMAT = [rule for rule in requirements() if rule.startswith("BN-REMAT")]
+
+
+@pytest.mark.parametrize("rule", REMAT)
+def test_layer_without_recomputation_is_not_asked(rule: str) -> None:
+    """It is said that there is no such method; where the adapter gives the reason, in its words."""
+    said = {(one.verdict, one.headline.partition(" has ")[2]) for one in outcomes(WithoutVjp(), rule)}
+    assert said == {(UNSUPPORTED, "no method recomputed()")}
+    found = outcomes(WithoutVjp(unsupported={"recomputed": "all is kept"}), rule)
+    assert {(one.verdict, one.headline) for one in found} == {(UNSUPPORTED, "recomputed: all is kept")}
+
+
+@pytest.mark.parametrize("rule", REMAT)
+def test_recomputation_of_a_right_layer(rule: str) -> None:
+    """Every case is judged, and holds."""
+    found = outcomes(Adapter(), rule)
+    assert len(found) == len(cases_of(rule, "float32"))
+    assert {outcome.verdict for outcome in found} == {CONFORMS}
+
+
+@pytest.mark.parametrize("rule", ["BN-ACC-SUM", "BN-ACC-STEPS"])
+def test_accumulation_asks_for_no_ability_of_recomputation(rule: str) -> None:
+    """A layer that has none is asked for its gradients over micro-batches all the same, as far as it records passes."""
+    verdicts = {one.verdict for one in outcomes(WithoutVjp(), rule)}
+    assert verdicts == {CONFORMS if rule == "BN-ACC-SUM" else UNSUPPORTED}
+    assert {one.verdict for one in outcomes(Adapter(), rule)} == {CONFORMS}
+
+
+def test_case_with_recomputation_is_read_as_it_was_written() -> None:
+    """A failing case can be replayed; without its upstream gradient it is no step."""
+    steps = (recomputed(X, X + 1, "grad_x", "running_mean"), recomputed(X, X, "grad_bias", training=False))
+    program = Program(Config(ndim=2), steps).cast("float32", "float32")
+    again = casefile.from_json(casefile.to_json("BN-REMAT-GRAD", "case", program, ""))[2]
+    assert again.key == program.key and casefile.digest(again) == casefile.digest(program)
+    assert "recomputed(x float32 (4, 3), grad_output, evaluation)" in program.describe()
+    with pytest.raises(ValueError, match="a recomputed step needs a grad_output"):
+        Step("recomputed", True, X)
 
 
 def test_case_with_a_mask_is_read_as_it_was_written() -> None:

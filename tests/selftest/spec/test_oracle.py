@@ -345,6 +345,7 @@ WHERE_IT_SHOWS: dict[str, set[str]] = {
     "masked_statistics": {"masked y"},
     "masked_output": {"masked y"},
     "nothing_selected": {"nothing selected y", "nothing selected running_mean"},
+    "recomputation_update": {"recomputed running_mean"},
     "output_dtype": {"output dtype"},
     "statistics_dtype": {"statistics dtype"},
 }
@@ -392,6 +393,8 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
         seen[f"{name} refused"] = (record.refused, shown(record.state.running_mean), shown(record.state.running_var))
         seen[f"{name} running_mean"] = shown(record.state.running_mean)
         oracle.backward(config, point, state, part, g[tuple(map(slice, part.shape))], training=True)
+    twofold = oracle.recomputed(config, point, state, x, g, training=True)
+    seen["recomputed running_mean"] = shown(twofold.state.running_mean)
     seen |= _of_masks(config, point, rank) | _of_replicas(config, point, rank)
     half = Config(ndim=rank, dtype="float16", param_dtype="float32")
     model = error_model_of(half, point)

@@ -23,6 +23,7 @@ from bnconform.cases.program import (
     masked,
     masked_backward,
     pullback,
+    recomputed,
     refill,
     vjp,
 )
@@ -289,6 +290,33 @@ def test_masks() -> None:
     shapes = [{name: value.shape for name, value in step["values"].items()} for step in trace["steps"]]
     assert shapes == [{"y": (4, 3)}, {"grad_x": (4, 3), "grad_weight": (3,), "grad_bias": (3,)}]
     assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1, 1]
+
+
+def test_recomputation() -> None:
+    """It gives the gradients by name, as `backward`; the statistics move as the NumPy layer's do, in training."""
+    steps = (recomputed(X, X * X), recomputed(X, X * X, training=False), backward(X, X * X, training=False))
+    trace = execute(NumpyBackend(), *steps)
+    assert trace["broken"] is None and not any(step["raised"] or step["misfit"] for step in trace["steps"])
+    shapes = [{name: value.shape for name, value in step["values"].items()} for step in trace["steps"]]
+    assert shapes == [{"grad_x": (4, 3), "grad_weight": (3,), "grad_bias": (3,)}] * 3
+    assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1, 1, 1]
+    again, plain = (step["values"]["grad_x"] for step in trace["steps"][1:])
+    assert again.tobytes() == plain.tobytes()
+
+
+def test_recomputation_that_is_none_is_seen() -> None:
+    """A step that writes to what it is given is noted, and one that gives another number of results is a misfit."""
+
+    class Writing(NumpyLayer):
+        def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Any:
+            x[...] = 1
+            grad_output[...] = 1
+            return x, x
+
+    trace = execute(Noting(Writing), recomputed(X, X * X))
+    words = [f"recomputed changed the array that it was given as {name}" for name in ("x", "grad_output")]
+    assert trace["mutated"] == words
+    assert trace["steps"][0]["misfit"].startswith("recomputed returned a tuple of 2; it should return (grad_x,")
 
 
 def test_change_of_a_mask_is_noted() -> None:
