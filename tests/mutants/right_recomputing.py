@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Array, Gradients
 from bnconform.tests.mutants.recomputing import Recomputing
@@ -42,7 +44,7 @@ class SecondRunInDouble(Recomputing):
     def second_run(self, x: Array, grad_output: Array, training: bool) -> Gradients:
         """The arithmetic is wider while they are."""
         narrow = self.work
-        self.work = narrow.type(0).astype("float64").dtype
+        self.work = np.dtype(np.float64)
         found = super().second_run(x, grad_output, training)
         self.work = narrow
         return found

@@ -47,7 +47,7 @@ def _after(kind: RecomputationUpdate, momentum: float | None, *, training: bool 
 def test_in_rational_arithmetic(kind: RecomputationUpdate, momentum: float | None) -> None:
     """None, one or two updates, each counted, so that of a cumulative average the second one weighs less."""
     mean = Fraction(sum(X), 4)
-    variance = sum((value - mean) ** 2 for value in X) / 3
+    variance = sum(((value - mean) ** 2 for value in X), Fraction(0)) / 3
     due_mean, due_variance, count = Fraction(2), Fraction(3), 4
     for _ in range({"once": 1, "twice": 2, "never": 0}[kind]):
         count += 1
