@@ -10,7 +10,7 @@ share. A new shape or dtype is compiled anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -55,6 +55,19 @@ def jax_device(name: str) -> Any:
     return jax.local_devices(backend=platform)[int(index or 0)]
 
 
+def precision(wide: bool) -> AbstractContextManager[Any]:
+    """In which float64 exists, or does not; JAX before 0.8 has it among its experiments."""
+    import jax
+
+    try:
+        found: AbstractContextManager[Any] = jax.enable_x64(wide)
+    except AttributeError:
+        from jax.experimental import enable_x64
+
+        found = enable_x64(wide)
+    return found
+
+
 @dataclass(frozen=True)
 class Place:
     """Where and in which mode a layer runs: the device, and whether float64 exists."""
@@ -67,7 +80,7 @@ class Place:
         """New arrays lie on the device, and are of double precision only if `wide`."""
         import jax
 
-        with jax.enable_x64(self.wide), jax.default_device(jax_device(self.device)):
+        with precision(self.wide), jax.default_device(jax_device(self.device)):
             yield
 
     def array(self, array: Array, channels_last: bool = False) -> Any:

@@ -6,6 +6,7 @@ the batch through `jax.vmap` with the axis's name. The state shown is the one th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -25,22 +26,39 @@ def make(where: Place, given: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """A layer and its state, both immutable, so that layers built alike start from the same."""
     import equinox
 
+    options = dict(given)
+    if not has_modes():
+        options.pop("mode")
     with where.entered():
-        found: tuple[Any, Any] = equinox.nn.make_with_state(equinox.nn.BatchNorm)(axis_name=AXIS, **dict(given))
+        found: tuple[Any, Any] = equinox.nn.make_with_state(equinox.nn.BatchNorm)(axis_name=AXIS, **options)
         return found
+
+
+def has_modes() -> bool:
+    """Whether this Equinox' layer is told a mode; before 0.13 there was one way only, that of mode "ema"."""
+    import equinox
+
+    return "mode" in inspect.signature(equinox.nn.BatchNorm.__init__).parameters
+
+
+def is_averaging_batches(layer: Any) -> bool:
+    """Whether a layer is in mode "batch"."""
+    return getattr(layer, "mode", "ema") == "batch"
 
 
 def statistics_index(layer: Any) -> Any:
     """Where a layer keeps its running mean and variance in the state."""
-    return layer.batch_state_index if layer.mode == "batch" else layer.ema_state_index
+    if is_averaging_batches(layer):
+        return layer.batch_state_index
+    return layer.ema_state_index if has_modes() else layer.state_index
 
 
 def usable(state: Any) -> Any:
     """A copy of a state, because Equinox lets each be used up only once."""
     import jax
 
-    leaves, tree = jax.tree.flatten(state)
-    return jax.tree.unflatten(tree, leaves)
+    leaves, tree = jax.tree_util.tree_flatten(state)
+    return jax.tree_util.tree_unflatten(tree, leaves)
 
 
 def one_pass(where: Place, given: tuple[tuple[str, Any], ...], training: bool, axes: Any = AXIS) -> Pass:
@@ -93,7 +111,7 @@ class EquinoxLayer(ReplicatedJaxLayer):
         """The statistics by the suite's names; mode "ema" has no counter."""
         pair = self.statistics.get(statistics_index(self.layer))
         found = dict(zip(("running_mean", "running_var"), pair, strict=True))
-        if self.layer.mode == "batch":
+        if is_averaging_batches(self.layer):
             found["num_batches_tracked"] = self.statistics.get(self.layer.batch_counter)
         return found
 

@@ -84,7 +84,7 @@ class HaikuLayer(ReplicatedJaxLayer):
         self.decay = dict(given)["decay_rate"]
         with where.entered():
             x = where.array(np.zeros(shape), True).astype(dtype)
-            parameters, state = initial(given, tracked)(jax.random.key(0), x)
+            parameters, state = initial(given, tracked)(jax.random.PRNGKey(0), x)
             found = parameters.get("batch_norm", {})
             named = {name: found[theirs].reshape(-1) for name, theirs in PARAMETERS.items() if theirs in found}
         super().__init__(lambda training: functions(given, tracked, training), named, state, where, shape)

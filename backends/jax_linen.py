@@ -5,6 +5,7 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -38,7 +39,8 @@ def linen_pass(module: Any, training: bool) -> Callable[..., tuple[Any, Any]]:
             "params": {LINEN_NAMES[name]: value for name, value in parameters.items()},
             "batch_stats": {LINEN_NAMES[name]: value for name, value in statistics.items()},
         }
-        y, moved = module.apply(variables, x, use_running_average=not training, mask=mask, mutable=["batch_stats"])
+        masked = {} if mask is None else {"mask": mask}  # before 0.7.5 the layer takes none
+        y, moved = module.apply(variables, x, use_running_average=not training, mutable=["batch_stats"], **masked)
         return y, {name: moved["batch_stats"][LINEN_NAMES[name]] for name in statistics}
 
     return apply
@@ -157,12 +159,14 @@ class FlaxLinen(FlaxNNX):
         module = linen.BatchNorm(**given, **self.more)
         with where.entered():
             x = where.array(np.zeros(shape, np.float32), True)
-            variables = linen_initial(module)(jax.random.key(0), x)
+            variables = linen_initial(module)(jax.random.PRNGKey(0), x)
         values = {**variables.get("params", {}), **variables["batch_stats"]}
         found = {name: values[theirs] for name, theirs in LINEN_NAMES.items() if theirs in values}
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
         layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
         layer.module, layer.replicas = module, self.replicas(module)
+        if "mask" not in inspect.signature(linen.BatchNorm.__call__).parameters:  # as before 0.7.5
+            layer.masked = layer.masked_backward = None
         return layer
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:

@@ -67,7 +67,7 @@ def shard_map(function: Pass, in_axes: tuple[int | None, ...]) -> Callable[..., 
     def call(*given: Any) -> Any:
         def one(*parts: Any) -> Any:
             own = [part if axis is None else _first(part) for part, axis in zip(parts, in_axes, strict=True)]
-            return jax.tree.map(lambda value: value[None], function(*own))
+            return jax.tree_util.tree_map(lambda value: value[None], function(*own))
 
         specs = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in in_axes)
         mapped = jax.shard_map(one, mesh=mesh(len(given[2])), in_specs=specs, out_specs=PartitionSpec(AXIS))
@@ -79,7 +79,7 @@ def shard_map(function: Pass, in_axes: tuple[int | None, ...]) -> Callable[..., 
 def _first(tree: Any) -> Any:
     import jax
 
-    return jax.tree.map(lambda value: value[0], tree)
+    return jax.tree_util.tree_map(lambda value: value[0], tree)
 
 
 @cache
@@ -120,7 +120,7 @@ def over(function: Callable[..., tuple[Any, Any]], mapping: Map, more: int = 0) 
     def backward(
         parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any], *rest: Sequence[Any]
     ) -> Each:
-        copies = jax.tree.map(lambda value: jnp.stack([value] * len(xs)), parameters)
+        copies = jax.tree_util.tree_map(lambda value: jnp.stack([value] * len(xs)), parameters)
         return each(back(copies, statistics, *map(jnp.stack, (xs, grad_outputs, *rest))), len(xs))
 
     return Replicas(forward, backward)
@@ -162,7 +162,7 @@ def each(found: tuple[Any, Any], count: int) -> Each:
     import jax
 
     def part(number: int) -> Any:
-        return jax.tree.map(lambda value: value[number], found)
+        return jax.tree_util.tree_map(lambda value: value[number], found)
 
     return [part(number) for number in range(count)]
 
@@ -189,7 +189,7 @@ def together(function: Pass) -> Replicas:
 
     def local(tree: Any, count: int) -> Iterator[Any]:
         for number in range(count):
-            yield jax.tree.map(lambda value, number=number: value.addressable_shards[number].data, tree)
+            yield jax.tree_util.tree_map(lambda value, number=number: value.addressable_shards[number].data, tree)
 
     def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
         count = len(xs)

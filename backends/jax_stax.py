@@ -64,7 +64,7 @@ class Stax:
 
         with where.entered():
             init, _ = stax.BatchNorm(**given)
-            _, (bias, weight) = init(jax.random.key(0), (*shape[:1], *shape[2:], shape[1]))
+            _, (bias, weight) = init(jax.random.PRNGKey(0), (*shape[:1], *shape[2:], shape[1]))
             # An empty tuple stands for one that is not there.
             values = {"weight": weight, "bias": bias}
             parameters = {name: value.astype(dtype) for name, value in values.items() if len(value)}

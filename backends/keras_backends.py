@@ -6,13 +6,13 @@ The channels are the last axis, Keras' default: axis 1 is moved there and back; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.backends import tensorflow_tensors, torch_tensors
+from bnconform.backends import jax_arrays, tensorflow_tensors, torch_tensors
 
 Array = NDArray[Any]
 Gradients = tuple[Array, Array | None, Array | None]
@@ -93,13 +93,13 @@ class KerasLayer:
     def _named(self, found: Any) -> Gradients:
         """The gradients as arrays, each in its place."""
         grad_x, *rest = (self.array(gradient) for gradient in found)
-        there = [name for name in ("weight", "bias") if getattr(self.layer, NAMES[name]) is not None]
+        there = [name for name in ("weight", "bias") if getattr(self.layer, NAMES[name], None) is not None]
         by_name = dict(zip(there, rest, strict=True))
         return grad_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of the layer's variables."""
-        variables = {name: getattr(self.layer, theirs) for name, theirs in NAMES.items()}
+        variables = {name: getattr(self.layer, theirs, None) for name, theirs in NAMES.items()}
         return {name: None if found is None else np.array(found.numpy()) for name, found in variables.items()}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
@@ -127,6 +127,8 @@ class KerasLayer:
         """What must hold around every call: the device."""
         import keras
 
+        if not hasattr(keras, "device"):  # as in 3.0.0: the device is then the default of Keras' backend
+            return nullcontext()
         device: AbstractContextManager[Any] = keras.device(self.device.replace("cuda", "gpu"))
         return device
 
@@ -224,10 +226,8 @@ class KerasJaxLayer(KerasLayer):
 
     def scope(self) -> AbstractContextManager[Any]:
         """The device, and float64, which JAX has only where it is switched on."""
-        import jax
-
         stack = ExitStack()
-        stack.enter_context(jax.enable_x64(self.layer.variable_dtype == "float64"))
+        stack.enter_context(jax_arrays.precision(self.layer.variable_dtype == "float64"))
         stack.enter_context(super().scope())
         return stack
 
@@ -281,6 +281,10 @@ class KerasNumpyLayer(KerasLayer):
     jvp: Any = None
     hvp: Any = None
     masked_backward: Any = None
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Nothing: there is one device, and in old versions keras.device fails on this backend."""
+        return nullcontext()
 
     def tensor(self, array: Array) -> Any:
         """The array itself, as a view with the channels at the axis of the layer."""

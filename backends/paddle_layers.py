@@ -43,7 +43,10 @@ def to_paddle(array: Array, device: str) -> Any:
     if any(stride < 0 for stride in array.strides):
         array = array.copy(order="K")
     native = array.view(np.int16) if array.dtype.name == "bfloat16" else array
-    tensor = paddle.from_dlpack(native)
+    if hasattr(paddle, "from_dlpack"):
+        tensor = paddle.from_dlpack(native)
+    else:  # before 3.0, which takes capsules alone, and these as if they had no strides
+        tensor = paddle.to_tensor(native)
     if native is not array:
         tensor = tensor.view("bfloat16")
     return tensor if device == "cpu" else tensor.to(place(device))

@@ -10,9 +10,11 @@ Its CPU device needs a clang: where `clang` is not on the path, the environment 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -55,8 +57,33 @@ def to_array(tensor: Any) -> Array:
 def place(device: str) -> str:
     """The device, named in PyTorch's words, as tinygrad names it."""
     kind, _, index = device.partition(":")
-    name = {"cpu": "CPU", "cuda": "CUDA", "mps": "METAL"}[kind]
+    cpu = "CPU" if importlib.util.find_spec("tinygrad.runtime.ops_cpu") else "CLANG"  # as it was called before 0.10.2
+    name = {"cpu": cpu, "cuda": "CUDA", "mps": "METAL"}[kind]
     return f"{name}:{index}" if int(index or 0) else name
+
+
+def mode(training: bool) -> AbstractContextManager[Any]:
+    """What holds around a pass; before 0.14 the mode was an attribute of Tensor and not a context variable."""
+    from tinygrad import Tensor, helpers
+
+    of_variable = hasattr(helpers, "TRAINING")
+    found: AbstractContextManager[Any] = (
+        helpers.Context(TRAINING=int(training)) if of_variable else Tensor.train(training)
+    )
+    return found
+
+
+def gradients(total: Callable[[], Any], wanted: Sequence[Any]) -> list[Any]:
+    """The gradients of a number for tensors, by Tensor.gradient; before 0.10.1, which has none, by Tensor.backward."""
+    if all(hasattr(tensor, "gradient") for tensor in wanted):
+        found: list[Any] = total().gradient(*wanted)
+        return found
+    for tensor in wanted:
+        tensor.requires_grad, tensor.grad = True, None
+    total().backward()
+    for tensor in wanted:
+        tensor.grad.realize()  # before the running statistics, with which it finds a cycle
+    return [tensor.grad for tensor in wanted]
 
 
 class TinygradLayer:
@@ -76,9 +103,8 @@ class TinygradLayer:
         """The gradients for x, weight and bias, by Tensor.gradient through one more forward pass."""
         given = to_tensor(x, self.device)
         parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
-        y = self._call(given, training)
-        total = (y * to_tensor(grad_output, self.device)).sum()
-        grad_x, *rest = total.gradient(given, *parameters)
+        upstream = to_tensor(grad_output, self.device)
+        grad_x, *rest = gradients(lambda: (self._call(given, training) * upstream).sum(), [given, *parameters])
         grad_x.realize(*rest, *self._tensors().values())
         found = [to_array(gradient) for gradient in rest]
         return (to_array(grad_x), found[0], found[1]) if found else (to_array(grad_x), None, None)
@@ -103,9 +129,7 @@ class TinygradLayer:
         return found
 
     def _call(self, x: Any, training: bool) -> Any:
-        from tinygrad.helpers import Context
-
-        with Context(TRAINING=int(training)):
+        with mode(training):
             return self.module(x)
 
 
@@ -128,7 +152,8 @@ class Tinygrad:
         from tinygrad import Device
 
         words = {"CUDA": "cuda:0", "METAL": "mps"}
-        return ["cpu", *(words[name] for name in Device.get_available_devices() if name in words)]
+        listed = getattr(Device, "get_available_devices", tuple)  # before 0.10 there is none
+        return ["cpu", *(words[name] for name in listed() if name in words)]
 
     def build(self, config: Any, device: str) -> TinygradLayer:
         """A layer of this configuration; NotImplementedError for momentum=None."""
@@ -152,11 +177,12 @@ class Tinygrad:
 
     def _layer(self, device: str, dtype: str, *arguments: Any, **keywords: Any) -> TinygradLayer:
         name_a_clang()
-        from tinygrad import nn
+        from tinygrad import dtypes, nn
         from tinygrad.nn.state import get_state_dict
 
-        module = nn.BatchNorm(*arguments, **keywords)
+        layer = getattr(nn, "BatchNorm", None) or nn.BatchNorm2d  # the only name before 0.9.1
+        module = layer(*arguments, **keywords)
         for name, tensor in get_state_dict(module).items():
-            moved = tensor if name == "num_batches_tracked" else tensor.cast(dtype)
+            moved = tensor if name == "num_batches_tracked" else tensor.cast(getattr(dtypes, dtype))
             tensor.replace(moved.to(place(device)).contiguous()).realize()
         return TinygradLayer(module, device)

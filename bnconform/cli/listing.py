@@ -1,4 +1,4 @@
-"""`bnconform list`: backends, whether each can run here and if not why; requirements; errata; findings."""
+"""`bnconform list`: backends, whether each can run here and if not why; requirements; errata; findings; histories."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from bnconform.backends import registry
 from bnconform.cases.golden import errata
 from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.execution.selection import Selection
+from bnconform.render import history_page
 from bnconform.render.findings_page import page
+from bnconform.results import confirmations, history_file
 from bnconform.results.findings import findings
 from bnconform.spec.catalogue import requirements
+
+BACKENDS = Path(registry.__file__).parent
+"""Where the findings and the histories are."""
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -25,6 +30,9 @@ def add_parser(verbs: Verbs, summary: str) -> None:
     parser = add_verb(verbs, "list", summary, example="bnconform list --requirements", run=run, parents=[places()])
     parser.add_argument("--requirements", action="store_true", help="the requirements alone")
     parser.add_argument("--errata", action="store_true", help="the errata of the source documents")
+    parser.add_argument(
+        "--history", action="store_true", help="what became of faults over released versions, as a page in Markdown"
+    )
     parser.add_argument(
         "--findings", action="store_true", help="what was found out about released frameworks, as a page in Markdown"
     )
@@ -34,7 +42,11 @@ def run(known: argparse.Namespace) -> int:
     """Print what there is: 0."""
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if known.findings:
-        print(page(findings(Path(registry.__file__).parent / "findings")), end="")
+        print(page(findings(BACKENDS / "findings")), end="")
+        return 0
+    if known.history:
+        kept = BACKENDS / "history"
+        print(history_page.page(history_file.read_all(kept), confirmations.read(kept / confirmations.FILE)), end="")
         return 0
     if not known.requirements and not known.errata:
         with selection(known) as chosen:

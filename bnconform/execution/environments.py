@@ -57,8 +57,7 @@ class Environments:
             UserError: where the environment cannot be made at all.
         """
         wanted = [*NEEDED, *packages]
-        name = hashlib.sha256("\n".join([sys.version, *sorted(wanted)]).encode()).hexdigest()[:12]
-        place = self.folder / name
+        place = self.place(packages)
         python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         if (place / READY).exists():
             return python
@@ -80,6 +79,15 @@ class Environments:
             raise NotInstalled(f"{' '.join(packages)}: {_last(done.stderr or done.stdout)}")
         (place / READY).write_text("\n".join(wanted) + "\n")
         return python
+
+    def place(self, packages: Sequence[str]) -> Path:
+        """The folder of the environment with these packages, whether or not there is one."""
+        name = hashlib.sha256("\n".join([sys.version, *sorted([*NEEDED, *packages])]).encode()).hexdigest()[:12]
+        return self.folder / name
+
+    def discard(self, packages: Sequence[str]) -> None:
+        """Remove the environment with these packages, where there is one."""
+        shutil.rmtree(self.place(packages), ignore_errors=True)
 
 
 def _last(text: str) -> str:

@@ -12,6 +12,9 @@ from bnconform.results.result import Difference, Result, Row
 Place = tuple[str, str, str]
 """(device, dtype, requirement)."""
 
+RIGHT = ("conforms", "deviates")
+"""The verdicts of what does as it must, or as it is declared to do."""
+
 Answer = tuple[str, tuple[Difference, ...]]
 """A verdict, and what explains it."""
 
@@ -61,11 +64,11 @@ class VerdictChange:
     def words(self) -> str:
         """What became of it, as the regression gate says it."""
         was, is_now = self.first[0] in FAILURES, self.second[0] in FAILURES
-        if was and not is_now:
+        if was and self.second[0] in RIGHT:
             return "fixed"
         if is_now and not was:
             return "newly wrong"
-        return "wrong otherwise" if was else "changed"
+        return "wrong otherwise" if was and is_now else "changed"
 
 
 @dataclass

@@ -11,7 +11,8 @@ from bnconform import api
 from bnconform.cli.main import main
 from bnconform.errors import UserError
 from bnconform.execution.environments import Environments, NotInstalled, released
-from bnconform.results import result
+from bnconform.results import history_file, result
+from bnconform.spec import catalogue
 from bnconform.tests.selftest.rows import row, run
 
 ASKED = ("history", "mlx", "--dtype", "float32", "--requirement", "BN-RUN-VAR")
@@ -51,7 +52,72 @@ def test_changes_are_told(judged: list[str], tmp_path: Path, capsys: pytest.Capt
     assert judged == [*first, "mlx[cpu]==2.0"]
 
 
+def test_environments_are_removed(judged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By --discard, each after its version, those that do not install too; not otherwise."""
+    gone: list[str] = []
+    monkeypatch.setattr(Environments, "discard", lambda self, packages: gone.append(packages[0]))
+    versions = [word for version in ("1.0", "2.0", "4.0") for word in ("--version", version)]
+    assert main([*ASKED, *versions, "--folder", str(tmp_path / "kept")]) == 0
+    assert gone == []
+    assert main([*ASKED, *versions, "--folder", str(tmp_path / "other"), "--discard"]) == 0
+    assert sorted(gone) == ["mlx[cpu]==1.0", "mlx[cpu]==2.0", "mlx[cpu]==4.0"]
+
+
+def test_what_crashes_everywhere_is_no_verdict(
+    judged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where most requirements crash, the adapter or what is installed does not fit: the version was not judged."""
+
+    def judge(backend: str, *, python: Path, **given: object) -> result.Result:
+        crashed = row("crashed", backend=backend, message="build raised AttributeError: no attribute device")
+        fine = [row(backend=backend, requirement=name) for name in ("BN-EVAL-STATS", "BN-GRAD-BIAS")]
+        lone = [row("crashed", backend=backend, requirement="BN-TRAIN-NORM", message="so it did")]
+        return run(crashed, *(lone if str(python) < "2.5" else fine), row("unsupported", requirement="BN-RANK"))
+
+    monkeypatch.setattr(api, "judge", judge)
+    versions = [word for version in ("1.0", "3.0", "4.0") for word in ("--version", version)]
+    assert main([*ASKED, *versions, "--folder", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "not judged: 1.0: it crashes in 2 of 2 requirements: build raised AttributeError" in out
+    assert "2 of 3 versions of mlx judged" in out
+
+
+def test_one_that_is_discarded_is_gone(tmp_path: Path) -> None:
+    """With everything in it; where there is none, nothing happens."""
+    made = Environments(tmp_path)
+    place = made.place(["mlx==1.0"])
+    (place / "bin").mkdir(parents=True)
+    made.discard(["mlx==1.0"])
+    made.discard(["mlx==1.0"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_requirements_are_left_out(
+    judged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are asked for, and the file says which were not; so many names are still the name of a folder."""
+    asked: list[Sequence[str]] = []
+
+    def judge(backend: str, *, requirements: Sequence[str], python: Path, **given: object) -> result.Result:
+        asked.append(requirements)
+        return run(row(backend=backend))
+
+    monkeypatch.setattr(api, "judge", judge)
+    path = tmp_path / "mlx.json"
+    given = ["history", "mlx", "--version", "1.0", "--version", "3.0", "--folder", str(tmp_path), "--json", str(path)]
+    every = [word for name in catalogue.requirements() if name != "BN-RUN-VAR" for word in ("--leave-out", name)]
+    assert main([*given, "--leave-out", "BN-PAIR"]) == 0
+    assert set(asked[0]) == catalogue.requirements().keys() - {"BN-PAIR"}
+    assert history_file.read(path).left_out == ("BN-PAIR",)
+    assert main([*given, *every]) == 0
+    assert asked[-1] == ["BN-RUN-VAR"]
+    assert main([*given, "--leave-out", "BN-NO"]) == 2
+    assert "there is no requirement BN-NO" in capsys.readouterr().err
+
+
 REFUSED = {
+    "two dtypes in a file": (("--dtype", "float64", "--json", "h.json"), "one dtype"),
+    "no place for the file": (("--version", "1.0", "--version", "3.0", "--json", "gone/h.json"), "gone"),
     "one version": (("--version", "1.0"), "two versions of mlx"),
     "none in the range": (("--version", "1.0", "--version", "2.0", "--since", "9"), "two versions of mlx, and 0"),
     "no version": (("--version", "one", "--version", "2.0"), "one"),

@@ -58,8 +58,8 @@ An adapter may import its framework, too.
 """
 
 FORMS = (
-    "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "failure", "files", "findings",
-    "joining", "kill_matrix", "result", "timeline", "visible",
+    "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "confirmations", "failure",
+    "files", "findings", "joining", "kill_matrix", "result", "timeline", "visible",
 )  # fmt: skip
 DRAWN = (
     "annotations", "badge", "baseline_text", "cards", "comparison_text", "drawing", "evidence", "findings_page",
