@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -47,3 +48,8 @@ class Deferred(Layer):
         """Set some entries of the state as it is now."""
         self.settle()
         super().load(state)
+
+    def set(self, **options: Any) -> None:
+        """Change options of the passes to come: what waits is moved by those of before."""
+        self.settle()
+        super().set(**options)
