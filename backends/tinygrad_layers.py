@@ -6,12 +6,16 @@ are made by casting them, as tinygrad's layers take no dtype.
 
 tinygrad compiles a kernel for each new expression and shape (0.1 to 1 s; the machine code is kept in a cache on disk).
 Its CPU device needs a clang: where `clang` is not on the path, the environment variable CC names one (CC=clang-19).
+Its device `cl` is OpenCL, which a GPU's driver brings, and pocl on a machine without one. Where a result lies is seen
+before it is handed out: tinygrad's kernels run where their result lies, and its default is another device where one
+is installed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +23,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bnconform.backends.wrong_device import WrongDevice
 
 Array = NDArray[Any]
 
@@ -43,10 +49,17 @@ def to_tensor(array: Array, device: str) -> Any:
     return (tensor if native is array else tensor.bitcast(dtypes.bfloat16)).realize()
 
 
-def to_array(tensor: Any) -> Array:
-    """A copy as a contiguous array of the same dtype."""
+def to_array(tensor: Any, device: str) -> Array:
+    """A copy as a contiguous array of the same dtype; WrongDevice unless it lies on the device.
+
+    A tensor's buffer says where the kernel ran that filled it. One without elements has none.
+    """
     from tinygrad import dtypes
 
+    buffer = tensor.realize().uop.base.realized
+    found = tensor.device if buffer is None else buffer.device
+    if found != place(device):
+        raise WrongDevice(place(device), found)
     if tensor.dtype == dtypes.bfloat16:
         import ml_dtypes
 
@@ -58,7 +71,7 @@ def place(device: str) -> str:
     """The device, named in PyTorch's words, as tinygrad names it."""
     kind, _, index = device.partition(":")
     cpu = "CPU" if importlib.util.find_spec("tinygrad.runtime.ops_cpu") else "CLANG"  # as it was called before 0.10.2
-    name = {"cpu": cpu, "cuda": "CUDA", "mps": "METAL"}[kind]
+    name = {"cpu": cpu, "cuda": "CUDA", "mps": "METAL", "cl": "CL"}[kind]
     return f"{name}:{index}" if int(index or 0) else name
 
 
@@ -97,7 +110,7 @@ class TinygradLayer:
         """y, of the shape of x."""
         y = self._call(to_tensor(x, self.device), training)
         y.realize(*self._tensors().values())
-        return to_array(y)
+        return to_array(y, self.device)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by Tensor.gradient through one more forward pass."""
@@ -106,13 +119,13 @@ class TinygradLayer:
         upstream = to_tensor(grad_output, self.device)
         grad_x, *rest = gradients(lambda: (self._call(given, training) * upstream).sum(), [given, *parameters])
         grad_x.realize(*rest, *self._tensors().values())
-        found = [to_array(gradient) for gradient in rest]
-        return (to_array(grad_x), found[0], found[1]) if found else (to_array(grad_x), None, None)
+        weight, bias = (to_array(gradient, self.device) for gradient in rest) if rest else (None, None)
+        return to_array(grad_x, self.device), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         tensors = self._tensors()
-        return {name: to_array(tensors[name]) if name in tensors else None for name in STATE}
+        return {name: to_array(tensors[name], self.device) if name in tensors else None for name in STATE}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
         """Hand the given entries to tinygrad, with its own beside them, of which it wants none to be missing."""
@@ -147,13 +160,22 @@ class Tinygrad:
     slow_to_start = True
 
     def devices(self) -> list[str]:
-        """The CPU, and the GPUs of the kinds that PyTorch has words for, where tinygrad can open them."""
+        """The CPU, the GPUs of the kinds that PyTorch has words for, and OpenCL, where tinygrad can open them."""
         name_a_clang()
         from tinygrad import Device
 
-        words = {"CUDA": "cuda:0", "METAL": "mps"}
+        words = {"CUDA": "cuda:0", "METAL": "mps", "CL": "cl"}
         listed = getattr(Device, "get_available_devices", tuple)  # before 0.10 there is none
         return ["cpu", *(words[name] for name in listed() if name in words)]
+
+    def describe_device(self, device: str) -> str:
+        """The processor, or what OpenCL calls its device, with the driver's version."""
+        if device != "cl":
+            return platform.processor() or platform.machine() if device == "cpu" else device
+        from tinygrad import Device
+
+        opened = Device["CL"]
+        return f"{opened.device_name}, OpenCL driver {opened.driver_version}"
 
     def build(self, config: Any, device: str) -> TinygradLayer:
         """A layer of this configuration; NotImplementedError for momentum=None."""

@@ -1,0 +1,69 @@
+"""Devices besides the plain CPU: what is asked of one runs there, and a result that lies elsewhere is an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnconform.backends import registry
+from bnconform.backends.runner.loading import device_name
+from bnconform.backends.wrong_device import WrongDevice
+from bnconform.spec.config import Config
+
+CONFIG = Config(num_features=3, ndim=4)
+X = np.random.default_rng(5).normal(size=(2, 3, 4, 5)).astype(np.float32)
+
+
+def calls(layer: Any) -> list[Any]:
+    """What a layer gives in every kind of call: forward passes in both modes, gradients, and its state."""
+    y = layer.forward(X, training=True), layer.forward(X, training=False)
+    return [*y, *layer.backward(X, X, training=True), layer.state()["running_var"]]
+
+
+# tinygrad on OpenCL
+
+
+@pytest.fixture
+def tinygrad() -> Any:
+    """The adapter; the test is skipped where tinygrad is not installed, or finds no OpenCL."""
+    pytest.importorskip("tinygrad")
+    found = registry.load("tinygrad")
+    if "cl" not in found.devices():
+        pytest.skip("there is no OpenCL here (apt-get install pocl-opencl-icd ocl-icd-libopencl1)")
+    return found
+
+
+@pytest.mark.parametrize("device", ["cl", "cpu"])
+def test_tinygrad_runs_where_it_is_asked_to(device: str, tinygrad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's passes enqueue kernels of OpenCL where it is on `cl`, and none where it is on the CPU."""
+    from tinygrad.runtime import ops_cl
+
+    layer = tinygrad.build(CONFIG, device)
+    ran, call = [], ops_cl.CLProgram.__call__
+
+    def counted(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        ran.append(self)
+        return call(self, *arguments, **keywords)
+
+    monkeypatch.setattr(ops_cl.CLProgram, "__call__", counted)
+    found = calls(layer)
+    assert bool(ran) == (device == "cl")
+    assert all(np.isfinite(value).all() for value in found)
+
+
+def test_tinygrad_elsewhere(tinygrad: Any) -> None:
+    """A layer that says that it is on one device, and lies on another, gives no result."""
+    layer = tinygrad.build(CONFIG, "cpu")
+    layer.device = "cl"
+    with pytest.raises(WrongDevice, match="asked of CL, and found on CPU"):
+        layer.state()
+
+
+def test_tinygrad_names_its_device(tinygrad: Any) -> None:
+    """OpenCL's own name and driver say what `cl` is; the CPU is called as for every backend."""
+    from tinygrad import Device
+
+    assert device_name(tinygrad, "cl") == f"{Device['CL'].device_name}, OpenCL driver {Device['CL'].driver_version}"
+    assert device_name(tinygrad, "cpu") == device_name(object(), "cpu")
