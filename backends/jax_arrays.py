@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnconform.backends.not_compiled import NotCompiled
+from bnconform.backends.wrong_device import WrongDevice
 
 Array = NDArray[Any]
 Gradients = tuple[Array, Array | None, Array | None]
@@ -35,10 +36,13 @@ def assert_traced(x: Any) -> None:
 
 
 def devices() -> list[str]:
-    """The devices that JAX offers here, in PyTorch's words: the CPU, then every GPU and TPU."""
+    """The devices that JAX offers here, in PyTorch's words: the CPU, then every GPU and TPU.
+
+    Where JAX has made several devices of the CPU (JAX_NUM_CPU_DEVICES=4), the others are cpu:1 to cpu:3.
+    """
     import jax
 
-    found = ["cpu"]
+    found = ["cpu", *(f"cpu:{index}" for index in range(1, jax.local_device_count("cpu")))]
     for platform in ("cuda", "rocm", "tpu"):
         try:
             found += [f"{platform}:{index}" for index, _ in enumerate(jax.local_devices(backend=platform))]
@@ -94,6 +98,12 @@ class Place:
         import jax.numpy as jnp
 
         return jnp.array(mask_channels_last(mask, ndim))
+
+    def shown(self, array: Any, channels_last: bool = False) -> Array:
+        """What `to_array` gives, of an array that lies on the device; WrongDevice, where it lies elsewhere."""
+        if array.devices() != {jax_device(self.device)}:
+            raise WrongDevice(self.device, ", ".join(sorted(map(str, array.devices()))))
+        return to_array(array, channels_last)
 
 
 def mask_channels_last(mask: Array, ndim: int) -> Array:
@@ -209,15 +219,15 @@ class JaxLayer:
         with self.where.entered():
             given = self.where.array(x, self.channels_last)
             y, self.statistics = self.functions(training).forward(self.parameters, self.statistics, given)
-            return to_array(y, self.channels_last)
+            return self.where.shown(y, self.channels_last)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
         with self.where.entered():
             given, upstream = (self.where.array(array, self.channels_last) for array in (x, grad_output))
             found, grad_x = self.functions(training).backward(self.parameters, self.statistics, given, upstream)
-            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
-            return to_array(grad_x, self.channels_last), weight, bias
+            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.shown(grad_x, self.channels_last), weight, bias
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by jax.vjp; the statistics move."""
@@ -225,14 +235,14 @@ class JaxLayer:
         with self.where.entered():
             given = self.where.array(x, self.channels_last)
             y, pulled, self.statistics = functions.record(self.parameters, self.statistics, given)
-            shown = to_array(y, self.channels_last)
+            shown = self.where.shown(y, self.channels_last)
 
         def pullback(grad_output: Array) -> Gradients:
             with self.where.entered():
                 upstream = self.where.array(grad_output, self.channels_last).astype(y.dtype)
                 found, grad_x = functions.pull(pulled, upstream)
-                weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
-                return to_array(grad_x, self.channels_last), weight, bias
+                weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
+                return self.where.shown(grad_x, self.channels_last), weight, bias
 
         return shown, pullback
 
@@ -253,20 +263,25 @@ class JaxLayer:
             y, tangent_y, self.statistics = self.functions(training).tangent(
                 self.parameters, self.statistics, given, direction
             )
-            return to_array(y, self.channels_last), to_array(tangent_y, self.channels_last)
+            return self.where.shown(y, self.channels_last), self.where.shown(tangent_y, self.channels_last)
 
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
         with self.where.entered():
             operands = (self.where.array(array, self.channels_last) for array in (x, grad_output, vector))
             found, by_x = self.functions(training).second(self.parameters, self.statistics, *operands)
-            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
-            return to_array(by_x, self.channels_last), weight, bias
+            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.shown(by_x, self.channels_last), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
+        with self.where.entered():
+            return self.entries(self.where.shown)
+
+    def entries(self, copied: Callable[[Any], Array]) -> dict[str, Array | None]:
+        """What the layer remembers, each copied by a function."""
         values = {**self.shown(), **self.parameters}
-        return {name: to_array(values[name]) if name in values else None for name in STATE}
+        return {name: copied(values[name]) if name in values else None for name in STATE}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
         """Set the given entries; KeyError for one that the layer does not have.

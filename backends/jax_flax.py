@@ -123,7 +123,7 @@ class NNXLayer:
         """y; the statistics move."""
         with self.where.entered():
             self._mode(training)
-            return to_array(nnx_functions().forward(self.layer, self.where.array(x, True)), True)
+            return self.where.shown(nnx_functions().forward(self.layer, self.where.array(x, True)), True)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
@@ -131,8 +131,8 @@ class NNXLayer:
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = nnx_functions().backward(self.layer, given, upstream)
-            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return to_array(grad_x, True), weight, bias
+            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.shown(grad_x, True), weight, bias
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by jax.vjp; the statistics stay."""
@@ -140,13 +140,15 @@ class NNXLayer:
         with self.where.entered():
             self._mode(training)
             y, pulled = functions.record(self.layer, self.where.array(x, True))
-            shown = to_array(y, True)
+            shown = self.where.shown(y, True)
 
         def pullback(grad_output: Array) -> Gradients:
             with self.where.entered():
                 found, grad_x = functions.pull(pulled, self.where.array(grad_output, True).astype(y.dtype))
-                weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
-                return to_array(grad_x, True), weight, bias
+                weight, bias = (
+                    self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias")
+                )
+                return self.where.shown(grad_x, True), weight, bias
 
         return shown, pullback
 
@@ -165,7 +167,7 @@ class NNXLayer:
             self._mode(training)
             given, direction = (self.where.array(array, True) for array in (x, tangent))
             y, tangent_y = nnx_functions().tangent(self.layer, given, direction)
-            return to_array(y, True), to_array(tangent_y, True)
+            return self.where.shown(y, True), self.where.shown(tangent_y, True)
 
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
@@ -173,8 +175,8 @@ class NNXLayer:
             self._mode(training)
             operands = (self.where.array(array, True) for array in (x, grad_output, vector))
             found, by_x = nnx_functions().second(self.layer, *operands)
-            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return to_array(by_x, True), weight, bias
+            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.shown(by_x, True), weight, bias
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica, mapped by jax.vmap; the layer stays as it is."""
@@ -183,7 +185,10 @@ class NNXLayer:
             found = self._replicas(training).forward(*self._split(), given)
             shown = self.state()
             return [
-                (to_array(y, True), {**shown, **{name: to_array(moved[NNX_NAMES[name]][...]) for name in AVERAGES}})
+                (
+                    self.where.shown(y, True),
+                    {**shown, **{name: self.where.shown(moved[NNX_NAMES[name]][...]) for name in AVERAGES}},
+                )
                 for y, moved in found
             ]
 
@@ -192,7 +197,7 @@ class NNXLayer:
         with self.where.entered():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
             found = self._replicas(training).backward(*self._split(), given, upstream)
-            return [(to_array(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
+            return [(self.where.shown(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
 
     def _split(self) -> tuple[Any, Any]:
         """Parameters and statistics."""
@@ -215,7 +220,7 @@ class NNXLayer:
         with self.where.entered():
             self._mode(training)
             given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
-            return to_array(forward(self.layer, given, selecting), True)
+            return self.where.shown(forward(self.layer, given, selecting), True)
 
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
@@ -224,13 +229,14 @@ class NNXLayer:
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = backward(self.layer, given, self.where.mask(mask, x.ndim), upstream)
-            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return to_array(grad_x, True), weight, bias
+            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.shown(grad_x, True), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         found = {name: getattr(self.layer, theirs) for name, theirs in NNX_NAMES.items()}
-        shown = {name: None if variable is None else to_array(variable[...]) for name, variable in found.items()}
+        with self.where.entered():
+            shown = {name: None if kept is None else self.where.shown(kept[...]) for name, kept in found.items()}
         return {**shown, "num_batches_tracked": None}
 
     def load(self, state: Mapping[str, Array | None]) -> None:

@@ -21,7 +21,6 @@ from bnconform.backends.jax_arrays import (
     compiled,
     example,
     place,
-    to_array,
 )
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
 from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, padded, vmap
@@ -108,7 +107,7 @@ class LinenLayer(ReplicatedJaxLayer):
         with self.where.entered():
             given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
             y, self.statistics = forward(self.parameters, self.statistics, given, selecting)
-            return to_array(y, True)
+            return self.where.shown(y, True)
 
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
@@ -117,8 +116,8 @@ class LinenLayer(ReplicatedJaxLayer):
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             selecting = self.where.mask(mask, x.ndim)
             found, grad_x = backward(self.parameters, self.statistics, given, selecting, upstream)
-            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
-            return to_array(grad_x, True), weight, bias
+            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.shown(grad_x, True), weight, bias
 
 
 @cache

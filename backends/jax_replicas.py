@@ -218,7 +218,7 @@ class ReplicatedJaxLayer(JaxLayer):
     def _remembering(self, statistics: Any) -> State:
         replica = copy.copy(self)
         replica.statistics = statistics
-        return replica.state()
+        return replica.entries(to_array)
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""

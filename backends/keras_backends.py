@@ -174,8 +174,19 @@ class KerasTensorflowLayer(KerasLayer):
         return tensorflow_tensors.to_tensor(array, self.axis)
 
     def array(self, tensor: Any) -> Array:
-        """See `tensorflow_tensors.to_array`."""
+        """See `tensorflow_tensors.to_array`; WrongDevice where the tensor lies elsewhere than the layer."""
+        tensorflow_tensors.assert_on(tensor, self.device)
         return tensorflow_tensors.to_array(tensor, self.axis)
+
+    def state(self) -> dict[str, Array | None]:
+        """Copies of the layer's variables; WrongDevice where one lies elsewhere than the layer."""
+        for variable in self.variables():
+            tensorflow_tensors.assert_on(variable, self.device)
+        return super().state()
+
+    def variables(self) -> list[Any]:
+        """TensorFlow's variables in all of the layer's."""
+        return [variable.value for variable in self.layer.variables]
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """By GradientTape, which wants TensorFlow's own variables."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from bnconform.backends.keras_backends import NAMES, Array, Gradients, KerasTensorflowLayer
 from bnconform.backends.keras_layers import KerasTensorflow, activate
+from bnconform.backends.tensorflow_tensors import to_array
 
 DEVICES = 4
 """The CPU's devices."""
@@ -69,7 +70,7 @@ class MirroredLayer(KerasTensorflowLayer):
         mirrored = self._mirrored(len(xs))
         outputs = self._run(len(xs), lambda x: mirrored(x, training=training), xs)
         states = self._states(mirrored, len(xs))
-        return [(self.array(y), state) for y, state in zip(outputs, states, strict=True)]
+        return [(self.copied(y), state) for y, state in zip(outputs, states, strict=True)]
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by a GradientTape in each."""
@@ -87,9 +88,13 @@ class MirroredLayer(KerasTensorflowLayer):
 
         found = []
         for by_x, *rest in self._run(len(xs), gradients, xs, grad_outputs):
-            by_name = {name: self.array(value) for name, value in zip(there, rest, strict=True)}
-            found.append((self.array(by_x), by_name.get("weight"), by_name.get("bias")))
+            by_name = {name: self.copied(value) for name, value in zip(there, rest, strict=True)}
+            found.append((self.copied(by_x), by_name.get("weight"), by_name.get("bias")))
         return found
+
+    def copied(self, tensor: Any) -> Array:
+        """A copy of a replica's tensor, which lies on the replica's device."""
+        return to_array(tensor, self.axis)
 
     def _mirrored(self, count: int) -> Any:
         """A layer like this one, and in its state, on so many replicas."""

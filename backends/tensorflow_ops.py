@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.tensorflow_tensors import Array, devices, on, to_array, to_tensor
+from bnconform.backends.tensorflow_tensors import Array, assert_on, devices, on, to_array, to_tensor
 
 Gradients = tuple[Array, Array | None, Array | None]
 
@@ -43,13 +43,18 @@ class FunctionLayer:
         """y, and the statistics that the function moved."""
         raise NotImplementedError
 
+    def array(self, tensor: Any) -> Array:
+        """A copy of a tensor, its channels at axis 1; WrongDevice where it lies elsewhere than the layer."""
+        assert_on(tensor, self.device)
+        return to_array(tensor, self.axis)
+
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, its channels at axis 1."""
         with on(self.device):
             y, moved = self.call(to_tensor(x, self.axis), training)
             for name, value in moved.items():
                 self.kept[name].assign(value)
-            return to_array(y, self.axis)
+            return self.array(y)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by GradientTape; nothing is moved."""
@@ -61,7 +66,7 @@ class FunctionLayer:
         with on(self.device):
             for name, value in moved.items():
                 self.kept[name].assign(value)
-            return to_array(y, self.axis), pullback
+            return self.array(y), pullback
 
     def _recorded(self, x: Array, training: bool) -> tuple[Any, dict[str, Any], Callable[[Array], Gradients]]:
         """y, the statistics that the function moved, and what gives the gradients."""
@@ -78,7 +83,7 @@ class FunctionLayer:
             wanted = [given, *parameters.values()]
             with on(self.device):
                 found = tape.gradient(y, wanted, output_gradients=to_tensor(grad_output, self.axis))
-                grad_x, *rest = (to_array(gradient, self.axis) for gradient in found)
+                grad_x, *rest = (self.array(gradient) for gradient in found)
             by_name = dict(zip(parameters, rest, strict=True))
             return grad_x, by_name.get("weight"), by_name.get("bias")
 
@@ -95,7 +100,7 @@ class FunctionLayer:
             for name, value in moved.items():
                 self.kept[name].assign(value)
             tangent_y = accumulator.jvp(y)  # None where TensorFlow finds y unconnected to x: handed on as it is
-            return to_array(y, self.axis), None if tangent_y is None else to_array(tangent_y, self.axis)
+            return self.array(y), None if tangent_y is None else self.array(tangent_y)
 
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by nested GradientTapes; nothing is moved."""
@@ -114,12 +119,14 @@ class FunctionLayer:
             found = outer.gradient(
                 grad_x, [given, *parameters.values()], output_gradients=direction, unconnected_gradients="zero"
             )
-            by_x, *rest = (to_array(gradient, self.axis) for gradient in found)
+            by_x, *rest = (self.array(gradient) for gradient in found)
         by_name = dict(zip(parameters, rest, strict=True))
         return by_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
         """Copies of the variables."""
+        for variable in self.kept.values():
+            assert_on(variable, self.device)
         return {name: np.array(self.kept[name].numpy()) if name in self.kept else None for name in INITIAL}
 
     def load(self, state: Mapping[str, Array | None]) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnconform.backends.wrong_device import WrongDevice
+
 Array = NDArray[Any]
+
+CPU_DEVICES = "BNCONFORM_CPU_DEVICES"
+"""The environment variable that says how many devices to make of the CPU; TensorFlow has none of its own for that."""
 
 
 def prepare() -> None:
@@ -23,19 +30,37 @@ def prepare() -> None:
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 
+@cache
+def split_cpu() -> int:
+    """How many devices TensorFlow has made of the CPU: those of BNCONFORM_CPU_DEVICES, if it was not used before."""
+    import tensorflow as tf
+
+    count = int(os.environ.get(CPU_DEVICES) or 1)
+    if count > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        with suppress(RuntimeError):  # it has been used, with as many devices as it has
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    return len(tf.config.list_logical_devices("CPU")) if count > 1 else 1
+
+
 def devices() -> list[str]:
-    """The CPU, and the GPUs and TPUs that TensorFlow reports, in PyTorch's words."""
+    """The CPU, and the GPUs and TPUs that TensorFlow reports, in PyTorch's words; the CPU's others are cpu:1 and on."""
     prepare()
     import tensorflow as tf
 
-    kinds = (("GPU", "cuda"), ("TPU", "tpu"))
-    return ["cpu", *(f"{ours}:{i}" for kind, ours in kinds for i in range(len(tf.config.list_physical_devices(kind))))]
+    others = [
+        f"{ours}:{number}"
+        for kind, ours in (("GPU", "cuda"), ("TPU", "tpu"))
+        for number in range(len(tf.config.list_physical_devices(kind)))
+    ]
+    return ["cpu", *(f"cpu:{number}" for number in range(1, split_cpu())), *others]
 
 
 def on(device: str) -> Any:
     """The context in which everything runs on this device."""
     import tensorflow as tf
 
+    split_cpu()
     return tf.device(device.replace("cuda", "gpu"))
 
 
@@ -44,6 +69,13 @@ def to_tensor(array: Array, axis: int = -1) -> Any:
     import tensorflow as tf
 
     return tf.convert_to_tensor(np.moveaxis(array, 1, axis))
+
+
+def assert_on(tensor: Any, device: str) -> None:
+    """WrongDevice unless a tensor or variable lies on the device: where it was computed, and read from."""
+    kind, _, index = device.replace("cuda", "gpu").partition(":")
+    if not tensor.device.endswith(f"device:{kind.upper()}:{index or 0}"):
+        raise WrongDevice(device, tensor.device)
 
 
 def to_array(tensor: Any, axis: int = -1) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bnconform.backends.not_compiled import NotCompiled
 from bnconform.backends.tensorflow_ops import FusedLayer, TfFused
-from bnconform.backends.tensorflow_tensors import Array, on, to_array, to_tensor
+from bnconform.backends.tensorflow_tensors import Array, on, to_tensor
 
 
 @cache
@@ -63,7 +63,7 @@ class XlaLayer(FusedLayer):
         with on(self.device):
             given, upstream = to_tensor(x, self.axis), to_tensor(grad_output, self.axis)
             found = run(self.passes()[1], given, self.kept, training, upstream)
-            grad_x, grad_weight, grad_bias = (to_array(gradient, self.axis) for gradient in found)
+            grad_x, grad_weight, grad_bias = (self.array(gradient) for gradient in found)
         return grad_x, grad_weight, grad_bias
 
 

@@ -29,6 +29,10 @@ class TfKerasLayer(KerasTensorflowLayer):
         """The layer's trainable variables, which are TensorFlow's."""
         return list(self.layer.trainable_variables)
 
+    def variables(self) -> list[Any]:
+        """They are TensorFlow's, too."""
+        return list(self.layer.variables)
+
 
 class TfKeras(KerasTensorflow):
     """BatchNormalization, eager."""

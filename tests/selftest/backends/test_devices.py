@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -67,3 +70,54 @@ def test_tinygrad_names_its_device(tinygrad: Any) -> None:
 
     assert device_name(tinygrad, "cl") == f"{Device['CL'].device_name}, OpenCL driver {Device['CL'].driver_version}"
     assert device_name(tinygrad, "cpu") == device_name(object(), "cpu")
+
+
+# Several devices of one CPU
+
+DEVICE = "cpu:3"
+
+SHOWN = """\
+import sys
+from bnconform.backends import registry
+from bnconform.backends.wrong_device import WrongDevice
+from bnconform.tests.selftest.backends.test_devices import CONFIG, calls
+backend = registry.load(sys.argv[1])
+print(backend.devices())
+layer = backend.build(CONFIG, "cpu:3")
+first = calls(layer)
+second = calls(backend.build(CONFIG, "cpu"))
+print(all((one == other).all() for one, other in zip(first, second)))
+for name in ("where", "device"):
+    if hasattr(layer, name):
+        setattr(layer, name, getattr(backend.build(CONFIG, "cpu:1"), name))
+try:
+    layer.state()
+except WrongDevice as error:
+    print(error, error.is_refusal)
+"""
+"""A layer on device 3 gives the bits of one on the first, and one that lies elsewhere than it says gives nothing."""
+
+SEVERAL = {
+    "flax.nnx": ("flax", "JAX_NUM_CPU_DEVICES"),
+    "flax.linen": ("flax", "JAX_NUM_CPU_DEVICES"),
+    "equinox": ("equinox", "JAX_NUM_CPU_DEVICES"),
+    "haiku": ("haiku", "JAX_NUM_CPU_DEVICES"),
+    "keras+tensorflow": ("keras", "BNCONFORM_CPU_DEVICES"),
+    "tf.fused+nhwc": ("tensorflow", "BNCONFORM_CPU_DEVICES"),
+}
+"""Rows, with what they need and the environment variable that makes several devices of the CPU for them."""
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_device_3_of_the_cpu(name: str) -> None:
+    """Arrays lie on the device that was asked for, which gives what the first one gives."""
+    module, variable = SEVERAL[name]
+    pytest.importorskip(module)
+    run = subprocess.run(
+        [sys.executable, "-c", SHOWN, name], capture_output=True, text=True, env={**os.environ, variable: "4"}
+    )
+    assert run.returncode == 0, run.stderr
+    offered, same, wrong = run.stdout.splitlines()
+    assert offered == str(["cpu", "cpu:1", "cpu:2", "cpu:3"])
+    assert same == "True"
+    assert wrong.startswith("asked of cpu:1, and found on ") and wrong.endswith("False")
