@@ -52,13 +52,14 @@ def to_tensor(array: Array, device: str) -> Any:
 def to_array(tensor: Any, device: str) -> Array:
     """A copy as a contiguous array of the same dtype; WrongDevice unless it lies on the device.
 
-    A tensor's buffer says where the kernel ran that filled it. One without elements has none.
+    A tensor's buffer says where the kernel ran that filled it. One without elements has none, and a constant, such as
+    a counter that was loaded, lies on no device.
     """
     from tinygrad import dtypes
 
     buffer = tensor.realize().uop.base.realized
     found = tensor.device if buffer is None else buffer.device
-    if found != place(device):
+    if found not in (place(device), None):
         raise WrongDevice(place(device), found)
     if tensor.dtype == dtypes.bfloat16:
         import ml_dtypes
