@@ -3,6 +3,9 @@
 See `onnx_models` for the conventions. Making a session takes a millisecond. The default optimisation does nothing to a
 node in evaluation that stands alone, but folds it into a convolution before it, which is the row `+fused`; and it makes
 equal constants one.
+
+The device `openvino` is the provider of the wheel onnxruntime-openvino, on the CPU: its own kernels, of evaluation. A
+session of another provider than the CPU's is told to leave nothing to that one, and is asked what each node runs on.
 """
 
 from __future__ import annotations
@@ -23,8 +26,18 @@ from bnconform.backends.onnx_models import (
     model,
     node_of,
 )
+from bnconform.backends.wrong_device import WrongDevice
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "rocm": "ROCMExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+CHOSEN: Mapping[str, Mapping[str, str]] = {"openvino": {"device_type": "CPU"}}
+"""Which of its own devices a provider is told to take, where it numbers none."""
+
+OPENVINO = "OpenVINO: 'Training mode of BatchNormalization is not supported'"
 
 
 class NotFused(RuntimeError):
@@ -46,11 +59,20 @@ def session(made: bytes, device: str, optimised: bool = True) -> Any:
     kind, _, index = device.partition(":")
     if kind != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    provider = (PROVIDERS[kind], {"device_id": index} if index else {})
+    provider = (PROVIDERS[kind], {"device_id": index} if index else dict(CHOSEN.get(kind, {})))
     found = onnxruntime.InferenceSession(made, options, providers=[provider])
     if found.get_providers()[0] != PROVIDERS[kind]:
         raise NotImplementedError(f"{PROVIDERS[kind]} does not run here")
+    if kind != "cpu":
+        assert_assigned(found, PROVIDERS[kind])
     return found
+
+
+def assert_assigned(made: Any, provider: str) -> None:
+    """WrongDevice unless every node of a session runs on the provider."""
+    for part in made.get_provider_graph_assignment_info():
+        if part.ep_name != provider:
+            raise WrongDevice(provider, f"{part.ep_name}, for {', '.join(node.op_type for node in part.get_nodes())}")
 
 
 @cache
@@ -68,6 +90,12 @@ class OnnxRuntime:
     deviations: Mapping[str, str] = TRAINING
     documented: Mapping[str, str] = DOCUMENTED
     unsupported: Mapping[str, str] = {**UNSUPPORTED, "bfloat16": "ONNX Runtime has no such kernel on the CPU"}
+    unsupported_on: Mapping[str, Mapping[str, str]] = {
+        "openvino": {
+            "training": OPENVINO,
+            "track_running_stats_off": f"{OPENVINO}, in which it normalises by the batch",
+        }
+    }
 
     def devices(self) -> list[str]:
         """The CPU, and every device that an installed provider can really make a session on."""
@@ -76,7 +104,9 @@ class OnnxRuntime:
         found = ["cpu"]
         for kind in [kind for kind in PROVIDERS if kind != "cpu"]:
             while PROVIDERS[kind] in onnxruntime.get_available_providers():
-                device = f"{kind}:{len([name for name in found if name.startswith(kind)])}"
+                device = kind if kind in CHOSEN else f"{kind}:{len([name for name in found if name.startswith(kind)])}"
+                if device in found:
+                    break
                 try:
                     session(model(ModelKey(self.opset), {}), device)
                 except Exception:  # its errors share no class: no such device, or a library of the provider is missing
@@ -123,6 +153,10 @@ class OnnxRuntimeFused(OnnxRuntime):
         "float64": "ONNX Runtime has no convolution of this dtype on the CPU",
         "float16": "ONNX Runtime folds only where the parameters have the dtype of x",
     }
+
+    def devices(self) -> list[str]:
+        """Those of ONNX Runtime's own kernels: OpenVINO folds by itself, and shows no graph of it."""
+        return [device for device in super().devices() if device not in CHOSEN]
 
     def build(self, config: Any, device: str) -> OnnxLayer:
         """A layer of this configuration; NotImplementedError for what cannot be folded."""

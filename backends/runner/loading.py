@@ -23,8 +23,8 @@ DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
 
 PACKAGES = (
     "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
-    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime", "mlx", "tinygrad",
-    "paddlepaddle", "mindspore",
+    "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime",
+    "onnxruntime-openvino", "mlx", "tinygrad", "paddlepaddle", "mindspore",
 )  # fmt: skip
 """The packages whose versions a result names, where they are installed."""
 

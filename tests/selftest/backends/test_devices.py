@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bnconform.backends import registry
+from bnconform.backends.onnx_runtime import assert_assigned
 from bnconform.backends.runner.loading import device_name
 from bnconform.backends.wrong_device import WrongDevice
 from bnconform.spec.config import Config
@@ -80,6 +82,7 @@ DEVICE = "cpu:3"
 SHOWN = """\
 import sys
 from bnconform.backends import registry
+from bnconform.backends.onnx_runtime import assert_assigned
 from bnconform.backends.wrong_device import WrongDevice
 from bnconform.tests.selftest.backends.test_devices import CONFIG, calls
 backend = registry.load(sys.argv[1])
@@ -122,3 +125,44 @@ def test_device_3_of_the_cpu(name: str) -> None:
     assert offered == str(["cpu", "cpu:1", "cpu:2", "cpu:3"])
     assert same == "True"
     assert wrong.startswith("asked of cpu:1, and found on ") and wrong.endswith("False")
+
+
+# ONNX Runtime's other providers
+
+
+@pytest.fixture
+def openvino() -> Any:
+    """The adapter; the test is skipped where ONNX Runtime has no provider of OpenVINO."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    found = registry.load("onnxruntime")
+    if "openvino" not in found.devices():
+        pytest.skip("ONNX Runtime has no provider of OpenVINO here (the wheel onnxruntime-openvino has)")
+    return found
+
+
+def test_openvino_evaluates(openvino: Any) -> None:
+    """The provider divides by a deviation of 2, which is exact."""
+    layer = openvino.build(Config(num_features=3, ndim=4, eps=0.0), "openvino")
+    layer.load({"running_var": np.full(3, 4, np.float32)})
+    assert (layer.forward(X, training=False) == X / 2).all()
+
+
+def test_openvino_refuses_what_it_lacks(openvino: Any) -> None:
+    """Training is left to no other provider."""
+    with pytest.raises(Exception, match="Training mode of BatchNormalization is not supported"):
+        openvino.build(CONFIG, "openvino").forward(X, training=True)
+
+
+@pytest.mark.parametrize(("ran", "right"), [("OpenVINOExecutionProvider", True), ("CPUExecutionProvider", False)])
+def test_what_each_node_runs_on(ran: str, right: bool) -> None:
+    """A session whose nodes run on another provider than was asked for is an error, and no refusal."""
+    node = SimpleNamespace(op_type="BatchNormalization")
+    part = SimpleNamespace(ep_name=ran, get_nodes=lambda: [node])
+    made = SimpleNamespace(get_provider_graph_assignment_info=lambda: [part])
+    if right:
+        return assert_assigned(made, "OpenVINOExecutionProvider")
+    with pytest.raises(WrongDevice, match="found on CPUExecutionProvider, for BatchNormalization") as raised:
+        assert_assigned(made, "OpenVINOExecutionProvider")
+    assert not raised.value.is_refusal
+    return None
