@@ -253,8 +253,8 @@ class JaxLayer:
             (found, grad_x), self.statistics = self.functions(training).recompute(
                 self.parameters, self.statistics, given, upstream
             )
-            weight, bias = (to_array(found[name]) if name in found else None for name in ("weight", "bias"))
-            return to_array(grad_x, self.channels_last), weight, bias
+            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.shown(grad_x, self.channels_last), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics move."""

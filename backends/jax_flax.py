@@ -158,8 +158,8 @@ class NNXLayer:
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = nnx_functions().recompute(self.layer, given, upstream)
-            weight, bias = (to_array(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return to_array(grad_x, True), weight, bias
+            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.shown(grad_x, True), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics stay."""

@@ -121,7 +121,7 @@ def test_onnx_model(ndim: int, training: bool, tracked: bool) -> None:
 
 
 RUNTIMES = {"onnxruntime_node.mjs": "deviates", "tfjs.mjs": "violates"}
-"""The programs, with what is said of BN-RUN-VAR: the biased variance, which ONNX documents and TensorFlow.js does not."""
+"""The programs, with the verdict on BN-RUN-VAR: ONNX documents the biased variance, TensorFlow.js does not."""
 
 
 @pytest.mark.parametrize("program", RUNTIMES)
