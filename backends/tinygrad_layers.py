@@ -57,7 +57,8 @@ def to_array(tensor: Any, device: str) -> Array:
     """
     from tinygrad import dtypes
 
-    buffer = tensor.realize().uop.base.realized
+    graph = getattr(tensor.realize(), "uop", None)  # older versions have another, and tell the device alone
+    buffer = None if graph is None else graph.base.realized
     found = tensor.device if buffer is None else buffer.device
     if found not in (place(device), None):
         raise WrongDevice(place(device), found)
