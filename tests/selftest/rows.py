@@ -77,8 +77,8 @@ FULL = run(
 """A run with a violation, a success and a gap."""
 
 
-OF_METHODS = ("BN-REC-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-")
-ALONE = {"BN-STATE-RESET", "BN-STATE-HISTORY", "BN-STATE-LAZY", "BN-LAYOUT-FORMAT"}
+OF_METHODS = ("BN-REC-", "BN-REMAT-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-")
+ALONE = {"BN-ACC-STEPS", "BN-STATE-RESET", "BN-STATE-HISTORY", "BN-STATE-LAZY", "BN-LAYOUT-FORMAT"}
 
 
 def of_methods(requirement: str) -> bool:
