@@ -19,7 +19,7 @@ from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
 from bnconform.diagnosis.experiments.trials import CALL, FailingCall, Trials, relative_error, run
 from bnconform.diagnosis.relations.fitting import Cause, Fit, alone, fit, fit_one
-from bnconform.diagnosis.relations.recorded_relations import as_backward, recorded
+from bnconform.diagnosis.relations.recorded_relations import as_plain, is_of_recorded, recorded
 from bnconform.diagnosis.relations.relation import Relation
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
@@ -153,8 +153,10 @@ def narrow(
     )
     if any(step.shards for step in trace.program.steps):
         return None  # such a call names shapes, so that none can be changed by itself
-    if any(step.pass_number for step in trace.program.steps):
-        return _of_recorded(known, call, wrong, declared)
+    if is_recorded := any(step.pass_number for step in trace.program.steps):
+        if CALL in wrong or not is_of_recorded(call):
+            return None
+        call = as_plain(call)
     decided = None if point is None else Decided(point, quality)
     for one in known.found:
         if known_only and one.explanation is None:
@@ -162,29 +164,16 @@ def narrow(
         if one.explains(call.trace.program, call, wrong):
             narrower = one.explanation.of(call) if isinstance(one.explanation, Fit) else None
             return one if narrower is None else replace(one, causes=tuple(narrower.causes))
+    if is_recorded:
+        # Such a call names another, so that none can be left out or changed by itself: no experiment is made.
+        alike = fit_one(call, (*alone(), *recorded(declared)))
+        return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
     if known_only or known.experiments >= EXPERIMENTS:
         return None
     known.experiments += 1
     found = _experiment(subject, program, wrong, call, quality, decided, known.relations)
     known.found.append(found)
     return found
-
-
-def _of_recorded(
-    known: ExperimentResults, call: FailingCall, wrong: frozenset[str], declared: Behaviour
-) -> ExperimentResult | None:
-    """What a pullback answers instead; None where nothing is found, or another call failed.
-
-    A call of a recorded pass names another, so that none can be left out or changed: no experiment is made.
-    """
-    if CALL in wrong or call.trace.steps[-1].step.op != "pullback":
-        return None
-    found = fit_one(as_backward(call), (*alone(), *recorded(declared)))
-    if found is None:
-        return None
-    result = ExperimentResult(wrong, _named(wrong), found, tuple(found.causes))
-    known.found.append(result)
-    return result
 
 
 def _first_wrong(judged: Judgement) -> tuple[int, frozenset[str]] | None:

@@ -18,16 +18,26 @@ from bnconform.execution.trace import State, StepResult, Trace
 from bnconform.spec.behaviour import Behaviour
 
 
-def as_backward(call: FailingCall) -> FailingCall:
-    """A failing pullback as the backward pass that it is due to equal."""
+def is_of_recorded(call: FailingCall) -> bool:
+    """Whether the call is a recorded pass, or the pullback of one."""
+    return call.trace.steps[-1].step.op in ("vjp", "pullback")
+
+
+def as_plain(call: FailingCall) -> FailingCall:
+    """A recorded pass as the forward pass, or a pullback as the backward pass, that it is due to equal."""
     trace, seen = call.trace, call.trace.steps[-1]
-    passed = _passes(trace)[seen.step.pass_number - 1]
-    step = replace(
-        passed.step, op="backward", grad_output=seen.step.grad_output, grad_layout=seen.step.grad_layout,
-        observe=seen.step.observe & {one.name for one in call.comparisons},
-    )  # fmt: skip
+    step = seen.step
+    if step.op == "pullback":
+        passed = _passes(trace)[step.pass_number - 1]
+        step = replace(
+            passed.step, op="backward", grad_output=step.grad_output, grad_layout=step.grad_layout,
+            observe=step.observe & {one.name for one in call.comparisons},
+        )  # fmt: skip
+        answered = replace(seen, step=step, before=passed.before, after=seen.before)
+    else:
+        step = replace(step, op="forward")
+        answered = replace(seen, step=step)
     program = replace(trace.program, steps=(*trace.program.steps[:-1], step))
-    answered = replace(seen, step=step, before=passed.before, after=seen.before)
     return FailingCall(replace(trace, program=program, steps=[*trace.steps[:-1], answered]), call.comparisons)
 
 
