@@ -48,9 +48,10 @@ def _wrong(config: Config, shape: tuple[int, ...], training: bool, *, differenti
 
 def _is_refused(check: Check, config: Config, step: Step) -> bool:
     __tracebackhide__ = True
-    trace = check.readable(Program(config, (step,)))
+    trace = check.executed(Program(config, (step,)))
     if not trace.steps:
-        check.fail("the call was not made", verdict=CRASHED)
+        check.ask(Program(config, (build(),)))
+        check.fail(str(trace.broken or "the call was not made"), verdict=CRASHED)
     return bool(trace.steps[-1].raised)
 
 
