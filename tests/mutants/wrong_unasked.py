@@ -70,13 +70,15 @@ class TinyWeightsAreZero(Layer):
 
 @wrong("BN-GRAD-INPUT")
 class EpsilonIsAtMostOneInBackwardPasses(Layer):
-    """The backward pass in training takes 1 for an epsilon above it."""
+    """The backward pass in training takes 0.5 for an epsilon above it."""
 
     def gradient_scale(self, variance: Array, training: bool) -> Array:
         scale = super().gradient_scale(variance, training)
-        if not training or self.config.eps <= 1:
+        if not training or self.config.eps <= 0.5:
             return scale
-        return np.asarray(scale * np.sqrt((variance + scale.dtype.type(self.config.eps)) / (variance + 1)))
+        return np.asarray(
+            scale * np.sqrt((variance + scale.dtype.type(self.config.eps)) / (variance + scale.dtype.type(0.5)))
+        )
 
 
 class _OfImages(Layer):
