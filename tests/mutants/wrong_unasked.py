@@ -69,16 +69,15 @@ class TinyWeightsAreZero(Layer):
 
 
 @wrong("BN-GRAD-INPUT")
-class EpsilonIsAtMostOneInBackwardPasses(Layer):
+class EpsilonIsAtMostHalfInBackwardPasses(Layer):
     """The backward pass in training takes 0.5 for an epsilon above it."""
 
     def gradient_scale(self, variance: Array, training: bool) -> Array:
         scale = super().gradient_scale(variance, training)
         if not training or self.config.eps <= 0.5:
             return scale
-        return np.asarray(
-            scale * np.sqrt((variance + scale.dtype.type(self.config.eps)) / (variance + scale.dtype.type(0.5)))
-        )
+        given, taken = (scale.dtype.type(eps) for eps in (self.config.eps, 0.5))
+        return np.asarray(scale * np.sqrt((variance + given) / (variance + taken)))
 
 
 class _OfImages(Layer):
