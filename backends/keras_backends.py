@@ -127,7 +127,11 @@ class KerasLayer:
         """What must hold around every call: the device."""
         import keras
 
-        if not hasattr(keras, "device"):  # as in 3.0.0: the device is then the default of Keras' backend
+        if not hasattr(keras, "device"):  # as in 3.0.0
+            if self.device != "cpu":
+                raise NotImplementedError(
+                    f"Keras {keras.__version__} has no keras.device: it cannot be told {self.device}"
+                )
             return nullcontext()
         device: AbstractContextManager[Any] = keras.device(self.device.replace("cuda", "gpu"))
         return device

@@ -69,8 +69,12 @@ def session(made: bytes, device: str, optimised: bool = True) -> Any:
 
 
 def assert_assigned(made: Any, provider: str) -> None:
-    """WrongDevice unless every node of a session runs on the provider."""
-    for part in made.get_provider_graph_assignment_info():
+    """WrongDevice unless every node of a session runs on the provider.
+
+    Older versions do not tell; what the provider does not run they refuse, as there is nothing to fall back to.
+    """
+    told = getattr(made, "get_provider_graph_assignment_info", tuple)
+    for part in told():
         if part.ep_name != provider:
             raise WrongDevice(provider, f"{part.ep_name}, for {', '.join(node.op_type for node in part.get_nodes())}")
 

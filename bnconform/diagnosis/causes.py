@@ -313,7 +313,7 @@ def _words(one: _Cause, failing: Sequence[Outcome], total: int, where: str, *, o
         return one.shared
     qualities = {outcome.requirement for outcome in failing if outcome.level != "must" and not outcome.narrowed}
     if len(qualities) == 1 and all(outcome.level != "must" for outcome in failing):
-        # One of these is what it says, and no decision is looked for.
+        # A quality is named by its requirement: no decision is looked for.
         unexplained = f"{qualities.pop()}, {checks}"
     elif any(outcome.is_cut_short for outcome in failing):
         unexplained = f"nothing explains {checks} so far, as the search of the behaviour space was cut short"

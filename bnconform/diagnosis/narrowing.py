@@ -164,11 +164,13 @@ def narrow(
         if one.explains(call.trace.program, call, wrong):
             narrower = one.explanation.of(call) if isinstance(one.explanation, Fit) else None
             return one if narrower is None else replace(one, causes=tuple(narrower.causes))
+    if known_only:
+        return None
     if is_recorded:
         # Such a call names another, so that none can be left out or changed by itself: no experiment is made.
         alike = fit_one(call, (*alone(), *recorded(declared)))
         return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
-    if known_only or known.experiments >= EXPERIMENTS:
+    if known.experiments >= EXPERIMENTS:
         return None
     known.experiments += 1
     found = _experiment(subject, program, wrong, call, quality, decided, known.relations)

@@ -57,8 +57,9 @@ def test_in_rational_arithmetic(kind: RecomputationUpdate, momentum: float | Non
     found = _after(kind, momentum)
     assert found.running_mean is not None and found.running_var is not None
     assert found.num_batches_tracked == count
-    assert float(floats(found.running_mean)[0]) == pytest.approx(float(due_mean), rel=1e-15)
-    assert float(floats(found.running_var)[0]) == pytest.approx(float(due_variance), rel=1e-15)
+    # 320 bits round to the double that the rational number rounds to.
+    assert float(floats(found.running_mean)[0]) == float(due_mean)
+    assert float(floats(found.running_var)[0]) == float(due_variance)
 
 
 @pytest.mark.parametrize("kind", RecomputationUpdate)

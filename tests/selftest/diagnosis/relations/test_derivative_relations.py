@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.cases.probes import cases_of
-from bnconform.diagnosis.narrowing import narrow
-from bnconform.judge.check import Check, conduct
-from bnconform.judge.outcome import VIOLATES
-from bnconform.judge.subject import Subject
-from bnconform.spec.catalogue import requirement
-from bnconform.tests.mutants.catalogue import every
+from bnconform.tests.selftest.diagnosis.relations.first_failure import first_failure
 
 NAMED = {
     "tangent_takes_statistics_for_constant": "tangent_y takes mean and variance for constant",
@@ -32,14 +26,4 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_wrong_derivative_is_named(name: str) -> None:
     """The first failing case of the requirement that names the fault is enough, and no experiment fails."""
-    mutant = every()[name]
-    subject = Subject(name, mutant, "cpu", "float64")
-    rule = requirement(mutant.killers[0])
-    for case in cases_of(rule.id, "float64"):
-        outcomes = conduct(lambda check: check.run(), Check(subject, rule, case))
-        if outcomes[-1].verdict == VIOLATES:
-            break
-    assert subject.failing is not None
-    finding = narrow(subject, *subject.failing)
-    assert finding is not None
-    assert any(words.startswith(NAMED[name]) for cause in finding.causes for words, *_ in cause)
+    assert any(words.startswith(NAMED[name]) for cause in first_failure(name).causes for words, *_ in cause)
