@@ -146,6 +146,8 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
             entry["shards"] = [list(shape) for shape in step.shards]
         if step.options:
             entry["options"] = dict(step.options)
+        if step.op == "load" and step.x_layout != "contiguous":
+            entry["x_layout"] = step.x_layout
         if step.state:
             entry["state"] = {key: _encode(value) for key, value in step.state.items()}
         steps.append(entry)

@@ -109,6 +109,12 @@ SHARING = ("expanded_batch", "expanded_channels", "expanded_positions", "expande
 """Layouts with the same memory for several elements: stride 0 along the batch, the channels, the last axis or all, and
 windows of the last two axes, each one element further on."""
 
+ALONG_ONE_AXIS = (
+    "contiguous", "unaligned", "every_other_element", "slice_with_offset", "every_third_sample", "reversed_batch",
+    "read_only",
+)  # fmt: skip
+"""Layouts of an array of one axis, as the entries of a state are."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -132,7 +138,7 @@ class Step:
             it is not 0; for the passes of MASKED.
         options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
-        x_layout, grad_layout: a key of LAYOUTS.
+        x_layout, grad_layout: a key of LAYOUTS; for a load `x_layout` is that of each of its arrays.
         observe: which of OBSERVABLES are judged after the call.
         may_refuse: whether the call may be refused: whatever it does is taken as it is, and nothing of it is judged;
             as a pullback it may be refused, and is judged where it answers.
@@ -176,6 +182,8 @@ class Step:
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
                 raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+        if self.op == "load" and self.x_layout not in ALONG_ONE_AXIS:
+            raise ValueError(f"a load cannot be laid {self.x_layout}; choose one of {', '.join(ALONG_ONE_AXIS)}")
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
@@ -232,7 +240,8 @@ class Step:
         if self.op == "set":
             return "set " + ", ".join(f"{name} = {value}" for name, value in self.options.items())
         if self.op == "load":
-            return "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
+            text = "load " + ", ".join(f"{name} = {_short(value)}" for name, value in self.state.items())
+            return text + ("" if self.x_layout == "contiguous" else f", {self.x_layout}")
         if self.op == "refill":
             return f"refill x of recorded pass {self.pass_number}"
         if self.op == "pullback":
@@ -609,9 +618,10 @@ def refill(number: int) -> Step:
     return Step("refill", pass_number=number)
 
 
-def load(observe: Iterable[str] = (), **state: Any) -> Step:
-    """A load step."""
-    return Step("load", state={name: np.asarray(value) for name, value in state.items()}, observe=frozenset(observe))
+def load(observe: Iterable[str] = (), layout: str = "contiguous", **state: Any) -> Step:
+    """A load step; `layout` is how each array lies in memory."""
+    arrays = {name: np.asarray(value) for name, value in state.items()}
+    return Step("load", state=arrays, x_layout=layout, observe=frozenset(observe))
 
 
 def build(*observe: str) -> Step:

@@ -421,9 +421,10 @@ class InstrumentedLayer:
         counter = self.shown.get("num_batches_tracked")
         return None if counter is None else [str(np.asarray(counter).dtype), list(np.asarray(counter).shape)]
 
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Set some of the state; Raised where the implementation refuses."""
-        self.load_uncopied({name: np.array(value) for name, value in state.items()})
+    def load(self, state: Mapping[str, Array], layout: str = "contiguous") -> None:
+        """Set some of the state, each array laid so; Raised where the implementation refuses."""
+        lay = np.array if layout == "contiguous" else LAYOUTS[layout]
+        self.load_uncopied({name: lay(value) if value.ndim else np.array(value) for name, value in state.items()})
 
     def load_uncopied(self, state: Mapping[str, Array]) -> None:
         """The same, of these very arrays, to see whether the implementation keeps them."""

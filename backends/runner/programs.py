@@ -211,7 +211,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
     if step["op"] == "load":
         # A layer that shows no counter has none to set; everything else that a program loads exists.
         absent = "num_batches_tracked" if state.get("num_batches_tracked") is None else ""
-        layer.load({name: value for name, value in step["state"].items() if name != absent})
+        given = {name: value for name, value in step["state"].items() if name != absent}
+        layer.load(given, layout=step["x_layout"])
     elif step["op"] == "forward":
         refills = step.get("refills", False)
         return {"y": layer.forward(step["x"], training=training, layout=step["x_layout"], refills=refills)}

@@ -191,7 +191,7 @@ def features(program: Program) -> Features:
         found.add("a pass")
     for step in program.steps:
         if step.op == "load":
-            found.add("a load")
+            found |= {"a load"} | ({f"a load {step.x_layout}"} if step.x_layout != "contiguous" else set())
         if step.x is None:
             continue
         values = step.x.size // step.x.shape[1] if step.x.ndim > 1 and step.x.shape[1] else 0

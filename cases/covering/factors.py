@@ -72,7 +72,7 @@ FACTORS: tuple[Factor, ...] = (
     ),
     Factor(
         "channels",
-        ("3", "1", "2", "4", "6", "7", "8", "33", "64", "65", "129", "257", "513", "1025"),
+        ("3", "1", "2", "4", "6", "7", "8", "16", "33", "64", "65", "129", "257", "513", "1025"),
         "vectors and their tails; pytorch#62594: channels past 64 are zero; apex#1768: 65",
     ),
     Factor("x_layout", LAYOUTS, "pytorch#57077, apex#1768, torch-xpu-ops#1429: numbers that depend on strides"),
@@ -311,7 +311,23 @@ TRIPLES: Mapping[str, tuple[str, ...]] = {
     "x_layout": COARSE["x_layout"],
     "begins": ("training", "evaluation", "training_gradient", "evaluation_gradient"),
 }
-"""Factors and levels of which every three meet, in every dtype, in a thorough run."""
+"""Factors and levels of which every three meet: in single precision, and in every dtype in a thorough run."""
+
+ORDERS: Mapping[str, tuple[str, ...]] = {
+    "samples": ("2", "1", "3", "16", "17", "65", "257"),
+    "positions": ("15", "1", "wide", "257"),
+    "channels": ("3", "1", "8", "16", "33", "65", "129"),
+    "x_layout": ("channels_last", "fortran"),
+    "grad_layout": ("contiguous", "channels_last", "fortran", "expanded_everywhere"),
+    "momentum": ("0.1", "0.3", "1", "None"),
+    "epsilon": ("1e-5", "0.37"),
+    "values": ("ordinary", "large_mean", "constant_channel"),
+    "history": ("loaded", "first", "one_entry", "smaller", "equal", "evaluated", "backward_twice", "refilled"),
+    "reads": ("always",),
+    "parameters": ("usual",),
+}
+"""Levels of which every pair meets in each of two orders of memory, channels-last and Fortran's: frameworks have kernels
+of their own for these, with blocks, tails and ways through the flags of their own."""
 
 FEW_SHAPES: Mapping[str, tuple[str, ...]] = {
     "samples": ("6", "17"),

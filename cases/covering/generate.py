@@ -4,7 +4,7 @@ One row at a time, as AETG does (Cohen, Dalal, Fredman and Patton 1997): of some
 is still missing by the levels that cover most, the best is taken. `covertable` and `allpairspy` were tried first: with
 these constraints neither came to an end in the minutes that this takes. The tables are committed, and a
 self-test proves what they cover without this module. Where a constraint is added, `--mend` replaces the rows that break
-it; the committed tables were mended so.
+it, and where a level is added it adds rows that have it; the committed tables were mended so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bnconform.cases.covering.factors import (
     FEW_CONFIGURATIONS,
     FEW_SHAPES,
     HIDING,
+    ORDERS,
     SELDOM,
     TRIPLES,
     Constraint,
@@ -40,11 +41,14 @@ TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "shown": {},
     "other_dtypes": {},
     "triples": {},
+    "orders": ORDERS,
     "few_shapes": FEW_SHAPES,
     "few_configurations": FEW_CONFIGURATIONS,
 }
-"""The levels of each table where they are not all. In a row of `shown` nothing hides a part of a pair; in the others
-each pair meets somewhere."""
+"""The levels of each table where they are not all."""
+
+WHOLE = ("shown", "triples", "orders")
+"""The tables in whose rows nothing hides a part of what is to meet."""
 
 CANDIDATES = 8
 """How many rows are grown for each that is taken."""
@@ -63,7 +67,8 @@ RARE = 0.25
 """How much less often a level that hides something is taken than others that cover as much."""
 
 ATTEMPTS = 2_000
-"""After how many dead ends a row is given up."""
+FEW_ATTEMPTS = 50
+"""After how many dead ends a row is given up; and where the plainest one of the sort cannot be."""
 
 Row = dict[str, str]
 Meeting = tuple[tuple[str, str], ...]
@@ -97,7 +102,7 @@ class Generator:
         self._place = {name: place for place, name in enumerate(levels)}
         self._rules: dict[str, list[Constraint]] = {}
         self._random = random.Random(seed)
-        self._dead_ends = 0
+        self._dead_ends, self._attempts = 0, ATTEMPTS
 
     def rows(self) -> Iterator[Row]:
         """Rows until nothing is missing that a row can hold; one that shows all of it, if there can be such a row."""
@@ -114,9 +119,10 @@ class Generator:
 
     def _best(self, pair: Meeting, rules: Sequence[Constraint]) -> Row | None:
         self._rules = {name: [rule for rule in rules if name in rule.factors] for name in self.levels}
-        grown = [row for row in (self._grown(pair) for _ in range(CANDIDATES)) if row is not None]
+        plain = self._plainest(pair, rules)
+        attempts = FEW_ATTEMPTS if plain is None else ATTEMPTS
+        grown = [row for row in (self._grown(pair, attempts) for _ in range(CANDIDATES)) if row is not None]
         if not grown:
-            plain = self._plainest(pair, rules)
             grown = [] if plain is None else [plain]
         return max(grown, key=lambda row: self._gain(row) / (1 + self.cost(row) / CHEAP), default=None)
 
@@ -142,13 +148,13 @@ class Generator:
         every = ({**plain, **dict(zip(free, choice, strict=True))} for choice in choices)
         return min((row for row in every if all(rule.holds(row) for rule in rules)), key=elements, default=None)
 
-    def _grown(self, pair: Meeting) -> Row | None:
+    def _grown(self, pair: Meeting, attempts: int) -> Row | None:
         row = dict(pair)
         if not all(self._fits(row, name) for name in row):
             return None
         rest = [name for name in self.levels if name not in row]
         self._random.shuffle(rest)
-        self._dead_ends = 0
+        self._dead_ends, self._attempts = 0, attempts
         grown = self._complete(row, rest)
         return None if grown is None else {name: grown[name] for name in self.levels}
 
@@ -164,7 +170,7 @@ class Generator:
                 if found is not None:
                     return found
             self._dead_ends += 1
-            if self._dead_ends > ATTEMPTS:
+            if self._dead_ends > self._attempts:
                 return None
         return None
 
@@ -213,6 +219,8 @@ def wanted(name: str) -> list[Meeting]:
     if name == "triples":
         return meetings(TRIPLES, 3)
     levels = {factor.name: TABLES[name].get(factor.name, factor.levels) for factor in FACTORS}
+    if name == "orders":
+        return [meeting for meeting in meetings(levels, 3) if "x_layout" in dict(meeting)]
     if name != "other_dtypes":
         return meetings(levels)
     coarse = {factor: COARSE.get(factor, of) for factor, of in levels.items()}
@@ -223,12 +231,17 @@ def wanted(name: str) -> list[Meeting]:
 def rows_of(name: str, *, mended: bool = False) -> list[Row]:
     """The rows of a table; `mended`: those of the committed one that break no constraint, and what they lack."""
     levels = {factor.name: TABLES[name].get(factor.name, factor.levels) for factor in FACTORS}
-    generator = Generator(levels, wanted(name), whole=name in ("shown", "triples"))
+    generator = Generator(levels, wanted(name), whole=name in WHOLE)
     kept = [dict(row) for row in table(name) if allowed(row)] if mended else []
     if mended:  # what the whole table does not hold cannot be, as its self-test shows, and is not searched for again
         held = {meeting for row in table(name) for meeting in generator.shown(dict(row))}
         still = {meeting for row in kept for meeting in generator.shown(row)}
-        generator.missing = {meeting: None for meeting in generator.missing if meeting in held - still}
+        known = {item for row in table(name) for item in row.items()}
+        generator.missing = {
+            meeting: None
+            for meeting in generator.missing
+            if meeting not in still and (meeting in held or not known.issuperset(meeting))
+        }
     return [*kept, *generator.rows()]
 
 

@@ -12,7 +12,7 @@ from bnconform.cases import inputs as families
 from bnconform.cases.covering.factors import FACTORS, LONG, Levels, allowed, trains
 from bnconform.cases.covering.tables import table
 from bnconform.cases.covering.values import gradients, inputs, shape
-from bnconform.cases.program import STATE, Array, Program, Step, backward, forward, load
+from bnconform.cases.program import ALONG_ONE_AXIS, STATE, Array, Program, Step, backward, forward, load
 from bnconform.spec.config import Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype, parameter_dtype
 
@@ -102,16 +102,24 @@ class CoveringRow:
 def rows(name: str = "shown") -> tuple[CoveringRow, ...]:
     """The rows of a table as cases: each for `REQUIREMENT`, and every second in half precision for `SINGLE`, too.
 
-    "shown" is asked in single precision, and "other_dtypes" in its place in the others. "thorough" is everything in
-    every dtype: every three of some levels, too, and a thousand updates in place of a hundred.
+    "shown", "triples" and "orders" are asked in single precision, and "other_dtypes" in their place in the others.
+    "thorough" is everything in every dtype, and a thousand updates in place of a hundred.
     """
     if name == "thorough":
-        more = (*_rows("other_dtypes", "other", DTYPES), *_rows("triples", "three", DTYPES))
+        more = (*_rows("other_dtypes", "other", DTYPES), *_threes(DTYPES))
         longer = (row.with_history("updates_1000") for row in more if row.levels["history"] in LONG)
         return (*_rows("shown", "row", DTYPES), *more, *longer)
     if name == "shown":
-        return (*_rows("shown", "row", ("float32",)), *_rows("other_dtypes", "other", ("float64", *HALVES)))
+        single = ("float32",)
+        return (
+            *_rows("shown", "row", single), *_threes(single), *_rows("other_dtypes", "other", ("float64", *HALVES))
+        )  # fmt: skip
     return tuple(_rows(name, "row", DTYPES))
+
+
+def _threes(dtypes: tuple[str, ...]) -> Iterator[CoveringRow]:
+    yield from _rows("triples", "three", dtypes)
+    yield from _rows("orders", "order", dtypes)
 
 
 def _rows(name: str, word: str, dtypes: tuple[str, ...]) -> Iterator[CoveringRow]:
@@ -212,7 +220,8 @@ class Past:
     def loaded(self) -> list[Step]:
         """A load of everything, if there is something."""
         state = self.state()
-        return [_observed(load(**state), self.config)] if state else []
+        layout = ALONG_ONE_AXIS[self.seed % len(ALONG_ONE_AXIS)]
+        return [_observed(load(layout=layout, **state), self.config)] if state else []
 
     def batch(self, samples: int, seed: int, *, training: bool = True) -> Step:
         """A forward pass over ordinary values; at least two a channel."""

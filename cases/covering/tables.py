@@ -13,6 +13,6 @@ FOLDER = Path(__file__).parent
 
 @cache
 def table(name: str) -> tuple[Levels, ...]:
-    """The rows of a table: "shown", "other_dtypes", "few_shapes" or "few_configurations"."""
+    """The rows of a table: "shown", "triples", "orders", "other_dtypes", "few_shapes" or "few_configurations"."""
     with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return tuple(csv.DictReader(file))

@@ -173,8 +173,11 @@ def _variance() -> Iterator[Probe]:
     yield probe("5000-values", Config(num_features=1, ndim=2, momentum=1.0), forward(x, seen), dtypes=("float64",))
 
 
+_PARAMETERS = tuple(name for name in STATE if name != "num_batches_tracked")
+
+
 def _loading() -> Iterator[Probe]:
-    shown = tuple(name for name in STATE if name != "num_batches_tracked")
+    shown = _PARAMETERS
     x = inputs.values((4, 3), 60)
     first, second = inputs.everything(3, 6), inputs.everything(3, 7)
     steps: tuple[Step, ...] = (
@@ -203,6 +206,9 @@ def _loading() -> Iterator[Probe]:
     count = "num_batches_tracked"
     steps = (load(**{count: np.array(7)}), load((count,), **{count: np.array(0)}), forward(x, "running_mean", count))
     yield Probe("BN-RUN-LOAD", "count-of-zero", Program(Config(ndim=2, momentum=None), steps))
+    for layout in ("every_other_element", "reversed_batch", "slice_with_offset", "read_only", "unaligned"):
+        steps = (load(_PARAMETERS, layout, **second), forward(x, "y", training=False))
+        yield Probe("BN-RUN-LOAD", f"{layout.replace('_', '-')}-arrays", Program(Config(ndim=2), steps))
     shown = ("running_mean", "running_var")
     for name, mean, variance in (
         ("extreme", (0.0, 1e30, -1e-30), (0.0, 1e-8, 1e30)),

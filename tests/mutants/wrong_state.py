@@ -136,6 +136,25 @@ class LoadLeavesOutWhatIsNotFinite(Chosen):
         return {name: value for name, value in state.items() if np.isfinite(value).all()}
 
 
+@wrong("BN-RUN-LOAD")
+class LoadReadsFromTheFirstElementOn(Layer):
+    """What is loaded is read as if its elements lay one after the other, from the first one's address on."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """As many numbers as there are, in the order in which they lie in memory."""
+        super().load({name: self.following(value) for name, value in state.items()})
+
+    @staticmethod
+    def following(value: Array) -> Array:
+        """The elements from the first one's address on, or from the lowest where the array lies backwards."""
+        if not value.ndim or value.strides[0] == value.itemsize:
+            return value
+        if value.strides[0] < 0:
+            return value[::-1]
+        dense = np.lib.stride_tricks.as_strided(value, value.shape, (value.itemsize,))
+        return dense.copy()
+
+
 @wrong("BN-STATE-LOAD-DTYPE")
 class LoadedDtypeIsTakenOver(Layer):
     """The state is kept in the dtype of the statistic that was loaded last."""

@@ -323,6 +323,11 @@ def _contiguous(field: str) -> Callable[[Program], Program | None]:
     return lambda program: vary.with_last(program, **{field: "contiguous"})
 
 
+def _with_contiguous_loads(program: Program) -> Program:
+    steps = (replace(step, x_layout="contiguous") if step.op == "load" else step for step in program.steps)
+    return replace(program, steps=tuple(steps))
+
+
 def _changes(base: Program) -> Iterator[Change]:
     """One change of each factor."""
     step, config = vary.last(base), base.config
@@ -338,6 +343,8 @@ def _changes(base: Program) -> Iterator[Change]:
         layout = getattr(step, field)
         if layout != "contiguous":
             yield Change(f"{layout} {noun}", _contiguous(field))
+    for layout in {one.x_layout for one in base.steps if one.op == "load"} - {"contiguous"}:
+        yield Change(f"loaded arrays {layout}", _with_contiguous_loads)
     other = 0.3 if config.momentum != 0.3 else 0.1
     yield Change(f"momentum {_level(config.momentum)}", lambda program: vary.with_config(program, momentum=other))
     eps = 1e-5 if config.eps != 1e-5 else 0.1

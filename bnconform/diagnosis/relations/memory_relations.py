@@ -28,6 +28,8 @@ def memory(point: Behaviour) -> Iterator[Relation]:
         for name, (_, noun) in OPERANDS.items():
             words = f"{{}} is that of {noun} read as if it were {how}"
             yield with_operands(words, of_step(_read(name, order)), point)
+    words = "{} is that of grad_output read as if it lay in memory as x does"
+    yield with_operands(words, of_step(_read_as_x), point)
     for order, how in ORDERS:
         yield Relation(f"{{}} is written as if it were {how}", _written(order))
 
@@ -55,6 +57,15 @@ def _read(name: str, order: Order) -> Callable[[CallView], dict[str, Any] | None
         return None if read is None or (read == given).all() else {name: read}
 
     return other
+
+
+def _read_as_x(view: CallView) -> dict[str, Any] | None:
+    """grad_output as it is read in the order of x: channels-last where that lies so, else contiguous."""
+    given = view.step.x
+    if given is None:
+        return None
+    is_last = np.moveaxis(LAYOUTS[view.step.x_layout](given), 1, -1).flags.c_contiguous
+    return _read("grad_output", _channels_last if is_last else _row_major)(view)
 
 
 def _following(laid: Array, count: int) -> Array | None:

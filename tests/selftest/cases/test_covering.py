@@ -15,6 +15,7 @@ from bnconform.cases.covering.factors import (
     FACTORS,
     FEW_CONFIGURATIONS,
     FEW_SHAPES,
+    ORDERS,
     TRIPLES,
     Constraint,
     Levels,
@@ -34,6 +35,7 @@ TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "shown": {},
     "other_dtypes": {},
     "triples": {},
+    "orders": ORDERS,
     "few_shapes": FEW_SHAPES,
     "few_configurations": FEW_CONFIGURATIONS,
 }
@@ -56,7 +58,7 @@ def test_every_row_is_one(name: str) -> None:
         assert elements(row) <= ELEMENTS
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "triples"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("triples", "orders")])
 def test_every_pair_of_levels_meets_or_cannot(name: str) -> None:
     """Each pair stands in a row, in the table `shown` in one that shows all of it, or there can be no such row.
 
@@ -98,6 +100,27 @@ def test_every_three_levels_meet_or_cannot() -> None:
         missing += [dict(zip(factors, chosen, strict=True)) for chosen in every if chosen not in met]
     assert [row for row in missing if is_possible(row, levels, CONSTRAINTS)] == []
     assert 0 < len(missing) < 200
+
+
+def test_every_pair_meets_in_each_order_of_memory_or_cannot() -> None:
+    """Channels-last and Fortran's, in a row that shows all of the three."""
+    levels = levels_of("orders")
+    missing, count = [], 0
+    for a, b in combinations([name for name in levels if name != "x_layout"], 2):
+        factors = tuple(name for name in levels if name in (a, b, "x_layout"))
+        met = {tuple(row[name] for name in factors) for row in table("orders") if shows(row, factors)}
+        every = list(product(*(levels[name] for name in factors)))
+        count += len(every)
+        rules = (*CONSTRAINTS, *showing(factors))
+        held = {tuple(row[name] for name in factors) for row in table("orders")}
+        for chosen in every:
+            row = dict(zip(factors, chosen, strict=True))
+            if (chosen not in met and is_possible(row, levels, rules)) or (
+                chosen not in held and is_possible(row, levels, CONSTRAINTS)
+            ):
+                missing.append(row)
+    assert missing == []
+    assert count > 2_000
 
 
 SIZES = ("rank", "positions", "samples", "channels")
