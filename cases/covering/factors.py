@@ -326,8 +326,8 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     "reads": ("always",),
     "parameters": ("usual",),
 }
-"""Levels of which every pair meets in each of two orders of memory, channels-last and Fortran's: frameworks have kernels
-of their own for these, with blocks, tails and ways through the flags of their own."""
+"""Levels of which every pair meets in each of two orders of memory, channels-last and Fortran's: frameworks have code
+of its own for these, with blocks, tails and ways through the flags of its own."""
 
 FEW_SHAPES: Mapping[str, tuple[str, ...]] = {
     "samples": ("6", "17"),

@@ -59,6 +59,11 @@ def probes() -> Iterator[Probe]:
     steps = (forward(x, "y", "running_mean", "running_var"), backward(x, g, *ALL), forward(x, "y", training=False))
     program = Program(Config(num_features=1, ndim=3, momentum=1.0), steps)
     yield Probe("BN-EDGE-SIZE", "65600-positions", program, dtypes=("float32",))
+    # An index of elements that is kept in sixteen bits; 257 channels of 257 samples are 66,049.
+    x, g = inputs.values((257, 257), 3), inputs.upstream((257, 257), 4)
+    steps = (forward(x, "y", "running_mean"), backward(x, g, *ALL))
+    program = Program(Config(257, momentum=1.0, ndim=2), steps)
+    yield Probe("BN-EDGE-SIZE", "66049-elements", program, dtypes=("float32",))
     yield from _blocks()
     x, g = inputs.values((1, 2, 33, 37), 6), inputs.upstream((1, 2, 33, 37), 6)
     x[..., 31:, :] += 9.0

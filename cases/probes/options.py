@@ -42,6 +42,7 @@ def probes() -> Iterator[Probe]:
             steps.append(backward(x, inputs.upstream(x.shape), "grad_x", "grad_weight", training=training))
         yield Probe("BN-SET-EPS", f"rank{rank}", Program(Config(ndim=rank, eps=0.015625), tuple(steps)))
         yield from _epsilons(rank, start)
+        yield from _after_evaluation(rank, start)
         evaluated = forward(x * 2, "y", training=False)
         tracking: tuple[Step, ...] = (
             start,
@@ -58,6 +59,14 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SET-TRACKING", f"rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
         tracking = (start, set_options(track_running_stats=False), backward(x, x, "grad_x", *STATISTICS), evaluated)
         yield Probe("BN-SET-TRACKING", f"backward-rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
+
+
+def _after_evaluation(rank: int, start: Step) -> Iterator[Probe]:
+    """Passes in evaluation right before and after: what they fold and keep is made of options, too."""
+    x = inputs.values(inputs.SHAPES[rank], 21)
+    passes = forward(x, "y", training=False), backward(x, inputs.upstream(x.shape), "grad_x", training=False)
+    steps = (start, *passes, set_options(*STATE, eps=0.5), *passes, set_options(*STATE, eps=0.25), *passes)
+    yield Probe("BN-SET-EPS", f"evaluated-rank{rank}", Program(Config(ndim=rank, eps=0.015625), steps))
 
 
 def _epsilons(rank: int, start: Step) -> Iterator[Probe]:

@@ -89,6 +89,12 @@ def _updates() -> Iterator[Probe]:
     for momentum in (0.5, 0.2):
         steps = (forward(x, "running_mean"), forward(x + 1, "running_mean"))
         yield Probe("BN-RUN-UPDATE", f"once-momentum{momentum:g}", Program(Config(ndim=2, momentum=momentum), steps))
+    # What is counted, or kept, for a number of batches only; those at the end lie far from those before.
+    for name, weight in (("0.01", 0.01), ("none", None)):
+        batches = [inputs.values((2, 1), 20 + k % 7) + (9.0 if k > 300 else 0.125 * (k % 5)) for k in range(310)]
+        last = forward(batches[-1], "running_mean", "running_var")
+        program = Program(Config(1, momentum=weight, ndim=2), (*map(forward, batches[:-1]), last), reads="end")
+        yield Probe("BN-RUN-UPDATE", f"310-momentum-{name}", program, dtypes=("float64", "float32"))
 
 
 def _counts() -> Iterator[Probe]:

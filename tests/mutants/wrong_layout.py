@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bnconform.tests.mutants.catalogue import wrong
-from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.layer import Array, Gradients, Layer
 
 
 def in_memory_order(x: Array) -> Array:
@@ -559,6 +559,18 @@ class PositionsCountedInSixteenBits(PartOfTheBatch):
     def used(self, n: int) -> int:
         """What is left of the count."""
         return n & 0xFFFF if self.config.ndim > 2 else n
+
+
+@wrong("BN-EDGE-SIZE", dtypes=("float32",))
+class ElementsCountedInSixteenBits(Layer):
+    """Of an array with channels, the gradient for what lies past its 65536th element is never written."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """Zero from there on."""
+        grad_x, grad_weight, grad_bias = super().backward(x, grad_output, training=training)
+        if x.shape[1] > 1:
+            grad_x.reshape(-1)[65_536:] = 0
+        return grad_x, grad_weight, grad_bias
 
 
 @wrong("BN-EDGE-SIZE", thread="pytorch#2917", dtypes=("float32",))

@@ -123,14 +123,22 @@ class StatisticsFrozenAfterTenBatches(Layer):
     """From the eleventh training pass on the running statistics stay."""
 
     updates = 0
+    most = 10
 
     def remember(self, values: Array, x: Array) -> None:
         """Ten times."""
         self.updates += 1
-        if self.updates <= 10:
+        if self.updates <= self.most:
             super().remember(values, x)
         else:
             self.count()
+
+
+@wrong("BN-RUN-UPDATE")
+class StatisticsFrozenAfterThreeHundredBatches(StatisticsFrozenAfterTenBatches):
+    """From the 301st training pass on the running statistics stay."""
+
+    most = 300
 
 
 @wrong("BN-RUN-UPDATE")

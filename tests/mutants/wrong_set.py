@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -157,6 +157,30 @@ class MomentumNoneIsForGood(Layer):
         """Without the momentum, once there is none."""
         kept = self.config.momentum is None
         super().set(**{name: value for name, value in options.items() if name != "momentum" or not kept})
+
+
+@wrong("BN-SET-EPS")
+class FoldIsKeptOverASetEpsilon(Layer):
+    """Evaluation is folded once, and again after a load or a training pass, but not after a set epsilon."""
+
+    folded: float | None = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """By the epsilon of the fold, in evaluation."""
+        if training:
+            self.folded = None
+            return super().forward(x, training=training)
+        self.folded = self.config.eps if self.folded is None else self.folded
+        now, self.config = self.config, replace(self.config, eps=self.folded)
+        try:
+            return super().forward(x, training=training)
+        finally:
+            self.config = now
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """And the fold is forgotten."""
+        super().load(state)
+        self.folded = None
 
 
 @wrong("BN-SET-EPS")
