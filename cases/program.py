@@ -618,7 +618,7 @@ def refill(number: int) -> Step:
     return Step("refill", pass_number=number)
 
 
-def load(observe: Iterable[str] = (), layout: str = "contiguous", **state: Any) -> Step:
+def load(observe: Iterable[str] = (), layout: str = "contiguous", /, **state: Any) -> Step:
     """A load step; `layout` is how each array lies in memory."""
     arrays = {name: np.asarray(value) for name, value in state.items()}
     return Step("load", state=arrays, x_layout=layout, observe=frozenset(observe))

@@ -221,7 +221,7 @@ class Past:
         """A load of everything, if there is something."""
         state = self.state()
         layout = ALONG_ONE_AXIS[self.seed % len(ALONG_ONE_AXIS)]
-        return [_observed(load(layout=layout, **state), self.config)] if state else []
+        return [_observed(load((), layout, **state), self.config)] if state else []
 
     def batch(self, samples: int, seed: int, *, training: bool = True) -> Step:
         """A forward pass over ordinary values; at least two a channel."""
