@@ -108,6 +108,8 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             refills=entry.get("refills", False),
             pass_number=entry.get("pass_number", 0),
             shards=tuple(map(tuple, entry.get("shards", ()))),
+            lanes=entry.get("lanes", 0),
+            layers={name: _array(value, name, number) for name, value in entry.get("layers", {}).items()},
             options=_options(entry.get("options", {})),
         )
     except ValueError as problem:
@@ -144,6 +146,10 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
             entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
         if step.shards:
             entry["shards"] = [list(shape) for shape in step.shards]
+        if step.lanes:
+            entry["lanes"] = step.lanes
+        if step.layers:
+            entry["layers"] = {key: _encode(value) for key, value in step.layers.items()}
         if step.options:
             entry["options"] = dict(step.options)
         if step.op == "load" and step.x_layout != "contiguous":
@@ -215,13 +221,15 @@ def _fits(program: Program) -> None:
                 raise ValueError(
                     f"{name} of step {number} has {value.shape[1]} channels, and the layer {config.num_features}"
                 )
-        for name, value in step.state.items():
+        entries = [(name, value, ()) for name, value in step.state.items()]
+        entries += [(name, value, (step.lanes,)) for name, value in step.layers.items()]
+        for name, value, lanes in entries:
             counter = name == "num_batches_tracked"
-            shape, dtype = ((), "int64") if counter else ((config.num_features,), config.param_dtype)
+            shape, dtype = (lanes, "int64") if counter else ((*lanes, config.num_features), config.param_dtype)
             if value.shape != shape or (str(value.dtype) != dtype and not (not counter and _is_held(value, dtype))):
                 due = f"{dtype} {shape}"
                 raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
-            if counter and value < 0:
+            if counter and np.any(value < 0):
                 raise ValueError(f"{name} of step {number} is {value}; it must not be negative")
 
 

@@ -22,15 +22,24 @@ Array = NDArray[Any]
 MASKED = ("masked", "masked_backward")
 """The passes that are given a mask."""
 
+MAPPED = ("vmap", "vmap_layers")
+"""The passes that the framework maps over several batches at once, one a lane."""
+
+JACOBIANS = ("jacrev", "jacfwd")
+"""The passes that give the whole Jacobian of y for x, in reverse and in forward mode."""
+
 REPLICATED = ("replicated", "replicated_vjp")
 """The passes of a batch that is spread over replicas."""
 
 WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 """The passes that are given a grad_output of the shape of x."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
+TRANSFORMED = (*MAPPED, *JACOBIANS, "eval_shape")
+"""The passes under a transformation of functions."""
+
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
@@ -51,6 +60,9 @@ REPLICA_STATE = ("replica_running_mean", "replica_running_var", "replica_num_bat
 REPLICA_GRADIENTS = ("replica_grad_weight", "replica_grad_bias")
 """What each of R replicas shows of itself: (R, C), the counters (R,)."""
 
+MAPPED_STATE = ("mapped_running_mean", "mapped_running_var", "mapped_num_batches_tracked")
+"""What each of L layers that are mapped remembers afterwards: (L, C), the counters (L,)."""
+
 RESULTS: Mapping[str, tuple[str, ...]] = {
     "forward": ("y",),
     "vjp": ("y",),
@@ -61,16 +73,26 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "masked": ("y",),
     "masked_backward": GRADIENTS,
     "recomputed": GRADIENTS,
+    "vmap": ("y",),
+    "vmap_layers": ("y", *MAPPED_STATE),
+    "jacrev": ("jacobian",),
+    "jacfwd": ("jacobian",),
+    "eval_shape": ("abstract_y",),
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
 """What an operation returns, by name; the others return nothing."""
 
-SPREAD = ("y", "tangent_y", "grad_x", "hvp_x")
-"""What has the shape of x, (N, C, *S); every other result has (C,), or one of that for each replica."""
+SPREAD = ("y", "tangent_y", "grad_x", "hvp_x", "abstract_y")
+"""What has the shape of x, (N, C, *S); a Jacobian has that of y and that of x after it, and every other result (C,), or
+one of that for each replica or lane. An abstract y stands for a dtype, and its numbers for nothing."""
+
+COUNTERS = ("replica_num_batches_tracked", "mapped_num_batches_tracked")
+"""Of each replica or lane the number of batches that it has seen, where it shows one."""
 
 OBSERVABLES = (
-    "y", "tangent_y", *GRADIENTS, *HESSIAN, *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite"
+    "y", "tangent_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *REPLICA_STATE, *REPLICA_GRADIENTS,
+    *STATE, "running_var:finite",
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
@@ -126,6 +148,9 @@ class Step:
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
             "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
             backward pass that keeps nothing in between, so that the forward pass is run again),
+            "vmap" (the layer, mapped over several batches), "vmap_layers" (layers like it, each in a state of its own
+            and with a batch of its own, mapped together), "jacrev" and "jacfwd" (the Jacobian of y for x),
+            "eval_shape" (the shape and dtype of y, without a value),
             "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
@@ -147,11 +172,16 @@ class Step:
         pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
         shards: for replicated passes, (N_i, *S_i) of what each replica is given; x, and grad_output, then hold the rows
             of all, (n, C, 1, ...), see `bnconform.spec.shards`.
+        lanes: for the passes of MAPPED, L, over how many batches; x, (L * N, C, *S), then holds them one after the
+            other.
+        layers: for "vmap_layers", the names and values that each of the layers is loaded with, each (L, C), the
+            counters (L,).
     """
 
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
-        "recomputed", "pullback", "refill", "replicated", "replicated_vjp",
+        "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill", "replicated",
+        "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -167,6 +197,8 @@ class Step:
     options: Mapping[str, float | bool | None] = field(default_factory=dict)
     shards: Shards = ()
     mask: Array | None = None
+    lanes: int = 0
+    layers: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -207,6 +239,7 @@ class Step:
             raise ValueError("a replicated or replicated_vjp step, and no other, needs the shapes of its shards")
         if self.shards and self.x is not None:
             self._must_hold_shards(self.x)
+        self._must_hold_lanes()
 
     def _must_hold_shards(self, x: Array) -> None:
         """ValueError where x, and grad_output, are not the rows of shards of the shapes that are given."""
@@ -220,6 +253,18 @@ class Step:
             )
         if given is not None and given.shape != x.shape:
             raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
+
+    def _must_hold_lanes(self) -> None:
+        """ValueError where x does not hold as many batches as there are lanes, or `layers` is not one state for each."""
+        if (self.op in MAPPED) != (self.lanes > 0):
+            raise ValueError("a vmap or vmap_layers step, and no other, needs lanes, from 1 on")
+        if self.lanes and self.x is not None and len(self.x) % self.lanes:
+            raise ValueError(f"x of a {self.op} step has {len(self.x)} samples, which {self.lanes} lanes do not share")
+        unknown = sorted(set(self.layers) - set(STATE))
+        if (self.op == "vmap_layers") != bool(self.layers) or unknown:
+            raise ValueError(f"a vmap_layers step, and no other, needs layers; choose from {', '.join(STATE)}")
+        if any(np.ndim(value) == 0 or len(value) != self.lanes for value in self.layers.values()):
+            raise ValueError(f"the layers of a {self.op} step are (L, C) with {self.lanes} lanes")
 
     @cached_property
     def selected(self) -> Array | None:
@@ -250,6 +295,7 @@ class Step:
         if self.shards:
             return self._describe_replicas(self.x)
         text = f"{self.op}(x {self.x.dtype} {self.x.shape}"
+        text += f" in {self.lanes} lanes" if self.lanes else ""
         text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
         text += ", the same array object refilled" if self.refills else ""
         if self.grad_output is not None:
@@ -343,6 +389,7 @@ class Program:
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
                     "pass_number": step.pass_number, "tangent": step.tangent, "mask": step.mask,
+                    "lanes": step.lanes, "layers": dict(step.layers),
                     "options": dict(step.options), "shards": [list(shape) for shape in step.shards],
                 }
                 for step in self.steps
@@ -367,6 +414,7 @@ class Program:
                 grad_output=given(step.grad_output),
                 tangent=given(step.tangent),
                 state={name: loaded(name, value) for name, value in step.state.items()},
+                layers={name: loaded(name, value) for name, value in step.layers.items()},
             )
             for step in self.steps
         )
@@ -386,7 +434,8 @@ class Program:
         gone |= {"bias"} if self.config.bias and not config.bias else set()
         gone |= {f"{kind}_{name}" for name in gone for kind in ("grad", "hvp", "replica_grad")}
         if tracked != self.config.track_running_stats:
-            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked", *REPLICA_STATE}
+            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked"}
+            gone |= {*REPLICA_STATE, *MAPPED_STATE}
         steps = []
         numbers: list[int] = []  # of the recorded passes that are left, 0 for one that is not
         for step in self.steps:
@@ -398,9 +447,10 @@ class Program:
                 continue
             if step.pass_number:
                 step = replace(step, pass_number=numbers[step.pass_number - 1])
-            if step.op == "load" and step.state and not state:
+            layers = {name: value for name, value in step.layers.items() if name not in gone}
+            if (step.op == "load" and step.state and not state) or (step.layers and not layers):
                 continue
-            steps.append(replace(step, state=state, observe=step.observe - gone))
+            steps.append(replace(step, state=state, layers=layers, observe=step.observe - gone))
         program = replace(self, config=config, steps=tuple(steps))
         if program.config.ndim < 4 and f"rank_{program.config.ndim}" in unsupported and "rank_4" not in unsupported:
             return program._at_rank_4()
@@ -449,6 +499,8 @@ class Program:
             if step.op in ABILITIES:
                 wanted.add(step.op)
             wanted |= _of_shards(step.shards)
+            if step.training and self.config.track_running_stats:
+                wanted |= {"vmap": {"vmap_tracked"}, **dict.fromkeys(JACOBIANS, {"jacobian_tracked"})}.get(step.op, set())
             if step.options.get("momentum", 0) is None:
                 wanted.add("momentum_none")
             if "track_running_stats" in step.options:
@@ -471,6 +523,7 @@ class Program:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
             arrays += () if step.mask is None else (step.mask,)
+            arrays += tuple(step.layers.values())
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
             kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
@@ -478,6 +531,8 @@ class Program:
                 found.update(b"of recorded pass %d" % step.pass_number)
             if step.shards:
                 found.update(f"shards {step.shards}".encode())
+            if step.lanes:
+                found.update(f"lanes {step.lanes} {list(step.layers)}".encode())
             if step.options:
                 found.update(repr(sorted(step.options.items())).encode())
             for value in arrays:
@@ -516,8 +571,12 @@ def result_shape(name: str, step: Step, num_features: int) -> tuple[int, ...]:
     given = step.grad_output if step.x is None else step.x
     if name in SPREAD and given is not None:
         return given.shape
-    if name == "replica_num_batches_tracked":
-        return (len(step.shards),)
+    if name == "jacobian" and given is not None:
+        return (*given.shape, *given.shape)
+    if name in COUNTERS:
+        return (len(step.shards) or step.lanes,)
+    if name in MAPPED_STATE:
+        return (step.lanes, num_features)
     return (len(step.shards), num_features) if name in (*REPLICA_STATE, *REPLICA_GRADIENTS) else (num_features,)
 
 
@@ -584,6 +643,38 @@ def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training
 def recomputed(x: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
     """A forward and backward step with recomputation, that observes the given quantities."""
     return Step("recomputed", training, np.asarray(x), np.asarray(grad_output), observe=frozenset(observe))
+
+
+def vmap(batches: Iterable[Any], *observe: str, training: bool = True) -> Step:
+    """A step of the layer mapped over batches of one shape (N, C, *S), that observes the given quantities."""
+    arrays = [np.asarray(batch) for batch in batches]
+    return Step("vmap", training, np.concatenate(arrays), observe=frozenset(observe), lanes=len(arrays))
+
+
+def vmap_layers(
+    batches: Iterable[Any], states: Iterable[Mapping[str, Any]], *observe: str, training: bool = True
+) -> Step:
+    """A step of layers mapped together, each with its batch and loaded with its state, that observes the quantities."""
+    arrays, each = [np.asarray(batch) for batch in batches], list(states)
+    layers = {name: np.stack([np.asarray(state[name]) for state in each]) for name in each[0]}
+    return Step(
+        "vmap_layers", training, np.concatenate(arrays), observe=frozenset(observe), lanes=len(arrays), layers=layers
+    )
+
+
+def jacrev(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the Jacobian of y for x in reverse mode, that observes the given quantities."""
+    return Step("jacrev", training, np.asarray(x), observe=frozenset(observe))
+
+
+def jacfwd(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the Jacobian of y for x in forward mode, that observes the given quantities."""
+    return Step("jacfwd", training, np.asarray(x), observe=frozenset(observe))
+
+
+def eval_shape(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step that asks for the shape and dtype of y alone, and observes the given quantities."""
+    return Step("eval_shape", training, np.asarray(x), observe=frozenset(observe))
 
 
 def pullback(

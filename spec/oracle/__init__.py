@@ -5,12 +5,14 @@ from bnconform.spec.oracle.passes import backward, forward, initial_state
 from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
+from bnconform.spec.oracle.transforms import Jacobian, jacfwd, jacrev, vmap
 
 __all__ = [
     "Backward",
     "Batch",
     "Forward",
     "Hessian",
+    "Jacobian",
     "Moments",
     "Recomputed",
     "State",
@@ -20,6 +22,9 @@ __all__ = [
     "forward",
     "hvp",
     "initial_state",
+    "jacfwd",
+    "jacrev",
     "jvp",
     "recomputed",
+    "vmap",
 ]
