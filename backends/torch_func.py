@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bnconform.backends.torch_layers import Gradients, TorchLayer, TorchNN, module
+from bnconform.backends.torch_layers import UNSUPPORTED, Gradients, TorchLayer, TorchNN, module
 from bnconform.backends.torch_tensors import Array, to_array
 
 
@@ -59,6 +59,29 @@ class FuncLayer(TorchLayer):
 
         return self._given(jvp(gradients, (self._tensor(x),), (self._tensor(vector),))[1])
 
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by torch.func.vmap over the batches, each with a copy of the buffers; the statistics stay."""
+        from torch.func import vmap
+
+        call, parameters = self._function(training), self._parameters()
+        return to_array(vmap(lambda x: call(parameters, x)[0])(self._lanes(xs)))
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by torch.func.jacrev; the statistics stay."""
+        from torch.func import jacrev
+
+        return to_array(
+            jacrev(self._function(training), argnums=1, has_aux=True)(self._parameters(), self._tensor(x))[0]
+        )
+
+    def jacfwd(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by torch.func.jacfwd; the statistics stay."""
+        from torch.func import jacfwd
+
+        return to_array(
+            jacfwd(self._function(training), argnums=1, has_aux=True)(self._parameters(), self._tensor(x))[0]
+        )
+
     def _function(self, training: bool) -> Callable[[Any, Any], tuple[Any, Any]]:
         """(parameters, x) -> (y, buffers as the pass leaves them)."""
         from torch.func import functional_call
@@ -87,6 +110,9 @@ class TorchFunc(TorchNN):
     """BatchNorm1d, BatchNorm2d and BatchNorm3d through torch.func."""
 
     name = "torch.nn+func"
+    unsupported: Mapping[str, str] = {
+        feature: reason for feature, reason in UNSUPPORTED.items() if feature != "jacobian_tracked"
+    }
 
     def build(self, config: Any, device: str) -> FuncLayer:
         """A layer of this configuration; NotImplementedError for what the row or the device does not have."""

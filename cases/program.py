@@ -255,7 +255,7 @@ class Step:
             raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
 
     def _must_hold_lanes(self) -> None:
-        """ValueError where x does not hold as many batches as there are lanes, or `layers` is not one state for each."""
+        """ValueError where x does not hold a batch for each lane, or `layers` not a state for each."""
         if (self.op in MAPPED) != (self.lanes > 0):
             raise ValueError("a vmap or vmap_layers step, and no other, needs lanes, from 1 on")
         if self.lanes and self.x is not None and len(self.x) % self.lanes:
@@ -500,7 +500,7 @@ class Program:
                 wanted.add(step.op)
             wanted |= _of_shards(step.shards)
             if step.training and self.config.track_running_stats:
-                wanted |= {"vmap": {"vmap_tracked"}, **dict.fromkeys(JACOBIANS, {"jacobian_tracked"})}.get(step.op, set())
+                wanted |= _of_update(step.op, self.config.momentum)
             if step.options.get("momentum", 0) is None:
                 wanted.add("momentum_none")
             if "track_running_stats" in step.options:
@@ -557,6 +557,15 @@ class Program:
         head += f"track_running_stats={c.track_running_stats}, {c.dtype}, parameters {c.param_dtype}"
         unread = ["the state is read after the last call only"] if self.reads == "end" else []
         return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps), *unread])
+
+
+def _of_update(op: str, momentum: float | None) -> set[str]:
+    """The features that a pass in training asks for, which moves statistics under a transformation."""
+    if op in JACOBIANS:
+        return {"jacobian_tracked"}
+    if op == "vmap_layers":
+        return {"vmap_cumulative"} if momentum is None else set()
+    return {"vmap_tracked"} if op == "vmap" else set()
 
 
 def _of_shards(shards: Shards) -> set[str]:

@@ -3,9 +3,9 @@
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
 "steps": [{"op", "training", "x", "grad_output", "tangent", "mask", "state", "options", "x_layout", "grad_layout",
-"pass_number", "shards", "lanes", "layers"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before":
-the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts",
-"calls", "seconds"}.
+"pass_number", "shards", "lanes", "layers"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit",
+"after"}], "before": the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as
+it was shown, "facts", "calls", "seconds"}.
 """
 
 from __future__ import annotations

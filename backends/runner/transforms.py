@@ -42,7 +42,9 @@ def _stacked(name: str, states: Sequence[Mapping[str, Array | None]]) -> Array |
     """What each layer shows under a name, or None where none shows it; Misfit where some do, or in several dtypes."""
     there = [value for value in (state[name] for state in states) if value is not None]
     if there and len(there) < len(states):
-        raise Misfit(f"vmap_layers returned {name} for {len(there)} of {len(states)} layers; all should show it, or none")
+        raise Misfit(
+            f"vmap_layers returned {name} for {len(there)} of {len(states)} layers; all should show it, or none"
+        )
     kinds = sorted({str(value.dtype) for value in there})
     if len(kinds) > 1:
         raise Misfit(f"vmap_layers returned {name} of {' and '.join(kinds)}; all layers should give one dtype")

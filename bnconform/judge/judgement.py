@@ -114,7 +114,8 @@ class Judgement:
         problems: (step, what) where something else than a number was wrong; `crashed` if the implementation raised.
         truths: what answers what is due.
         recorded: the passes that were recorded, each with the state before it; None for one that was refused.
-        announced: what was said of passes that were not made: the shape of x, whether it trains, the dtype of y.
+        announced: what other calls said of plain passes: the shape of x, whether it trains, the dtype of y, and
+            which call.
     """
 
     behaviour: Behaviour
@@ -124,7 +125,7 @@ class Judgement:
     crashed: bool = False
     truths: Truths = field(default_factory=process_truths, repr=False)
     recorded: list[tuple[LayerState, Step] | None] = field(default_factory=list, repr=False)
-    announced: list[tuple[tuple[int, ...], bool, str]] = field(default_factory=list, repr=False)
+    announced: list[tuple[tuple[int, ...], bool, str, str]] = field(default_factory=list, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -307,13 +308,15 @@ def _several(
         verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
     else:
         _results(verdict, number, seen, truth, model)
+        if step.lanes and "y" in step.observe:
+            _announce(verdict, step, seen.values["y"])
         for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
             _stored(verdict, number, name, seen.after, question.before, None)
     return question.before.with_everything_shown(seen.after) if seen.after else question.before
 
 
 def _abstract(verdict: Judgement, number: int, seen: StepResult, carried: LayerState) -> LayerState:
-    """Compare what is said of a pass that is not made: it moves nothing; its dtype is held against that of a later y."""
+    """Compare what is said of a pass that is not made, which moves nothing; its dtype is kept for a later y."""
     step, before = seen.step, carried.shown(seen.before)
     if seen.raised:
         verdict.problems.append((number, str(seen.raised)))
@@ -321,24 +324,31 @@ def _abstract(verdict: Judgement, number: int, seen: StepResult, carried: LayerS
         return before
     said = seen.values["abstract_y"]
     if "abstract_y" in step.observe and said is not None and step.x is not None:
-        verdict.announced.append((step.x.shape, step.training, str(said.dtype)))
+        verdict.announced.append((step.x.shape, step.training, str(said.dtype), step.op))
     for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
         _stored(verdict, number, name, seen.after, before, None)
     return before
 
 
+def _announce(verdict: Judgement, step: Step, y: Array | None) -> None:
+    """Keep the dtype that a map gives, of each lane, for a plain pass that follows."""
+    if y is not None and step.x is not None:
+        shape = (step.x.shape[0] // step.lanes, *step.x.shape[1:])
+        verdict.announced.append((shape, step.training, str(y.dtype), step.op))
+
+
 def _as_announced(verdict: Judgement, number: int, seen: StepResult) -> None:
-    """Hold the dtype of y against what was said of such a pass before."""
+    """Hold the dtype of y against that which abstract evaluation, or a map, gave of such a pass before."""
     step, y = seen.step, seen.values.get("y")
     if step.op != "forward" or y is None or step.x is None:
         return
-    for shape, training, dtype in verdict.announced:
+    for shape, training, dtype, op in verdict.announced:
         if (shape, training) != (step.x.shape, step.training):
             continue
         if dtype == str(y.dtype):
             verdict.refusals += 1
         else:
-            verdict.problems.append((number, f"eval_shape said that y would have dtype {dtype}; it has {y.dtype}"))
+            verdict.problems.append((number, f"y has dtype {y.dtype} here; by {op} it has {dtype}"))
     verdict.announced.clear()
 
 

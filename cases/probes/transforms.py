@@ -1,8 +1,8 @@
 """Probes of transforms: maps over layers, over batches and over samples, whole Jacobians, and shapes without values.
 
 The lanes of a map have means far apart and spreads that differ, so that statistics over the mapped axis, or of another
-lane, are another answer. Epsilon takes part, as for derivatives. A Jacobian's x is tiny, as there are as many rows as it
-has elements, and in full precision, where bounds on its elements admit no other answer.
+lane, are another answer. Epsilon takes part, as for derivatives. A Jacobian's x is tiny, as there are as many rows as
+it has elements, and in full precision, where bounds on its elements admit no other answer.
 """
 
 from __future__ import annotations
@@ -59,16 +59,20 @@ def probes() -> Iterator[Probe]:
 
 def lanes(shape: tuple[int, ...], count: int = LANES) -> list[Array]:
     """Batches whose means lie far apart, and whose spreads differ."""
-    return [inputs.values(shape, 40 + lane) * (1 + lane) + 5.0 * lane - 4.0 for lane in range(count)]
+    return [inputs.values(shape, 40 + lane) * (1 + lane / 2) + 1.5 * lane - 1.5 for lane in range(count)]
 
 
-def states(channels: int = 3, count: int = LANES, *, affine: bool = True, tracked: bool = True) -> list[dict[str, Array]]:
-    """A state for each layer, none of them like another or like a new one; the counters differ, too."""
+def states(
+    channels: int = 3, count: int = LANES, *, affine: bool = True, tracked: bool = True, counted: bool = False
+) -> list[dict[str, Array]]:
+    """A state for each layer, none of them like another or like a new one; with counters where they are `counted`."""
     found = []
     for lane in range(count):
         state = inputs.parameters(channels, 50 + lane) if affine else {}
         if tracked:
-            state |= inputs.statistics(channels, 50 + lane) | {"num_batches_tracked": np.asarray(2 * lane + 1)}
+            state |= inputs.statistics(channels, 50 + lane)
+        if counted:
+            state["num_batches_tracked"] = np.asarray(2 * lane + 1)
         found.append(state)
     return found
 
@@ -84,7 +88,7 @@ def _layers(rank: int) -> Iterator[Probe]:
     config, given = Config(ndim=rank, eps=EPSILON, momentum=0.3), lanes(inputs.SHAPES[rank])
     steps = (vmap_layers(given, states(), "y"),)
     yield Probe("BN-TRANS-VMAP-LAYERS", f"rank{rank}", Program(config, steps))
-    steps = (vmap_layers(given, states(), *MAPPED_STATE),)
+    steps = (vmap_layers(given, states(), *MAPPED_MOVED),)
     yield Probe("BN-TRANS-VMAP-STATE", f"rank{rank}", Program(config, steps))
     steps = (vmap_layers(given, states(), "y", *MAPPED_STATE, training=False),)
     yield Probe("BN-TRANS-VMAP-EVAL", f"rank{rank}", Program(config, steps))
@@ -105,9 +109,12 @@ def _layers_otherwise() -> Iterator[Probe]:
     yield Probe("BN-TRANS-VMAP-STATE", "one-batch-for-all", Program(Config(eps=EPSILON, momentum=0.3), (step,)))
     step = vmap_layers(given, [states()[0]] * LANES, "y", *MAPPED_MOVED)
     yield Probe("BN-TRANS-VMAP-STATE", "one-state-for-all", Program(Config(eps=EPSILON, momentum=0.3), (step,)))
+    constant = [np.full(inputs.SHAPES[4], value) for value in (2.0, -1.0, 0.5)]  # any variance of which is 0
+    step = vmap_layers(constant, states(), *MAPPED_STATE)
+    yield Probe("BN-TRANS-VMAP-STATE", "constant-batches", Program(Config(eps=EPSILON, momentum=0.3), (step,)))
     for words, momentum in (("none", None), ("1", 1.0), ("0", 0.0)):
         config = Config(eps=EPSILON, momentum=momentum)
-        step = vmap_layers(given, states(), *MAPPED_MOVED)
+        step = vmap_layers(given, states(counted=True), *MAPPED_MOVED)
         yield Probe("BN-TRANS-VMAP-STATE", f"momentum-{words}", Program(config, (step,)))
     for training, mode in MODES.items():
         config = Config(eps=EPSILON, affine=False)
@@ -143,6 +150,16 @@ def _one_layer_otherwise() -> Iterator[Probe]:
     yield Probe("BN-TRANS-VMAP-SAMPLES", "batches", Program(config, steps))
     steps = (*_loaded(), vmap(samples, "y", *STATE, training=False), forward(given[0], "y", *MOVED))
     yield Probe("BN-TRANS-VMAP-SAMPLES", "before-training", Program(config, steps))
+    for training, mode in MODES.items():
+        config = Config(eps=EPSILON, track_running_stats=not training)
+        parts = given if training else samples
+        requirement = "BN-TRANS-VMAP-BATCHES" if training else "BN-TRANS-VMAP-SAMPLES"
+        steps = (
+            *_loaded(tracked=not training),
+            vmap(parts, "y", training=training),
+            forward(parts[0], "y", training=training),
+        )
+        yield Probe(requirement, f"dtype-{mode}", Program(config, steps))
     bare = Config(eps=EPSILON, affine=False, track_running_stats=False)
     yield Probe("BN-TRANS-VMAP-BATCHES", "no-parameters", Program(bare, (vmap(given, "y"),)))
     wide = Config(ndim=2, eps=EPSILON, track_running_stats=False)
