@@ -278,6 +278,12 @@ class KerasTensorflowLayer(KerasLayer):
             grad_x = inner.gradient(y, x, output_gradients=grad_output)
         return outer.gradient(grad_x, [x, *self.parameters()], output_gradients=vector, unconnected_gradients="zero")
 
+    def stacked(self, tensors: list[Any]) -> Any:
+        """By tf.stack."""
+        import tensorflow as tf
+
+        return tf.stack(tensors)
+
     def mapped(self, xs: Any, training: bool) -> Any:
         """By tf.vectorized_map."""
         import tensorflow as tf
