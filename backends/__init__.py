@@ -90,8 +90,8 @@ Requirements on a backend, each with its reason:
   would be after a `load` of its state, and each with its batch. It returns (ys, states), the second a list of what
   `state` would return of each. The layer itself stays. "vmap_cumulative" is such a map in training with momentum=None.
 * `jacrev(x, training=...)` and `jacfwd(x, training=...)` (optional) are dy/dx by the framework's own means for a whole
-  Jacobian, in reverse and in forward mode: (N, C, *S, N, C, *S), the axes of y first. Whether the pass moves the running
-  statistics is left free, once. A framework that refuses to differentiate such a pass has "jacobian_tracked" in
+  Jacobian, in reverse and in forward mode: (N, C, *S, N, C, *S), the axes of y first. Whether the pass moves the
+  running statistics is left free, once. A framework that refuses to differentiate such a pass has "jacobian_tracked" in
   `unsupported`.
 * `eval_shape(x, training=...)` (optional) is (shape, dtype) of the y that `forward` would give, the dtype by its name,
   by the framework's own means to learn them without computing y. All of these are asked as `vjp` is.
