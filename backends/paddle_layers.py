@@ -175,8 +175,8 @@ class Paddle:
         "variance, '1/m' times the sum of squares"
     }
     unsupported: Mapping[str, str] = {
-        "hvp": "the double gradient raises: 'Required tensor shall not be nullptr' in training, '`is_test = True` CANNOT "
-        "be used in train program' in evaluation (Paddle 3.3)",
+        "hvp": "the double gradient raises: 'Required tensor shall not be nullptr' in training, '`is_test = True` "
+        "CANNOT be used in train program' in evaluation (Paddle 3.3)",
         "momentum_none": "Paddle's momentum is a number: there is no cumulative average",
         "track_running_stats_off": "a Paddle layer always has running statistics, and moves them in training",
         "masked": "Paddle's layers take no mask",
