@@ -8,10 +8,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bnconform.backends.jax_arrays import Place
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -22,7 +25,8 @@ def mapped(forward: Function, own: bool) -> Function:
     """The pass mapped over batches, and over parameters and statistics where each lane has its `own`."""
     import jax
 
-    return jax.jit(jax.vmap(forward, in_axes=(0, 0, 0) if own else (None, None, 0)))
+    found: Function = jax.jit(jax.vmap(forward, in_axes=(0, 0, 0) if own else (None, None, 0)))
+    return found
 
 
 @cache
@@ -33,7 +37,8 @@ def jacobian(forward: Function, ability: str) -> Function:
     def differentiated(parameters: Any, statistics: Any, x: Any) -> Any:
         return getattr(jax, ability)(lambda x: forward(parameters, statistics, x)[0])(x)
 
-    return jax.jit(differentiated)
+    found: Function = jax.jit(differentiated)
+    return found
 
 
 def lanes_last(xs: Array, channels_last: bool) -> Array:
@@ -60,7 +65,7 @@ class Transformed:
     functions: Callable[[bool], Any]
     parameters: dict[str, Any]
     statistics: Any
-    where: Any
+    where: Place
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by jax.vmap over the batches; the statistics stay."""
