@@ -221,6 +221,7 @@ def _fits(program: Program) -> None:
                 raise ValueError(
                     f"{name} of step {number} has {value.shape[1]} channels, and the layer {config.num_features}"
                 )
+        entries: list[tuple[str, Array, tuple[int, ...]]]
         entries = [(name, value, ()) for name, value in step.state.items()]
         entries += [(name, value, (step.lanes,)) for name, value in step.layers.items()]
         for name, value, lanes in entries:
