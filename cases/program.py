@@ -183,8 +183,8 @@ class Step:
 
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
-        "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill", "replicated",
-        "replicated_vjp",
+        "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
+        "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
