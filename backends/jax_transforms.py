@@ -41,6 +41,21 @@ def jacobian(forward: Function, ability: str) -> Function:
     return found
 
 
+@cache
+def twice(forward: Function) -> Function:
+    """(parameters, statistics, x, tangent, second) -> second_y, by jax.jvp of jax.jvp."""
+    import jax
+
+    def differentiated(parameters: Any, statistics: Any, x: Any, tangent: Any, second: Any) -> Any:
+        def along(x: Any) -> Any:
+            return jax.jvp(lambda x: forward(parameters, statistics, x)[0], (x,), (tangent,))[1]
+
+        return jax.jvp(along, (x,), (second,))[1]
+
+    found: Function = jax.jit(differentiated)
+    return found
+
+
 def lanes_last(xs: Array, channels_last: bool) -> Array:
     """Batches (L, N, C, *S) as (L, N, *S, C) where the layer has its channels last."""
     return np.moveaxis(xs, 2, -1) if channels_last else xs
@@ -100,6 +115,13 @@ class Transformed:
     def jacfwd(self, x: Array, *, training: bool) -> Array:
         """dy/dx, by jax.jacfwd; the statistics stay."""
         return self._jacobian("jacfwd", x, training)
+
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by jax.jvp of jax.jvp; the statistics stay."""
+        with self.where.entered():
+            operands = (self.where.array(array, self.channels_last) for array in (x, tangent, second))
+            found = twice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
+            return self.where.shown(found, self.channels_last)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
         with self.where.entered():

@@ -172,6 +172,14 @@ class NumpyLayer:
             moving = inverse_std * moving if weight is None else weight[:, None] * inverse_std * moving
         return self.forward(x, training=training), _as_input(moving, x.shape, x.dtype)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent of y along a second tangent; the running statistics stay as they are.
+
+        With p = mean(z t), q = mean(z u) and s the covariance of t and u, it is w / (var + eps) times
+        p (mean(u) - u) + q (mean(t) - t) + z (3 p q - s), as of the gradient in `hvp`.
+        """
+        return self.hvp(x, tangent, second, training=training)[0]
+
     def hvp(
         self, x: Array, grad_output: Array, vector: Array, *, training: bool
     ) -> tuple[Array, Array | None, Array | None]:

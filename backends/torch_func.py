@@ -48,6 +48,18 @@ class FuncLayer(TorchLayer):
         self._set(moved)
         return to_array(y), to_array(tangent_y)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by jvp of jvp, both of torch.func; the statistics stay."""
+        from torch.func import jvp
+
+        call, parameters = self._function(training), self._parameters()
+        one, other = self._tensor(tangent), self._tensor(second)
+
+        def along(x: Any) -> Any:
+            return jvp(lambda x: call(parameters, x)[0], (x,), (one,))[1]
+
+        return to_array(jvp(along, (self._tensor(x),), (other,))[1])
+
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jvp of vjp, both of torch.func; the statistics stay."""
         from torch.func import jvp, vjp

@@ -37,7 +37,7 @@ _STATE = frozenset(OBSERVABLES).difference(*RESULTS.values())
 _SHOWN: Mapping[str, frozenset[str]] = {name: _STATE.union(RESULTS.get(name, ())) for name in OPERATIONS}
 """What each operation lets one observe."""
 
-GIVEN = ("x", "grad_output", "tangent")
+GIVEN = ("x", "grad_output", "tangent", "second")
 """The arrays of the input's dtype and rank that a step may be given."""
 
 _NUMBER = re.compile(r"[+-]?(0x[0-9a-f]*\.?[0-9a-f]*(p[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
@@ -90,7 +90,7 @@ def _array(data: dict[str, Any], name: str, number: int) -> Array:
 
 def _step(entry: dict[str, Any], number: int) -> Step:
     """Step `number` of a case; ValueError, naming it, where it is none."""
-    x, grad_output, tangent = (_array(entry[name], name, number) if name in entry else None for name in GIVEN)
+    x, grad_output, tangent, second = (_array(entry[name], name, number) if name in entry else None for name in GIVEN)
     state = {name: _array(value, name, number) for name, value in entry.get("state", {}).items()}
     try:
         return Step(
@@ -99,6 +99,7 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             x=x,
             grad_output=grad_output,
             tangent=tangent,
+            second=second,
             mask=_array(entry["mask"], "mask", number) if "mask" in entry else None,
             state=state,
             x_layout=entry.get("x_layout", "contiguous"),

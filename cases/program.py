@@ -37,9 +37,9 @@ WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 TRANSFORMED = (*MAPPED, *JACOBIANS, "eval_shape")
 """The passes under a transformation of functions."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
@@ -67,6 +67,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "forward": ("y",),
     "vjp": ("y",),
     "jvp": ("y", "tangent_y"),
+    "jvp_jvp": ("second_y",),
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
@@ -83,7 +84,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
 }
 """What an operation returns, by name; the others return nothing."""
 
-SPREAD = ("y", "tangent_y", "grad_x", "hvp_x", "abstract_y")
+SPREAD = ("y", "tangent_y", "second_y", "grad_x", "hvp_x", "abstract_y")
 """What has the shape of x, (N, C, *S); a Jacobian has that of y and that of x after it, and every other result (C,), or
 one of that for each replica or lane. An abstract y stands for a dtype, and its numbers for nothing."""
 
@@ -91,8 +92,8 @@ COUNTERS = ("replica_num_batches_tracked", "mapped_num_batches_tracked")
 """Of each replica or lane the number of batches that it has seen, where it shows one."""
 
 OBSERVABLES = (
-    "y", "tangent_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *REPLICA_STATE, *REPLICA_GRADIENTS,
-    *STATE, "running_var:finite",
+    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *REPLICA_STATE,
+    *REPLICA_GRADIENTS, *STATE, "running_var:finite",
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
@@ -146,6 +147,7 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
+            "jvp_jvp" (the derivative of that tangent of y along a second one),
             "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
             backward pass that keeps nothing in between, so that the forward pass is run again),
             "vmap" (the layer, mapped over several batches), "vmap_layers" (layers like it, each in a state of its own
@@ -157,6 +159,7 @@ class Step:
             "replicated_vjp" (their gradients).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
+        second: for a jvp_jvp the direction in which x moves as the tangent of y is differentiated, as `tangent`.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
         mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
@@ -179,9 +182,9 @@ class Step:
     """
 
     op: Literal[
-        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
-        "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill", "replicated",
-        "replicated_vjp",
+        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
+        "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
+        "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -197,6 +200,7 @@ class Step:
     options: Mapping[str, float | bool | None] = field(default_factory=dict)
     shards: Shards = ()
     mask: Array | None = None
+    second: Array | None = None
     lanes: int = 0
     layers: Mapping[str, Array] = field(default_factory=dict)
 
@@ -221,8 +225,12 @@ class Step:
         given = self.grad_output
         if self.op in (*WITH_UPSTREAM, "replicated_vjp") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
-        if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
+        if (self.op in ("jvp", "hvp", "jvp_jvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
+        if (self.op == "jvp_jvp") != (self.second is not None):
+            raise ValueError("a jvp_jvp step, and no other, needs a second tangent")
+        if self.second is not None and self.x is not None and self.second.shape != self.x.shape:
+            raise ValueError(f"the second tangent has the shape {self.second.shape}; x has {self.x.shape}")
         if self.tangent is not None and self.x is not None and self.tangent.shape != self.x.shape:
             raise ValueError(
                 f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
@@ -300,7 +308,7 @@ class Step:
         text += ", the same array object refilled" if self.refills else ""
         if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
-        text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
+        text += {"jvp": ", tangent", "hvp": ", vector", "jvp_jvp": ", two tangents"}.get(self.op, "")
         if self.mask is not None and self.selected is not None:
             text += f", mask {self.mask.dtype} {self.mask.shape} of {int(self.selected.sum())} values"
         return f"{text}, {self.mode})"
@@ -388,7 +396,8 @@ class Program:
                     "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
-                    "pass_number": step.pass_number, "tangent": step.tangent, "mask": step.mask,
+                    "pass_number": step.pass_number, "tangent": step.tangent, "second": step.second,
+                    "mask": step.mask,
                     "lanes": step.lanes, "layers": dict(step.layers),
                     "options": dict(step.options), "shards": [list(shape) for shape in step.shards],
                 }
@@ -413,6 +422,7 @@ class Program:
                 x=given(step.x),
                 grad_output=given(step.grad_output),
                 tangent=given(step.tangent),
+                second=given(step.second),
                 state={name: loaded(name, value) for name, value in step.state.items()},
                 layers={name: loaded(name, value) for name, value in step.layers.items()},
             )
@@ -476,6 +486,7 @@ class Program:
                 x=lifted(step.x),
                 grad_output=lifted(step.grad_output),
                 tangent=lifted(step.tangent),
+                second=lifted(step.second),
                 mask=lifted_mask(step.mask),
                 shards=tuple(shape + (1,) * (3 - len(shape)) for shape in step.shards),
             )
@@ -523,6 +534,7 @@ class Program:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
             arrays += () if step.mask is None else (step.mask,)
+            arrays += () if step.second is None else (step.second,)
             arrays += tuple(step.layers.values())
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
             kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
@@ -634,6 +646,14 @@ def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = T
     return Step(
         "hvp", training, np.asarray(x), np.asarray(grad_output), tangent=np.asarray(vector), observe=frozenset(observe)
     )
+
+
+def jvp_jvp(x: Any, tangent: Any, second: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the derivative of the output's tangent along a second one, that observes the given quantities."""
+    return Step(
+        "jvp_jvp", training, np.asarray(x), tangent=np.asarray(tangent), second=np.asarray(second),
+        observe=frozenset(observe),
+    )  # fmt: skip
 
 
 def masked(x: Any, mask: Any, *observe: str, training: bool = True) -> Step:

@@ -15,6 +15,7 @@ FEATURES = frozenset(
         "vjp",
         "jvp",
         "hvp",
+        "jvp_jvp",
         "masked",
         "masked_backward",
         "recomputed",

@@ -45,6 +45,7 @@ NOT_ASKED = {
     **dict.fromkeys(
         ("vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape"), "the protocol has no transformations of functions"
     ),
+    "jvp_jvp": "the protocol has no forward mode of forward mode",
 }
 """What no program is asked, and why."""
 

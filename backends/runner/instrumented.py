@@ -245,6 +245,19 @@ class InstrumentedLayer:
         self.given, self.returned = (given, direction), (y, tangent_y)
         return np.array(y), np.array(tangent_y)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """second_y, of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("jvp_jvp")
+        given, one, other = (np.array(array) for array in (x, tangent, second))
+        result = self._call(
+            "jvp_jvp",
+            {"x": given, "tangent": one, "second": other},
+            lambda: self.layer.jvp_jvp(given, one, other, training=training),
+        )
+        found = _array(result, "jvp_jvp", "second_y", x.shape)
+        self.given, self.returned = (given, one, other), (found,)
+        return np.array(found)
+
     def hvp(
         self,
         x: Array,

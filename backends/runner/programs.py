@@ -2,10 +2,10 @@
 
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
-"steps": [{"op", "training", "x", "grad_output", "tangent", "mask", "state", "options", "x_layout", "grad_layout",
-"pass_number", "shards", "lanes", "layers"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit",
-"after"}], "before": the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as
-it was shown, "facts", "calls", "seconds"}.
+"steps": [{"op", "training", "x", "grad_output", "tangent", "second", "mask", "state", "options", "x_layout",
+"grad_layout", "pass_number", "shards", "lanes", "layers"}]}. A trace goes back as data: {"steps": [{"values",
+"raised", "misfit", "after"}], "before": the state of the new layer, "broken", "mutated", "counter": the dtype and
+shape of the counter as it was shown, "facts", "calls", "seconds"}.
 """
 
 from __future__ import annotations
@@ -232,6 +232,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
     elif step["op"] == "jvp":
         y, tangent_y = layer.jvp(step["x"], step["tangent"], training=training, layout=step["x_layout"])
         return {"y": y, "tangent_y": tangent_y}
+    elif step["op"] == "jvp_jvp":
+        return {"second_y": layer.jvp_jvp(step["x"], step["tangent"], step["second"], training=training)}
     elif step["op"] == "hvp":
         found = layer.hvp(
             step["x"],

@@ -151,7 +151,7 @@ def narrow(
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
-    if any(step.shards or step.op in TRANSFORMED for step in trace.program.steps):
+    if any(step.shards or step.op in (*TRANSFORMED, "jvp_jvp") for step in trace.program.steps):
         return None  # such a call names shapes, so that none can be changed by itself, or its results have others
     if is_recorded := any(step.pass_number for step in trace.program.steps):
         if CALL in wrong or not is_of_recorded(call):

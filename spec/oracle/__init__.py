@@ -1,6 +1,6 @@
 """The oracle: what a BatchNorm layer at any point of the behaviour space does, to 320 bits."""
 
-from bnconform.spec.oracle.derivatives import Hessian, Tangent, hvp, jvp
+from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent, hvp, jvp, jvp_jvp
 from bnconform.spec.oracle.passes import backward, forward, initial_state
 from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
@@ -15,6 +15,7 @@ __all__ = [
     "Jacobian",
     "Moments",
     "Recomputed",
+    "SecondTangent",
     "State",
     "Tangent",
     "backward",
@@ -25,6 +26,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "jvp_jvp",
     "recomputed",
     "vmap",
 ]

@@ -59,6 +59,7 @@ def kind(step: Step) -> str:
         "backward": "backward pass",
         "jvp": f"{step.mode} pass with a tangent",
         "hvp": "second derivative",
+        "jvp_jvp": f"{step.mode} pass with two tangents",
         "masked": f"{step.mode} pass with a mask",
         "masked_backward": "backward pass with a mask",
         "recomputed": f"{step.mode} step with recomputation",

@@ -77,7 +77,7 @@ class Question:
             digest.update(f"shards {step.shards}".encode())
         if step.lanes:
             digest.update(f"lanes {step.lanes} {list(step.layers)}".encode())
-        for values in (step.x, step.grad_output, step.tangent, step.selected, *step.layers.values()):
+        for values in (step.x, step.grad_output, step.tangent, step.second, step.selected, *step.layers.values()):
             if values is not None:
                 digest.update(b"|%s %s|" % (values.dtype.char.encode(), str(values.shape).encode()))
                 digest.update(values.tobytes())
@@ -189,7 +189,10 @@ class Truths:
         direction = None if step.tangent is None else self._batch(step.tangent).x
         if step.grad_output is None:
             # To record a pass, or to give x a tangent, is to have gradients enabled.
-            enabled = step.op in ("vjp", "jvp", *JACOBIANS) and behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+            enabled = (
+                step.op in ("vjp", "jvp", "jvp_jvp", *JACOBIANS)
+                and behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+            )
             training = training or enabled
             if step.op in JACOBIANS:
                 differentiate = oracle.jacrev if step.op == "jacrev" else oracle.jacfwd
@@ -197,6 +200,10 @@ class Truths:
                 return Records(found.forward, jacobian=found)
             if direction is None:
                 return Records(oracle.forward(config, behaviour, before, x, training=training))
+            if step.second is not None:
+                beyond = self._batch(step.second).x
+                twice = oracle.jvp_jvp(config, behaviour, before, x, direction, beyond, training=training)
+                return Records(twice.forward, second=twice)
             tangent = oracle.jvp(config, behaviour, before, x, direction, training=training)
             return Records(tangent.forward, tangent=tangent)
         upstream = self._batch(step.grad_output).x
@@ -266,6 +273,7 @@ class Records:
     hessian: oracle.Hessian | None = None
     recomputed: oracle.Recomputed | None = None
     jacobian: oracle.Jacobian | None = None
+    second: oracle.SecondTangent | None = None
 
     @property
     def state(self) -> oracle.State:
@@ -309,6 +317,9 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
         assert records.tangent is not None
         bound = partial(derivatives.tangent, records.tangent, model, errors)
         found["tangent_y"] = _due(record, records.tangent.tangent_y, bound)
+    if records.second is not None and "second_y" in wanted - unspecified and "y" not in unspecified:
+        bound = partial(derivatives.second_tangent, records.second, model, errors)
+        found["second_y"] = _due(record, records.second.second_y, bound)
     if records.jacobian is not None and "jacobian" in wanted and not unspecified & {"y", "grad_x"}:
         bound = partial(transforms.jacobian, records.jacobian, model)
         found["jacobian"] = _due(record, records.jacobian.value, bound)

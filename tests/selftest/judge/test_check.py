@@ -151,7 +151,7 @@ BESIDES = {
     "set": "BN-SET-EPS",
     "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD", "recomputed": "BN-REMAT-GRAD",
     "vmap": "BN-TRANS-VMAP-SAMPLES", "vmap_layers": "BN-TRANS-VMAP-LAYERS", "jacrev": "BN-TRANS-JACREV",
-    "jacfwd": "BN-TRANS-JACFWD", "eval_shape": "BN-TRANS-SHAPE",
+    "jvp_jvp": "BN-DERIV-JVP-JVP", "jacfwd": "BN-TRANS-JACFWD", "eval_shape": "BN-TRANS-SHAPE",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 

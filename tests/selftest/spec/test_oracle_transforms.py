@@ -61,6 +61,28 @@ def test_jacobian_in_rational_arithmetic(ability: str, training: bool) -> None:
     assert (len(found.rows), len(found.columns)) == ((8, 0) if ability == "jacrev" else (0, 8))
 
 
+def test_second_tangent_in_rational_arithmetic() -> None:
+    """It is w/25 (p (mean(u) - u) + q (mean(t) - t) + z (3 p q - s)), and exactly 0 in evaluation."""
+    config = Config(num_features=1, ndim=2, eps=EPSILON, affine=False, dtype="float64", param_dtype="float64")
+    t, u = [1, 0, 2, 1], [1, 0, 0, 1]
+    z = [Fraction(value - 3, DEVIATION) for value in X]
+
+    def mean(values: list[Fraction] | list[int]) -> Fraction:
+        return sum(map(Fraction, values), Fraction(0)) / 4
+
+    p, q = mean([a * b for a, b in zip(z, t, strict=True)]), mean([a * b for a, b in zip(z, u, strict=True)])
+    s = mean([a * b for a, b in zip(t, u, strict=True)]) - mean(t) * mean(u)
+    x, one, other = (exact(np.array(values, float).reshape(4, 1)) for values in (X, t, u))
+    with arithmetic():
+        state = oracle.initial_state(config, SPECIFIED)
+        found = oracle.jvp_jvp(config, SPECIFIED, state, x, one, other, training=True)
+        for value, a, b, c in zip(found.second_y.ravel(), z, t, u, strict=True):
+            due = (p * (mean(u) - c) + q * (mean(t) - b) + a * (3 * p * q - s)) / 25
+            got = gmpy2.mpq(value)
+            assert abs(Fraction(int(got.numerator), int(got.denominator)) - due) <= Fraction(1, 2**100)
+        assert not oracle.jvp_jvp(config, SPECIFIED, state, x, one, other, training=False).second_y.any()
+
+
 def test_map_is_a_loop() -> None:
     """Each lane is the pass of its own state and batch, to the last bit."""
     config = Config(num_features=2, ndim=2, dtype="float64", param_dtype="float64")
