@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.backends.jax_transforms import Transformed
+from bnconform.backends.jax_transforms import TransformedJaxLayer
 from bnconform.backends.not_compiled import NotCompiled
 from bnconform.backends.wrong_device import WrongDevice
 
@@ -192,7 +192,7 @@ def pull() -> Callable[..., Any]:
     return found
 
 
-class JaxLayer(Transformed):
+class JaxLayer(TransformedJaxLayer):
     """A layer as a pure function with its values beside it: `parameters` (weight, bias) and `statistics`.
 
     `functions` gives the compiled pass of a mode, `shape` (N, C, *S) is one that it takes. Statistics that are not a

@@ -73,7 +73,7 @@ def jacobian_first(found: Array, channels_last: bool) -> Array:
     return np.array(moved, order="C")
 
 
-class Transformed:
+class TransformedJaxLayer:
     """What a `JaxLayer` does under transformations; the statistics are those that each lane's pass gives out."""
 
     channels_last: bool

@@ -24,7 +24,7 @@ REFUSED = {
 ABILITIES = ("vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape")
 
 
-class Transformed:
+class TransformedTorchLayer:
     """What a `TorchLayer` does under transformations."""
 
     module: Any
