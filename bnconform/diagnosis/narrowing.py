@@ -38,6 +38,9 @@ SLOW_PROGRAMS = 16
 REPEATS = 3
 """How often a failing program is run again, to see whether it always answers the same."""
 
+MISSING = "{} is None in the place of an array"
+"""What is told of a result that is not there; `relations.fitting.sentence` fills in the names."""
+
 
 class CallExplanation(Protocol):
     """What a failure comes from, as far as it says which calls it explains: a relation, or a decision."""
@@ -185,7 +188,11 @@ def _first_wrong(judged: Judgement) -> tuple[int, frozenset[str]] | None:
     if not wrong:
         return None
     first = min(step for step, _ in wrong)
-    return first, frozenset(name for step, name in wrong if step == first)
+    found = {name for step, name in wrong if step == first}
+    missing = [name for step, name in judged.missing if step == first]
+    if found == {CALL} and len(missing) == sum(max(step, 0) == first for step, _ in judged.problems):
+        found |= {*missing}  # nothing else is wrong
+    return first, frozenset(found)
 
 
 def _cut(trace: Trace, number: int) -> Trace:
@@ -229,7 +236,7 @@ def _experiment(
         alone = fit([call], subject.declared) if call.comparisons else None
         causes = tuple(alone.causes) if alone is not None else ()
         return ExperimentResult(wrong, _named(wrong), alone or decided, causes, can_ask=False)
-    causes = tuple(explanation.causes) if isinstance(explanation, Fit) else ()
+    causes = tuple(explanation.causes) if isinstance(explanation, Fit) else _missing(wrong, call)
     return ExperimentResult(
         wrong, quantities, explanation, causes, tuple(where), asked=trials.asked, is_cut=trials.is_cut
     )
@@ -267,6 +274,12 @@ def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
         if not (same | near).all():
             return False
     return True
+
+
+def _missing(wrong: frozenset[str], call: FailingCall) -> tuple[Cause, ...]:
+    """The cause where a call answers None in the place of arrays; none where something else is wrong of it."""
+    names = _named(wrong) if CALL in wrong and not call.comparisons else ()
+    return ([[MISSING, *names]],) if names else ()
 
 
 def _named(wrong: frozenset[str]) -> tuple[str, ...]:

@@ -112,6 +112,7 @@ class Judgement:
     Attributes:
         comparisons: every array compared, within its bound or not.
         problems: (step, what) where something else than a number was wrong; `crashed` if the implementation raised.
+        missing: (step, name) of the problems that are None in the place of an array.
         truths: what answers what is due.
         recorded: the passes that were recorded, each with the state before it; None for one that was refused.
         announced: what other calls said of plain passes: the shape of x, whether it trains, the dtype of y, and
@@ -121,6 +122,7 @@ class Judgement:
     behaviour: Behaviour
     comparisons: list[Comparison] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    missing: list[tuple[int, str]] = field(default_factory=list)
     refusals: int = 0
     crashed: bool = False
     truths: Truths = field(default_factory=process_truths, repr=False)
@@ -486,6 +488,7 @@ def _unspecified(verdict: Judgement, number: int, name: str, got: Array | None) 
     """Record an array of which nothing is fixed but that it is there: any value is at no distance from it."""
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array"))
+        verdict.missing.append((number, name))
         return
     zeros = np.zeros(got.shape)
     verdict.comparisons.append(
@@ -505,6 +508,7 @@ def _compare(
     assert due is not None
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array of shape {due.value.shape}"))
+        verdict.missing.append((number, name))
         return
     # What must be exact was stored: it has just been made, and is not asked for again.
     if due.value.equals(got):

@@ -187,7 +187,7 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
         check.require(np.array_equal(before, after), f"{name}, {when}", after, before)
 
 
-@checks("BN-STATE-LOAD-DTYPE", once=True)
+@checks("BN-STATE-LOAD-DTYPE")
 def test_other_dtypes_are_converted_or_refused(check: Check) -> None:
     """What is loaded in another dtype has its values in the layer, and statistics are moved in the layer's dtype."""
     program = check.fitted(_program(check, _rank(check)))

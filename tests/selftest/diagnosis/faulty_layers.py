@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.tests.mutants.layer import Array, Layer
+from bnconform.tests.mutants.layer import Array, Gradients, Layer
 
 
 class Rank4OddSamples(Layer):
@@ -51,6 +51,16 @@ class Unsteady(Layer):
     def affine(self, z: Array, training: bool) -> Array:
         Unsteady.calls += 1
         return super().affine(z, training) * self.work.type(1 + 1e-3 * (Unsteady.calls % 7))
+
+
+class NoGradientOfAParameterAlone(Layer):
+    """A weight without a bias, or a bias without a weight, has no gradient."""
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """None for it."""
+        grad_x, grad_weight, grad_bias = super().backward(x, grad_output, training=training)
+        alone = self.config.weight != self.config.bias
+        return (grad_x, None, None) if alone else (grad_x, grad_weight, grad_bias)
 
 
 class ZeroGradient(Layer):

@@ -37,6 +37,11 @@ SENTENCES = {
         "BN-RUN-SEQUENCE",
         "y is 1.5 times what it should be (all); only after a load of the weight alone",
     ),
+    faulty.NoGradientOfAParameterAlone: (
+        "BN-FLAG-WEIGHT-ALONE",
+        "grad_weight is None in the place of an array (all); from 2 values a channel on, "
+        "only with weight and without bias",
+    ),
     faulty.ZeroGradient: ("BN-GRAD-INPUT", "grad_x is 0 (all)"),
     faulty.PreviousAnswer: (
         "BN-LAYOUT-X",
