@@ -19,7 +19,8 @@ Requirements on a backend, each with its reason:
   the run, since it is a promise.
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
-  "masked_backward", "recomputed", "reset", "set",
+  "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "vmap_tracked",
+  "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
   dtype's name. The reason is shown to people, so it is a sentence.
@@ -82,6 +83,20 @@ Requirements on a backend, each with its reason:
   for which it is run again. It returns what `backward` returns. The layer is afterwards as such a step leaves it: what
   the framework moves by itself has moved, as often as it moves it, and where it hands out the new state, the layer has
   that one. It is asked as `vjp` is; a framework with several such means has a row for each that differs.
+* `jvp_jvp(x, tangent, second, training=...)` (optional) is the derivative of the tangent of y as x moves along a second
+  tangent, by forward mode of forward mode; both, and what it returns, have the shape of x. It is asked as `vjp` is.
+* `vmap(xs, training=...)` (optional) is the layer under the framework's own map over batches: xs, and the ys that it
+  returns, have the shape (L, N, C, *S). What becomes of the layer's running statistics in training is left free; a
+  framework that cannot move them there, and says so, refuses, and has "vmap_tracked" in `unsupported`.
+  `vmap_layers(xs, states, training=...)` (optional) is the map over L layers of this configuration, each as this one
+  would be after a `load` of its state, and each with its batch. It returns (ys, states), the second a list of what
+  `state` would return of each. The layer itself stays. "vmap_cumulative" is such a map in training with momentum=None.
+* `jacrev(x, training=...)` and `jacfwd(x, training=...)` (optional) are dy/dx by the framework's own means for a whole
+  Jacobian, in reverse and in forward mode: (N, C, *S, N, C, *S), the axes of y first. Whether the pass moves the
+  running statistics is left free, once. A framework that refuses to differentiate such a pass has "jacobian_tracked" in
+  `unsupported`.
+* `eval_shape(x, training=...)` (optional) is (shape, dtype) of the y that `forward` would give, the dtype by its name,
+  by the framework's own means to learn them without computing y. All of these are asked as `vjp` is.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
@@ -215,6 +230,26 @@ class LayerAbilities(Protocol):
         self, x: NDArray[Any], grad_output: NDArray[Any], *, training: bool
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """(grad_x, grad_weight, grad_bias) of a step whose forward pass is run again; the statistics move as in it."""
+
+    def jvp_jvp(self, x: NDArray[Any], tangent: NDArray[Any], second: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """second_y, of the shape of x: the derivative of the tangent of y along a second tangent."""
+
+    def vmap(self, xs: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """ys, of the shape of xs, (L, N, C, *S): the layer mapped over batches."""
+
+    def vmap_layers(
+        self, xs: NDArray[Any], states: Sequence[Mapping[str, NDArray[Any]]], *, training: bool
+    ) -> tuple[NDArray[Any], Sequence[Mapping[str, NDArray[Any] | None]]]:
+        """(ys, states): layers like this one mapped together, each loaded with its state; this one stays."""
+
+    def jacrev(self, x: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """dy/dx in reverse mode, (N, C, *S, N, C, *S)."""
+
+    def jacfwd(self, x: NDArray[Any], *, training: bool) -> NDArray[Any]:
+        """dy/dx in forward mode, (N, C, *S, N, C, *S)."""
+
+    def eval_shape(self, x: NDArray[Any], *, training: bool) -> tuple[Sequence[int], str]:
+        """(shape, dtype) of y; nothing moves."""
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnconform.backends.jax_transforms import TransformedJaxLayer
 from bnconform.backends.not_compiled import NotCompiled
 from bnconform.backends.wrong_device import WrongDevice
 
@@ -191,7 +192,7 @@ def pull() -> Callable[..., Any]:
     return found
 
 
-class JaxLayer:
+class JaxLayer(TransformedJaxLayer):
     """A layer as a pure function with its values beside it: `parameters` (weight, bias) and `statistics`.
 
     `functions` gives the compiled pass of a mode, `shape` (N, C, *S) is one that it takes. Statistics that are not a
@@ -292,14 +293,18 @@ class JaxLayer:
         import jax
 
         with self.where.entered():
-            given = {name: self.where.array(value) for name, value in state.items() if value is not None}
-            for name in given:
-                {**self.shown(), **self.parameters}[name]
-            parameters = {name: given.pop(name, value) for name, value in self.parameters.items()}
-            statistics = self.replaced(given)
+            parameters, statistics = self.loaded(state)
             x = self.where.array(np.zeros(self.shape, np.float32), self.channels_last)
             jax.eval_shape(self.functions(False).forward, parameters, statistics, x)
             self.parameters, self.statistics = parameters, statistics
+
+    def loaded(self, state: Mapping[str, Array | None]) -> tuple[dict[str, Any], Any]:
+        """Parameters and statistics with the given entries in place of the layer's own; KeyError."""
+        given = {name: self.where.array(value) for name, value in state.items() if value is not None}
+        for name in given:
+            {**self.shown(), **self.parameters}[name]
+        parameters = {name: given.pop(name, value) for name, value in self.parameters.items()}
+        return parameters, self.replaced(given)
 
     def shown(self) -> Mapping[str, Any]:
         """The statistics by the suite's names."""

@@ -21,12 +21,15 @@ from bnconform.backends.jax_arrays import (
     to_array,
 )
 from bnconform.backends.jax_replicas import AXIS, SHAPES, Replicas, over, vmap
+from bnconform.backends.jax_transforms import jacobian_first, lanes_first, lanes_last
 
 NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
 AVERAGED = (
     "momentum: decay rate for the exponential moving average of the batch statistics, which are those that divide"
 )
 PROMOTED = "dtype: the dtype of the result (default: infer from input and params)"
+
+SHARED = "nnx.vmap refuses a layer that is shared by all lanes, and whose statistics they move"
 
 WIDE = dict.fromkeys(("float32", "float64"), "this row is about half precision; the row without +half has the others")
 
@@ -106,6 +109,33 @@ def nnx_masked_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
         return pull(grad_output.astype(y.dtype))
 
     return nnx.jit(forward), nnx.jit(backward)
+
+
+@cache
+def nnx_mapped() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The pass of one layer mapped over batches, and that of stacked layers, each over its own."""
+    from flax import nnx
+
+    def forward(layer: Any, x: Any) -> Any:
+        assert_traced(x)
+        return layer(x)
+
+    shared, own = (nnx.vmap(forward, in_axes=axes) for axes in ((None, 0), (0, 0)))
+    return nnx.jit(shared), nnx.jit(own)
+
+
+@cache
+def nnx_jacobian(ability: str) -> Callable[..., Any]:
+    """dy/dx, by jax.jacrev or jax.jacfwd."""
+    import jax
+    from flax import nnx
+
+    def differentiated(layer: Any, x: Any) -> Any:
+        graph, rest = nnx.split(layer)
+        return getattr(jax, ability)(lambda x: nnx.merge(graph, rest, copy=True)(x))(x)
+
+    found: Callable[..., Any] = nnx.jit(differentiated)
+    return found
 
 
 class NNXLayer:
@@ -198,6 +228,57 @@ class NNXLayer:
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
             found = self._replicas(training).backward(*self._split(), given, upstream)
             return [(self.where.shown(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by nnx.vmap over the batches, in which the layer has no axis; ValueError, from Flax, in training."""
+        with self.where.entered():
+            self._mode(training)
+            ys = nnx_mapped()[0](self.layer, self.where.array(lanes_last(xs, True)))
+            return lanes_first(self.where.shown(ys), True)
+
+    def vmap_layers(
+        self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, states), by nnx.vmap over batches and a layer whose variables are those of all; this one stays."""
+        import jax
+        from flax import nnx
+
+        each = [NNXLayer(nnx.clone(self.layer), self.where, self.like) for _ in states]
+        for layer, state in zip(each, states, strict=True):
+            layer.load(state)
+            layer._mode(training)
+        with self.where.entered():
+            graph = nnx.graphdef(each[0].layer)
+            values = [nnx.state(layer.layer) for layer in each]
+            stacked = nnx.merge(graph, jax.tree.map(lambda *found: jax.numpy.stack(found), *values))
+            ys = nnx_mapped()[1](stacked, self.where.array(lanes_last(xs, True)))
+            moved = nnx.state(stacked)
+            for lane, layer in enumerate(each):
+                nnx.update(layer.layer, jax.tree.map(lambda found, lane=lane: found[lane], moved))
+            return lanes_first(self.where.shown(ys), True), [layer.state() for layer in each]
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by jax.jacrev; the statistics stay."""
+        return self._jacobian("jacrev", x, training)
+
+    def jacfwd(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by jax.jacfwd; the statistics stay."""
+        return self._jacobian("jacfwd", x, training)
+
+    def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
+        with self.where.entered():
+            self._mode(training)
+            found = nnx_jacobian(ability)(self.layer, self.where.array(x, True))
+            return jacobian_first(self.where.shown(found), True)
+
+    def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) of y, by nnx.eval_shape."""
+        from flax import nnx
+
+        with self.where.entered():
+            self._mode(training)
+            y = nnx.eval_shape(lambda layer, x: layer(x), self.layer, self.where.array(x, True))
+        return (y.shape[0], y.shape[-1], *y.shape[1:-1]), str(y.dtype)
 
     def _split(self) -> tuple[Any, Any]:
         """Parameters and statistics."""
@@ -295,6 +376,7 @@ class FlaxNNX:
     unsupported: Mapping[str, str] = {
         "momentum_none": "Flax has no cumulative average: it takes None and fails in the first training pass",
         "track_running_stats_off": "Flax's layer always has running statistics",
+        "vmap_tracked": SHARED,
         **SHAPES,
     }
     slow_to_start = True

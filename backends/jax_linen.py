@@ -138,7 +138,7 @@ class FlaxLinen(FlaxNNX):
     }
 
     unsupported: Mapping[str, str] = {
-        **FlaxNNX.unsupported,
+        **{feature: reason for feature, reason in FlaxNNX.unsupported.items() if feature != "vmap_tracked"},
         "set": "a Linen module is a frozen dataclass: another option is another module",
     }
 

@@ -5,7 +5,7 @@ The channels are the last axis, Keras' default: axis 1 is moved there and back; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -74,6 +74,53 @@ class KerasLayer:
             selecting = self.mask(mask, x.ndim)
             given, upstream = self.tensor(x), self.tensor(grad_output)
             return self._named(self.recorded(given, training, mask=selecting)[1](upstream))
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by the map of the Keras backend over the batches."""
+        with self.scope():
+            ys = self.mapped(self.stacked([self.tensor(x) for x in xs]), training)
+            return np.stack([self.array(y) for y in ys])
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx in reverse mode, by the means of the Keras backend."""
+        with self.scope():
+            return self.whole(self.jacobian(self.tensor(x), training))
+
+    def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) of y, by Keras' compute_output_spec."""
+        import keras
+
+        given = keras.KerasTensor(np.moveaxis(x, 1, self.axis).shape, dtype=x.dtype.name)
+        with self.scope():
+            y = self.layer.compute_output_spec(given, training=training)
+        shape = list(y.shape)
+        shape.insert(1, shape.pop(self.axis))
+        return tuple(shape), str(y.dtype)
+
+    def whole(self, found: Any) -> Array:
+        """A Jacobian (N, *S, C, N, *S, C), a tensor, as (N, C, *S, N, C, *S)."""
+        rank = found.ndim // 2
+        axis = self.axis % rank
+        as_array = self.plain(found)
+        return np.array(np.moveaxis(as_array, (axis, rank + axis), (1, rank + 1)), order="C")
+
+    def plain(self, tensor: Any) -> Array:
+        """A copy of the tensor as an array, its axes as they are."""
+        return np.asarray(tensor)
+
+    def stacked(self, tensors: list[Any]) -> Any:
+        """The tensors along a new first axis."""
+        import keras
+
+        return keras.ops.stack(tensors)
+
+    def mapped(self, xs: Any, training: bool) -> Any:
+        """The layer mapped over the first axis of xs."""
+        raise NotImplementedError
+
+    def jacobian(self, x: Any, training: bool) -> Any:
+        """dy/dx, of the shape of y and that of x after it."""
+        raise NotImplementedError
 
     def mask(self, mask: Array, ndim: int) -> Any:
         """A mask for inputs of this rank, as Keras asks for it: with an axis less than they have, the last.
@@ -231,6 +278,27 @@ class KerasTensorflowLayer(KerasLayer):
             grad_x = inner.gradient(y, x, output_gradients=grad_output)
         return outer.gradient(grad_x, [x, *self.parameters()], output_gradients=vector, unconnected_gradients="zero")
 
+    def stacked(self, tensors: list[Any]) -> Any:
+        """By tf.stack."""
+        import tensorflow as tf
+
+        return tf.stack(tensors)
+
+    def mapped(self, xs: Any, training: bool) -> Any:
+        """By tf.vectorized_map."""
+        import tensorflow as tf
+
+        return tf.vectorized_map(lambda x: self.layer(x, training=training), xs)
+
+    def jacobian(self, x: Any, training: bool) -> Any:
+        """By GradientTape.jacobian, which maps the rows."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = self.layer(x, training=training)
+        return tape.jacobian(y, x)
+
     def parameters(self) -> list[Any]:
         """TensorFlow's variables in the layer's trainable ones."""
         return [variable.value for variable in self.layer.trainable_variables]
@@ -276,6 +344,59 @@ class KerasJaxLayer(KerasLayer):
         call, parameters = self.pure(training), self.parameters()
         return jax.jvp(lambda x: jax.vjp(call, x, *parameters)[1](grad_output), (x,), (vector,))[1]
 
+    def mapped(self, xs: Any, training: bool) -> Any:
+        """By jax.vmap; what the passes make of the state is dropped."""
+        import jax
+
+        call, parameters = self.pure(training), self.parameters()
+        return jax.vmap(lambda x: call(x, *parameters))(xs)
+
+    def jacobian(self, x: Any, training: bool) -> Any:
+        """By jax.jacrev."""
+        import jax
+
+        call, parameters = self.pure(training), self.parameters()
+        return jax.jacrev(lambda x: call(x, *parameters))(x)
+
+    def jacfwd(self, x: Array, *, training: bool) -> Array:
+        """dy/dx in forward mode, by jax.jacfwd."""
+        import jax
+
+        with self.scope():
+            call, parameters = self.pure(training), self.parameters()
+            return self.whole(jax.jacfwd(lambda x: call(x, *parameters))(self.tensor(x)))
+
+    def vmap_layers(
+        self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, states), by jax.vmap of stateless_call over batches and stacked variables; the layer stays."""
+        import jax
+
+        own = [variable.value for variable in self.layer.variables]
+        each = []
+        for state in states:
+            self.load(state)
+            kept = self.layer.trainable_variables, self.layer.non_trainable_variables
+            each.append(tuple([variable.value for variable in variables] for variables in kept))
+        with self.scope():
+            stacked = jax.tree.map(lambda *found: jax.numpy.stack(found), *each)
+            given = self.stacked([self.tensor(x) for x in xs])
+
+            def call(trained: Any, state: Any, x: Any) -> Any:
+                return self.layer.stateless_call(trained, state, x, training=training)
+
+            ys, moved = jax.vmap(call)(*stacked, given)
+            after = []
+            for lane, (trained, _) in enumerate(each):
+                found = [*trained, *(value[lane] for value in moved)]
+                variables = [*self.layer.trainable_variables, *self.layer.non_trainable_variables]
+                for variable, value in zip(variables, found, strict=True):
+                    variable.assign(value)
+                after.append(self.state())
+            for variable, value in zip(self.layer.variables, own, strict=True):
+                variable.assign(value)
+            return np.stack([self.array(y) for y in ys]), after
+
     def parameters(self) -> list[Any]:
         """JAX's arrays of the trainable variables."""
         return [variable.value for variable in self.layer.trainable_variables]
@@ -295,6 +416,8 @@ class KerasNumpyLayer(KerasLayer):
 
     jvp: Any = None
     hvp: Any = None
+    vmap: Any = None
+    jacrev: Any = None
     masked_backward: Any = None
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -353,6 +476,22 @@ class KerasTorchLayer(KerasLayer):
         (grad_x,) = torch.autograd.grad(y, x, grad_output.requires_grad_(), create_graph=True)
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
         return torch.autograd.grad(grad_x, wanted, vector, materialize_grads=True)
+
+    def mapped(self, xs: Any, training: bool) -> Any:
+        """By torch.func.vmap."""
+        from torch.func import vmap
+
+        return vmap(lambda x: self.layer(x, training=training))(xs)
+
+    def jacobian(self, x: Any, training: bool) -> Any:
+        """By torch.func.jacrev."""
+        from torch.func import jacrev
+
+        return jacrev(lambda x: self.layer(x, training=training))(x)
+
+    def plain(self, tensor: Any) -> Array:
+        """See `torch_tensors.to_array`."""
+        return torch_tensors.to_array(tensor)
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """By autograd, of x as it lies."""

@@ -79,6 +79,11 @@ class GraphLayer(KerasTensorflowLayer):
     masked_backward: Any = None
     """Nor passes with a mask."""
 
+    vmap: Any = None
+    jacrev: Any = None
+    eval_shape: Any = None
+    """Nor transformations."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it is not compiled."""
         return self.graphs.run(self.graphs.forward, training, x)

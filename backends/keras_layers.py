@@ -25,6 +25,7 @@ from bnconform.backends.keras_backends import (
     KerasTensorflowLayer,
     KerasTorchLayer,
 )
+from bnconform.backends.torch_transforms import REFUSED
 
 
 class OtherBackend(RuntimeError):
@@ -139,6 +140,11 @@ class KerasTorch(KerasTensorflow):
     name = "keras+torch"
     backend = "torch"
     layer = KerasTorchLayer
+    unsupported: Mapping[str, str] = {
+        **KerasTensorflow.unsupported,
+        "vmap_tracked": REFUSED["vmap_tracked"],
+        "jacobian_tracked": REFUSED["jacobian_tracked"],
+    }
 
     def devices(self) -> list[str]:
         """See `torch_tensors.devices`."""

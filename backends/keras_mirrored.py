@@ -65,6 +65,11 @@ class MirroredLayer(KerasTensorflowLayer):
     options: Mapping[str, Any]
     shape: tuple[int | None, ...]
 
+    vmap: Any = None
+    jacrev: Any = None
+    eval_shape: Any = None
+    """The row without replicas has these."""
+
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, State]]:
         """(y, state) of each replica; the layer stays as it is."""
         mirrored = self._mirrored(len(xs))

@@ -11,8 +11,9 @@ turned off (MLX_DISABLE_COMPILE); so the graph of each compiled pass must hold a
 
 from __future__ import annotations
 
+import copy
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,76 @@ class MLXLayer:
                 return grad_x, None, None
             return grad_x, to_array(in_parameters["weight"]), to_array(in_parameters["bias"])
 
+    def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
+        """(y, tangent_y), by mx.jvp; the statistics move."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            given, direction = (to_mlx(np.moveaxis(array, 1, -1)) for array in (x, tangent))
+            (y,), (tangent_y,) = mx.jvp(self.module, (given,), (direction,))
+            mx.eval(y, tangent_y, self.module.parameters())
+            shown = [np.ascontiguousarray(np.moveaxis(to_array(found), -1, 1)) for found in (y, tangent_y)]
+        return shown[0], shown[1]
+
+    def hvp(
+        self, x: Array, grad_output: Array, vector: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The derivatives of the gradients along the vector, by mx.jvp of mx.grad; the statistics move."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        parameters = self.module.trainable_parameters()
+        with mx.stream(self.device):
+            given, upstream, direction = (to_mlx(np.moveaxis(array, 1, -1)) for array in (x, grad_output, vector))
+
+            def gradients(x: Any) -> list[Any]:
+                found = self._gradients(x, upstream)
+                return [found[0], *(found[1][name] for name in parameters)]
+
+            _, moving = mx.jvp(gradients, (given,), (direction,))
+            mx.eval(moving, self.module.parameters())
+            by_x, *rest = (to_array(found) for found in moving)
+        by_name = dict(zip(parameters, rest, strict=True))
+        return np.ascontiguousarray(np.moveaxis(by_x, -1, 1)), by_name.get("weight"), by_name.get("bias")
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by mx.vmap over the batches."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            ys = mx.vmap(self.module)(to_mlx(np.moveaxis(xs, 2, -1)))
+            return np.ascontiguousarray(np.moveaxis(to_array(ys), -1, 2))
+
+    def vmap_layers(
+        self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, states), by mx.vmap over batches and what each layer remembers, as a function; the layer stays."""
+        import mlx.core as mx
+
+        own = self.module.parameters()
+        each = [{**own, **{name: to_mlx(value) for name, value in state.items()}} for state in states]
+        layer = type(self)(copy.deepcopy(self.module), "cpu")
+        layer.device = self.device
+
+        def call(kept: Any, x: Any) -> Any:
+            layer.module.update(kept)
+            y = layer.module(x)
+            return y, layer.module.parameters()
+
+        layer.module.train(training)
+        with mx.stream(self.device):
+            stacked = {name: mx.stack([state[name] for state in each]) for name in own}
+            ys, moved = mx.vmap(call)(stacked, to_mlx(np.moveaxis(xs, 2, -1)))
+            mx.eval(ys, moved)
+            shown = np.ascontiguousarray(np.moveaxis(to_array(ys), -1, 2))
+            after = [
+                {name: to_array(moved[name][lane]) if name in moved else None for name in STATE}
+                for lane in range(len(states))
+            ]
+        return shown, after
+
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers; MLX counts no batches."""
         arrays = self.module.parameters()
@@ -131,6 +202,12 @@ class MLXCompiledLayer(MLXLayer):
     def __init__(self, module: Any, device: str) -> None:
         super().__init__(module, device)
         self.compiled: dict[Any, Any] = {}
+
+    jvp: Any = None
+    hvp: Any = None
+    vmap: Any = None
+    vmap_layers: Any = None
+    """What is compiled is a pass, or a pass and its gradients, and no transformation of it."""
 
     def _run(self, function: Any, *given: Any) -> Any:
         import mlx.core as mx

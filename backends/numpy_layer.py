@@ -10,7 +10,8 @@ Golub and LeVeque 1983, section 2), and sums run along contiguous memory, where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,14 @@ class NumpyLayer:
             moving = inverse_std * moving if weight is None else weight[:, None] * inverse_std * moving
         return self.forward(x, training=training), _as_input(moving, x.shape, x.dtype)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent of y along a second tangent; the running statistics stay as they are.
+
+        With p = mean(z t), q = mean(z u) and s the covariance of t and u, it is w / (var + eps) times
+        p (mean(u) - u) + q (mean(t) - t) + z (3 p q - s), as of the gradient in `hvp`.
+        """
+        return self.hvp(x, tangent, second, training=training)[0]
+
     def hvp(
         self, x: Array, grad_output: Array, vector: Array, *, training: bool
     ) -> tuple[Array, Array | None, Array | None]:
@@ -197,6 +206,35 @@ class NumpyLayer:
             none = np.zeros(self.num_features, values.dtype)
             grad_x = _as_input(scale * by_x, x.shape, x.dtype)
         return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", none)
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """The outputs for the batches (L, N, C, *S), one after the other, each from the state before; none is moved."""
+        return np.stack([copy.deepcopy(self).forward(x, training=training) for x in xs])
+
+    def vmap_layers(
+        self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, states) of layers like this one, each loaded with its state and called with its batch."""
+        layers = [copy.deepcopy(self) for _ in states]
+        for layer, state in zip(layers, states, strict=True):
+            layer.load(state)
+        ys = [layer.forward(x, training=training) for layer, x in zip(layers, xs, strict=True)]
+        return np.stack(ys), [layer.state() for layer in layers]
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, row by row: the gradient for x of each element of y; the running statistics stay as they are."""
+        rows = [self.backward(x, unit, training=training)[0] for unit in _units(x)]
+        return np.stack(rows).reshape(x.shape + x.shape)
+
+    def jacfwd(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, column by column: the tangent of y as each element of x moves; the running statistics stay."""
+        columns = [copy.deepcopy(self).jvp(x, unit, training=training)[1] for unit in _units(x)]
+        return np.stack(columns, axis=-1).reshape(x.shape + x.shape)
+
+    def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) of y, which are those of x; ValueError where the layer does not take such an x."""
+        self._check(x)
+        return x.shape, str(x.dtype)
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """The output by the statistics of what the mask selects; a channel of which it selects nothing stays."""
@@ -328,6 +366,11 @@ class NumpyLayer:
             assert old is not None and stored is not None
             moved = ((1 - new) * old + new * value).astype(stored.dtype)
             self.entries[name] = np.where(np.equal(count, 0), stored, moved)
+
+
+def _units(x: Array) -> Iterator[Array]:
+    """For each element of x an array of its shape and dtype that is 1 there and 0 elsewhere."""
+    return (row.reshape(x.shape) for row in np.eye(x.size, dtype=x.dtype))
 
 
 def _by_channel(x: Array, dtype: np.dtype[Any]) -> Array:

@@ -92,6 +92,26 @@ class PaddleLayer:
         by_name = {name: None if gradient is None else to_array(gradient) for name, gradient in found}
         return self._out(grad_x), by_name.get("weight"), by_name.get("bias")
 
+    def hvp(
+        self, x: Array, grad_output: Array, vector: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The derivatives of the gradients along the vector, by paddle.grad through paddle.grad with create_graph.
+
+        Paddle gives None for what no derivative flows to, which stands for zeros.
+        """
+        paddle = imported()
+        given, upstream = self._in(x), self._in(grad_output)
+        given.stop_gradient = upstream.stop_gradient = False
+        both = {"weight": self.module.weight, "bias": self.module.bias}
+        parameters = {name: value for name, value in both.items() if value is not None}
+        wanted = [given, *parameters.values()]
+        y = self._call(given, training)
+        (grad_x,) = paddle.grad([y], [given], [upstream], create_graph=True)
+        found = paddle.grad([grad_x], wanted, [self._in(vector)], allow_unused=True)
+        by_x, *rest = (paddle.zeros_like(of) if one is None else one for one, of in zip(found, wanted, strict=True))
+        by_name = dict(zip(parameters, map(to_array, rest), strict=True))
+        return self._out(by_x), by_name.get("weight"), by_name.get("bias")
+
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """What Paddle makes of SyncBatchNorm on this device: RuntimeError, from Paddle, where it has no kernel for it.
 
@@ -155,6 +175,8 @@ class Paddle:
         "variance, '1/m' times the sum of squares"
     }
     unsupported: Mapping[str, str] = {
+        "hvp": "the double gradient raises: 'Required tensor shall not be nullptr' in training, '`is_test = True` "
+        "CANNOT be used in train program' in evaluation (Paddle 3.3)",
         "momentum_none": "Paddle's momentum is a number: there is no cumulative average",
         "track_running_stats_off": "a Paddle layer always has running statistics, and moves them in training",
         "masked": "Paddle's layers take no mask",

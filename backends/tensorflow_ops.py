@@ -16,7 +16,8 @@ training; so it is called, too, where none are tracked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,64 @@ class FunctionLayer:
             by_x, *rest = (self.array(gradient) for gradient in found)
         by_name = dict(zip(parameters, rest, strict=True))
         return by_x, by_name.get("weight"), by_name.get("bias")
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by tf.vectorized_map over the batches; nothing is moved."""
+        import tensorflow as tf
+
+        with on(self.device):
+            given = tf.stack([to_tensor(x, self.axis) for x in xs])
+            ys = tf.vectorized_map(lambda x: self.call(x, training)[0], given)
+            return np.stack([self.array(y) for y in ys])
+
+    def vmap_layers(
+        self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, states), by tf.vectorized_map over batches and what each function is given; nothing of this is moved."""
+        import tensorflow as tf
+
+        def call(given: Any) -> Any:
+            layer = copy.copy(self)
+            x, layer.kept = given
+            y, moved = layer.call(x, training)
+            return y, {**layer.kept, **moved}
+
+        with on(self.device):
+            own = {name: tf.convert_to_tensor(variable) for name, variable in self.kept.items()}
+            each = [{**own, **{name: tf.convert_to_tensor(state[name]) for name in state}} for state in states]
+            stacked = {name: tf.stack([state[name] for state in each]) for name in own}
+            ys, after = tf.vectorized_map(call, (tf.stack([to_tensor(x, self.axis) for x in xs]), stacked))
+            shown = [
+                {name: np.array(after[name][lane].numpy()) if name in after else None for name in INITIAL}
+                for lane in range(len(states))
+            ]
+            return np.stack([self.array(y) for y in ys]), shown
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by GradientTape.jacobian, which maps the rows; nothing is moved."""
+        import tensorflow as tf
+
+        with on(self.device):
+            given = to_tensor(x, self.axis)
+            with tf.GradientTape() as tape:
+                tape.watch(given)
+                y, _ = self.call(given, training)
+            found = tape.jacobian(y, given)
+            assert_on(found, self.device)
+        axis = self.axis % x.ndim
+        return np.array(np.moveaxis(found.numpy(), (axis, x.ndim + axis), (1, x.ndim + 1)), order="C")
+
+    def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) of y, of the signature of a tf.function that is never run."""
+        import tensorflow as tf
+
+        given = np.moveaxis(x, 1, self.axis)
+        with on(self.device):
+            function = tf.function(lambda x: self.call(x, training)[0])
+            y = function.get_concrete_function(tf.TensorSpec(given.shape, given.dtype)).structured_outputs
+        shape = y.shape.as_list()
+        shape.insert(1, shape.pop(self.axis))
+        return tuple(shape), str(y.dtype.name)
 
     def state(self) -> dict[str, Array | None]:
         """Copies of the variables."""

@@ -49,6 +49,12 @@ def run(function: Any, x: Any, kept: dict[str, Any], training: bool, *more: Any)
 class XlaLayer(FusedLayer):
     """Variables, and the compiled passes that they are given to."""
 
+    vmap: Any = None
+    vmap_layers: Any = None
+    jacrev: Any = None
+    eval_shape: Any = None
+    """Each pass is compiled by itself, and no transformation of it is."""
+
     def passes(self) -> tuple[Any, Any]:
         """See the function of this name."""
         return passes(tuple(self.options.items()), tuple(self.kept))

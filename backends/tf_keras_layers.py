@@ -19,6 +19,9 @@ from bnconform.backends.tensorflow_tensors import devices, prepare
 class TfKerasLayer(KerasTensorflowLayer):
     """A built tf_keras layer behind arrays."""
 
+    eval_shape: Any = None
+    """compute_output_spec is of Keras 3."""
+
     def mask_tensor(self, mask: Array) -> Any:
         """A mask as one of TensorFlow's tensors."""
         import tensorflow as tf

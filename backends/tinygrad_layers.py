@@ -124,6 +124,22 @@ class TinygradLayer:
         weight, bias = (to_array(gradient, self.device) for gradient in rest) if rest else (None, None)
         return to_array(grad_x, self.device), weight, bias
 
+    def hvp(
+        self, x: Array, grad_output: Array, vector: Array, *, training: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The derivatives of the gradients along the vector, by Tensor.gradient of Tensor.gradient.
+
+        tinygrad refuses a tensor that no derivative flows to: so each takes part, times 0.
+        """
+        given, upstream, direction = (to_tensor(array, self.device) for array in (x, grad_output, vector))
+        parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
+        (grad_x,) = (self._call(given, training) * upstream).sum().gradient(given)
+        total = sum(((tensor * 0).sum() for tensor in (given, *parameters)), start=(grad_x * direction).sum())
+        by_x, *rest = total.gradient(given, *parameters)
+        by_x.realize(*rest, *self._tensors().values())
+        weight, bias = (to_array(gradient, self.device) for gradient in rest) if rest else (None, None)
+        return to_array(by_x, self.device), weight, bias
+
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         tensors = self._tensors()

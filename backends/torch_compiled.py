@@ -97,6 +97,13 @@ class CompiledLayer(TorchLayer):
     vjp: Any = None
     """Compiled code gives back the buffers of its first backward pass, so that a graph cannot be asked twice."""
 
+    vmap: Any = None
+    vmap_layers: Any = None
+    jacrev: Any = None
+    jacfwd: Any = None
+    eval_shape: Any = None
+    """The transformations of torch.func run what is compiled eagerly, or refuse it."""
+
     def call(self, x: Any, training: bool) -> Any:
         """One forward pass; NotCompiled if it ran eagerly."""
         self.module.train(training)

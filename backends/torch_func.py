@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bnconform.backends.torch_layers import Gradients, TorchLayer, TorchNN, module
+from bnconform.backends.torch_layers import UNSUPPORTED, Gradients, TorchLayer, TorchNN, module
 from bnconform.backends.torch_tensors import Array, to_array
 
 
@@ -48,6 +48,18 @@ class FuncLayer(TorchLayer):
         self._set(moved)
         return to_array(y), to_array(tangent_y)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by jvp of jvp, both of torch.func; the statistics stay."""
+        from torch.func import jvp
+
+        call, parameters = self._function(training), self._parameters()
+        one, other = self._tensor(tangent), self._tensor(second)
+
+        def along(x: Any) -> Any:
+            return jvp(lambda x: call(parameters, x)[0], (x,), (one,))[1]
+
+        return to_array(jvp(along, (self._tensor(x),), (other,))[1])
+
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jvp of vjp, both of torch.func; the statistics stay."""
         from torch.func import jvp, vjp
@@ -58,6 +70,29 @@ class FuncLayer(TorchLayer):
             return vjp(call, parameters, x, has_aux=True)[1](upstream)
 
         return self._given(jvp(gradients, (self._tensor(x),), (self._tensor(vector),))[1])
+
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, by torch.func.vmap over the batches, each with a copy of the buffers; the statistics stay."""
+        from torch.func import vmap
+
+        call, parameters = self._function(training), self._parameters()
+        return to_array(vmap(lambda x: call(parameters, x)[0])(self._lanes(xs)))
+
+    def jacrev(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by torch.func.jacrev; the statistics stay."""
+        from torch.func import jacrev
+
+        return to_array(
+            jacrev(self._function(training), argnums=1, has_aux=True)(self._parameters(), self._tensor(x))[0]
+        )
+
+    def jacfwd(self, x: Array, *, training: bool) -> Array:
+        """dy/dx, by torch.func.jacfwd; the statistics stay."""
+        from torch.func import jacfwd
+
+        return to_array(
+            jacfwd(self._function(training), argnums=1, has_aux=True)(self._parameters(), self._tensor(x))[0]
+        )
 
     def _function(self, training: bool) -> Callable[[Any, Any], tuple[Any, Any]]:
         """(parameters, x) -> (y, buffers as the pass leaves them)."""
@@ -87,6 +122,9 @@ class TorchFunc(TorchNN):
     """BatchNorm1d, BatchNorm2d and BatchNorm3d through torch.func."""
 
     name = "torch.nn+func"
+    unsupported: Mapping[str, str] = {
+        feature: reason for feature, reason in UNSUPPORTED.items() if feature != "jacobian_tracked"
+    }
 
     def build(self, config: Any, device: str) -> FuncLayer:
         """A layer of this configuration; NotImplementedError for what the row or the device does not have."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from bnconform.backends.torch_layers import TorchLayer, TorchNN
 from bnconform.backends.torch_tensors import Array, devices, to_tensor, torch_dtype
+from bnconform.backends.torch_transforms import REFUSED
 
 
 class FunctionalLayer(TorchLayer):
@@ -36,6 +37,10 @@ class FunctionalLayer(TorchLayer):
     reset: Any = None
     set: Any = None
     """The function keeps nothing that it could reset, and no options."""
+
+    vmap_layers: Any = None
+    eval_shape: Any = None
+    """Nor is there a layer that could be stacked, or be copied to the meta device."""
 
     def tensors(self) -> dict[str, Any]:
         """What there is of buffers and parameters."""
@@ -78,6 +83,7 @@ class TorchFunctional:
     unsupported: Mapping[str, str] = {
         "momentum_none": "the function takes a number; the cumulative average is the layer's own doing",
         "masked": "PyTorch's batch normalization takes no mask",
+        "vmap_tracked": REFUSED["vmap_tracked"],
     }
 
     def devices(self) -> list[str]:

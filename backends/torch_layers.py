@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bnconform.backends.torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
+from bnconform.backends.torch_transforms import REFUSED, TransformedTorchLayer
 
 Gradients = tuple[Array, Array | None, Array | None]
 
@@ -34,10 +35,11 @@ if not takes_bias():
 UNSUPPORTED = {
     **{f"{name}_alone": reason for name, reason in ONE_PARAMETER.items()},
     "masked": "PyTorch's layers take no mask",
+    **REFUSED,
 }
 
 
-class TorchLayer:
+class TorchLayer(TransformedTorchLayer):
     """A torch.nn module behind arrays; `arrange` is applied to every tensor that goes in."""
 
     def __init__(self, module: Any, device: str, arrange: Callable[[Any], Any] | None = None) -> None:

@@ -147,6 +147,13 @@ def processes() -> Processes:
 class DistributedLayer(TorchLayer):
     """A module of which each process has a copy under DistributedDataParallel."""
 
+    vmap: Any = None
+    vmap_layers: Any = None
+    jacrev: Any = None
+    jacfwd: Any = None
+    eval_shape: Any = None
+    """The row without replicas has these."""
+
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica; the layer stays as it is."""
         found = self._passed(xs, training, backward=False)

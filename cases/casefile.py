@@ -37,7 +37,7 @@ _STATE = frozenset(OBSERVABLES).difference(*RESULTS.values())
 _SHOWN: Mapping[str, frozenset[str]] = {name: _STATE.union(RESULTS.get(name, ())) for name in OPERATIONS}
 """What each operation lets one observe."""
 
-GIVEN = ("x", "grad_output", "tangent")
+GIVEN = ("x", "grad_output", "tangent", "second")
 """The arrays of the input's dtype and rank that a step may be given."""
 
 _NUMBER = re.compile(r"[+-]?(0x[0-9a-f]*\.?[0-9a-f]*(p[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
@@ -90,7 +90,7 @@ def _array(data: dict[str, Any], name: str, number: int) -> Array:
 
 def _step(entry: dict[str, Any], number: int) -> Step:
     """Step `number` of a case; ValueError, naming it, where it is none."""
-    x, grad_output, tangent = (_array(entry[name], name, number) if name in entry else None for name in GIVEN)
+    x, grad_output, tangent, second = (_array(entry[name], name, number) if name in entry else None for name in GIVEN)
     state = {name: _array(value, name, number) for name, value in entry.get("state", {}).items()}
     try:
         return Step(
@@ -99,6 +99,7 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             x=x,
             grad_output=grad_output,
             tangent=tangent,
+            second=second,
             mask=_array(entry["mask"], "mask", number) if "mask" in entry else None,
             state=state,
             x_layout=entry.get("x_layout", "contiguous"),
@@ -108,6 +109,8 @@ def _step(entry: dict[str, Any], number: int) -> Step:
             refills=entry.get("refills", False),
             pass_number=entry.get("pass_number", 0),
             shards=tuple(map(tuple, entry.get("shards", ()))),
+            lanes=entry.get("lanes", 0),
+            layers={name: _array(value, name, number) for name, value in entry.get("layers", {}).items()},
             options=_options(entry.get("options", {})),
         )
     except ValueError as problem:
@@ -144,6 +147,10 @@ def to_json(requirement: str, name: str, program: Program, quality: str) -> dict
             entry |= {"pass_number": step.pass_number, "grad_layout": step.grad_layout, "may_refuse": step.may_refuse}
         if step.shards:
             entry["shards"] = [list(shape) for shape in step.shards]
+        if step.lanes:
+            entry["lanes"] = step.lanes
+        if step.layers:
+            entry["layers"] = {key: _encode(value) for key, value in step.layers.items()}
         if step.options:
             entry["options"] = dict(step.options)
         if step.op == "load" and step.x_layout != "contiguous":
@@ -215,13 +222,16 @@ def _fits(program: Program) -> None:
                 raise ValueError(
                     f"{name} of step {number} has {value.shape[1]} channels, and the layer {config.num_features}"
                 )
-        for name, value in step.state.items():
+        entries: list[tuple[str, Array, tuple[int, ...]]]
+        entries = [(name, value, ()) for name, value in step.state.items()]
+        entries += [(name, value, (step.lanes,)) for name, value in step.layers.items()]
+        for name, value, lanes in entries:
             counter = name == "num_batches_tracked"
-            shape, dtype = ((), "int64") if counter else ((config.num_features,), config.param_dtype)
+            shape, dtype = (lanes, "int64") if counter else ((*lanes, config.num_features), config.param_dtype)
             if value.shape != shape or (str(value.dtype) != dtype and not (not counter and _is_held(value, dtype))):
                 due = f"{dtype} {shape}"
                 raise ValueError(f"{name} of step {number} is {value.dtype} {value.shape}; the layer's is {due}")
-            if counter and value < 0:
+            if counter and np.any(value < 0):
                 raise ValueError(f"{name} of step {number} is {value}; it must not be negative")
 
 

@@ -22,15 +22,24 @@ Array = NDArray[Any]
 MASKED = ("masked", "masked_backward")
 """The passes that are given a mask."""
 
+MAPPED = ("vmap", "vmap_layers")
+"""The passes that the framework maps over several batches at once, one a lane."""
+
+JACOBIANS = ("jacrev", "jacfwd")
+"""The passes that give the whole Jacobian of y for x, in reverse and in forward mode."""
+
 REPLICATED = ("replicated", "replicated_vjp")
 """The passes of a batch that is spread over replicas."""
 
 WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 """The passes that are given a grad_output of the shape of x."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
+TRANSFORMED = (*MAPPED, *JACOBIANS, "eval_shape")
+"""The passes under a transformation of functions."""
+
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
+ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
@@ -51,26 +60,40 @@ REPLICA_STATE = ("replica_running_mean", "replica_running_var", "replica_num_bat
 REPLICA_GRADIENTS = ("replica_grad_weight", "replica_grad_bias")
 """What each of R replicas shows of itself: (R, C), the counters (R,)."""
 
+MAPPED_STATE = ("mapped_running_mean", "mapped_running_var", "mapped_num_batches_tracked")
+"""What each of L layers that are mapped remembers afterwards: (L, C), the counters (L,)."""
+
 RESULTS: Mapping[str, tuple[str, ...]] = {
     "forward": ("y",),
     "vjp": ("y",),
     "jvp": ("y", "tangent_y"),
+    "jvp_jvp": ("second_y",),
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
     "masked": ("y",),
     "masked_backward": GRADIENTS,
     "recomputed": GRADIENTS,
+    "vmap": ("y",),
+    "vmap_layers": ("y", *MAPPED_STATE),
+    "jacrev": ("jacobian",),
+    "jacfwd": ("jacobian",),
+    "eval_shape": ("abstract_y",),
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
 """What an operation returns, by name; the others return nothing."""
 
-SPREAD = ("y", "tangent_y", "grad_x", "hvp_x")
-"""What has the shape of x, (N, C, *S); every other result has (C,), or one of that for each replica."""
+SPREAD = ("y", "tangent_y", "second_y", "grad_x", "hvp_x", "abstract_y")
+"""What has the shape of x, (N, C, *S); a Jacobian has that of y and that of x after it, and every other result (C,), or
+one of that for each replica or lane. An abstract y stands for a dtype, and its numbers for nothing."""
+
+COUNTERS = ("replica_num_batches_tracked", "mapped_num_batches_tracked")
+"""Of each replica or lane the number of batches that it has seen, where it shows one."""
 
 OBSERVABLES = (
-    "y", "tangent_y", *GRADIENTS, *HESSIAN, *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite"
+    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *REPLICA_STATE,
+    *REPLICA_GRADIENTS, *STATE, "running_var:finite",
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
@@ -124,14 +147,19 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
+            "jvp_jvp" (the derivative of that tangent of y along a second one),
             "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
             backward pass that keeps nothing in between, so that the forward pass is run again),
+            "vmap" (the layer, mapped over several batches), "vmap_layers" (layers like it, each in a state of its own
+            and with a batch of its own, mapped together), "jacrev" and "jacfwd" (the Jacobian of y for x),
+            "eval_shape" (the shape and dtype of y, without a value),
             "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
             "replicated_vjp" (their gradients).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
+        second: for a jvp_jvp the direction in which x moves as the tangent of y is differentiated, as `tangent`.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
         mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
@@ -147,11 +175,16 @@ class Step:
         pass_number: for a pullback or a refill, which of the program's recorded passes it is of; the first is 1.
         shards: for replicated passes, (N_i, *S_i) of what each replica is given; x, and grad_output, then hold the rows
             of all, (n, C, 1, ...), see `bnconform.spec.shards`.
+        lanes: for the passes of MAPPED, L, over how many batches; x, (L * N, C, *S), then holds them one after the
+            other.
+        layers: for "vmap_layers", the names and values that each of the layers is loaded with, each (L, C), the
+            counters (L,).
     """
 
     op: Literal[
-        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
-        "recomputed", "pullback", "refill", "replicated", "replicated_vjp",
+        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
+        "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
+        "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -167,6 +200,9 @@ class Step:
     options: Mapping[str, float | bool | None] = field(default_factory=dict)
     shards: Shards = ()
     mask: Array | None = None
+    second: Array | None = None
+    lanes: int = 0
+    layers: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
@@ -189,8 +225,12 @@ class Step:
         given = self.grad_output
         if self.op in (*WITH_UPSTREAM, "replicated_vjp") and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
-        if (self.op in ("jvp", "hvp")) != (self.tangent is not None):
+        if (self.op in ("jvp", "hvp", "jvp_jvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
+        if (self.op == "jvp_jvp") != (self.second is not None):
+            raise ValueError("a jvp_jvp step, and no other, needs a second tangent")
+        if self.second is not None and self.x is not None and self.second.shape != self.x.shape:
+            raise ValueError(f"the second tangent has the shape {self.second.shape}; x has {self.x.shape}")
         if self.tangent is not None and self.x is not None and self.tangent.shape != self.x.shape:
             raise ValueError(
                 f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
@@ -207,6 +247,7 @@ class Step:
             raise ValueError("a replicated or replicated_vjp step, and no other, needs the shapes of its shards")
         if self.shards and self.x is not None:
             self._must_hold_shards(self.x)
+        self._must_hold_lanes()
 
     def _must_hold_shards(self, x: Array) -> None:
         """ValueError where x, and grad_output, are not the rows of shards of the shapes that are given."""
@@ -220,6 +261,18 @@ class Step:
             )
         if given is not None and given.shape != x.shape:
             raise ValueError(f"a {self.op} step needs a grad_output of the shape of x")
+
+    def _must_hold_lanes(self) -> None:
+        """ValueError where x does not hold a batch for each lane, or `layers` not a state for each."""
+        if (self.op in MAPPED) != (self.lanes > 0):
+            raise ValueError("a vmap or vmap_layers step, and no other, needs lanes, from 1 on")
+        if self.lanes and self.x is not None and len(self.x) % self.lanes:
+            raise ValueError(f"x of a {self.op} step has {len(self.x)} samples, which {self.lanes} lanes do not share")
+        unknown = sorted(set(self.layers) - set(STATE))
+        if (self.op == "vmap_layers") != bool(self.layers) or unknown:
+            raise ValueError(f"a vmap_layers step, and no other, needs layers; choose from {', '.join(STATE)}")
+        if any(np.ndim(value) == 0 or len(value) != self.lanes for value in self.layers.values()):
+            raise ValueError(f"the layers of a {self.op} step are (L, C) with {self.lanes} lanes")
 
     @cached_property
     def selected(self) -> Array | None:
@@ -250,11 +303,12 @@ class Step:
         if self.shards:
             return self._describe_replicas(self.x)
         text = f"{self.op}(x {self.x.dtype} {self.x.shape}"
+        text += f" in {self.lanes} lanes" if self.lanes else ""
         text += "" if self.x_layout == "contiguous" else f" {self.x_layout}"
         text += ", the same array object refilled" if self.refills else ""
         if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
-        text += {"jvp": ", tangent", "hvp": ", vector"}.get(self.op, "")
+        text += {"jvp": ", tangent", "hvp": ", vector", "jvp_jvp": ", two tangents"}.get(self.op, "")
         if self.mask is not None and self.selected is not None:
             text += f", mask {self.mask.dtype} {self.mask.shape} of {int(self.selected.sum())} values"
         return f"{text}, {self.mode})"
@@ -342,7 +396,9 @@ class Program:
                     "op": step.op, "training": step.training, "x": step.x, "grad_output": step.grad_output,
                     "state": dict(step.state), "x_layout": step.x_layout, "grad_layout": step.grad_layout,
                     "may_refuse": step.may_refuse, "refills": step.refills,
-                    "pass_number": step.pass_number, "tangent": step.tangent, "mask": step.mask,
+                    "pass_number": step.pass_number, "tangent": step.tangent, "second": step.second,
+                    "mask": step.mask,
+                    "lanes": step.lanes, "layers": dict(step.layers),
                     "options": dict(step.options), "shards": [list(shape) for shape in step.shards],
                 }
                 for step in self.steps
@@ -366,7 +422,9 @@ class Program:
                 x=given(step.x),
                 grad_output=given(step.grad_output),
                 tangent=given(step.tangent),
+                second=given(step.second),
                 state={name: loaded(name, value) for name, value in step.state.items()},
+                layers={name: loaded(name, value) for name, value in step.layers.items()},
             )
             for step in self.steps
         )
@@ -386,7 +444,8 @@ class Program:
         gone |= {"bias"} if self.config.bias and not config.bias else set()
         gone |= {f"{kind}_{name}" for name in gone for kind in ("grad", "hvp", "replica_grad")}
         if tracked != self.config.track_running_stats:
-            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked", *REPLICA_STATE}
+            gone |= {"running_mean", "running_var", "running_var:finite", "num_batches_tracked"}
+            gone |= {*REPLICA_STATE, *MAPPED_STATE}
         steps = []
         numbers: list[int] = []  # of the recorded passes that are left, 0 for one that is not
         for step in self.steps:
@@ -398,9 +457,10 @@ class Program:
                 continue
             if step.pass_number:
                 step = replace(step, pass_number=numbers[step.pass_number - 1])
-            if step.op == "load" and step.state and not state:
+            layers = {name: value for name, value in step.layers.items() if name not in gone}
+            if (step.op == "load" and step.state and not state) or (step.layers and not layers):
                 continue
-            steps.append(replace(step, state=state, observe=step.observe - gone))
+            steps.append(replace(step, state=state, layers=layers, observe=step.observe - gone))
         program = replace(self, config=config, steps=tuple(steps))
         if program.config.ndim < 4 and f"rank_{program.config.ndim}" in unsupported and "rank_4" not in unsupported:
             return program._at_rank_4()
@@ -426,6 +486,7 @@ class Program:
                 x=lifted(step.x),
                 grad_output=lifted(step.grad_output),
                 tangent=lifted(step.tangent),
+                second=lifted(step.second),
                 mask=lifted_mask(step.mask),
                 shards=tuple(shape + (1,) * (3 - len(shape)) for shape in step.shards),
             )
@@ -449,6 +510,8 @@ class Program:
             if step.op in ABILITIES:
                 wanted.add(step.op)
             wanted |= _of_shards(step.shards)
+            if step.training and self.config.track_running_stats:
+                wanted |= _of_update(step.op, self.config.momentum)
             if step.options.get("momentum", 0) is None:
                 wanted.add("momentum_none")
             if "track_running_stats" in step.options:
@@ -471,6 +534,8 @@ class Program:
             arrays = (step.x, step.grad_output, *step.state.values())
             arrays += () if step.tangent is None else (step.tangent,)
             arrays += () if step.mask is None else (step.mask,)
+            arrays += () if step.second is None else (step.second,)
+            arrays += tuple(step.layers.values())
             shapes = [value if value is None else (value.shape, str(value.dtype)) for value in arrays]
             kind = step.op, step.training, step.x_layout, step.grad_layout, step.may_refuse, step.refills
             found.update(repr((kind, list(step.state), shapes, sorted(step.observe))).encode())
@@ -478,6 +543,8 @@ class Program:
                 found.update(b"of recorded pass %d" % step.pass_number)
             if step.shards:
                 found.update(f"shards {step.shards}".encode())
+            if step.lanes:
+                found.update(f"lanes {step.lanes} {list(step.layers)}".encode())
             if step.options:
                 found.update(repr(sorted(step.options.items())).encode())
             for value in arrays:
@@ -504,6 +571,15 @@ class Program:
         return "; ".join([f"BatchNorm({head})", *(step.describe() for step in self.steps), *unread])
 
 
+def _of_update(op: str, momentum: float | None) -> set[str]:
+    """The features that a pass in training asks for, which moves statistics under a transformation."""
+    if op in JACOBIANS:
+        return {"jacobian_tracked"}
+    if op == "vmap_layers":
+        return {"vmap_cumulative"} if momentum is None else set()
+    return {"vmap_tracked"} if op == "vmap" else set()
+
+
 def _of_shards(shards: Shards) -> set[str]:
     """The features that shards ask for."""
     found = {"replicas_unequal"} if len({shape[0] for shape in shards}) > 1 else set()
@@ -516,8 +592,12 @@ def result_shape(name: str, step: Step, num_features: int) -> tuple[int, ...]:
     given = step.grad_output if step.x is None else step.x
     if name in SPREAD and given is not None:
         return given.shape
-    if name == "replica_num_batches_tracked":
-        return (len(step.shards),)
+    if name == "jacobian" and given is not None:
+        return (*given.shape, *given.shape)
+    if name in COUNTERS:
+        return (len(step.shards) or step.lanes,)
+    if name in MAPPED_STATE:
+        return (step.lanes, num_features)
     return (len(step.shards), num_features) if name in (*REPLICA_STATE, *REPLICA_GRADIENTS) else (num_features,)
 
 
@@ -568,6 +648,14 @@ def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = T
     )
 
 
+def jvp_jvp(x: Any, tangent: Any, second: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the derivative of the output's tangent along a second one, that observes the given quantities."""
+    return Step(
+        "jvp_jvp", training, np.asarray(x), tangent=np.asarray(tangent), second=np.asarray(second),
+        observe=frozenset(observe),
+    )  # fmt: skip
+
+
 def masked(x: Any, mask: Any, *observe: str, training: bool = True) -> Step:
     """A forward step whose statistics are of what a mask selects, that observes the given quantities."""
     return Step("masked", training, np.asarray(x), mask=np.asarray(mask), observe=frozenset(observe))
@@ -584,6 +672,38 @@ def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training
 def recomputed(x: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
     """A forward and backward step with recomputation, that observes the given quantities."""
     return Step("recomputed", training, np.asarray(x), np.asarray(grad_output), observe=frozenset(observe))
+
+
+def vmap(batches: Iterable[Any], *observe: str, training: bool = True) -> Step:
+    """A step of the layer mapped over batches of one shape (N, C, *S), that observes the given quantities."""
+    arrays = [np.asarray(batch) for batch in batches]
+    return Step("vmap", training, np.concatenate(arrays), observe=frozenset(observe), lanes=len(arrays))
+
+
+def vmap_layers(
+    batches: Iterable[Any], states: Iterable[Mapping[str, Any]], *observe: str, training: bool = True
+) -> Step:
+    """A step of layers mapped together, each with its batch and loaded with its state, that observes the quantities."""
+    arrays, each = [np.asarray(batch) for batch in batches], list(states)
+    layers = {name: np.stack([np.asarray(state[name]) for state in each]) for name in each[0]}
+    return Step(
+        "vmap_layers", training, np.concatenate(arrays), observe=frozenset(observe), lanes=len(arrays), layers=layers
+    )
+
+
+def jacrev(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the Jacobian of y for x in reverse mode, that observes the given quantities."""
+    return Step("jacrev", training, np.asarray(x), observe=frozenset(observe))
+
+
+def jacfwd(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the Jacobian of y for x in forward mode, that observes the given quantities."""
+    return Step("jacfwd", training, np.asarray(x), observe=frozenset(observe))
+
+
+def eval_shape(x: Any, *observe: str, training: bool = True) -> Step:
+    """A step that asks for the shape and dtype of y alone, and observes the given quantities."""
+    return Step("eval_shape", training, np.asarray(x), observe=frozenset(observe))
 
 
 def pullback(

@@ -33,6 +33,7 @@ CHAPTERS = (
     "derivatives",
     "masks",
     "recomputation",
+    "transforms",
     "replicas",
     "invariances",
     "layout",

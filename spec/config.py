@@ -15,14 +15,21 @@ FEATURES = frozenset(
         "vjp",
         "jvp",
         "hvp",
+        "jvp_jvp",
         "masked",
         "masked_backward",
         "recomputed",
+        "vmap",
+        "vmap_layers",
+        "jacrev",
+        "jacfwd",
+        "eval_shape",
         "reset",
         "set",
     }
     | {"momentum_none", "any_options"}
     | {"replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes"}
+    | {"vmap_tracked", "vmap_cumulative", "jacobian_tracked"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}
     | {f"rank_{rank}" for rank in (2, 3, 4, 5)}
@@ -30,7 +37,9 @@ FEATURES = frozenset(
 )
 """What a requirement may need, and an implementation may lack: a mode, gradients, or a value of a configuration.
 
-`any_options` is to be asked for a layer outside of the ranges of `Config`."""
+`any_options` is to be asked for a layer outside of the ranges of `Config`; `vmap_tracked` and `jacobian_tracked` are to
+be mapped over batches, or differentiated to a whole Jacobian, in a training pass that moves running statistics, and
+`vmap_cumulative` is to be one of several layers mapped together in training whose momentum is none."""
 
 ALONE = {"weight": "weight_alone", "bias": "bias_alone"}
 """The feature that a layer with one of the two parameters asks for, by the one that it has."""

@@ -40,7 +40,13 @@ LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_ba
 }  # fmt: skip
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
-NOT_ASKED = {"any_options": "the protocol has no NaN, and asks for layers as its schema has them"}
+NOT_ASKED = {
+    "any_options": "the protocol has no NaN, and asks for layers as its schema has them",
+    **dict.fromkeys(
+        ("vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape"), "the protocol has no transformations of functions"
+    ),
+    "jvp_jvp": "the protocol has no forward mode of forward mode",
+}
 """What no program is asked, and why."""
 
 UNKNOWN = "the program does not name it among its abilities"

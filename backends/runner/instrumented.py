@@ -245,6 +245,19 @@ class InstrumentedLayer:
         self.given, self.returned = (given, direction), (y, tangent_y)
         return np.array(y), np.array(tangent_y)
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """second_y, of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("jvp_jvp")
+        given, one, other = (np.array(array) for array in (x, tangent, second))
+        result = self._call(
+            "jvp_jvp",
+            {"x": given, "tangent": one, "second": other},
+            lambda: self.layer.jvp_jvp(given, one, other, training=training),
+        )
+        found = _array(result, "jvp_jvp", "second_y", x.shape)
+        self.given, self.returned = (given, one, other), (found,)
+        return np.array(found)
+
     def hvp(
         self,
         x: Array,
@@ -343,6 +356,59 @@ class InstrumentedLayer:
         self.given = (given, upstream)
         return self._gradients("recomputed", result, x.shape)
 
+    def vmap(self, xs: Array, *, training: bool) -> Array:
+        """ys, of the shape of xs, (L, N, C, *S); Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("vmap")
+        given = np.array(xs)
+        ys = self._call("vmap", {"xs": given}, lambda: self.layer.vmap(given, training=training))
+        self.given, self.returned = (given,), (_array(ys, "vmap", "ys", xs.shape),)
+        return np.array(ys)
+
+    def vmap_layers(
+        self, xs: Array, states: list[dict[str, Array]], *, training: bool
+    ) -> tuple[Array, list[dict[str, Array | None]]]:
+        """(ys, the state of each layer afterwards), ys of the shape of xs; Raised or Misfit; LacksAbility."""
+        self._must_have("vmap_layers")
+        given = np.array(xs)
+        watched = {"xs": given} | {
+            f"{name} of layer {number}": value for number, state in enumerate(states) for name, value in state.items()
+        }
+        result = self._call(
+            "vmap_layers",
+            watched,
+            lambda: self.layer.vmap_layers(given, [dict(state) for state in states], training=training),
+        )
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise Misfit(f"vmap_layers returned {kind(result)}; it should return (ys, states)")
+        ys, after = _array(result[0], "vmap_layers", "ys", xs.shape), result[1]
+        if not isinstance(after, list | tuple) or len(after) != len(states):
+            raise Misfit(f"vmap_layers returned {kind(after)} as states; it should be a list of {len(states)}")
+        self.given, self.returned = (given,), (ys,)
+        return np.array(ys), [self._entries("vmap_layers", state) for state in after]
+
+    def jacobian(self, ability: str, x: Array, *, training: bool) -> Array:
+        """dy/dx, (N, C, *S, N, C, *S), by the layer's `jacrev` or `jacfwd`; Raised or Misfit; LacksAbility."""
+        self._must_have(ability)
+        given = np.array(x)
+        result = self._call(ability, {"x": given}, lambda: getattr(self.layer, ability)(given, training=training))
+        found = _array(result, ability, "the Jacobian", (*x.shape, *x.shape))
+        self.given, self.returned = (given,), (found,)
+        return np.array(found)
+
+    def eval_shape(self, x: Array, *, training: bool) -> Array:
+        """Zeros of the shape and dtype that the layer says y would have; Raised or Misfit; LacksAbility."""
+        self._must_have("eval_shape")
+        given = np.array(x)
+        result = self._call("eval_shape", {"x": given}, lambda: self.layer.eval_shape(given, training=training))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise Misfit(f"eval_shape returned {kind(result)}; it should return (shape, dtype), the second a name")
+        shape, dtype = result
+        if not isinstance(shape, list | tuple) or tuple(shape) != x.shape:
+            raise Misfit(f"eval_shape says that y has shape {str(shape)[:LONGEST]}; it has shape {x.shape}")
+        if dtype not in DTYPES:
+            raise Misfit(f"eval_shape says that y has dtype {str(dtype)[:LONGEST]}; give one of {', '.join(DTYPES)}")
+        return np.zeros(x.shape, ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
     def _must_have(self, name: str) -> None:
         """LacksAbility where the layer has no method of this name."""
         if not callable(getattr(self.layer, name, None)):
@@ -402,7 +468,8 @@ class InstrumentedLayer:
     def _entries(self, call: str, shown: Any) -> dict[str, Array | None]:
         """Copies of the entries of a state that a call returned; Misfit."""
         if not isinstance(shown, Mapping):
-            what = "; it should return" if call == "state" else " as the state of a replica; it should be"
+            kinds = {"replicated": " as the state of a replica", "vmap_layers": " as the state of a layer"}
+            what = "; it should return" if call == "state" else f"{kinds[call]}; it should be"
             raise Misfit(f"{call} returned {kind(shown)}{what} a dict with the keys {', '.join(STATE)}")
         result: dict[str, Array | None] = {}
         for name in STATE:

@@ -2,10 +2,10 @@
 
 A program comes as data: {"config": the fields of `LayerConfig`, or None for the implementation's own defaults,
 "num_features", "reads": when the state is read ("always" or "end"), "watch": what is watched besides (see `memory`),
-"steps": [{"op", "training", "x", "grad_output", "tangent", "mask", "state", "options", "x_layout", "grad_layout",
-"pass_number", "shards"}]}. A trace goes back as data: {"steps": [{"values", "raised", "misfit", "after"}], "before":
-the state of the new layer, "broken", "mutated", "counter": the dtype and shape of the counter as it was shown, "facts",
-"calls", "seconds"}.
+"steps": [{"op", "training", "x", "grad_output", "tangent", "second", "mask", "state", "options", "x_layout",
+"grad_layout", "pass_number", "shards", "lanes", "layers"}]}. A trace goes back as data: {"steps": [{"values",
+"raised", "misfit", "after"}], "before": the state of the new layer, "broken", "mutated", "counter": the dtype and
+shape of the counter as it was shown, "facts", "calls", "seconds"}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnconform.backends.runner import replicas
+from bnconform.backends.runner import replicas, transforms
 from bnconform.backends.runner.instrumented import (
     GRADIENTS,
     HESSIAN,
@@ -32,6 +32,9 @@ from bnconform.backends.runner.instrumented import (
 
 Data = dict[str, Any]
 State = dict[str, "Array | None"]
+
+TRANSFORMED = ("vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape")
+"""The passes under a transformation of functions."""
 
 PARAMETERS = ("weight", "bias", "affine")
 """What of a configuration says which parameters there are."""
@@ -152,7 +155,7 @@ class Execution:
         always = self.program["reads"] == "always"
         try:
             layer = self.build()
-            if always or any("num_batches_tracked" in step["state"] for step in steps):
+            if always or any("num_batches_tracked" in {**step["state"], **step["layers"]} for step in steps):
                 self.trace["before"] = self.read(layer)
             for number, step in enumerate(steps):
                 if step["op"] == "build" and number:
@@ -229,6 +232,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
     elif step["op"] == "jvp":
         y, tangent_y = layer.jvp(step["x"], step["tangent"], training=training, layout=step["x_layout"])
         return {"y": y, "tangent_y": tangent_y}
+    elif step["op"] == "jvp_jvp":
+        return {"second_y": layer.jvp_jvp(step["x"], step["tangent"], step["second"], training=training)}
     elif step["op"] == "hvp":
         found = layer.hvp(
             step["x"],
@@ -241,6 +246,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         return dict(zip(HESSIAN, found, strict=True))
     elif step["op"] in ("replicated", "replicated_vjp"):
         return (replicas.forward if step["op"] == "replicated" else replicas.gradients)(layer, step)
+    elif step["op"] in TRANSFORMED:
+        return transforms.values(layer, step, state)
     elif step["op"] == "masked":
         return {"y": layer.masked(step["x"], step["mask"], training=training, layout=step["x_layout"])}
     elif step["op"] == "masked_backward":

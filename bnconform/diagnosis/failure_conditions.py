@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import OF_A_PASS, SPREAD, Array, Program, Step
+from bnconform.cases.program import MAPPED_STATE, OF_A_PASS, SPREAD, Array, Program, Step
 from bnconform.judge.judgement import Comparison, Judgement
 from bnconform.judge.outcome import Outcome
 
@@ -122,7 +122,7 @@ def _relative(comparison: Comparison) -> float | None:
 def _channels(comparison: Comparison) -> list[int] | None:
     """The first and last channel that are wrong, where others are right; None for what has no channels."""
     ratio = comparison.error_ratio
-    axis = 1 if comparison.name in SPREAD else 0
+    axis = 1 if comparison.name in (*SPREAD, *MAPPED_STATE, "jacobian") else 0
     if ratio.ndim <= axis:
         return None
     wrong = np.flatnonzero((ratio > 1).any(axis=tuple(a for a in range(ratio.ndim) if a != axis)))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnconform.cases.program import PASSES, RESULTS, Program
+from bnconform.cases.program import PASSES, RESULTS, TRANSFORMED, Program
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
@@ -154,8 +154,8 @@ def narrow(
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
-    if any(step.shards for step in trace.program.steps):
-        return None  # such a call names shapes, so that none can be changed by itself
+    if any(step.shards or step.op in (*TRANSFORMED, "jvp_jvp") for step in trace.program.steps):
+        return None  # such a call names shapes, so that none can be changed by itself, or its results have others
     if is_recorded := any(step.pass_number for step in trace.program.steps):
         if CALL in wrong or not is_of_recorded(call):
             return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.cases.program import ABILITIES, RESULTS, SPREAD, STATE, Array, Program, Step, result_shape
+from bnconform.cases.program import ABILITIES, COUNTERS, RESULTS, SPREAD, STATE, Array, Program, Step, result_shape
 from bnconform.execution.printable import printable
 from bnconform.spec.formats import DTYPES, numpy_dtype
 
@@ -204,11 +204,11 @@ def _values(given: Mapping[str, Any], step: Step, program: Program, *, is_due: b
     shapes = {name: result_shape(name, step, program.num_features) for name in RESULTS.get(step.op, ())}
     if not set(given) <= set(shapes) or (is_due and len(given) < len(shapes)):
         raise UnreadableTrace(f"a {step.op} step with other results than it gives")
-    for name in SPREAD:
+    for name in (*SPREAD, "jacobian"):
         if name in given and given[name] is None:
             raise UnreadableTrace(f"no array as {name}")
     return {
-        name: None if value is None else _array(value, shapes[name], whole=name == "replica_num_batches_tracked")
+        name: None if value is None else _array(value, shapes[name], whole=name in COUNTERS)
         for name, value in given.items()
     }
 

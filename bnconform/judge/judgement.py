@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import GRADIENTS, RESULTS, Array, Program, Step
+from bnconform.cases.program import COUNTERS, GRADIENTS, RESULTS, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.expansion import Expansion
@@ -115,6 +115,8 @@ class Judgement:
         missing: (step, name) of the problems that are None in the place of an array.
         truths: what answers what is due.
         recorded: the passes that were recorded, each with the state before it; None for one that was refused.
+        announced: what other calls said of plain passes: the shape of x, whether it trains, the dtype of y, and
+            which call.
     """
 
     behaviour: Behaviour
@@ -125,6 +127,7 @@ class Judgement:
     crashed: bool = False
     truths: Truths = field(default_factory=process_truths, repr=False)
     recorded: list[tuple[LayerState, Step] | None] = field(default_factory=list, repr=False)
+    announced: list[tuple[tuple[int, ...], bool, str, str]] = field(default_factory=list, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -168,7 +171,7 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
         return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
-    if any(step.shards for step in program.steps):
+    if any(step.shards or step.lanes for step in program.steps):
         return True
     values = {count for step in program.steps for count in _values_of_channels(step)}
     return (0 if decision == "empty_batch" else 1) in values
@@ -265,8 +268,11 @@ def judge_step(
             bound = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
             _stored(verdict, number, name, seen.after, after, bound)
         return after
-    if step.shards:
-        return _replicated(verdict, number, seen, config, carried, model)
+    if step.shards or step.lanes:
+        return _several(verdict, number, seen, config, carried, model)
+    if step.op == "eval_shape":
+        return _abstract(verdict, number, seen, carried)
+    _as_announced(verdict, number, seen)
     if _is_unjudged_update(seen) and not carried.is_frozen:
         return carried.after_unjudged_update(seen.after)
     question = Question.of(config, model, carried.shown(seen.before), step)
@@ -284,11 +290,15 @@ def judge_step(
     return _state(verdict, number, seen, question, truth)
 
 
-def _replicated(
+def _several(
     verdict: Judgement, number: int, seen: StepResult, config: Config, carried: LayerState, model: ErrorModel
 ) -> LayerState:
-    """Compare what replicas show, all of them in the layer's state; what becomes of the layer's own is left free."""
-    question = Question.of(config, model, carried.shown(seen.before), seen.step)
+    """Compare what replicas or lanes show.
+
+    What becomes of the layer's own state is left free, where it is not observed: an evaluation leaves it as it is.
+    """
+    step = seen.step
+    question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, verdict.behaviour)
     is_open = question.wanted <= truth.unspecified
     if seen.raised and (truth.refused or is_open):
@@ -300,7 +310,48 @@ def _replicated(
         verdict.problems.append((number, f"answered where it should have refused: {truth.refused}"))
     else:
         _results(verdict, number, seen, truth, model)
+        if step.lanes and "y" in step.observe:
+            _announce(verdict, step, seen.values["y"])
+        for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
+            _stored(verdict, number, name, seen.after, question.before, None)
     return question.before.with_everything_shown(seen.after) if seen.after else question.before
+
+
+def _abstract(verdict: Judgement, number: int, seen: StepResult, carried: LayerState) -> LayerState:
+    """Compare what is said of a pass that is not made, which moves nothing; its dtype is kept for a later y."""
+    step, before = seen.step, carried.shown(seen.before)
+    if seen.raised:
+        verdict.problems.append((number, str(seen.raised)))
+        verdict.crashed = True
+        return before
+    said = seen.values["abstract_y"]
+    if "abstract_y" in step.observe and said is not None and step.x is not None:
+        verdict.announced.append((step.x.shape, step.training, str(said.dtype), step.op))
+    for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
+        _stored(verdict, number, name, seen.after, before, None)
+    return before
+
+
+def _announce(verdict: Judgement, step: Step, y: Array | None) -> None:
+    """Keep the dtype that a map gives, of each lane, for a plain pass that follows."""
+    if y is not None and step.x is not None:
+        shape = (step.x.shape[0] // step.lanes, *step.x.shape[1:])
+        verdict.announced.append((shape, step.training, str(y.dtype), step.op))
+
+
+def _as_announced(verdict: Judgement, number: int, seen: StepResult) -> None:
+    """Hold the dtype of y against that which abstract evaluation, or a map, gave of such a pass before."""
+    step, y = seen.step, seen.values.get("y")
+    if step.op != "forward" or y is None or step.x is None:
+        return
+    for shape, training, dtype, op in verdict.announced:
+        if (shape, training) != (step.x.shape, step.training):
+            continue
+        if dtype == str(y.dtype):
+            verdict.refusals += 1
+        else:
+            verdict.problems.append((number, f"y has dtype {y.dtype} here; by {op} it has {dtype}"))
+    verdict.announced.clear()
 
 
 def _is_unjudged_update(seen: StepResult) -> bool:
@@ -325,12 +376,14 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
     # What each is a function of that has its shape.
     like = {"y": step.x, "tangent_y": step.tangent, "grad_x": step.grad_output, "hvp_x": step.grad_output}
     formats = {"y": model.output, "tangent_y": model.output, "grad_x": model.gradient, "hvp_x": model.gradient}
+    like["second_y"], formats["second_y"] = step.tangent, model.output
+    formats["jacobian"] = model.gradient if step.op == "jacrev" else model.output
     for name in RESULTS[step.op]:
         if name not in step.observe:
             continue
         got = seen.values[name]
-        if name == "replica_num_batches_tracked" and got is None:
-            continue  # no replica shows a counter
+        if name in COUNTERS and got is None:
+            continue  # no replica and no lane shows a counter
         if name not in truth.quantities:
             _unspecified(verdict, number, name, got)
             continue

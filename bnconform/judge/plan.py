@@ -91,7 +91,10 @@ def _values(step: Step, program: Program) -> dict[str, Array | None]:
     if given is None:
         return {}
     config = program.config
-    kinds = {name: given.dtype if name in SPREAD else numpy_dtype(config.param_dtype) for name in RESULTS[step.op]}
+    kinds = {
+        name: given.dtype if name in (*SPREAD, "jacobian") else numpy_dtype(config.param_dtype)
+        for name in RESULTS[step.op]
+    }
     return {name: np.zeros(result_shape(name, step, config.num_features), kind) for name, kind in kinds.items()}
 
 

@@ -112,7 +112,7 @@ class Subject:
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
             implied |= dict.fromkeys(
-                ("vjp", "hvp", "masked_backward", "recomputed", "replicated_vjp"), declared["backward"]
+                ("vjp", "hvp", "masked_backward", "recomputed", "jacrev", "replicated_vjp"), declared["backward"]
             )
         if "masked" in declared:
             implied["masked_backward"] = declared["masked"]

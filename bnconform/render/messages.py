@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bnconform.cases.program import SPREAD, Program, Step
+from bnconform.cases.program import MAPPED_STATE, SPREAD, Program, Step
 from bnconform.judge.judgement import Comparison
 from bnconform.judge.outcome import CRASHED, VIOLATES
 from bnconform.results.failure import DECLARATION, VIOLATION, Failure, Quantity
@@ -48,6 +48,10 @@ def compared(program: Program, comparison: Comparison) -> Quantity:
 
 def _element(step: Step, name: str, at: tuple[int, ...]) -> str:
     """An element by its place; of a row of several replicas, by that in the shard of its own."""
+    if step.lanes and (name in SPREAD or name in MAPPED_STATE):
+        each = 1 if name in MAPPED_STATE else len(step.x) // step.lanes if step.x is not None else 1
+        inside = list(at[1:]) if name in MAPPED_STATE else [at[0] % each, *at[1:]]
+        return f"{name.removeprefix('mapped_')}{inside} of lane {at[0] // each}"
     if not (step.shards and name in SPREAD):
         return f"{name}{list(at)}"
     number = next(number for number, own in enumerate(owned(step.shards)) if at[0] < own.stop)

@@ -31,6 +31,7 @@ from bnconform.cases.probes import (
     reset,
     running,
     training,
+    transforms,
 )
 from bnconform.cases.program import Probe, Program, Step
 
@@ -44,6 +45,7 @@ _MODULES = (
     derivatives,
     masks,
     recomputation,
+    transforms,
     replicas,
     layout,
     dtypes,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.program import STATE, Array, Probe, Program, Step, forward, hvp, jvp, load
+from bnconform.cases.program import STATE, Array, Probe, Program, Step, forward, hvp, jvp, jvp_jvp, load
 from bnconform.spec.config import Config
 
 EPSILON = 0.1
@@ -72,6 +72,11 @@ def _ordinary(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     x, g, t = _given(shape)
     yield Probe("BN-DERIV-JVP", name, Program(config, (*_loaded(), jvp(x, t, "y", "tangent_y"))))
     yield Probe("BN-DERIV-HVP", name, Program(config, (*_loaded(), hvp(x, g, t, "hvp_x"))), dtypes=FULL)
+    steps = (*_loaded(), jvp_jvp(x, t, g, "second_y"))
+    yield Probe("BN-DERIV-JVP-JVP", name, Program(config, steps), dtypes=FULL)
+    if name in ("rank4", "rank2"):
+        steps = (*_loaded(), jvp_jvp(x, t, g, "second_y", training=False))
+        yield Probe("BN-DERIV-JVP-JVP", f"{name}-evaluation", Program(config, steps), dtypes=FULL)
     for training, mode in MODES.items():
         if name in FOR_THE_WEIGHT[mode]:
             steps = (*_loaded(), hvp(x, g, t, "hvp_weight", "hvp_bias", training=training))

@@ -40,7 +40,7 @@ from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import FACTOR, ForwardErrors, enclosure, mean_error, rounded
 from bnconform.spec.error_bounds.gradients import Erring, estimator_error, product_of, slope_error_of, weight_error
 from bnconform.spec.exact import Exact, Floats, exact, floats
-from bnconform.spec.oracle.derivatives import Hessian, Tangent
+from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent
 from bnconform.spec.oracle.formulas import inverse_deviation_curvature, inverse_deviation_slope
 from bnconform.spec.oracle.read_back import channel_axes, mean_slope, weights
 from bnconform.spec.oracle.record import Forward
@@ -211,6 +211,34 @@ def tangent(record: Tangent, model: ErrorModel, known: ForwardErrors | None = No
     scale = np.abs(floats(record.forward.scale))
     value = floats(record.tangent_y)
     error = sizes.total(sizes.product((scale, np.zeros(())), sizes.normalized), 2, TANGENT)
+    return rounded(value, np.broadcast_to(error, value.shape), model.output)
+
+
+def second_tangent(record: SecondTangent, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
+    """The bound (the shape of x) on y'' along t and u, 4 n + SECOND roundings of its products; 0 where y is linear.
+
+    With c' and v' along t, and c* and v* those along u, c' and c* do not depend on x, and v'* = (2/n) sum(c' c*):
+
+        y'* = w (f'(v) v* c' + f'(v) v' c* + f''(v) v' v* c + f'(v) v'* c)
+
+    so that it is a sum of products of the factors of grad_x', no more of them, and with a mean less: the sums of n
+    terms are the means of t and of u, those in v' and v*, of which each product has at most four.
+    """
+    forward = record.forward
+    value = floats(record.second_y)
+    errors = known if known is not None and known.record is forward else ForwardErrors(forward, model)
+    one, other = (_Sizes(forward, errors, direction) for direction in (record.tangent, record.second))
+    if not one.flows:
+        return np.zeros(value.shape)
+    both = one.step(one.sum(one.product(one.tangent, other.tangent)))
+    within = plus(
+        one.product(one.slope, other.variance, one.tangent),
+        one.product(one.slope, one.variance, other.tangent),
+        one.product(one.centred, one.curvature, one.variance, other.variance),
+        one.product(one.centred, one.slope, both),
+    )
+    scale = np.abs(floats(forward.scale))
+    error = one.total(one.product((scale, np.zeros(())), within), 4, SECOND)
     return rounded(value, np.broadcast_to(error, value.shape), model.output)
 
 

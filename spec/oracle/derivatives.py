@@ -49,6 +49,16 @@ class Tangent:
 
 
 @dataclass(frozen=True)
+class SecondTangent:
+    """A forward pass, and how fast its tangent along `tangent` changes as x moves along `second`: (N, C, *S)."""
+
+    forward: Forward
+    tangent: Exact
+    second: Exact
+    second_y: Exact
+
+
+@dataclass(frozen=True)
 class Hessian:
     """A backward pass, and how fast its gradients change as x moves along `vector`: (N, C, *S), (C,) and (C,).
 
@@ -101,6 +111,37 @@ def jvp(
         forward(config, behaviour, state, record.x + sign * h * tangent, training=training).y for sign in (1, -1)
     )
     return Tangent(record, tangent, np.asarray((above - below) / (2 * h), dtype=object))
+
+
+def jvp_jvp(
+    config: Config,
+    behaviour: Behaviour,
+    state: State,
+    x: Exact | Batch,
+    tangent: Exact,
+    second: Exact,
+    *,
+    training: bool,
+) -> SecondTangent:
+    """One forward pass, with the mixed second derivative of its output along two tangents.
+
+    With h and k the steps of the two it is the sum over both signs of F(x + a h t + b k u) a b / (4 h k). Truncation is
+    that of the module's docstring for each direction. Rounding is k n 2**-320 over h k, which is at least 2**-202 of
+    R**2, that is k n 2**-118 of the sizes that the derivative is the sum of: float64's bound is 2**-53 of those.
+    """
+    require_precision()
+    record = forward(config, behaviour, state, x, training=training)
+    from_batch = record.mean_from_batch or record.variance_from_batch or record.reads_back
+    if record.moments is None or not from_batch:  # y is a line, of which the quotient would leave roundings
+        return SecondTangent(record, tangent, second, np.asarray(0 * record.y, dtype=object))
+    h, k = step(record, tangent), step(record, second)
+    terms = [
+        one * other * forward(config, behaviour, state, record.x + one * h * tangent + other * k * second,
+                              training=training).y
+        for one in (1, -1) for other in (1, -1)
+    ]  # fmt: skip
+    value = np.asarray(sum(terms[1:], start=terms[0]) / (4 * h * k), dtype=object)
+    return SecondTangent(record, tangent, second, value)
 
 
 def hvp(

@@ -43,6 +43,16 @@ class Differentiable(Layer):
             found = self.shaped(self.output_tangent(self.read(x, tangent, None, training)), x)
         return self.forward(x, training=training), found
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one; the state stays as it is."""
+        with np.errstate(all="ignore"):
+            parts = self.read(x, second, tangent, training)
+            return self.shaped(self.scale(parts) * parts.factor * self.output_second(parts), x)
+
+    def output_second(self, parts: Pass) -> Array:
+        """The derivative of the tangent of y over weight / (variance + eps), which is the formula of `input_second`."""
+        return Differentiable.input_second(self, parts)
+
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """(hvp_x, hvp_weight, hvp_bias); the state stays as it is."""
         with np.errstate(all="ignore"):

@@ -138,6 +138,40 @@ class NoParametersNoVariance(Differentiable):
         return np.asarray(parts.factor * (parts.moving - mean(parts.moving)))
 
 
+# -- forward mode of forward mode -------------------------------------------------------------------------------------
+
+
+@wrong("BN-DERIV-JVP-JVP", thread="pytorch#196699")
+class SecondTangentTakesDeviationForConstant(Differentiable):
+    """The rule for forward mode takes the deviation that the pass saved for a constant when it is differentiated."""
+
+    def output_second(self, parts: Pass) -> Array:
+        """Of z alone."""
+        if not parts.through:
+            return super().output_second(parts)
+        z, t, u = parts.z, parts.upstream, parts.moving
+        return np.asarray(mean(z * t) * (mean(u) - u) - z * self.covariance(t, u))
+
+
+@wrong("BN-DERIV-JVP-JVP")
+class SecondTangentIsZero(Differentiable):
+    """The tangent of a tangent is dropped: zeros, as of a function that is linear."""
+
+    def output_second(self, parts: Pass) -> Array:
+        """Zeros."""
+        return parts.z * 0
+
+
+@wrong("BN-DERIV-JVP-JVP")
+class SecondTangentForgetsTheCovariance(Differentiable):
+    """The variance's own second derivative, the covariance of both tangents, is missing."""
+
+    def output_second(self, parts: Pass) -> Array:
+        """Added again."""
+        found = super().output_second(parts)
+        return found + parts.z * self.covariance(parts.upstream, parts.moving) if parts.through else found
+
+
 # -- second derivatives -----------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ FULL = run(
 """A run with a violation, a success and a gap."""
 
 
-OF_METHODS = ("BN-REC-", "BN-REMAT-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-")
+OF_METHODS = ("BN-REC-", "BN-REMAT-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-", "BN-TRANS-")
 ALONE = {"BN-ACC-STEPS", "BN-STATE-RESET", "BN-STATE-HISTORY", "BN-STATE-LAZY", "BN-LAYOUT-FORMAT"}
 
 

@@ -59,9 +59,15 @@ def kind(step: Step) -> str:
         "backward": "backward pass",
         "jvp": f"{step.mode} pass with a tangent",
         "hvp": "second derivative",
+        "jvp_jvp": f"{step.mode} pass with two tangents",
         "masked": f"{step.mode} pass with a mask",
         "masked_backward": "backward pass with a mask",
         "recomputed": f"{step.mode} step with recomputation",
+        "vmap": f"{step.mode} pass under vmap",
+        "vmap_layers": f"{step.mode} pass of layers under vmap",
+        "jacrev": f"Jacobian of {step.mode} in reverse mode",
+        "jacfwd": f"Jacobian of {step.mode} in forward mode",
+        "eval_shape": f"shape of a {step.mode} pass",
     }
     return words.get(step.op, f"{step.mode} pass")
 

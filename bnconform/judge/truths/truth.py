@@ -15,19 +15,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from bnconform.cases.program import GRADIENTS, HESSIAN, RESULTS, Array, Step
+from bnconform.cases.program import GRADIENTS, HESSIAN, JACOBIANS, RESULTS, Array, Step
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.expansion import Expansion
 from bnconform.judge.truths.layer_state import STATISTICS, LayerState
 from bnconform.judge.truths.lru_cache import LruCache
+from bnconform.judge.truths.mapped_truth import mapped_truth
 from bnconform.judge.truths.replicated_truth import replicated_truth
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import Behaviour, ModeSource
 from bnconform.spec.config import Config
-from bnconform.spec.error_bounds import derivatives
+from bnconform.spec.error_bounds import derivatives, transforms
 from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
@@ -74,7 +75,9 @@ class Question:
         digest.update(self.before.key())
         if step.shards:
             digest.update(f"shards {step.shards}".encode())
-        for values in (step.x, step.grad_output, step.tangent, step.selected):
+        if step.lanes:
+            digest.update(f"lanes {step.lanes} {list(step.layers)}".encode())
+        for values in (step.x, step.grad_output, step.tangent, step.second, step.selected, *step.layers.values()):
             if values is not None:
                 digest.update(b"|%s %s|" % (values.dtype.char.encode(), str(values.shape).encode()))
                 digest.update(values.tobytes())
@@ -172,6 +175,9 @@ class Truths:
         if question.step.shards:
             before = question.before.exact()
             found = replicated_truth(question.config, point, question.model, before, question.step, question.wanted)
+        elif question.step.lanes:
+            carried = question.before
+            found = mapped_truth(question.config, point, question.model, carried, question.step, question.wanted)
         else:
             found = _truth(question, self._pass(question, point))
         return {name: str(value) for name, value in watched.decisions_read.items()}, found
@@ -183,10 +189,21 @@ class Truths:
         direction = None if step.tangent is None else self._batch(step.tangent).x
         if step.grad_output is None:
             # To record a pass, or to give x a tangent, is to have gradients enabled.
-            enabled = step.op in ("vjp", "jvp") and behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+            enabled = (
+                step.op in ("vjp", "jvp", "jvp_jvp", *JACOBIANS)
+                and behaviour.mode_source is ModeSource.GRADIENTS_ENABLED
+            )
             training = training or enabled
+            if step.op in JACOBIANS:
+                differentiate = oracle.jacrev if step.op == "jacrev" else oracle.jacfwd
+                found = differentiate(config, behaviour, before, x, training=training)
+                return Records(found.forward, jacobian=found)
             if direction is None:
                 return Records(oracle.forward(config, behaviour, before, x, training=training))
+            if step.second is not None:
+                beyond = self._batch(step.second).x
+                twice = oracle.jvp_jvp(config, behaviour, before, x, direction, beyond, training=training)
+                return Records(twice.forward, second=twice)
             tangent = oracle.jvp(config, behaviour, before, x, direction, training=training)
             return Records(tangent.forward, tangent=tangent)
         upstream = self._batch(step.grad_output).x
@@ -255,6 +272,8 @@ class Records:
     tangent: oracle.Tangent | None = None
     hessian: oracle.Hessian | None = None
     recomputed: oracle.Recomputed | None = None
+    jacobian: oracle.Jacobian | None = None
+    second: oracle.SecondTangent | None = None
 
     @property
     def state(self) -> oracle.State:
@@ -298,6 +317,12 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
         assert records.tangent is not None
         bound = partial(derivatives.tangent, records.tangent, model, errors)
         found["tangent_y"] = _due(record, records.tangent.tangent_y, bound)
+    if records.second is not None and "second_y" in wanted - unspecified and "y" not in unspecified:
+        bound = partial(derivatives.second_tangent, records.second, model, errors)
+        found["second_y"] = _due(record, records.second.second_y, bound)
+    if records.jacobian is not None and "jacobian" in wanted and not unspecified & {"y", "grad_x"}:
+        bound = partial(transforms.jacobian, records.jacobian, model)
+        found["jacobian"] = _due(record, records.jacobian.value, bound)
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
     if moves and (wanted - unspecified) & set(STATISTICS):

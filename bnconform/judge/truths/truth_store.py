@@ -72,7 +72,7 @@ def program_digest() -> bytes:
     room = Path(bnconform.spec.__file__).parent
     own = [
         Path(__file__).with_name(f"{name}.py")
-        for name in ("expansion", "layer_state", "replicated_truth", "truth", "truth_record")
+        for name in ("expansion", "layer_state", "mapped_truth", "replicated_truth", "truth", "truth_record")
     ]
     for path in [*sorted(room.rglob("*.py")), *own]:
         digest.update(f"\n{path.name} ".encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -20,9 +20,12 @@ from bnconform.cases.program import (
     Step,
     backward,
     build,
+    eval_shape,
     forward,
     hvp,
+    jacrev,
     jvp,
+    jvp_jvp,
     load,
     masked,
     masked_backward,
@@ -30,6 +33,7 @@ from bnconform.cases.program import (
     recomputed,
     reset,
     vjp,
+    vmap,
 )
 from bnconform.cases.reachable import ReachableResults, Refused, reachable_results
 from bnconform.judge.truths.layer_state import LayerState
@@ -269,6 +273,8 @@ def test_what_a_layer_may_do_besides_is_open() -> None:
         (jvp(x, x, "y", "tangent_y"), hvp(x, x, x, "hvp_x"), forward(x, "y")),
         (masked(x, x > 3, "y"), masked_backward(x, x > 3, x, "grad_x"), forward(x, "y")),
         (recomputed(x, x, "grad_x"), forward(x, "y")),
+        (vmap([x, x], "y"), jvp_jvp(x, x, x, "second_y"), forward(x, "y")),
+        (jacrev(x, "jacobian"), eval_shape(x, "abstract_y"), forward(x, "y")),
         (reset("weight"), forward(x, "y")),
     ):
         shown = reachable_results(Program(Config(ndim=2), steps).cast("float32", "float32"))

@@ -150,6 +150,8 @@ BESIDES = {
     "vjp": "BN-REC-VJP", "jvp": "BN-DERIV-JVP", "hvp": "BN-DERIV-HVP", "reset": "BN-STATE-RESET",
     "set": "BN-SET-EPS",
     "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD", "recomputed": "BN-REMAT-GRAD",
+    "vmap": "BN-TRANS-VMAP-SAMPLES", "vmap_layers": "BN-TRANS-VMAP-LAYERS", "jacrev": "BN-TRANS-JACREV",
+    "jvp_jvp": "BN-DERIV-JVP-JVP", "jacfwd": "BN-TRANS-JACFWD", "eval_shape": "BN-TRANS-SHAPE",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 
