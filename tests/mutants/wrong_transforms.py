@@ -173,9 +173,10 @@ class StatisticsAveragedOverLayers(Transforming):
         """The averages."""
         if not training or not self.tracked:
             return states
-        means: Entries = {
-            name: np.mean([state[name] for state in states], axis=0).astype(self.kept) for name in STATISTICS
-        }
+        means: Entries = {}
+        for name in STATISTICS:
+            every = [value for state in states if (value := state[name]) is not None]
+            means[name] = np.mean(every, axis=0).astype(self.kept)
         return [{**state, **means} for state in states]
 
 

@@ -92,7 +92,7 @@ def test_map_is_a_loop() -> None:
         lanes = oracle.vmap(config, SPECIFIED, states, batches, training=True)
         for lane, state, batch in zip(lanes, states, batches, strict=True):
             alone = oracle.forward(config, SPECIFIED, state, batch, training=True)
-            assert (lane.y == alone.y).all() and (lane.state.running_var == alone.state.running_var).all()
+            assert np.all(lane.y == alone.y) and np.all(lane.state.running_var == alone.state.running_var)
 
 
 def test_refused_pass_has_no_jacobian() -> None:
