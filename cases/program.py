@@ -28,13 +28,16 @@ REPLICATED = ("replicated", "replicated_vjp")
 WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 """The passes that are given a grad_output of the shape of x."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
-OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", *MASKED, "recomputed", *REPLICATED)
+PASSES = ("forward", "backward", "vjp", "jvp", "hvp", *MASKED, "recomputed", "saved_statistics", *REPLICATED)
+OPERATIONS = ("build", "load", "reset", "set", "freeze", *PASSES, "pullback", "refill")
+ABILITIES = ("reset", "set", "freeze", "vjp", "jvp", "hvp", *MASKED, "recomputed", "saved_statistics", *REPLICATED)
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
 """What of a configuration may be set after the layer was built."""
+
+FROZEN = "frozen"
+"""What a freeze step is given as its option: whether the layer is frozen from then on."""
 
 BOUNDED = ("num_features", "eps", "momentum")
 """The options of a configuration that have a range, outside of which a program may ask for a layer."""
@@ -46,6 +49,9 @@ OF_A_PASS = ("pullback", "refill")
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
 """How fast the gradients change as x moves along a vector: rows of the Hessian times that vector."""
+
+SAVED = ("saved_mean", "saved_invstd", "saved_variance")
+"""What an operator gives beside y: the statistics of the pass, each (C,), as far as it gives them."""
 
 REPLICA_STATE = ("replica_running_mean", "replica_running_var", "replica_num_batches_tracked")
 REPLICA_GRADIENTS = ("replica_grad_weight", "replica_grad_bias")
@@ -61,6 +67,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "masked": ("y",),
     "masked_backward": GRADIENTS,
     "recomputed": GRADIENTS,
+    "saved_statistics": SAVED,
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
@@ -70,7 +77,7 @@ SPREAD = ("y", "tangent_y", "grad_x", "hvp_x")
 """What has the shape of x, (N, C, *S); every other result has (C,), or one of that for each replica."""
 
 OBSERVABLES = (
-    "y", "tangent_y", *GRADIENTS, *HESSIAN, *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite"
+    "y", "tangent_y", *GRADIENTS, *HESSIAN, *SAVED, *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite"
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
@@ -126,7 +133,9 @@ class Step:
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
             "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
             backward pass that keeps nothing in between, so that the forward pass is run again),
-            "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
+            "saved_statistics" (a forward pass of which the operator's outputs beside y are asked),
+            "reset" (statistics and counter are made as when new), "set" (options are changed), "freeze" (the layer
+            is frozen, or not any more, as the option `frozen` says), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
             "replicated_vjp" (their gradients).
@@ -151,7 +160,7 @@ class Step:
 
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "masked", "masked_backward",
-        "recomputed", "pullback", "refill", "replicated", "replicated_vjp",
+        "recomputed", "saved_statistics", "freeze", "pullback", "refill", "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -177,7 +186,10 @@ class Step:
         unknown = sorted(set(self.state) - set(STATE))
         if unknown:
             raise ValueError(f"cannot load {unknown}; choose from {', '.join(STATE)}")
-        if (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
+        if self.op == "freeze":
+            if set(self.options) != {FROZEN}:
+                raise ValueError(f"a freeze step needs the option {FROZEN}, and no other")
+        elif (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
             raise ValueError(f"a set step, and no other, needs options; choose from {', '.join(OPTIONS)}")
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
@@ -237,6 +249,8 @@ class Step:
         """The call in one line, for messages."""
         if self.op in ("build", "reset"):
             return self.op
+        if self.op == "freeze":
+            return "freeze" if self.options[FROZEN] else "unfreeze"
         if self.op == "set":
             return "set " + ", ".join(f"{name} = {value}" for name, value in self.options.items())
         if self.op == "load":
@@ -584,6 +598,16 @@ def masked_backward(x: Any, mask: Any, grad_output: Any, *observe: str, training
 def recomputed(x: Any, grad_output: Any, *observe: str, training: bool = True) -> Step:
     """A forward and backward step with recomputation, that observes the given quantities."""
     return Step("recomputed", training, np.asarray(x), np.asarray(grad_output), observe=frozenset(observe))
+
+
+def saved_statistics(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
+    """A forward step of which what the operator gives beside y is observed."""
+    return Step("saved_statistics", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
+
+
+def freeze(frozen: bool = True, *observe: str) -> Step:
+    """Freeze the layer, or let it train again."""
+    return Step("freeze", options={FROZEN: frozen}, observe=frozenset(observe))
 
 
 def pullback(

@@ -402,6 +402,56 @@ class RecomputationUpdate(Decision):
     NEVER = "never", "never"
 
 
+class SavedStatistics(Decision):
+    """Which statistics an operator gives beside y, of a pass that is normalised by those of its batch."""
+
+    NORMALIZING = "normalizing", "those that normalise"
+    RUNNING = "running", "the running ones after the pass"
+
+
+class SavedDeviation(Decision):
+    """What an operator gives beside y as its inverse deviation, of the variance var that is saved."""
+
+    INVERSE = "inverse", "1 / sqrt(var + e): the factor that normalises"
+    WITHOUT_EPSILON = "without_epsilon", "1 / sqrt(var)"
+    UNBIASED = "unbiased", "1 / sqrt(var n / (n - 1) + e)"
+    DEVIATION = "deviation", "sqrt(var + e): not inverted"
+    VARIANCE = "variance", "var"
+
+
+class SavedVariance(Decision):
+    """What an operator gives beside y as its variance, of the variance var that is saved."""
+
+    VARIANCE = "variance", "var"
+    UNBIASED = "unbiased", "var n / (n - 1)"
+    PLUS_EPS = "plus_eps", "var + e"
+    INVERSE_DEVIATION = "inverse_deviation", "1 / sqrt(var + e)"
+
+
+class SavedInEvaluation(Decision):
+    """What an operator gives beside y where running statistics normalise."""
+
+    NOTHING = "nothing", "nothing, or arrays of no elements"
+    RUNNING = "running", "the running statistics, which normalise"
+    BATCH = "batch", "the statistics of the batch, though they normalise nothing"
+
+
+class FrozenMode(Decision):
+    """What a training pass does in a layer that is frozen."""
+
+    EVALUATION = "evaluation", "what an evaluation pass does"
+    TRAINING = "training", "what it does in any layer: only weight and bias are frozen"
+    STATISTICS_KEPT = "statistics_kept", "the batch's statistics normalise, and the running ones stay"
+    STATISTICS_MOVED = "statistics_moved", "the running statistics normalise, and are moved by the batch"
+
+
+class FrozenGradients(Decision):
+    """Which gradients there are for weight and bias in a layer that is frozen."""
+
+    NONE = "none", "none"
+    COMPUTED = "computed", "those that there are in any layer"
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -465,6 +515,12 @@ class Behaviour:
     masked_output: MaskedOutput = MaskedOutput.NORMALIZED
     nothing_selected: NothingSelected = NothingSelected.UNCHANGED
     recomputation_update: RecomputationUpdate = RecomputationUpdate.ONCE
+    saved_statistics: SavedStatistics = SavedStatistics.NORMALIZING
+    saved_deviation: SavedDeviation = SavedDeviation.INVERSE
+    saved_variance: SavedVariance = SavedVariance.VARIANCE
+    saved_in_evaluation: SavedInEvaluation = SavedInEvaluation.NOTHING
+    frozen_mode: FrozenMode = FrozenMode.EVALUATION
+    frozen_gradients: FrozenGradients = FrozenGradients.NONE
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 
@@ -513,6 +569,10 @@ OF_ABILITY: Mapping[str, str] = {
         ("replica_statistics", "replica_weights", "replica_unbiased_count", "replica_memory"), "replicated"
     ),
     "recomputation_update": "recomputed",
+    **dict.fromkeys(
+        ("saved_statistics", "saved_deviation", "saved_variance", "saved_in_evaluation"), "saved_statistics"
+    ),
+    **dict.fromkeys(("frozen_mode", "frozen_gradients"), "freeze"),
     **dict.fromkeys(("replica_gradient", "replica_parameter_gradients"), "replicated_vjp"),
 }
 """The decisions that show in a pass alone which a layer need not have, with the feature that it is."""

@@ -33,6 +33,8 @@ CHAPTERS = (
     "derivatives",
     "masks",
     "recomputation",
+    "saved",
+    "frozen",
     "replicas",
     "invariances",
     "layout",

@@ -18,6 +18,8 @@ FEATURES = frozenset(
         "masked",
         "masked_backward",
         "recomputed",
+        "saved_statistics",
+        "freeze",
         "reset",
         "set",
     }

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import GRADIENTS, RESULTS, Array, Program, Step
+from bnconform.cases.program import GRADIENTS, RESULTS, SAVED, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.expansion import Expansion
@@ -38,6 +38,11 @@ __all__ = [
     "judge",
     "judge_step",
 ]
+
+
+NO_PARAMETER = "as there is no such parameter, or it is frozen"
+NOTHING_SAVED = "as the pass computes no statistics"
+"""Why nothing is due."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +250,7 @@ def judge_step(
         return carried
     if step.pass_number:
         return _recorded(verdict, number, seen, config, carried, model)
-    if step.op in ("build", "load", "reset", "set"):
+    if step.op in ("build", "load", "reset", "set", "freeze"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
@@ -256,7 +261,7 @@ def judge_step(
             kept = carried.shown(seen.before)
             new = initial_state(config, behaviour)
             after = replace(new, weight=kept.weight, bias=kept.bias, options=kept.options)
-        elif step.op == "set":
+        elif step.op in ("set", "freeze"):
             after = carried.shown(seen.before).with_options(step.options)
         else:
             after = carried.shown(seen.before).loaded(step.state)
@@ -267,7 +272,7 @@ def judge_step(
         return after
     if step.shards:
         return _replicated(verdict, number, seen, config, carried, model)
-    if _is_unjudged_update(seen) and not carried.is_frozen:
+    if _is_unjudged_update(seen) and not (carried.keeps_statistics or carried.is_frozen):
         return carried.after_unjudged_update(seen.after)
     question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
@@ -336,8 +341,13 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
             continue
         due = truth.expected(name)
         if due is None:
-            _absent(verdict, number, name, got, "as there is no such parameter")
+            _absent(verdict, number, name, got, NOTHING_SAVED if name in SAVED else NO_PARAMETER)
             continue
+        if name in SAVED and got is None:
+            if all(value is None for value in seen.values.values()):
+                verdict.problems.append((number, f"nothing is saved; it should be one of {', '.join(SAVED)} at least"))
+                return
+            continue  # the operator saves another of them
         _compare(verdict, number, name, got, due, formats.get(name, model.statistics).largest, like.get(name))
 
 
@@ -367,7 +377,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
-    moved = not before.is_frozen and (
+    moved = not before.keeps_statistics and (
         seen.step.op in ("forward", "masked", "recomputed")
         or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )

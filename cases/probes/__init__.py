@@ -18,6 +18,7 @@ from bnconform.cases.probes import (
     edges,
     evaluation,
     flags,
+    frozen,
     gradients,
     layout,
     masks,
@@ -30,6 +31,7 @@ from bnconform.cases.probes import (
     replicas,
     reset,
     running,
+    saved,
     training,
 )
 from bnconform.cases.program import Probe, Program, Step
@@ -44,6 +46,8 @@ _MODULES = (
     derivatives,
     masks,
     recomputation,
+    saved,
+    frozen,
     replicas,
     layout,
     dtypes,

@@ -1,10 +1,12 @@
 """The oracle: what a BatchNorm layer at any point of the behaviour space does, to 320 bits."""
 
 from bnconform.spec.oracle.derivatives import Hessian, Tangent, hvp, jvp
+from bnconform.spec.oracle.frozen import mode_when_frozen, state_when_frozen
 from bnconform.spec.oracle.passes import backward, forward, initial_state
 from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
+from bnconform.spec.oracle.saved import Saved, saved
 
 __all__ = [
     "Backward",
@@ -13,6 +15,7 @@ __all__ = [
     "Hessian",
     "Moments",
     "Recomputed",
+    "Saved",
     "State",
     "Tangent",
     "backward",
@@ -21,5 +24,8 @@ __all__ = [
     "hvp",
     "initial_state",
     "jvp",
+    "mode_when_frozen",
     "recomputed",
+    "saved",
+    "state_when_frozen",
 ]

@@ -62,6 +62,7 @@ def kind(step: Step) -> str:
         "masked": f"{step.mode} pass with a mask",
         "masked_backward": "backward pass with a mask",
         "recomputed": f"{step.mode} step with recomputation",
+        "saved_statistics": f"{step.mode} pass for what is saved",
     }
     return words.get(step.op, f"{step.mode} pass")
 

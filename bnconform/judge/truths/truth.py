@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bnconform.cases.program import GRADIENTS, HESSIAN, RESULTS, Array, Step
+from bnconform.cases.program import GRADIENTS, HESSIAN, RESULTS, SAVED, Array, Step
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.expansion import Expansion
@@ -25,12 +25,13 @@ from bnconform.judge.truths.replicated_truth import replicated_truth
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import Behaviour, ModeSource
+from bnconform.spec.behaviour import Behaviour, FrozenGradients, ModeSource
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds import derivatives
 from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
+from bnconform.spec.error_bounds.saved import saved_error
 from bnconform.spec.exact import Exact, Floats, exact
 
 RATIOS = 16 * 2**20
@@ -38,6 +39,9 @@ RATIOS = 16 * 2**20
 
 Answer = tuple[dict[str, str], Truth]
 """The decisions that a truth rests on, by name, and the truth."""
+
+OF_PARAMETERS = frozenset({"grad_weight", "grad_bias", "hvp_weight", "hvp_bias"})
+"""What belongs to weight and bias, which a frozen layer does not train."""
 
 INPUTS = 64 * 2**20
 """Bytes of inputs in 320 bits, with their statistics, that a process keeps; some 300 bytes an element."""
@@ -72,6 +76,8 @@ class Question:
         assert step.x is not None
         digest = hashlib.sha256(_head(self.config, self.model, step.op, step.training, self.wanted))
         digest.update(self.before.key())
+        if self.before.is_frozen:
+            digest.update(b"frozen")
         if step.shards:
             digest.update(f"shards {step.shards}".encode())
         for values in (step.x, step.grad_output, step.tangent, step.selected):
@@ -173,13 +179,29 @@ class Truths:
             before = question.before.exact()
             found = replicated_truth(question.config, point, question.model, before, question.step, question.wanted)
         else:
-            found = _truth(question, self._pass(question, point))
+            found = _truth(question, self._pass(question, point), point)
         return {name: str(value) for name, value in watched.decisions_read.items()}, found
 
     def _pass(self, question: Question, behaviour: Behaviour) -> Records:
         config, step, before = question.config, question.step, question.before.exact()
         assert step.x is not None
         x, training = self._batch(step.x, step.selected), step.training
+        if question.before.is_frozen:
+            training = oracle.mode_when_frozen(behaviour, training)
+            records = self._records(question, behaviour, before, x, training)
+            state, moving = oracle.state_when_frozen(
+                config, behaviour, before, x, records.forward, training=step.training
+            )
+            if moving is not None or state is not records.forward.state:
+                records = replace(records, frozen=state, moving=moving)
+            return records
+        return self._records(question, behaviour, before, x, training)
+
+    def _records(
+        self, question: Question, behaviour: Behaviour, before: oracle.State, x: oracle.Batch, training: bool
+    ) -> Records:
+        """What the oracle computes of a pass in a mode."""
+        config, step = question.config, question.step
         direction = None if step.tangent is None else self._batch(step.tangent).x
         if step.grad_output is None:
             # To record a pass, or to give x a tangent, is to have gradients enabled.
@@ -247,7 +269,8 @@ class Answers:
 class Records:
     """What the oracle computed of one pass: the forward pass, and gradients or derivatives if they are asked for.
 
-    `recomputed` has what becomes of the statistics where the forward pass is run again.
+    `recomputed` has what becomes of the statistics where the forward pass is run again; `frozen` the state after a pass
+    of a layer that is frozen, and `moving` the pass that has moved it, where that is another one.
     """
 
     forward: oracle.Forward
@@ -255,14 +278,18 @@ class Records:
     tangent: oracle.Tangent | None = None
     hessian: oracle.Hessian | None = None
     recomputed: oracle.Recomputed | None = None
+    frozen: oracle.State | None = None
+    moving: oracle.Forward | None = None
 
     @property
     def state(self) -> oracle.State:
         """The state afterwards."""
+        if self.frozen is not None:
+            return self.frozen
         return self.forward.state if self.recomputed is None else self.recomputed.state
 
 
-def _truth(question: Question, records: Records) -> Truth:
+def _truth(question: Question, records: Records, behaviour: Behaviour) -> Truth:
     record = records.forward
     before, after = record.before, records.state
     moves = (
@@ -274,6 +301,9 @@ def _truth(question: Question, records: Records) -> Truth:
     if moves and after.running_mean is not None and after.running_var is not None:
         statistics = after.running_mean, after.running_var
     quantities = {} if record.refused else _quantities(question, records, moves)
+    if question.before.is_frozen and quantities.keys() & OF_PARAMETERS:
+        if behaviour.frozen_gradients is FrozenGradients.NONE:
+            quantities |= dict.fromkeys(quantities.keys() & OF_PARAMETERS)
     return Truth(
         record.refused, record.unspecified, quantities, moves, after.num_batches_tracked, after.updates, statistics
     )
@@ -300,6 +330,8 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
         found["tangent_y"] = _due(record, records.tangent.tangent_y, bound)
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
+    if wanted & set(SAVED) and "y" not in unspecified:
+        found |= _saved(record, errors, wanted)
     if moves and (wanted - unspecified) & set(STATISTICS):
         after, bounds = records.state, _running(records, model, errors)
         for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
@@ -308,8 +340,19 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     return found
 
 
+def _saved(record: oracle.Forward, errors: ForwardErrors, wanted: frozenset[str]) -> dict[str, Expected | None]:
+    """What is given beside y, of what is wanted; None where that is nothing."""
+    saved = oracle.saved(record)
+    names = [name for name in SAVED if name in wanted]
+    if saved is None or not record.x.size:
+        return dict.fromkeys(names)
+    return {name: _due(record, saved.value(name), partial(saved_error, saved, name, errors)) for name in names}
+
+
 def _running(records: Records, model: ErrorModel, errors: ForwardErrors) -> tuple[Floats, Floats]:
     """The bounds on the running statistics after the pass, of one update or of two."""
+    if records.moving is not None:
+        return ForwardErrors(records.moving, model).running
     again = None if records.recomputed is None else records.recomputed.again
     if again is None:
         return errors.running
