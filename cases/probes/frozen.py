@@ -65,7 +65,7 @@ def _training(rank: int) -> Iterator[Probe]:
     table: dict[str, tuple[Step, ...]] = {
         "loaded": (_loaded(), freeze(), seen),
         "after-training": (_loaded(), forward(other), freeze(), seen),
-        "passes": (_loaded(), freeze(), seen, forward(other, "y"), seen),
+        "passes": (_loaded(), freeze(), seen, forward(other, "y", *STATISTICS), seen),
         "after-evaluation": (_loaded(), freeze(), forward(other, "y", training=False), seen),
         "twice": (_loaded(), freeze(), freeze(), seen),
         "once-let-go": (_loaded(), freeze(), freeze(False), freeze(), seen),
@@ -154,7 +154,7 @@ def _loading(rank: int) -> Iterator[Probe]:
     every = inputs.everything(3, 1)
     loads = {"everything": every, **{name: {name: value} for name, value in every.items()}}
     for name, state in loads.items():
-        steps = (_loaded(), freeze(), forward(x, "y"), load(**state), *seen)
+        steps = (_loaded(), freeze(), forward(x, "y"), load((*STATISTICS, "weight", "bias"), **state), *seen)
         yield Probe("BN-FROZEN-LOAD", f"{name.replace('_', '-')}-rank{rank}", Program(_config(rank), steps))
 
 
