@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,18 @@ def probes() -> Iterator[Probe]:
 
 
 def _config(rank: int, **options: object) -> Config:
-    return Config(ndim=rank, **{"eps": EPSILON, "momentum": MOMENTUM, **options})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"eps": EPSILON, "momentum": MOMENTUM, **options}
+    return Config(ndim=rank, **given)
 
 
 def _loaded() -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.everything(3))
+
+
+def _few(table: dict[str, Any], rank: int) -> dict[str, Any]:
+    """Everything at rank 4; elsewhere the first two."""
+    return table if rank == 4 else dict(list(table.items())[:2])
 
 
 def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
@@ -70,7 +77,7 @@ def _training(rank: int) -> Iterator[Probe]:
         "twice": (_loaded(), freeze(), freeze(), seen),
         "once-let-go": (_loaded(), freeze(), freeze(False), freeze(), seen),
     }
-    for name, steps in table.items():
+    for name, steps in _few(table, rank).items():
         yield Probe("BN-FROZEN-TRAIN", f"{name}-rank{rank}", Program(_config(rank), steps))
     if rank == 2:
         few = inputs.symmetric((0.5, 2.0, 1.0)) + np.array([1.0, -2.0, 0.5])
@@ -87,10 +94,10 @@ def _state(rank: int) -> Iterator[Probe]:
         "recorded": (vjp(x, *STATE), pullback(1, g, *STATE)),
         "many": tuple(forward(x + 0.5 * number, *STATE) for number in range(6)),
     }
-    for name, steps in kinds.items():
+    for name, steps in _few(kinds, rank).items():
         yield Probe("BN-FROZEN-STATE", f"{name}-rank{rank}", Program(_config(rank), (_loaded(), freeze(), *steps)))
-        trained = (_loaded(), forward(other), freeze(True, *STATE), *steps)
-        yield Probe("BN-FROZEN-STATE", f"{name}-after-training-rank{rank}", Program(_config(rank), trained))
+    trained = (_loaded(), forward(other), freeze(True, *STATE), *kinds["forward"])
+    yield Probe("BN-FROZEN-STATE", f"after-training-rank{rank}", Program(_config(rank), trained))
 
 
 def _gradients(rank: int) -> Iterator[Probe]:
@@ -101,7 +108,7 @@ def _gradients(rank: int) -> Iterator[Probe]:
         "after-training": (_loaded(), forward(other), freeze()),
         "after-a-pass": (_loaded(), freeze(), forward(other)),
     }
-    for name, steps in before.items():
+    for name, steps in _few(before, rank).items():
         step = backward(x, g, "grad_x")
         yield Probe("BN-FROZEN-GRAD", f"{name}-rank{rank}", Program(_config(rank), (*steps, step)))
         for training in (True, False):
@@ -141,7 +148,7 @@ def _again(rank: int) -> Iterator[Probe]:
         "never-frozen": (freeze(False),),
         "in-turn": (freeze(), forward(other), freeze(False), forward(other), freeze(), forward(x), freeze(False)),
     }
-    for name, steps in between.items():
+    for name, steps in _few(between, rank).items():
         yield Probe("BN-FROZEN-AGAIN", f"{name}-rank{rank}", Program(_config(rank), (_loaded(), *steps, *seen)))
     counted = (forward(x), freeze(), forward(other), forward(other), freeze(False), *seen)
     yield Probe("BN-FROZEN-AGAIN", f"cumulative-rank{rank}", Program(_config(rank, momentum=None), counted))
@@ -153,7 +160,7 @@ def _loading(rank: int) -> Iterator[Probe]:
     seen = (forward(x, "y", *SHOWN), backward(x, g, "grad_x"), forward(x, "y", training=False))
     every = inputs.everything(3, 1)
     loads = {"everything": every, **{name: {name: value} for name, value in every.items()}}
-    for name, state in loads.items():
+    for name, state in _few(loads, rank).items():
         steps = (_loaded(), freeze(), forward(x, "y"), load((*STATISTICS, "weight", "bias"), **state), *seen)
         yield Probe("BN-FROZEN-LOAD", f"{name.replace('_', '-')}-rank{rank}", Program(_config(rank), steps))
 
@@ -161,9 +168,9 @@ def _loading(rank: int) -> Iterator[Probe]:
 def _recorded(rank: int) -> Iterator[Probe]:
     """Passes that were recorded before the layer was frozen, and while it was."""
     (x, g), (other, other_g) = _given(rank, 11), _given(rank, 12)
-    before = (_loaded(), vjp(x, "y"), freeze(), pullback(1, g, *GRADIENTS))
+    # Which gradients there are for weight and bias of a layer that was frozen in between is left open.
+    before = (_loaded(), vjp(x, "y"), freeze(), pullback(1, g, "grad_x"))
     yield Probe("BN-FROZEN-RECORDED", f"before-rank{rank}", Program(_config(rank), before))
-    # Which gradients there are for weight and bias is left to others.
     while_ = (_loaded(), freeze(), vjp(x, "y"), freeze(False), pullback(1, g, "grad_x"))
     yield Probe("BN-FROZEN-RECORDED", f"while-rank{rank}", Program(_config(rank), while_))
     both = (
