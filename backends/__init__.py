@@ -85,12 +85,12 @@ Requirements on a backend, each with its reason:
 * `saved_statistics(x, training=...)` (optional) is a forward pass of its own, of which it returns what the framework's
   operator gives beside y for its backward pass: a dict with `mean`, `invstd` (1 / sqrt(variance + eps)) and `variance`,
   each (C,), those of the three that there are, under the name that the framework documents for each. What it does not
-  give in a mode is left out, None, or an array without elements. Whether the running statistics move is left free, once.
-  It is asked as `vjp` is.
-* `freeze(frozen)` (optional) freezes the layer, or lets it train again, by the framework's own attribute or method for it
-  (`trainable`, `requires_grad_`), and by nothing besides: what that means for the mode, the statistics and the gradients
-  is what is judged. `backward` and pullbacks return None for a parameter of which the framework gives no gradient. It is
-  asked as `vjp` is.
+  give in a mode is left out, None, or an array without elements. Whether the running statistics move is left free,
+  once. It is asked as `vjp` is.
+* `freeze(frozen)` (optional) freezes the layer, or lets it train again, by the framework's own attribute or method for
+  it (`trainable`, `requires_grad_`), and by nothing besides: what that means for the mode, the statistics and the
+  gradients is what is judged. `backward` and pullbacks return None for a parameter of which the framework gives no
+  gradient. It is asked as `vjp` is.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer

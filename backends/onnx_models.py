@@ -193,7 +193,7 @@ class SavingOnnxLayer(OnnxLayer):
     """The same of an opset, before 14, whose operator has outputs for what its gradient wants."""
 
     def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array]:
-        """saved_mean and saved_var, the last two outputs that the node has in training, or nothing; nothing is moved."""
+        """saved_mean and saved_var, the last two outputs of the node in training, or nothing; nothing is moved."""
         if not training and self.node.tracked:
             return {}
         node = self.node._replace(training=True, saved=True)

@@ -49,6 +49,9 @@ def run(function: Any, x: Any, kept: dict[str, Any], training: bool, *more: Any)
 class XlaLayer(FusedLayer):
     """Variables, and the compiled passes that they are given to."""
 
+    saved_statistics: Any = None
+    """What is compiled gives y and the running statistics alone."""
+
     def passes(self) -> tuple[Any, Any]:
         """See the function of this name."""
         return passes(tuple(self.options.items()), tuple(self.kept))

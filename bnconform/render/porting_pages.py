@@ -394,9 +394,9 @@ def _besides(data: Data, framework: str) -> Iterable[str]:
     names = list(dict.fromkeys(name for told in found.values() for name in told))
     yield "## Saved statistics, frozen layers"
     yield (
-        "What an operator gives beside y: of which statistics, what its inverse deviation and its variance are, and what "
-        "there is in evaluation; what a training pass does in a layer that is frozen, and whether weight and bias then "
-        "have gradients. `bnconform explain` says what the words mean; `?` is what nothing shows."
+        "What an operator gives beside y: of which statistics, what its inverse deviation and its variance are, and "
+        "what there is in evaluation; what a training pass does in a layer that is frozen, and whether weight and bias "
+        "then have gradients. `bnconform explain` says what the words mean; `?` is what nothing shows."
     )
     rows = [[row, *(_told(told[name]) if name in told else "" for name in names)] for row, told in found.items()]
     yield _turned(names, list(found), rows)

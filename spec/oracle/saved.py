@@ -37,7 +37,7 @@ class Saved:
 
     @property
     def correction(self) -> Exact:
-        """n / (n - 1) where the variance is that of a batch with more than one value, 1 elsewhere; of its shape."""
+        """N / (n - 1) where the variance is that of a batch with more than one value, 1 elsewhere; of its shape."""
         batch, one = self.record.moments, self.variance * 0 + 1
         from_batch = self.source == "batch" or (self.source == "normalizing" and self.record.variance_from_batch)
         if batch is None or not from_batch:

@@ -1,7 +1,7 @@
 """A right layer that can be frozen, cut into the pieces that a fault changes.
 
-Frozen, it runs as in evaluation whatever it is asked for, and has no gradients for weight and bias. The layers of `layer`
-cannot be frozen, so that the other wrong ones are not asked for it.
+Frozen, it runs as in evaluation whatever it is asked for, and has no gradients for weight and bias. The layers of
+`layer` cannot be frozen, so that the other wrong ones are not asked for it.
 """
 
 from __future__ import annotations

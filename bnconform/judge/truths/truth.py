@@ -301,9 +301,9 @@ def _truth(question: Question, records: Records, behaviour: Behaviour) -> Truth:
     if moves and after.running_mean is not None and after.running_var is not None:
         statistics = after.running_mean, after.running_var
     quantities = {} if record.refused else _quantities(question, records, moves)
-    if question.before.is_frozen and quantities.keys() & OF_PARAMETERS:
-        if behaviour.frozen_gradients is FrozenGradients.NONE:
-            quantities |= dict.fromkeys(quantities.keys() & OF_PARAMETERS)
+    frozen = quantities.keys() & OF_PARAMETERS if question.before.is_frozen else set()
+    if frozen and behaviour.frozen_gradients is FrozenGradients.NONE:
+        quantities |= dict.fromkeys(frozen)
     return Truth(
         record.refused, record.unspecified, quantities, moves, after.num_batches_tracked, after.updates, statistics
     )

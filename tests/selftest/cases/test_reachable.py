@@ -21,6 +21,7 @@ from bnconform.cases.program import (
     backward,
     build,
     forward,
+    freeze,
     hvp,
     jvp,
     load,
@@ -29,6 +30,7 @@ from bnconform.cases.program import (
     pullback,
     recomputed,
     reset,
+    saved_statistics,
     vjp,
 )
 from bnconform.cases.reachable import ReachableResults, Refused, reachable_results
@@ -269,6 +271,8 @@ def test_what_a_layer_may_do_besides_is_open() -> None:
         (jvp(x, x, "y", "tangent_y"), hvp(x, x, x, "hvp_x"), forward(x, "y")),
         (masked(x, x > 3, "y"), masked_backward(x, x > 3, x, "grad_x"), forward(x, "y")),
         (recomputed(x, x, "grad_x"), forward(x, "y")),
+        (saved_statistics(x, "saved_mean"), forward(x, "y")),
+        (freeze(True, "weight"), forward(x, "y")),
         (reset("weight"), forward(x, "y")),
     ):
         shown = reachable_results(Program(Config(ndim=2), steps).cast("float32", "float32"))
