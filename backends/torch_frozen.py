@@ -13,9 +13,9 @@ from bnconform.backends.torch_layers import TorchLayer, TorchNN
 
 NOTES = "https://docs.pytorch.org/docs/stable/notes/autograd.html"
 APART = (
-    "Setting requires_grad 'should be the main way you control which parts of the model are part of the gradient "
-    "computation, for example, if you need to freeze parts of your pretrained model during model fine-tuning'; of "
-    "evaluation mode: 'torch.nn.BatchNorm2d behave differently depending on training mode'; the two 'are orthogonal'"
+    "'To freeze parts of your model, simply apply .requires_grad_(False) to the parameters', of which the statistics are "
+    "none; 'You are responsible for calling model.eval()' with torch.nn.BatchNorm2d, 'to avoid updating your BatchNorm "
+    "running statistics'"
 )
 
 
