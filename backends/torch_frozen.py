@@ -13,7 +13,7 @@ from bnconform.backends.torch_layers import TorchLayer, TorchNN
 
 NOTES = "https://docs.pytorch.org/docs/stable/notes/autograd.html"
 APART = (
-    "'To freeze parts of your model, simply apply .requires_grad_(False) to the parameters', of which the statistics are "
+    "'To freeze parts of your model, simply apply .requires_grad_(False) to the parameters', of which statistics are "
     "none; 'You are responsible for calling model.eval()' with torch.nn.BatchNorm2d, 'to avoid updating your BatchNorm "
     "running statistics'"
 )
