@@ -61,6 +61,7 @@ def distinguishing_programs() -> Mapping[str, Program]:
             *_edges(),
             *_masks(),
             *_recomputed(),
+            *_pieces(),
             *_saved(),
             *_frozen(),
             *_replicas(),
@@ -183,6 +184,12 @@ def _recomputed() -> Iterator[tuple[str, Program]]:
     """A pass whose forward part is run again, for who has such."""
     x, g = uneven(BY_RANK[2], 7), upstream(BY_RANK[2], 7)
     yield "a recomputed pass", Program(_config(ndim=2), (_everything(), recomputed(x, g, *GRADIENTS, *SHOWN)))
+
+
+def _pieces() -> Iterator[tuple[str, Program]]:
+    """A batch of more samples than a piece of it has, whose mean grows along it."""
+    x = uneven((130, 1), 10)
+    yield "many samples", Program(_config(num_features=1, ndim=2), (load(**everything(1)), forward(x, "y")))
 
 
 def _saved() -> Iterator[tuple[str, Program]]:

@@ -21,6 +21,10 @@ HALVES = tuple(filter(is_half, DTYPES))
 """The dtypes of the input that the parameters do not share."""
 
 
+BUT_BFLOAT16 = tuple(name for name in DTYPES if name != "bfloat16")
+"""The dtypes of the input in which a sum over more than 128 values has bounds that tell something."""
+
+
 class Decision(StrEnum):
     """One decision; the members are its values, the first is the specified one, `meaning` says each in words.
 
@@ -452,6 +456,26 @@ class FrozenGradients(Decision):
     COMPUTED = "computed", "those that there are in any layer"
 
 
+class VirtualBatch(Decision):
+    """Of which samples of a batch the statistics are that normalise each of them in training.
+
+    Pieces are normalised and remembered one after the other, in their order, as batches of their own.
+    """
+
+    WHOLE = "whole", "of all of them"
+    PIECES_OF_32 = "pieces_of_32", "of its piece of 32; the last one is shorter where 32 does not divide the batch"
+    PIECES_OF_128 = (
+        "pieces_of_128",
+        "of its piece of 128; the last one is shorter where 128 does not divide the batch",
+        BUT_BFLOAT16,
+    )
+    EVEN_PIECES_OF_128 = (
+        "even_pieces_of_128",
+        "of its piece: as few as have no more than 128 each, of one size",
+        BUT_BFLOAT16,
+    )
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -515,6 +539,7 @@ class Behaviour:
     masked_output: MaskedOutput = MaskedOutput.NORMALIZED
     nothing_selected: NothingSelected = NothingSelected.UNCHANGED
     recomputation_update: RecomputationUpdate = RecomputationUpdate.ONCE
+    virtual_batch: VirtualBatch = VirtualBatch.WHOLE
     saved_statistics: SavedStatistics = SavedStatistics.NORMALIZING
     saved_deviation: SavedDeviation = SavedDeviation.INVERSE
     saved_variance: SavedVariance = SavedVariance.VARIANCE

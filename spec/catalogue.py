@@ -33,6 +33,7 @@ CHAPTERS = (
     "derivatives",
     "masks",
     "recomputation",
+    "virtual",
     "saved",
     "frozen",
     "replicas",

@@ -26,6 +26,7 @@ from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import kept_as_inverse
 from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import ulp
+from bnconform.spec.oracle.pieces import SMALLEST
 
 __all__ = [
     "PARAMETERS",
@@ -169,6 +170,8 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels;
     what a pass does that a layer need not have, by such a pass.
     """
+    if decision == "virtual_batch":
+        return any(step.x is not None and len(step.x) > SMALLEST for step in program.steps)
     if decision in OF_ABILITY:
         return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:

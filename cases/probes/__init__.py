@@ -33,6 +33,7 @@ from bnconform.cases.probes import (
     running,
     saved,
     training,
+    virtual,
 )
 from bnconform.cases.program import Probe, Program, Step
 
@@ -46,6 +47,7 @@ _MODULES = (
     derivatives,
     masks,
     recomputation,
+    virtual,
     saved,
     frozen,
     replicas,

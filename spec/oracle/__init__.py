@@ -3,6 +3,7 @@
 from bnconform.spec.oracle.derivatives import Hessian, Tangent, hvp, jvp
 from bnconform.spec.oracle.frozen import mode_when_frozen, state_when_frozen
 from bnconform.spec.oracle.passes import backward, forward, initial_state
+from bnconform.spec.oracle.pieces import backward_in_pieces, forward_in_pieces, pieces
 from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
@@ -19,12 +20,15 @@ __all__ = [
     "State",
     "Tangent",
     "backward",
+    "backward_in_pieces",
     "batch_weight",
     "forward",
+    "forward_in_pieces",
     "hvp",
     "initial_state",
     "jvp",
     "mode_when_frozen",
+    "pieces",
     "recomputed",
     "saved",
     "state_when_frozen",

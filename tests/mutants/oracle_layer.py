@@ -66,6 +66,9 @@ class OracleLayer:
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, rounded once."""
         self._refuse_other_channels(x)
+        parts = oracle.pieces(self.behaviour, len(x)) if training else ()
+        if len(parts) > 1:
+            return np.concatenate([self.forward(x[part], training=True) for part in parts])
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
             if record.refused:
@@ -77,6 +80,15 @@ class OracleLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point's forward pass moves them."""
         self._refuse_other_channels(x)
+        parts = oracle.pieces(self.behaviour, len(x)) if training else ()
+        if len(parts) > 1:
+            each = [self.backward(x[part], grad_output[part], training=True) for part in parts]
+            by_x, by_weight, by_bias = zip(*each, strict=True)
+            sums = [
+                None if given[0] is None else np.sum(given, axis=0, dtype=given[0].dtype)
+                for given in (by_weight, by_bias)
+            ]
+            return np.concatenate(by_x), sums[0], sums[1]
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.backward(
                 self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training

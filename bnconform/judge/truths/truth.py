@@ -22,6 +22,7 @@ from bnconform.judge.truths.expansion import Expansion
 from bnconform.judge.truths.layer_state import STATISTICS, LayerState
 from bnconform.judge.truths.lru_cache import LruCache
 from bnconform.judge.truths.replicated_truth import replicated_truth
+from bnconform.judge.truths.truth_of_pieces import truth_of_pieces
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
@@ -39,6 +40,9 @@ RATIOS = 16 * 2**20
 
 Answer = tuple[dict[str, str], Truth]
 """The decisions that a truth rests on, by name, and the truth."""
+
+IN_PIECES = ("forward", "backward", "vjp")
+"""The passes that a point may make of pieces of the batch."""
 
 OF_PARAMETERS = frozenset({"grad_weight", "grad_bias", "hvp_weight", "hvp_bias"})
 """What belongs to weight and bias, which a frozen layer does not train."""
@@ -162,7 +166,13 @@ class Truths:
         def moved() -> tuple[Exact, Exact]:
             if truth.statistics is not None:
                 return truth.statistics
-            state = self._pass(question, behaviour).state
+            parts = _pieces(question, behaviour)
+            if len(parts) > 1:
+                before, x = question.before.exact(), exact(cast(Array, question.step.x))
+                last = oracle.forward_in_pieces(question.config, behaviour, before, x, parts)[-1]
+                state = last.state
+            else:
+                state = self._pass(question, behaviour).state
             assert state.running_mean is not None and state.running_var is not None
             return state.running_mean, state.running_var
 
@@ -178,6 +188,11 @@ class Truths:
         if question.step.shards:
             before = question.before.exact()
             found = replicated_truth(question.config, point, question.model, before, question.step, question.wanted)
+        elif len(parts := _pieces(question, point)) > 1:
+            before = question.before.exact()
+            found = truth_of_pieces(
+                question.config, point, question.model, before, question.step, question.wanted, parts
+            )
         else:
             found = _truth(question, self._pass(question, point), point)
         return {name: str(value) for name, value in watched.decisions_read.items()}, found
@@ -287,6 +302,14 @@ class Records:
         if self.frozen is not None:
             return self.frozen
         return self.forward.state if self.recomputed is None else self.recomputed.state
+
+
+def _pieces(question: Question, behaviour: Behaviour) -> tuple[slice, ...]:
+    """The pieces that a pass divides its batch into; one where the point, or the pass, divides none."""
+    step = question.step
+    if step.x is None or not step.training or question.before.is_frozen or step.op not in IN_PIECES or step.shards:
+        return ()
+    return oracle.pieces(behaviour, len(step.x))
 
 
 def _truth(question: Question, records: Records, behaviour: Behaviour) -> Truth:
