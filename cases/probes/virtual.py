@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ STATISTICS = ("running_mean", "running_var")
 SHOWN = (*STATISTICS, "num_batches_tracked")
 MOMENTUM, EPSILON = 0.3, 0.1
 FULL = ("float64", "float32")
-"""Where a sum over more than a thousand values has bounds that tell something; up to that float16 has, too."""
+"""Where a sum over more than 300 values has bounds that tell something; up to that float16 has, too."""
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "50-rank2": (50, 2),
@@ -64,7 +65,8 @@ def probes() -> Iterator[Probe]:
 
 def _dtypes(shape: tuple[int, ...]) -> tuple[str, ...]:
     """Those in which the bounds tell something."""
-    return DTYPES if shape[0] < 100 else BUT_BFLOAT16 if shape[0] < 1000 else FULL
+    values = math.prod(shape) // shape[1]
+    return DTYPES if values < 100 else BUT_BFLOAT16 if values < 300 else FULL
 
 
 def _config(shape: tuple[int, ...]) -> Config:

@@ -346,6 +346,7 @@ WHERE_IT_SHOWS: dict[str, set[str]] = {
     "masked_output": {"masked y"},
     "nothing_selected": {"nothing selected y", "nothing selected running_mean"},
     "recomputation_update": {"recomputed running_mean"},
+    "virtual_batch": {"pieces"},
     "saved_statistics": {"saved_mean"},
     "saved_deviation": {"saved_invstd"},
     "saved_variance": {"saved_variance"},
@@ -409,7 +410,7 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
 
 
 def _of_saved_and_frozen(config: Config, point: Behaviour, x: Exact) -> dict[str, Any]:
-    """What is given beside y in both modes, and a training pass of a frozen layer."""
+    """What is given beside y in both modes, a training pass of a frozen layer, and the pieces of a large batch."""
     state, seen = state_of(config), {}
     found = oracle.saved(oracle.forward(config, point, state, x, training=True))
     assert found is not None
@@ -423,6 +424,7 @@ def _of_saved_and_frozen(config: Config, point: Behaviour, x: Exact) -> dict[str
     # Two of the values differ in y or in what moves alone.
     seen["frozen y"] = seen["frozen running_mean"] = shown(passed.y), shown(after.running_mean)
     seen["frozen gradients"] = str(point.frozen_gradients)
+    seen["pieces"] = str(oracle.pieces(point, 130))
     return seen
 
 
