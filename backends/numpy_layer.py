@@ -151,8 +151,8 @@ class NumpyLayer:
                     count = z.shape[1]
                     upstream = upstream - (by_bias / count)[:, None] - z * (by_weight / count)[:, None]
                 grad_x = _as_input(scale * upstream, shape, dtype)
-                by_parameter = {"weight": by_weight, "bias": by_bias}
-                return grad_x, *(self._as_entry(name, found, frozen) for name, found in by_parameter.items())
+                by_name = self._as_entry("weight", by_weight, frozen), self._as_entry("bias", by_bias, frozen)
+                return grad_x, *by_name
 
         return pullback
 
