@@ -43,8 +43,8 @@ SAME_LAYER = {
     **{f"keras+{backend}+remat": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch")},
     **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
 }  # fmt: skip
-"""Rows that differ from another one in derivatives, replicas, recomputation, freezing or where the channels are, alone:
-the table has what they do with replicas, and nothing of the others."""
+"""Rows that differ from another one in derivatives, replicas, recomputation, freezing, the pieces of a batch or where
+the channels are, alone: the table has what they do with replicas, save or freeze, and nothing of the others."""
 
 
 EXAMPLE = """\

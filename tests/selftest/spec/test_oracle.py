@@ -413,9 +413,9 @@ def _of_saved_and_frozen(config: Config, point: Behaviour, x: Exact) -> dict[str
     """What is given beside y in both modes, a training pass of a frozen layer, and the pieces of a large batch."""
     state, seen = state_of(config), {}
     found = oracle.saved(oracle.forward(config, point, state, x, training=True))
-    assert found is not None
     for name in ("saved_mean", "saved_invstd", "saved_variance"):
-        seen[name] = shown(found.value(name))
+        # Where running statistics normalise in training, too, nothing is saved.
+        seen[name] = None if found is None else shown(found.value(name))
     evaluated = oracle.saved(oracle.forward(config, point, state, x, training=False))
     seen["saved in evaluation"] = None if evaluated is None else shown(evaluated.value("saved_mean"))
     mode = oracle.mode_when_frozen(point, True)
