@@ -37,8 +37,9 @@ class Saved:
 
     @property
     def correction(self) -> Exact:
-        """N / (n - 1) where the variance is that of a batch with more than one value, 1 elsewhere; of its shape."""
-        batch, one = self.record.moments, self.variance * 0 + 1
+        """Of a variance over n > 1 values of a batch, n / (n - 1), and 1 of every other; of its shape."""
+        batch = self.record.moments
+        one: Exact = np.asarray(self.variance * 0 + 1, dtype=object)
         from_batch = self.source == "batch" or (self.source == "normalizing" and self.record.variance_from_batch)
         if batch is None or not from_batch:
             return one
@@ -70,12 +71,10 @@ class Saved:
 
     def value(self, name: str) -> Exact:
         """One of NAMES, (C,)."""
-        found = {
-            "saved_mean": lambda: self.mean,
-            "saved_invstd": lambda: self.deviation_of(self.variance),
-            "saved_variance": lambda: self.variance_of(self.variance),
-        }[name]()
-        return per_channel(found, self.record.x)
+        if name == "saved_mean":
+            return per_channel(self.mean, self.record.x)
+        made = self.deviation_of if name == "saved_invstd" else self.variance_of
+        return per_channel(made(self.variance), self.record.x)
 
 
 def saved(record: Forward) -> Saved | None:
