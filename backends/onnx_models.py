@@ -197,8 +197,8 @@ class SavingOnnxLayer(OnnxLayer):
         if not training and self.node.tracked:
             return {}
         node = self.node._replace(training=True, saved=True)
-        *_, mean, variance = self.prepare(node, {})({"x": x, **self._inputs()})
-        return {"mean": np.array(mean), "variance": np.array(variance)}
+        *_, saved_mean, saved_var = self.prepare(node, {})({"x": x, **self._inputs()})
+        return {"mean": np.array(saved_mean), "variance": np.array(saved_var)}
 
 
 def _dtype(name: str) -> Any:

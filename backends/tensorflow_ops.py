@@ -184,9 +184,9 @@ class FusedLayer(FunctionLayer):
         with on(self.device):
             given = to_tensor(x, self.axis)
             nothing = tf.zeros((0,), self.kept["weight"].dtype)
-            mean, variance = (nothing, nothing) if training else (self.kept[name] for name in names)
+            taken = [nothing, nothing] if training else [self.kept[name] for name in names]
             found = tf.raw_ops.FusedBatchNormV3(
-                x=given, scale=self.kept["weight"], offset=self.kept["bias"], mean=mean, variance=variance,
+                x=given, scale=self.kept["weight"], offset=self.kept["bias"], mean=taken[0], variance=taken[1],
                 epsilon=self.options["epsilon"], is_training=training,
                 data_format=self.formats.get(given.ndim, "NHWC"),
             )  # fmt: skip

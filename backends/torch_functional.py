@@ -73,8 +73,8 @@ class NativeLayer(FunctionalLayer):
 
     def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array]:
         """The second and the third output, save_mean and save_invstd; the statistics move."""
-        _, mean, inverse = self.outputs(self._tensor(x), training)
-        return {"mean": to_array(mean), "invstd": to_array(inverse)}
+        _, save_mean, save_invstd = self.outputs(self._tensor(x), training)
+        return {"mean": to_array(save_mean), "invstd": to_array(save_invstd)}
 
 
 class TorchFunctional:
