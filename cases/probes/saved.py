@@ -69,7 +69,7 @@ def _program(x: Array, *observe: str, **options: object) -> Program:
 def _four(rank: int, variances: tuple[float, ...] = VARIANCES, means: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Array:
     """Four values a channel of these variances and means: half precision, too, has bounds that tell something."""
     x = inputs.symmetric(variances) + np.asarray(means)
-    return x if rank == 2 else x.reshape(2, 2, 3, 1).transpose(0, 2, 1, 3)
+    return np.asarray(x if rank == 2 else x.reshape(2, 2, 3, 1).transpose(0, 2, 1, 3))
 
 
 def _values() -> Iterator[Probe]:

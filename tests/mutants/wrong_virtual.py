@@ -34,9 +34,11 @@ class Ghost(Layer):
             return super().backward(x, grad_output, training=training)
         pairs = zip(pieces(x, self.size), pieces(grad_output, self.size), strict=True)
         each = [super(Ghost, self).backward(part, given, training=True) for part, given in pairs]
-        by_weight = sum(one[1] for one in each) if self.config.weight else None
-        by_bias = sum(one[2] for one in each) if self.config.bias else None
-        return np.concatenate([one[0] for one in each]), by_weight, by_bias
+        found: list[Array | None] = []
+        for place in (1, 2):
+            there = [one[place] for one in each if one[place] is not None]
+            found.append(np.sum(np.asarray(there), axis=0, dtype=self.kept) if there else None)
+        return np.concatenate([one[0] for one in each]), found[0], found[1]
 
 
 @wrong("BN-VIRTUAL-TRAIN", "BN-VIRTUAL-RUN", thread="tabnet#243")

@@ -39,7 +39,8 @@ def truth_of_pieces(
     piece that is refused refuses the whole.
     """
     assert step.x is not None
-    x, gradients = exact(step.x), ()
+    x = exact(step.x)
+    gradients: Sequence[oracle.Backward] = ()
     records: Sequence[oracle.Forward]
     if step.grad_output is None:
         records = oracle.forward_in_pieces(config, behaviour, state, x, parts)
