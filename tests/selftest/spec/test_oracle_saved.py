@@ -28,14 +28,14 @@ X = [1, 5, -3, 9]
 EPSILON = 5
 
 
-def _found(*, training: bool = True, **decisions: str) -> list[float] | None:
+def _found(training: bool = True, decisions: dict[str, str] | None = None) -> list[float] | None:
     """What is saved of a pass at a neighbour of the specified point, from a running mean of 2 and a variance of 4."""
     config = Config(num_features=1, ndim=2, eps=EPSILON, momentum=0.5, dtype="float64", param_dtype="float64")
     with arithmetic():
         new = vars(oracle.initial_state(config))
         state = oracle.State(**{**new, "running_mean": exact(np.array([2.0])), "running_var": exact(np.array([4.0]))})
         x = exact(np.array(X, float).reshape(-1, 1))
-        found = oracle.saved(oracle.forward(config, SPECIFIED.but(**decisions), state, x, training=training))
+        found = oracle.saved(oracle.forward(config, SPECIFIED.but(**decisions or {}), state, x, training=training))
         return None if found is None else [float(floats(found.value(name))[0]) for name in SAVED]
 
 
@@ -56,7 +56,7 @@ def _found(*, training: bool = True, **decisions: str) -> list[float] | None:
 )
 def test_in_rational_arithmetic(decisions: dict[str, str], due: tuple[Fraction | int, ...]) -> None:
     """Each form of each; of the inverse deviation the square is compared, which is rational."""
-    found = _found(**decisions)
+    found = _found(decisions=decisions)
     assert found is not None
     mean, deviation, variance = found
     assert [mean, deviation**2, variance] == pytest.approx([float(one) for one in due], rel=1e-15)
@@ -64,9 +64,9 @@ def test_in_rational_arithmetic(decisions: dict[str, str], due: tuple[Fraction |
 
 def test_of_evaluation() -> None:
     """Nothing; or the running statistics; or those of the batch, which normalise nothing."""
-    assert _found(training=False) is None
-    assert _found(training=False, saved_in_evaluation="running") == pytest.approx([2, 1 / 3, 4], rel=1e-15)
-    assert _found(training=False, saved_in_evaluation="batch") == pytest.approx([3, 1 / 5, 20], rel=1e-15)
+    assert _found(False) is None
+    assert _found(False, {"saved_in_evaluation": "running"}) == pytest.approx([2, 1 / 3, 4], rel=1e-15)
+    assert _found(False, {"saved_in_evaluation": "batch"}) == pytest.approx([3, 1 / 5, 20], rel=1e-15)
 
 
 @pytest.mark.parametrize("kind", FrozenMode)
