@@ -20,7 +20,7 @@ Requirements on a backend, each with its reason:
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
   "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "vmap_tracked",
-  "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "reset", "set",
+  "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "saved_statistics", "freeze", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
   dtype's name. The reason is shown to people, so it is a sentence.
@@ -97,6 +97,15 @@ Requirements on a backend, each with its reason:
   `unsupported`.
 * `eval_shape(x, training=...)` (optional) is (shape, dtype) of the y that `forward` would give, the dtype by its name,
   by the framework's own means to learn them without computing y. All of these are asked as `vjp` is.
+* `saved_statistics(x, training=...)` (optional) is a forward pass of its own, of which it returns what the framework's
+  operator gives beside y for its backward pass: a dict with `mean`, `invstd` (1 / sqrt(variance + eps)) and `variance`,
+  each (C,), those of the three that there are, under the name that the framework documents for each. What it does not
+  give in a mode is left out, None, or an array without elements. Whether the running statistics move is left free,
+  once. It is asked as `vjp` is.
+* `freeze(frozen)` (optional) freezes the layer, or lets it train again, by the framework's own attribute or method for
+  it (`trainable`, `requires_grad_`), and by nothing besides: what that means for the mode, the statistics and the
+  gradients is what is judged. `backward` and pullbacks return None for a parameter of which the framework gives no
+  gradient. It is asked as `vjp` is.
 * `reset()` (optional) makes the running statistics and the counter as they are in a new layer, and leaves weight and
   bias, by the framework's own method for it. It is asked as `vjp` is.
 * `set(**options)` (optional) changes `momentum`, `eps` and `track_running_stats`, as in the configuration, of a layer
@@ -250,6 +259,12 @@ class LayerAbilities(Protocol):
 
     def eval_shape(self, x: NDArray[Any], *, training: bool) -> tuple[Sequence[int], str]:
         """(shape, dtype) of y; nothing moves."""
+
+    def saved_statistics(self, x: NDArray[Any], *, training: bool) -> Mapping[str, NDArray[Any] | None]:
+        """mean, invstd and variance of a forward pass, each (C,), as far as the operator gives them beside y."""
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze the layer, or let it train again."""
 
     def reset(self) -> None:
         """Make running statistics and counter as when new."""

@@ -137,11 +137,15 @@ class KerasLayer:
 
         return keras.ops.convert_to_tensor(mask)
 
+    def freeze(self, frozen: bool) -> None:
+        """Set the layer's attribute trainable."""
+        self.layer.trainable = not frozen
+
     def _named(self, found: Any) -> Gradients:
-        """The gradients as arrays, each in its place."""
+        """The gradients as arrays, each in its place; a layer that is not trainable has that for x alone."""
         grad_x, *rest = (self.array(gradient) for gradient in found)
         there = [name for name in ("weight", "bias") if getattr(self.layer, NAMES[name], None) is not None]
-        by_name = dict(zip(there, rest, strict=True))
+        by_name = dict(zip(there, rest, strict=True)) if rest else {}
         return grad_x, by_name.get("weight"), by_name.get("bias")
 
     def state(self) -> dict[str, Array | None]:
@@ -457,7 +461,13 @@ class KerasTorchLayer(KerasLayer):
         x = x.clone().requires_grad_()
         y = self.layer(x, training=training, **call)
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
-        return y, lambda grad_output: torch.autograd.grad(y, wanted, grad_output, retain_graph=True)
+
+        def pull(grad_output: Any) -> Any:
+            # What is not trainable any more has no gradient to ask for.
+            asked = [tensor for tensor in wanted if tensor.requires_grad]
+            return torch.autograd.grad(y, asked, grad_output, retain_graph=True)
+
+        return y, pull
 
     def tangent(self, x: Any, direction: Any, training: bool) -> tuple[Any, Any]:
         """By forward-mode automatic differentiation."""

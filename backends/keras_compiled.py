@@ -69,7 +69,8 @@ class GraphLayer(KerasTensorflowLayer):
     """The graph of a pass and that of its gradients are two, so that a pass is not recorded."""
 
     set: Any = None
-    """A graph has the options with which it was made."""
+    freeze: Any = None
+    """A graph has the options with which it was made, and whether its layer was trainable."""
 
     jvp: Any = None
     hvp: Any = None

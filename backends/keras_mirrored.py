@@ -62,6 +62,7 @@ class MirroredLayer(KerasTensorflowLayer):
         options, shape: what a layer like it is made and built of.
     """
 
+    freeze: Any = None
     options: Mapping[str, Any]
     shape: tuple[int | None, ...]
 

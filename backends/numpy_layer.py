@@ -82,6 +82,7 @@ class NumpyLayer:
         self.eps, self.momentum, self.ndim, self.num_features = eps, momentum, ndim, num_features
         self.dtype = dtype = _dtype(param_dtype)
         self.track_running_stats = track_running_stats
+        self.frozen = False
         self.entries: dict[str, Array | None] = {
             **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked")),
             "weight": np.ones(num_features, dtype) if weight else None,
@@ -110,7 +111,7 @@ class NumpyLayer:
         """y, of the shape and dtype of x; ValueError, the state as it was, for input that has no answer."""
         with np.errstate(all="ignore"):
             values, mean, variance = self._centred(x, training)
-            if training and self.track_running_stats:
+            if self._trains(training) and self.track_running_stats:
                 self._remember(mean, variance, values.shape[1])
             z = values * (1 / np.sqrt(variance + self.eps))[:, None]
             weight, bias = self._entry("weight", values), self._entry("bias", values)
@@ -138,6 +139,7 @@ class NumpyLayer:
         weight = self._entry("weight", values)
         scale = inverse_std if weight is None else weight[:, None] * inverse_std
         through, shape, dtype = self._from_batch(training) and bool(x.size), x.shape, x.dtype
+        frozen = self.frozen
 
         def pullback(grad_output: Array) -> Gradients:
             if grad_output.shape != shape:
@@ -150,7 +152,8 @@ class NumpyLayer:
                     count = z.shape[1]
                     upstream = upstream - (by_bias / count)[:, None] - z * (by_weight / count)[:, None]
                 grad_x = _as_input(scale * upstream, shape, dtype)
-                return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", by_bias)
+                by_name = self._as_entry("weight", by_weight, frozen), self._as_entry("bias", by_bias, frozen)
+                return grad_x, *by_name
 
         return pullback
 
@@ -158,6 +161,19 @@ class NumpyLayer:
         """A forward pass of which x alone is kept, and the gradients, for which it is run again and moves nothing."""
         self.forward(x, training=training)
         return self.backward(x, grad_output, training=training)
+
+    def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array | None]:
+        """Mean, inverse deviation and variance of a pass, each (C,), if they are the batch's; the statistics move."""
+        with np.errstate(all="ignore"):
+            _, mean, variance = self._centred(x, training)
+            found = {"mean": mean, "invstd": 1 / np.sqrt(variance + self.eps), "variance": variance}
+            from_batch = self._from_batch(training)
+        self.forward(x, training=training)
+        return {name: np.array(value, self.dtype) if from_batch else None for name, value in found.items()}
+
+    def freeze(self, frozen: bool) -> None:
+        """From now on every pass is one of evaluation, and weight and bias have no gradients; or not any more."""
+        self.frozen = frozen
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y): the derivative of y as x moves along the tangent, by the chain rule; the statistics move."""
@@ -287,16 +303,20 @@ class NumpyLayer:
             self.entries[name] = value.astype(current.dtype)
 
     def _from_batch(self, training: bool) -> bool:
-        return training or self.entries["running_mean"] is None
+        return self._trains(training) or self.entries["running_mean"] is None
+
+    def _trains(self, training: bool) -> bool:
+        return training and not self.frozen
 
     def _entry(self, name: str, like: Array) -> Array | None:
         value = self.entries[name]
         return None if value is None else value.astype(like.dtype)
 
-    def _as_entry(self, name: str, gradient: Array) -> Array | None:
-        """The gradient in the dtype of a parameter; None where there is no such parameter."""
+    def _as_entry(self, name: str, gradient: Array, frozen: bool | None = None) -> Array | None:
+        """The gradient in the dtype of a parameter; None where there is no such parameter, or it is frozen."""
         stored = self.entries[name]
-        return None if stored is None else gradient.astype(stored.dtype)
+        without = stored is None or (self.frozen if frozen is None else frozen)
+        return None if without or stored is None else gradient.astype(stored.dtype)
 
     def _check(self, x: Array) -> None:
         """ValueError for x of another rank or number of channels."""

@@ -63,7 +63,8 @@ class ModelKey(NamedTuple):
     """What distinguishes one model from another.
 
     `dtype` and `param_dtype` by name, `attributes` as given to the node; `tracked`: whether the statistics that come
-    out are taken up; `convolved`: whether a convolution comes before the node, which multiplies each channel by 1.
+    out are taken up; `saved`: whether what is saved for the gradient is; `convolved`: whether a convolution comes
+    before the node, which multiplies each channel by 1.
     """
 
     opset: int
@@ -74,6 +75,7 @@ class ModelKey(NamedTuple):
     training: bool = False
     tracked: bool = True
     convolved: bool = False
+    saved: bool = False
 
 
 def node_of(config: Any, opset: int) -> ModelKey:
@@ -123,7 +125,7 @@ def model(node: ModelKey, constants: Mapping[str, Array]) -> bytes:
         tensors.append(numpy_helper.from_array(kernel, "kernel"))
         operators.insert(0, helper.make_node("Conv", ["x", "kernel"], ["convolved"], group=len(kernel)))
     given = [typed(name) for name in ("x", *INPUTS.values()) if name not in constants]
-    taken = [typed(name) for name in ("y", *(statistics if node.tracked else []))]
+    taken = [typed(name) for name in ("y", *(statistics if node.tracked else []), *(saved if node.saved else []))]
     graph = helper.make_graph(operators, "normalization", given, taken, tensors)
     opsets = [helper.make_opsetid("", node.opset)]
     version = max(helper.find_min_ir_version_for(opsets), 4)  # in 3, constants had to be inputs as well
@@ -185,6 +187,18 @@ class OnnxLayer:
         """What the layer remembers as the operator's inputs, in the types that the definition gives them."""
         named = {INPUTS[name]: value for name, value in self.kept.items()}
         return {name: value.astype(_dtype(dtype_of(self.node, name)), copy=False) for name, value in named.items()}
+
+
+class SavingOnnxLayer(OnnxLayer):
+    """The same of an opset, before 14, whose operator has outputs for what its gradient wants."""
+
+    def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array]:
+        """saved_mean and saved_var, the last two outputs of the node in training, or nothing; nothing is moved."""
+        if not training and self.node.tracked:
+            return {}
+        node = self.node._replace(training=True, saved=True)
+        *_, saved_mean, saved_var = self.prepare(node, {})({"x": x, **self._inputs()})
+        return {"mean": np.array(saved_mean), "variance": np.array(saved_var)}
 
 
 def _dtype(name: str) -> Any:

@@ -23,6 +23,7 @@ from bnconform.backends.onnx_models import (
     ModelKey,
     OnnxLayer,
     Run,
+    SavingOnnxLayer,
     model,
     node_of,
 )
@@ -91,6 +92,7 @@ class OnnxRuntime:
     name = "onnxruntime"
     opset = 15
     optimised = True
+    layer: type[OnnxLayer] = OnnxLayer
     deviations: Mapping[str, str] = TRAINING
     documented: Mapping[str, str] = DOCUMENTED
     unsupported: Mapping[str, str] = {**UNSUPPORTED, "bfloat16": "ONNX Runtime has no such kernel on the CPU"}
@@ -120,11 +122,11 @@ class OnnxRuntime:
 
     def build(self, config: Any, device: str) -> OnnxLayer:
         """A layer of this configuration; NotImplementedError for what the operator cannot be asked."""
-        return OnnxLayer(node_of(config, self.opset), config.num_features, partial(self.prepared, device))
+        return self.layer(node_of(config, self.opset), config.num_features, partial(self.prepared, device))
 
     def build_default(self, num_features: int, device: str) -> OnnxLayer:
         """A layer whose node has no attributes."""
-        return OnnxLayer(ModelKey(self.opset), num_features, partial(self.prepared, device))
+        return self.layer(ModelKey(self.opset), num_features, partial(self.prepared, device))
 
     def prepared(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
         """A node ready to run."""
@@ -192,6 +194,7 @@ class OnnxRuntime9(OnnxRuntime):
 
     name = "onnxruntime+opset9"
     opset = 9
+    layer = SavingOnnxLayer
     unsupported: Mapping[str, str] = {**UNSUPPORTED, **BEFORE_14}
     deviations: Mapping[str, str] = {"epsilon_value": "single_precision", "momentum_value": "single_precision"}
     documented: Mapping[str, str] = {name: DOCUMENTED[name] for name in deviations}

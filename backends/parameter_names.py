@@ -18,6 +18,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "torch.nn": WORDS,
     "torch.functional": WORDS,
     "torch.native_batch_norm": WORDS,
+    "tabnet.gbn": WORDS,
     "flax.nnx": ("scale", "bias", "mean", "var", "epsilon", "1 - momentum"),
     "flax.linen": (
         "params/scale", "params/bias", "batch_stats/mean", "batch_stats/var", "epsilon", "1 - momentum",

@@ -234,6 +234,23 @@ class FusedLayer(FunctionLayer):
         )
         return y, dict(zip(names, statistics, strict=False)) if training else {}
 
+    def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array]:
+        """reserve_space_1 and reserve_space_2: mean and variance for the gradient; nothing is moved."""
+        import tensorflow as tf
+
+        names = [name for name in ("running_mean", "running_var") if name in self.kept]
+        training = training or not names
+        with on(self.device):
+            given = to_tensor(x, self.axis)
+            nothing = tf.zeros((0,), self.kept["weight"].dtype)
+            taken = [nothing, nothing] if training else [self.kept[name] for name in names]
+            found = tf.raw_ops.FusedBatchNormV3(
+                x=given, scale=self.kept["weight"], offset=self.kept["bias"], mean=taken[0], variance=taken[1],
+                epsilon=self.options["epsilon"], is_training=training,
+                data_format=self.formats.get(given.ndim, "NHWC"),
+            )  # fmt: skip
+            return {"mean": self.array(found.reserve_space_1), "variance": self.array(found.reserve_space_2)}
+
 
 class FusedFirstLayer(FusedLayer):
     """tf.compat.v1.nn.fused_batch_norm on NC(D)HW."""

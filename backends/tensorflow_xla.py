@@ -54,6 +54,8 @@ class XlaLayer(FusedLayer):
     jacrev: Any = None
     eval_shape: Any = None
     """Each pass is compiled by itself, and no transformation of it is."""
+    saved_statistics: Any = None
+    """What is compiled gives y and the running statistics alone."""
 
     def passes(self) -> tuple[Any, Any]:
         """See the function of this name."""

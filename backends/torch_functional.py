@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnconform.backends.torch_layers import TorchLayer, TorchNN
-from bnconform.backends.torch_tensors import Array, devices, to_tensor, torch_dtype
+from bnconform.backends.torch_tensors import Array, devices, to_array, to_tensor, torch_dtype
 from bnconform.backends.torch_transforms import REFUSED
 
 
@@ -64,13 +64,22 @@ class NativeLayer(FunctionalLayer):
 
     def call(self, x: Any, training: bool) -> Any:
         """The first of the operator's three outputs; the other two are what its backward pass wants to know."""
+        return self.outputs(x, training)[0]
+
+    def outputs(self, x: Any, training: bool) -> Any:
+        """The operator's three outputs."""
         import torch
 
         names = ("weight", "bias", "running_mean", "running_var")
         weight, bias, *statistics = (self.kept.get(name) for name in names)
         momentum, eps = self.options["momentum"], self.options["eps"]
         training = training or "running_mean" not in self.kept
-        return torch.native_batch_norm(x, weight, bias, *statistics, training, momentum, eps)[0]
+        return torch.native_batch_norm(x, weight, bias, *statistics, training, momentum, eps)
+
+    def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array]:
+        """The second and the third output, save_mean and save_invstd; the statistics move."""
+        _, save_mean, save_invstd = self.outputs(self._tensor(x), training)
+        return {"mean": to_array(save_mean), "invstd": to_array(save_invstd)}
 
 
 class TorchFunctional:

@@ -67,13 +67,13 @@ class TorchLayer(TransformedTorchLayer):
         import torch
 
         given.requires_grad_()
-        tensors = self.tensors()
-        parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
+        parameters = self.parameters()
         y = self.call(given, training)
 
         def pullback(grad_output: Array) -> Gradients:
-            wanted = [given, *parameters.values()]
-            return self._named(parameters, torch.autograd.grad(y, wanted, self._tensor(grad_output), retain_graph=keep))
+            asked = {name: value for name, value in parameters.items() if value.requires_grad}
+            wanted = [given, *asked.values()]
+            return self._named(asked, torch.autograd.grad(y, wanted, self._tensor(grad_output), retain_graph=keep))
 
         return y, pullback
 
@@ -91,8 +91,7 @@ class TorchLayer(TransformedTorchLayer):
         import torch
 
         given = self._tensor(x).requires_grad_()
-        tensors = self.tensors()
-        parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
+        parameters = self.parameters()
         y = self.call(given, training)
         # It asks for its gradient, so that the one for x always has a graph, if only to zeros.
         upstream = self._tensor(grad_output).requires_grad_()
@@ -100,6 +99,12 @@ class TorchLayer(TransformedTorchLayer):
         wanted = [given, *parameters.values()]
         found = torch.autograd.grad(grad_x, wanted, self._tensor(vector), materialize_grads=True)
         return self._named(parameters, found)
+
+    def parameters(self) -> dict[str, Any]:
+        """The weight and the bias, as far as they are there and ask for a gradient."""
+        tensors = self.tensors()
+        there = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
+        return {name: value for name, value in there.items() if value.requires_grad}
 
     def _named(self, parameters: Iterable[str], found: Iterable[Any]) -> Gradients:
         """What there is for x and each of the parameters, as arrays, each in its place."""

@@ -16,17 +16,20 @@ import numpy as np
 
 from bnconform.cases.inputs import everything, parameters, statistics, uneven, upstream
 from bnconform.cases.program import (
+    SAVED,
     Array,
     Program,
     Step,
     backward,
     build,
     forward,
+    freeze,
     load,
     masked,
     recomputed,
     replicated,
     replicated_vjp,
+    saved_statistics,
 )
 from bnconform.spec.config import Config
 
@@ -58,6 +61,9 @@ def distinguishing_programs() -> Mapping[str, Program]:
             *_edges(),
             *_masks(),
             *_recomputed(),
+            *_pieces(),
+            *_saved(),
+            *_frozen(),
             *_replicas(),
         )
     )
@@ -178,6 +184,27 @@ def _recomputed() -> Iterator[tuple[str, Program]]:
     """A pass whose forward part is run again, for who has such."""
     x, g = uneven(BY_RANK[2], 7), upstream(BY_RANK[2], 7)
     yield "a recomputed pass", Program(_config(ndim=2), (_everything(), recomputed(x, g, *GRADIENTS, *SHOWN)))
+
+
+def _pieces() -> Iterator[tuple[str, Program]]:
+    """A batch of more samples than a piece of it has, whose mean grows along it."""
+    x = uneven((130, 1), 10)
+    yield "many samples", Program(_config(num_features=1, ndim=2), (load(**everything(1)), forward(x, "y")))
+
+
+def _saved() -> Iterator[tuple[str, Program]]:
+    """What is given beside y in both modes, for who gives it."""
+    x = uneven(BY_RANK[2], 8)
+    for training in (True, False):
+        step = saved_statistics(x, *SAVED, training=training)
+        yield f"what is saved in {step.mode}", Program(_config(ndim=2), (_everything(), step))
+
+
+def _frozen() -> Iterator[tuple[str, Program]]:
+    """Passes of a layer that is frozen, for whose layers can be."""
+    x, g = uneven(BY_RANK[2], 9), upstream(BY_RANK[2], 9)
+    steps = (_everything(), freeze(), forward(x, "y", *SHOWN), backward(x, g, *GRADIENTS))
+    yield "a frozen layer", Program(_config(ndim=2), steps)
 
 
 def _masks() -> Iterator[tuple[str, Program]]:

@@ -37,13 +37,22 @@ WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 TRANSFORMED = (*MAPPED, *JACOBIANS, "eval_shape")
 """The passes under a transformation of functions."""
 
-PASSES = ("forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
-OPERATIONS = ("build", "load", "reset", "set", *PASSES, "pullback", "refill")
-ABILITIES = ("reset", "set", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, *REPLICATED)
+PASSES = (
+    "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, "saved_statistics",
+    *REPLICATED,
+)  # fmt: skip
+OPERATIONS = ("build", "load", "reset", "set", "freeze", *PASSES, "pullback", "refill")
+ABILITIES = (
+    "reset", "set", "freeze", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, "saved_statistics",
+    *REPLICATED,
+)  # fmt: skip
 """The operations for which a layer may have no method."""
 
 OPTIONS = ("momentum", "eps", "track_running_stats")
 """What of a configuration may be set after the layer was built."""
+
+FROZEN = "frozen"
+"""What a freeze step is given as its option: whether the layer is frozen from then on."""
 
 BOUNDED = ("num_features", "eps", "momentum")
 """The options of a configuration that have a range, outside of which a program may ask for a layer."""
@@ -55,6 +64,9 @@ OF_A_PASS = ("pullback", "refill")
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
 """How fast the gradients change as x moves along a vector: rows of the Hessian times that vector."""
+
+SAVED = ("saved_mean", "saved_invstd", "saved_variance")
+"""What an operator gives beside y: the statistics of the pass, each (C,), as far as it gives them."""
 
 REPLICA_STATE = ("replica_running_mean", "replica_running_var", "replica_num_batches_tracked")
 REPLICA_GRADIENTS = ("replica_grad_weight", "replica_grad_bias")
@@ -79,6 +91,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "jacrev": ("jacobian",),
     "jacfwd": ("jacobian",),
     "eval_shape": ("abstract_y",),
+    "saved_statistics": SAVED,
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
@@ -92,8 +105,8 @@ COUNTERS = ("replica_num_batches_tracked", "mapped_num_batches_tracked")
 """Of each replica or lane the number of batches that it has seen, where it shows one."""
 
 OBSERVABLES = (
-    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *REPLICA_STATE,
-    *REPLICA_GRADIENTS, *STATE, "running_var:finite",
+    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *SAVED,
+    *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite",
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
 
@@ -153,7 +166,9 @@ class Step:
             "vmap" (the layer, mapped over several batches), "vmap_layers" (layers like it, each in a state of its own
             and with a batch of its own, mapped together), "jacrev" and "jacfwd" (the Jacobian of y for x),
             "eval_shape" (the shape and dtype of y, without a value),
-            "reset" (statistics and counter are made as when new), "set" (options are changed), "pullback" (the
+            "saved_statistics" (a forward pass of which the operator's outputs beside y are asked),
+            "reset" (statistics and counter are made as when new), "set" (options are changed), "freeze" (the layer
+            is frozen, or not any more, as the option `frozen` says), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
             pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
             "replicated_vjp" (their gradients).
@@ -184,7 +199,7 @@ class Step:
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
         "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
-        "replicated", "replicated_vjp",
+        "saved_statistics", "freeze", "replicated", "replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -213,7 +228,10 @@ class Step:
         unknown = sorted(set(self.state) - set(STATE))
         if unknown:
             raise ValueError(f"cannot load {unknown}; choose from {', '.join(STATE)}")
-        if (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
+        if self.op == "freeze":
+            if set(self.options) != {FROZEN}:
+                raise ValueError(f"a freeze step needs the option {FROZEN}, and no other")
+        elif (self.op == "set") != bool(self.options) or set(self.options) - set(OPTIONS):
             raise ValueError(f"a set step, and no other, needs options; choose from {', '.join(OPTIONS)}")
         for layout in (self.x_layout, self.grad_layout):
             if layout not in LAYOUTS:
@@ -290,6 +308,8 @@ class Step:
         """The call in one line, for messages."""
         if self.op in ("build", "reset"):
             return self.op
+        if self.op == "freeze":
+            return "freeze" if self.options[FROZEN] else "unfreeze"
         if self.op == "set":
             return "set " + ", ".join(f"{name} = {value}" for name, value in self.options.items())
         if self.op == "load":
@@ -704,6 +724,16 @@ def jacfwd(x: Any, *observe: str, training: bool = True) -> Step:
 def eval_shape(x: Any, *observe: str, training: bool = True) -> Step:
     """A step that asks for the shape and dtype of y alone, and observes the given quantities."""
     return Step("eval_shape", training, np.asarray(x), observe=frozenset(observe))
+
+
+def saved_statistics(x: Any, *observe: str, training: bool = True, layout: str = "contiguous") -> Step:
+    """A forward step of which what the operator gives beside y is observed."""
+    return Step("saved_statistics", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
+
+
+def freeze(frozen: bool = True, *observe: str) -> Step:
+    """Freeze the layer, or let it train again."""
+    return Step("freeze", options={FROZEN: frozen}, observe=frozenset(observe))
 
 
 def pullback(

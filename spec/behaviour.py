@@ -21,6 +21,10 @@ HALVES = tuple(filter(is_half, DTYPES))
 """The dtypes of the input that the parameters do not share."""
 
 
+BUT_BFLOAT16 = tuple(name for name in DTYPES if name != "bfloat16")
+"""The dtypes of the input in which a sum over more than 128 values has bounds that tell something."""
+
+
 class Decision(StrEnum):
     """One decision; the members are its values, the first is the specified one, `meaning` says each in words.
 
@@ -402,6 +406,76 @@ class RecomputationUpdate(Decision):
     NEVER = "never", "never"
 
 
+class SavedStatistics(Decision):
+    """Which statistics an operator gives beside y, of a pass that is normalised by those of its batch."""
+
+    NORMALIZING = "normalizing", "those that normalise"
+    RUNNING = "running", "the running ones after the pass"
+
+
+class SavedDeviation(Decision):
+    """What an operator gives beside y as its inverse deviation, of the variance var that is saved."""
+
+    INVERSE = "inverse", "1 / sqrt(var + e): the factor that normalises"
+    WITHOUT_EPSILON = "without_epsilon", "1 / sqrt(var)"
+    UNBIASED = "unbiased", "1 / sqrt(var n / (n - 1) + e)"
+    DEVIATION = "deviation", "sqrt(var + e): not inverted"
+    VARIANCE = "variance", "var"
+
+
+class SavedVariance(Decision):
+    """What an operator gives beside y as its variance, of the variance var that is saved."""
+
+    VARIANCE = "variance", "var"
+    UNBIASED = "unbiased", "var n / (n - 1)"
+    PLUS_EPS = "plus_eps", "var + e"
+    INVERSE_DEVIATION = "inverse_deviation", "1 / sqrt(var + e)"
+
+
+class SavedInEvaluation(Decision):
+    """What an operator gives beside y where running statistics normalise."""
+
+    NOTHING = "nothing", "nothing, or arrays of no elements"
+    RUNNING = "running", "the running statistics, which normalise"
+    BATCH = "batch", "the statistics of the batch, though they normalise nothing"
+
+
+class FrozenMode(Decision):
+    """What a training pass does in a layer that is frozen."""
+
+    EVALUATION = "evaluation", "what an evaluation pass does"
+    TRAINING = "training", "what it does in any layer: only weight and bias are frozen"
+    STATISTICS_KEPT = "statistics_kept", "the batch's statistics normalise, and the running ones stay"
+    STATISTICS_MOVED = "statistics_moved", "the running statistics normalise, and are moved by the batch"
+
+
+class FrozenGradients(Decision):
+    """Which gradients there are for weight and bias in a layer that is frozen."""
+
+    NONE = "none", "none"
+    COMPUTED = "computed", "those that there are in any layer"
+
+
+class VirtualBatch(Decision):
+    """Of which samples of a batch the statistics are that normalise each of them in training.
+
+    Pieces are normalised and remembered one after the other, in their order, as batches of their own.
+    """
+
+    WHOLE = "whole", "of all of them"
+    PIECES_OF_32 = "pieces_of_32", "of its piece of 32; the last one is shorter where 32 does not divide the batch"
+    PIECES_OF_128 = (
+        "pieces_of_128",
+        "of its piece of 128; the last one is shorter where 128 does not divide the batch",
+        BUT_BFLOAT16,
+    )
+    EVEN_PIECES_OF_128 = (
+        "even_pieces_of_128",
+        "of its piece: as few as have no more than 128 each, of one size",
+        BUT_BFLOAT16,
+    )
+
+
 class OutputDtype(Decision):
     """The dtype of y; the gradient for x has that of x."""
 
@@ -465,6 +539,13 @@ class Behaviour:
     masked_output: MaskedOutput = MaskedOutput.NORMALIZED
     nothing_selected: NothingSelected = NothingSelected.UNCHANGED
     recomputation_update: RecomputationUpdate = RecomputationUpdate.ONCE
+    virtual_batch: VirtualBatch = VirtualBatch.WHOLE
+    saved_statistics: SavedStatistics = SavedStatistics.NORMALIZING
+    saved_deviation: SavedDeviation = SavedDeviation.INVERSE
+    saved_variance: SavedVariance = SavedVariance.VARIANCE
+    saved_in_evaluation: SavedInEvaluation = SavedInEvaluation.NOTHING
+    frozen_mode: FrozenMode = FrozenMode.EVALUATION
+    frozen_gradients: FrozenGradients = FrozenGradients.NONE
     output_dtype: OutputDtype = OutputDtype.INPUT
     statistics_dtype: StatisticsDtype = StatisticsDtype.PARAMETER
 
@@ -513,6 +594,10 @@ OF_ABILITY: Mapping[str, str] = {
         ("replica_statistics", "replica_weights", "replica_unbiased_count", "replica_memory"), "replicated"
     ),
     "recomputation_update": "recomputed",
+    **dict.fromkeys(
+        ("saved_statistics", "saved_deviation", "saved_variance", "saved_in_evaluation"), "saved_statistics"
+    ),
+    **dict.fromkeys(("frozen_mode", "frozen_gradients"), "freeze"),
     **dict.fromkeys(("replica_gradient", "replica_parameter_gradients"), "replicated_vjp"),
 }
 """The decisions that show in a pass alone which a layer need not have, with the feature that it is."""

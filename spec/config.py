@@ -24,6 +24,8 @@ FEATURES = frozenset(
         "jacrev",
         "jacfwd",
         "eval_shape",
+        "saved_statistics",
+        "freeze",
         "reset",
         "set",
     }

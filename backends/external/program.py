@@ -36,7 +36,7 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"} | {
-    "recomputed", "replicated", "replicated_vjp"
+    "recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp"
 }  # fmt: skip
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
@@ -171,6 +171,10 @@ class ProgramBackend:
             layer.masked_backward = layer.gradients_of_selected
         if "recomputed" not in self.unsupported:
             layer.recomputed = layer.gradients_recomputed
+        if "saved_statistics" not in self.unsupported:
+            layer.saved_statistics = layer.given_beside
+        if "freeze" not in self.unsupported:
+            layer.freeze = layer.keep_from_training
         weakref.finalize(layer, self.unneeded.append, handle)
         return layer
 
@@ -253,6 +257,8 @@ class ProgramLayer:
         self.masked: Callable[..., Array] | None = None
         self.masked_backward: Callable[..., Gradients] | None = None
         self.recomputed: Callable[..., Gradients] | None = None
+        self.saved_statistics: Callable[..., dict[str, Array | None]] | None = None
+        self.freeze: Callable[[bool], None] | None = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
@@ -340,6 +346,15 @@ class ProgramLayer:
         told = self._ask("recomputed", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "recomputed", name) for name in ("grad_weight", "grad_bias"))
         return _array(told, "recomputed", "grad_x"), by_weight, by_bias
+
+    def given_beside(self, x: Array, *, training: bool) -> dict[str, Array | None]:
+        """What the operator gives beside y; `saved_statistics` of a program with that ability."""
+        told = self._ask("saved_statistics", 2 * self.channels, x=encoded(x), training=training)
+        return {name: _maybe(told, "saved_statistics", name) for name in ("mean", "invstd", "variance")}
+
+    def keep_from_training(self, frozen: bool) -> None:
+        """Freeze the layer, or let it train again; `freeze` of a program with that ability."""
+        self._ask("freeze", 0, frozen=frozen)
 
     def _ask(self, what: str, elements: int, **request: Any) -> Answer:
         if self.pipe is not self.backend.pipe:

@@ -25,6 +25,8 @@ LAYER_METHODS = ("forward", "backward", "state", "load")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 HESSIAN = ("hvp_x", "hvp_weight", "hvp_bias")
+SAVED = {"mean": "saved_mean", "invstd": "saved_invstd", "variance": "saved_variance"}
+"""What an operator may give beside y, by the name that the layer gives it; what it is called in a trace."""
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 """The dtypes that a result may have."""
 
@@ -408,6 +410,31 @@ class InstrumentedLayer:
         if dtype not in DTYPES:
             raise Misfit(f"eval_shape says that y has dtype {str(dtype)[:LONGEST]}; give one of {', '.join(DTYPES)}")
         return np.zeros(x.shape, ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+    def saved_statistics(self, x: Array, *, training: bool, layout: str = "contiguous") -> dict[str, Array | None]:
+        """What is given beside y, by the names of SAVED, (C,) or None; Raised or Misfit; LacksAbility."""
+        self._must_have("saved_statistics")
+        given = LAYOUTS[layout](x)
+        result = self._call(
+            "saved_statistics", {"x": given}, lambda: self.layer.saved_statistics(given, training=training)
+        )
+        self.given = (given,)
+        if not isinstance(result, Mapping):
+            raise Misfit(f"saved_statistics returned {kind(result)}; it should be a dict of {', '.join(SAVED)}")
+        unknown = sorted(str(name) for name in result if name not in SAVED)
+        if unknown:
+            raise Misfit(f"saved_statistics returned the name {unknown[0][:40]!r}; choose from {', '.join(SAVED)}")
+        found: dict[str, Array | None] = {}
+        for name, theirs in SAVED.items():
+            value = result.get(name)
+            nothing = value is None or (isinstance(value, np.ndarray) and value.shape == (0,))
+            found[theirs] = None if nothing else np.array(_array(value, "saved_statistics", name, (self.num_features,)))
+        return found
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze the layer, or let it train again; Raised, or LacksAbility where the layer has no such method."""
+        self._must_have("freeze")
+        self._call("freeze", {}, lambda: self.layer.freeze(frozen))
 
     def _must_have(self, name: str) -> None:
         """LacksAbility where the layer has no method of this name."""

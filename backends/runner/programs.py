@@ -263,6 +263,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
     elif step["op"] == "recomputed":
         found = layer.recomputed(step["x"], step["grad_output"], training=training, layout=step["x_layout"])
         return dict(zip(GRADIENTS, found, strict=True))
+    elif step["op"] == "saved_statistics":
+        return layer.saved_statistics(step["x"], training=training, layout=step["x_layout"])
     elif step["op"] == "vjp":
         return {"y": layer.vjp(step["x"], training=training, layout=step["x_layout"])}
     elif step["op"] == "pullback":
@@ -272,6 +274,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         layer.reset()
     elif step["op"] == "set":
         layer.set(step["options"])
+    elif step["op"] == "freeze":
+        layer.freeze(step["options"]["frozen"])
     elif step["op"] == "refill":
         layer.refill(step["pass_number"])
     return {}

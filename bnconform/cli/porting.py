@@ -35,15 +35,16 @@ SubjectOf = Callable[[str], Subject]
 
 SAME_LAYER = {
     "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
-    "torch.nn+checkpoint": "torch.nn", "torch.nn+checkpoint_reentrant": "torch.nn",
+    "torch.nn+checkpoint": "torch.nn", "torch.nn+checkpoint_reentrant": "torch.nn", "torch.nn+frozen": "torch.nn",
+    "tabnet.gbn": "torch.nn",
     "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
     "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
     "keras+tensorflow+mirrored": "keras+tensorflow", "keras+tensorflow+mirrored_unsynchronised": "keras+tensorflow",
     **{f"keras+{backend}+remat": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch")},
     **{f"keras+{backend}+axis1": f"keras+{backend}" for backend in ("tensorflow", "jax", "torch", "numpy")},
 }  # fmt: skip
-"""Rows that differ from another one in derivatives, in replicas, in recomputation or in where the channels are, alone:
-the table has what they do with replicas, and nothing of the others."""
+"""Rows that differ from another one in derivatives, replicas, recomputation, freezing, the pieces of a batch or where
+the channels are, alone: the table has what they do with replicas, save or freeze, and nothing of the others."""
 
 
 EXAMPLE = """\
@@ -86,7 +87,8 @@ def run(known: argparse.Namespace) -> int:
             every, left_out = chosen.keys(known.backend or ["all"])
             keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
             data = measured(chosen, keys, known.device)
-            data["replicas"] = over_replicas(chosen, every, known.device)
+            data["replicas"] = of_abilities(chosen, every, known.device, "replicas", porting_replicas.replicas)
+            data["besides"] = of_abilities(chosen, every, known.device, "besides", porting_replicas.besides)
             for name, reason in left_out.items():
                 print(f"{name} was left out: {reason}")
         code = _run_code(data, chosen)
@@ -180,10 +182,16 @@ def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, A
     }
 
 
-def over_replicas(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, dict[str, Any]]:
-    """What each does with a batch over replicas, by decision; without those that have none."""
+def of_abilities(
+    chosen: Selection,
+    keys: Sequence[str],
+    device: str,
+    what: str,
+    ask: Callable[[SubjectOf], dict[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """What each does in passes that a layer need not have, by decision; without those that have none."""
     with Progress(transient=True) as progress:
-        found = _each(chosen, keys, progress, "replicas", device, porting_replicas.replicas)
+        found = _each(chosen, keys, progress, what, device, ask)
     return {key: told for key, told in found.items() if told and "reason" not in told}
 
 

@@ -12,7 +12,7 @@ from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes.observed import is_observed
-from bnconform.cases.program import PASSES, Probe, Program
+from bnconform.cases.program import PASSES, SAVED, Probe, Program
 from bnconform.diagnosis.failure_conditions import judged_quantities
 from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
 from bnconform.judge import covering
@@ -276,6 +276,9 @@ class Check(CheckRecord):
             if not checks and trace.program.observes <= {"num_batches_tracked"}:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
+            elif not checks and trace.program.observes and trace.program.observes <= set(SAVED):
+                outcome.verdict = UNSUPPORTED
+                outcome.headline = outcome.message = f"{' and '.join(sorted(trace.program.observes))}: not saved"
             elif not checks and self.reduced:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "without what the implementation lacks nothing is left to compare"

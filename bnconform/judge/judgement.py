@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import COUNTERS, GRADIENTS, RESULTS, Array, Program, Step
+from bnconform.cases.program import COUNTERS, GRADIENTS, RESULTS, SAVED, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.expansion import Expansion
@@ -26,6 +26,7 @@ from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import kept_as_inverse
 from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import ulp
+from bnconform.spec.oracle.pieces import SMALLEST
 
 __all__ = [
     "PARAMETERS",
@@ -38,6 +39,11 @@ __all__ = [
     "judge",
     "judge_step",
 ]
+
+
+NO_PARAMETER = "as there is no such parameter, or it is frozen"
+NOTHING_SAVED = "as the pass computes no statistics"
+"""Why nothing is due."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,8 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     What an empty batch or one value a channel does is asked only by such a batch, if statistics are those of channels;
     what a pass does that a layer need not have, by such a pass.
     """
+    if decision == "virtual_batch":
+        return any(step.x is not None and len(step.x) > SMALLEST for step in program.steps)
     if decision in OF_ABILITY:
         return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
@@ -248,7 +256,7 @@ def judge_step(
         return carried
     if step.pass_number:
         return _recorded(verdict, number, seen, config, carried, model)
-    if step.op in ("build", "load", "reset", "set"):
+    if step.op in ("build", "load", "reset", "set", "freeze"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
             verdict.crashed = True
@@ -259,7 +267,7 @@ def judge_step(
             kept = carried.shown(seen.before)
             new = initial_state(config, behaviour)
             after = replace(new, weight=kept.weight, bias=kept.bias, options=kept.options)
-        elif step.op == "set":
+        elif step.op in ("set", "freeze"):
             after = carried.shown(seen.before).with_options(step.options)
         else:
             after = carried.shown(seen.before).loaded(step.state)
@@ -273,7 +281,7 @@ def judge_step(
     if step.op == "eval_shape":
         return _abstract(verdict, number, seen, carried)
     _as_announced(verdict, number, seen)
-    if _is_unjudged_update(seen) and not carried.is_frozen:
+    if _is_unjudged_update(seen) and not (carried.keeps_statistics or carried.is_frozen):
         return carried.after_unjudged_update(seen.after)
     question = Question.of(config, model, carried.shown(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
@@ -389,8 +397,13 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
             continue
         due = truth.expected(name)
         if due is None:
-            _absent(verdict, number, name, got, "as there is no such parameter")
+            _absent(verdict, number, name, got, NOTHING_SAVED if name in SAVED else NO_PARAMETER)
             continue
+        if name in SAVED and got is None:
+            if all(value is None for value in seen.values.values()):
+                verdict.problems.append((number, f"nothing is saved; it should be one of {', '.join(SAVED)} at least"))
+                return
+            continue  # the operator saves another of them
         _compare(verdict, number, name, got, due, formats.get(name, model.statistics).largest, like.get(name))
 
 
@@ -420,7 +433,7 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     """Compare what a pass leaves of the state; the state that is due."""
     before, observed = question.before, seen.step.observe
     # Whether a backward step's own forward pass moves the statistics is left to the adapter: look whether it did.
-    moved = not before.is_frozen and (
+    moved = not before.keeps_statistics and (
         seen.step.op in ("forward", "masked", "recomputed")
         or any(_bytes(seen.before[name]) != _bytes(seen.after[name]) for name in (*STATISTICS, "num_batches_tracked"))
     )

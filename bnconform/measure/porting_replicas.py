@@ -1,19 +1,23 @@
-"""What an implementation does with a batch that is spread over replicas, measured: the decisions about it."""
+"""What an implementation does in passes that a layer need not have, measured: over replicas, saved, frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bnconform.cases.distinguishing import distinguishing_programs
+from bnconform.cases.program import Program
 from bnconform.diagnosis import search
 from bnconform.judge.subject import Subject
-from bnconform.spec.behaviour import SPECIFIED, decisions
+from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, decisions
 
 PREFERRED = ("float32", "float64", "float16", "bfloat16")
 
 DECISIONS = tuple(name for name in decisions() if name.startswith("replica_"))
-"""The decisions, in the order of the space."""
+"""The decisions about replicas, in the order of the space."""
+
+BESIDES = ("saved_statistics", "freeze")
+"""The abilities whose decisions stand in a section of their own."""
 
 
 def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
@@ -30,6 +34,30 @@ def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
         for name, program in distinguishing_programs().items()
         if any(step.shards for step in program.steps)
     }
+    return _measured(of, programs, lambda _: DECISIONS)
+
+
+def besides(of: Callable[[str], Subject]) -> dict[str, Any]:
+    """The same of what is given beside y, and of layers that are frozen; {} where a layer has neither."""
+    programs = {
+        name: program
+        for name, program in distinguishing_programs().items()
+        if any(step.op in BESIDES for step in program.steps)
+    }
+
+    def asked(shown: Mapping[str, Program]) -> tuple[str, ...]:
+        ops = {step.op for program in shown.values() for step in program.steps}
+        return tuple(name for name, ability in OF_ABILITY.items() if ability in BESIDES and ability in ops)
+
+    return _measured(of, programs, asked)
+
+
+def _measured(
+    of: Callable[[str], Subject],
+    programs: Mapping[str, Program],
+    asked: Callable[[Mapping[str, Program]], tuple[str, ...]],
+) -> dict[str, Any]:
+    """What the programs allow, in the first dtype that the implementation has, of the decisions that are asked."""
     for dtype in PREFERRED:
         subject = of(dtype)
         if dtype in subject.unsupported:
@@ -47,6 +75,6 @@ def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
                 ],
                 "specified": str(getattr(SPECIFIED, name)),
             }
-            for name in DECISIONS
+            for name in asked({name: trace.program for name, trace in evidence.traces.items()})
         }
     return {}

@@ -126,7 +126,7 @@ def framework(data: Data, name: str, rows: Sequence[str]) -> str:
     others = [entry for entry in _others(data) if entry[0].strip("`") in rows]
     if others:
         parts += ["## What else differs", _table(["implementation", "decision", "measured", "documented"], others)]
-    parts += [*_replicas(data, name), "## Carrying a layer", *_carrying(data, rows)]
+    parts += [*_replicas(data, name), *_besides(data, name), "## Carrying a layer", *_carrying(data, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -384,6 +384,22 @@ def _replicas(data: Data, framework: str) -> Iterable[str]:
         "words mean; `?` is what nothing shows, such as how unequal shards weigh where all must be of one shape."
     )
     yield _turned(names, list(found), [[row, *(_told(told[name]) for name in names)] for row, told in found.items()])
+
+
+def _besides(data: Data, framework: str) -> Iterable[str]:
+    """The section about what is given beside y and about frozen layers; nothing where there is neither."""
+    found = {row: told for row, told in data.get("besides", {}).items() if group(row) == framework}
+    if not found:
+        return
+    names = list(dict.fromkeys(name for told in found.values() for name in told))
+    yield "## Saved statistics, frozen layers"
+    yield (
+        "What an operator gives beside y: of which statistics, what its inverse deviation and its variance are, and "
+        "what there is in evaluation; what a training pass does in a layer that is frozen, and whether weight and bias "
+        "then have gradients. `bnconform explain` says what the words mean; `?` is what nothing shows."
+    )
+    rows = [[row, *(_told(told[name]) if name in told else "" for name in names)] for row, told in found.items()]
+    yield _turned(names, list(found), rows)
 
 
 def _told(entry: Data) -> str:

@@ -18,6 +18,7 @@ from bnconform.cases.probes import (
     edges,
     evaluation,
     flags,
+    frozen,
     gradients,
     layout,
     masks,
@@ -30,8 +31,10 @@ from bnconform.cases.probes import (
     replicas,
     reset,
     running,
+    saved,
     training,
     transforms,
+    virtual,
 )
 from bnconform.cases.program import Probe, Program, Step
 
@@ -46,6 +49,9 @@ _MODULES = (
     masks,
     recomputation,
     transforms,
+    virtual,
+    saved,
+    frozen,
     replicas,
     layout,
     dtypes,

@@ -14,11 +14,19 @@ import numpy as np
 
 from bnconform.cases.program import STATE, Array
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, ModeSource, OutputDtype, StatisticsDtype
+from bnconform.spec.behaviour import (
+    OF_ABILITY,
+    SPECIFIED,
+    Behaviour,
+    FrozenGradients,
+    ModeSource,
+    OutputDtype,
+    StatisticsDtype,
+)
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
-from bnconform.spec.oracle.record import State
+from bnconform.spec.oracle.record import Forward, State
 from bnconform.spec.oracle.replicas import Replica, Replicated, replicated
 from bnconform.spec.shards import joined, shapes_of, split
 
@@ -58,6 +66,9 @@ class OracleLayer:
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, rounded once."""
         self._refuse_other_channels(x)
+        parts = oracle.pieces(self.behaviour, len(x)) if training else ()
+        if len(parts) > 1:
+            return np.concatenate([self.forward(x[part], training=True) for part in parts])
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
             if record.refused:
@@ -69,6 +80,15 @@ class OracleLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point's forward pass moves them."""
         self._refuse_other_channels(x)
+        parts = oracle.pieces(self.behaviour, len(x)) if training else ()
+        if len(parts) > 1:
+            each = [self.backward(x[part], grad_output[part], training=True) for part in parts]
+            by_x, by_weight, by_bias = zip(*each, strict=True)
+            sums = [
+                None if given[0] is None else np.sum(given, axis=0, dtype=given[0].dtype)
+                for given in (by_weight, by_bias)
+            ]
+            return np.concatenate(by_x), sums[0], sums[1]
         with arithmetic(), np.errstate(all="ignore"):
             record = oracle.backward(
                 self.config, self.behaviour, self.current, exact(x), exact(grad_output), training=training
@@ -158,7 +178,69 @@ class DifferentiableOracleLayer(OracleLayer):
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
 
-class RecomputingOracleLayer(OracleLayer):
+class SavingOracleLayer(OracleLayer):
+    """The same with what an operator gives beside y, for points about that, and the specified one."""
+
+    def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array | None]:
+        """Each rounded once; the statistics move as the point's forward pass moves them."""
+        self._refuse_other_channels(x)
+        with arithmetic(), np.errstate(all="ignore"):
+            record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
+            if record.refused:
+                raise ValueError(record.refused)
+            found = oracle.saved(record)
+            self._move(record.state)
+            names = {"mean": "saved_mean", "invstd": "saved_invstd", "variance": "saved_variance"}
+            if found is None:
+                return dict.fromkeys(names)
+            return {name: self._out(found.value(theirs), self.statistics) for name, theirs in names.items()}
+
+
+class FreezingOracleLayer(SavingOracleLayer):
+    """The same that can be frozen, for points about that, and the specified one."""
+
+    is_frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """From now on passes are those of a frozen layer, or not any more."""
+        self.is_frozen = frozen
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """y, rounded once."""
+        if not self.is_frozen:
+            return super().forward(x, training=training)
+        with arithmetic(), np.errstate(all="ignore"):
+            mode = oracle.mode_when_frozen(self.behaviour, training)
+            record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=mode)
+            y = self._out(record.y, self.output)
+            self._move_frozen(x, record, training)
+            return y
+
+    def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
+        """The gradients, each rounded once; none for weight and bias where the point has none."""
+        if not self.is_frozen:
+            return super().backward(x, grad_output, training=training)
+        with arithmetic(), np.errstate(all="ignore"):
+            mode, operands = oracle.mode_when_frozen(self.behaviour, training), (exact(x), exact(grad_output))
+            record = oracle.backward(self.config, self.behaviour, self.current, *operands, training=mode)
+            self._move_frozen(x, record.forward, training)
+            without = self.behaviour.frozen_gradients is FrozenGradients.NONE
+            grad_weight, grad_bias = (
+                None if value is None or without else self._out(value, self.statistics)
+                for value in (record.grad_weight, record.grad_bias)
+            )
+            return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
+
+    def _move_frozen(self, x: Array, record: Forward, training: bool) -> None:
+        if record.refused:
+            raise ValueError(record.refused)
+        state, _ = oracle.state_when_frozen(
+            self.config, self.behaviour, self.current, exact(x), record, training=training
+        )
+        self._move(state)
+
+
+class RecomputingOracleLayer(FreezingOracleLayer):
     """The same with steps whose forward pass is run again, for points about those, and the specified one."""
 
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
@@ -277,7 +359,7 @@ class EveryOracleLayer(MaskedOracleLayer, ReplicatedOracleLayer):
 def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:
     """A layer at a point: with replicas where they are wanted, or it is about them; with masks where it is about them.
 
-    The specified point has masks, and steps with recomputation, where no replicas are wanted.
+    The specified point has masks, steps with recomputation, what is saved and freezing where no replicas are wanted.
     """
     differences = behaviour.differences()
     spread = replicas or any(name.startswith("replica_") for name in differences)
@@ -286,6 +368,9 @@ def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> Or
         return (EveryOracleLayer if spread else MaskedOracleLayer)(config, behaviour)
     if any(OF_ABILITY.get(name) == "recomputed" for name in differences) and not spread:
         return RecomputingOracleLayer(config, behaviour)
+    besides = {"saved_statistics", "freeze"} & {OF_ABILITY.get(name) for name in differences}
+    if besides and not spread:
+        return FreezingOracleLayer(config, behaviour)
     return (ReplicatedOracleLayer if spread else OracleLayer)(config, behaviour)
 
 

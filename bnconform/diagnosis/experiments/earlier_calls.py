@@ -68,6 +68,7 @@ def kind(step: Step) -> str:
         "jacrev": f"Jacobian of {step.mode} in reverse mode",
         "jacfwd": f"Jacobian of {step.mode} in forward mode",
         "eval_shape": f"shape of a {step.mode} pass",
+        "saved_statistics": f"{step.mode} pass for what is saved",
     }
     return words.get(step.op, f"{step.mode} pass")
 

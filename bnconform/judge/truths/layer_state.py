@@ -42,6 +42,11 @@ class LayerState:
 
     @property
     def is_frozen(self) -> bool:
+        """Whether the layer is frozen, as its framework understands it."""
+        return dict(self.options).get("frozen") is True
+
+    @property
+    def keeps_statistics(self) -> bool:
         """Whether tracking was switched off, so that the statistics stay, and evaluation goes on using them."""
         return self.running_mean is not None and dict(self.options).get("track_running_stats") is False
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bnconform.cases.program import GRADIENTS, HESSIAN, JACOBIANS, RESULTS, Array, Step
+from bnconform.cases.program import GRADIENTS, HESSIAN, JACOBIANS, RESULTS, SAVED, Array, Step
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.expansion import Expansion
@@ -23,15 +23,17 @@ from bnconform.judge.truths.layer_state import STATISTICS, LayerState
 from bnconform.judge.truths.lru_cache import LruCache
 from bnconform.judge.truths.mapped_truth import mapped_truth
 from bnconform.judge.truths.replicated_truth import replicated_truth
+from bnconform.judge.truths.truth_of_pieces import truth_of_pieces
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
 from bnconform.spec import oracle
-from bnconform.spec.behaviour import Behaviour, ModeSource
+from bnconform.spec.behaviour import Behaviour, FrozenGradients, ModeSource
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds import derivatives, transforms
 from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
+from bnconform.spec.error_bounds.saved import saved_error
 from bnconform.spec.exact import Exact, Floats, exact
 
 RATIOS = 16 * 2**20
@@ -39,6 +41,12 @@ RATIOS = 16 * 2**20
 
 Answer = tuple[dict[str, str], Truth]
 """The decisions that a truth rests on, by name, and the truth."""
+
+IN_PIECES = ("forward", "backward", "vjp")
+"""The passes that a point may make of pieces of the batch."""
+
+OF_PARAMETERS = frozenset({"grad_weight", "grad_bias", "hvp_weight", "hvp_bias"})
+"""What belongs to weight and bias, which a frozen layer does not train."""
 
 INPUTS = 64 * 2**20
 """Bytes of inputs in 320 bits, with their statistics, that a process keeps; some 300 bytes an element."""
@@ -73,6 +81,8 @@ class Question:
         assert step.x is not None
         digest = hashlib.sha256(_head(self.config, self.model, step.op, step.training, self.wanted))
         digest.update(self.before.key())
+        if self.before.is_frozen:
+            digest.update(b"frozen")
         if step.shards:
             digest.update(f"shards {step.shards}".encode())
         if step.lanes:
@@ -159,7 +169,13 @@ class Truths:
         def moved() -> tuple[Exact, Exact]:
             if truth.statistics is not None:
                 return truth.statistics
-            state = self._pass(question, behaviour).state
+            parts = _pieces(question, behaviour)
+            if len(parts) > 1:
+                before, x = question.before.exact(), exact(cast(Array, question.step.x))
+                last = oracle.forward_in_pieces(question.config, behaviour, before, x, parts)[-1]
+                state = last.state
+            else:
+                state = self._pass(question, behaviour).state
             assert state.running_mean is not None and state.running_var is not None
             return state.running_mean, state.running_var
 
@@ -178,14 +194,35 @@ class Truths:
         elif question.step.lanes:
             carried = question.before
             found = mapped_truth(question.config, point, question.model, carried, question.step, question.wanted)
+        elif len(parts := _pieces(question, point)) > 1:
+            before = question.before.exact()
+            found = truth_of_pieces(
+                question.config, point, question.model, before, question.step, question.wanted, parts
+            )
         else:
-            found = _truth(question, self._pass(question, point))
+            found = _truth(question, self._pass(question, point), point)
         return {name: str(value) for name, value in watched.decisions_read.items()}, found
 
     def _pass(self, question: Question, behaviour: Behaviour) -> Records:
         config, step, before = question.config, question.step, question.before.exact()
         assert step.x is not None
         x, training = self._batch(step.x, step.selected), step.training
+        if question.before.is_frozen:
+            training = oracle.mode_when_frozen(behaviour, training)
+            records = self._records(question, behaviour, before, x, training)
+            state, moving = oracle.state_when_frozen(
+                config, behaviour, before, x, records.forward, training=step.training
+            )
+            if moving is not None or state is not records.forward.state:
+                records = replace(records, frozen=state, moving=moving)
+            return records
+        return self._records(question, behaviour, before, x, training)
+
+    def _records(
+        self, question: Question, behaviour: Behaviour, before: oracle.State, x: oracle.Batch, training: bool
+    ) -> Records:
+        """What the oracle computes of a pass in a mode."""
+        config, step = question.config, question.step
         direction = None if step.tangent is None else self._batch(step.tangent).x
         if step.grad_output is None:
             # To record a pass, or to give x a tangent, is to have gradients enabled.
@@ -264,7 +301,8 @@ class Answers:
 class Records:
     """What the oracle computed of one pass: the forward pass, and gradients or derivatives if they are asked for.
 
-    `recomputed` has what becomes of the statistics where the forward pass is run again.
+    `recomputed` has what becomes of the statistics where the forward pass is run again; `frozen` the state after a pass
+    of a layer that is frozen, and `moving` the pass that has moved it, where that is another one.
     """
 
     forward: oracle.Forward
@@ -274,14 +312,26 @@ class Records:
     recomputed: oracle.Recomputed | None = None
     jacobian: oracle.Jacobian | None = None
     second: oracle.SecondTangent | None = None
+    frozen: oracle.State | None = None
+    moving: oracle.Forward | None = None
 
     @property
     def state(self) -> oracle.State:
         """The state afterwards."""
+        if self.frozen is not None:
+            return self.frozen
         return self.forward.state if self.recomputed is None else self.recomputed.state
 
 
-def _truth(question: Question, records: Records) -> Truth:
+def _pieces(question: Question, behaviour: Behaviour) -> tuple[slice, ...]:
+    """The pieces that a pass divides its batch into; one where the point, or the pass, divides none."""
+    step = question.step
+    if step.x is None or not step.training or question.before.is_frozen or step.op not in IN_PIECES or step.shards:
+        return ()
+    return oracle.pieces(behaviour, len(step.x))
+
+
+def _truth(question: Question, records: Records, behaviour: Behaviour) -> Truth:
     record = records.forward
     before, after = record.before, records.state
     moves = (
@@ -293,6 +343,9 @@ def _truth(question: Question, records: Records) -> Truth:
     if moves and after.running_mean is not None and after.running_var is not None:
         statistics = after.running_mean, after.running_var
     quantities = {} if record.refused else _quantities(question, records, moves)
+    frozen = quantities.keys() & OF_PARAMETERS if question.before.is_frozen else set()
+    if frozen and behaviour.frozen_gradients is FrozenGradients.NONE:
+        quantities |= dict.fromkeys(frozen)
     return Truth(
         record.refused, record.unspecified, quantities, moves, after.num_batches_tracked, after.updates, statistics
     )
@@ -325,6 +378,8 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
         found["jacobian"] = _due(record, records.jacobian.value, bound)
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
+    if wanted & set(SAVED) and "y" not in unspecified:
+        found |= _saved(record, errors, wanted)
     if moves and (wanted - unspecified) & set(STATISTICS):
         after, bounds = records.state, _running(records, model, errors)
         for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
@@ -333,8 +388,19 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     return found
 
 
+def _saved(record: oracle.Forward, errors: ForwardErrors, wanted: frozenset[str]) -> dict[str, Expected | None]:
+    """What is given beside y, of what is wanted; None where that is nothing."""
+    saved = oracle.saved(record)
+    names = [name for name in SAVED if name in wanted]
+    if saved is None or not record.x.size:
+        return dict.fromkeys(names)
+    return {name: _due(record, saved.value(name), partial(saved_error, saved, name, errors)) for name in names}
+
+
 def _running(records: Records, model: ErrorModel, errors: ForwardErrors) -> tuple[Floats, Floats]:
     """The bounds on the running statistics after the pass, of one update or of two."""
+    if records.moving is not None:
+        return ForwardErrors(records.moving, model).running
     again = None if records.recomputed is None else records.recomputed.again
     if again is None:
         return errors.running

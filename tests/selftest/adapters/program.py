@@ -21,7 +21,7 @@ HELLO: Told = {
 COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "recomputed", "reset", "set"]
-ABILITIES += ["replicated", "replicated_vjp"]
+ABILITIES += ["replicated", "replicated_vjp", "saved_statistics", "freeze"]
 """What a program may take besides."""
 
 
@@ -39,6 +39,7 @@ def honest(request: Told) -> Told:
         "masked": {"y": request.get("x")},
         "masked_backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "recomputed": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
+        "saved_statistics": dict.fromkeys(("mean", "invstd", "variance")),
         "replicated": {"replicas": [{"y": x, **dict.fromkeys(STATE[:3])} for x in request.get("xs", ())]},
         "replicated_vjp": {
             "replicas": [{"grad_x": g, "grad_weight": None, "grad_bias": None} for g in request.get("grad_outputs", ())]

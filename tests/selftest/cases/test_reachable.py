@@ -22,6 +22,7 @@ from bnconform.cases.program import (
     build,
     eval_shape,
     forward,
+    freeze,
     hvp,
     jacrev,
     jvp,
@@ -32,6 +33,7 @@ from bnconform.cases.program import (
     pullback,
     recomputed,
     reset,
+    saved_statistics,
     vjp,
     vmap,
 )
@@ -275,6 +277,8 @@ def test_what_a_layer_may_do_besides_is_open() -> None:
         (recomputed(x, x, "grad_x"), forward(x, "y")),
         (vmap([x, x], "y"), jvp_jvp(x, x, x, "second_y"), forward(x, "y")),
         (jacrev(x, "jacobian"), eval_shape(x, "abstract_y"), forward(x, "y")),
+        (saved_statistics(x, "saved_mean"), forward(x, "y")),
+        (freeze(True, "weight"), forward(x, "y")),
         (reset("weight"), forward(x, "y")),
     ):
         shown = reachable_results(Program(Config(ndim=2), steps).cast("float32", "float32"))

@@ -61,8 +61,8 @@ def test_specified_point_is_recovered(name: str) -> None:
     found = profile(name)
     assert found.point == SPECIFIED
     assert [one.decision for one in found.findings if not one.decided] == []
-    masks = name == "numpy"  # PyTorch's layer takes none, and its step with recomputation is a row of its own
-    asked = ("forward", "masked", "recomputed") if masks else ("forward",)
+    # PyTorch's layer takes no mask, and what else it may have are rows of their own.
+    asked = ("forward", "masked", "recomputed", "saved_statistics", "freeze") if name == "numpy" else ("forward",)
     assert [one.decision for one in found.findings] == [
         one for one in decisions() if OF_ABILITY.get(one, "forward") in asked
     ]
@@ -238,7 +238,7 @@ def test_evidence_refutes_every_other_value() -> None:
     dtypes = {"output_dtype", "statistics_dtype"}
     for name, values in search.alternatives(evidence, SPECIFIED).items():
         if OF_ABILITY.get(name, "masked") != "masked":
-            continue  # this layer has no replicas, and no recomputation
+            continue  # this layer has masks, and nothing else of the kind
         for value, refuted in values.items():
             if name not in dtypes and (name, value) != ("evaluation_epsilon_form", "inside"):
                 assert refuted is not None and refuted.margin > 1, (name, value)
@@ -247,7 +247,7 @@ def test_evidence_refutes_every_other_value() -> None:
 def test_card_as_data() -> None:
     """The data hold every decision that NumPy's layer can show, and are JSON."""
     data = json.loads(json.dumps(as_data(profile("numpy"))))
-    asked = [one for one in decisions() if OF_ABILITY.get(one, "masked") in ("masked", "recomputed")]
+    asked = [one for one in decisions() if not OF_ABILITY.get(one, "").startswith("replicated")]
     assert [one["coordinate"] for one in data["coordinates"]] == asked
     assert data["schema"] == "bnconform/card/1"
     assert data["dtypes"]["float16"] == {"output": "float16", "statistics": "float32"}

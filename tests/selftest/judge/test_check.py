@@ -17,6 +17,7 @@ from bnconform.cases.program import (
     Step,
     backward,
     forward,
+    freeze,
     hvp,
     jvp,
     load,
@@ -25,6 +26,7 @@ from bnconform.cases.program import (
     pullback,
     recomputed,
     refill,
+    saved_statistics,
     vjp,
 )
 from bnconform.judge.check import Check, conduct
@@ -32,6 +34,10 @@ from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.spec.catalogue import requirement, requirements
 from bnconform.spec.config import ALONE, Config
+from bnconform.tests.mutants.catalogue import Mutant
+from bnconform.tests.mutants.layer import Array
+from bnconform.tests.mutants.right_saving import SavedMeanAndInverseAlone
+from bnconform.tests.mutants.saving import Saving
 
 ALL = ("BN-FLAG-WEIGHT-ALONE", "BN-FLAG-BIAS-ALONE")
 EACH = list(zip(ALL, ALONE, strict=True))
@@ -152,6 +158,7 @@ BESIDES = {
     "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD", "recomputed": "BN-REMAT-GRAD",
     "vmap": "BN-TRANS-VMAP-SAMPLES", "vmap_layers": "BN-TRANS-VMAP-LAYERS", "jacrev": "BN-TRANS-JACREV",
     "jvp_jvp": "BN-DERIV-JVP-JVP", "jacfwd": "BN-TRANS-JACFWD", "eval_shape": "BN-TRANS-SHAPE",
+    "saved_statistics": "BN-SAVED-MEAN", "freeze": "BN-FROZEN-TRAIN",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 
@@ -303,6 +310,58 @@ def test_recomputation_of_a_right_layer(rule: str) -> None:
     found = outcomes(Adapter(), rule)
     assert len(found) == len(cases_of(rule, "float32"))
     assert {outcome.verdict for outcome in found} == {CONFORMS}
+
+
+BESIDE = [rule for rule in requirements() if rule.startswith(("BN-SAVED", "BN-FROZEN"))]
+OVER_CASES = [rule for rule in BESIDE if rule not in ("BN-SAVED-DTYPE", "BN-SAVED-EVAL-POLICY")]
+
+
+@pytest.mark.parametrize("rule", OVER_CASES)
+def test_layer_that_saves_nothing_and_cannot_be_frozen_is_not_asked(rule: str) -> None:
+    """It is said that there is no such method; where the adapter gives the reason, in its words."""
+    ability = "saved_statistics" if "SAVED" in rule else "freeze"
+    said = {(one.verdict, one.headline.partition(" has ")[2]) for one in outcomes(WithoutVjp(), rule)}
+    assert said <= {(UNSUPPORTED, f"no method {ability}()"), (UNSUPPORTED, "no method vjp()")} and said
+    found = outcomes(WithoutVjp(unsupported={ability: "there is no way to ask"}), rule)
+    assert {(one.verdict, one.headline) for one in found} == {(UNSUPPORTED, f"{ability}: there is no way to ask")}
+
+
+@pytest.mark.parametrize("rule", OVER_CASES)
+def test_what_is_saved_and_frozen_layers_of_a_right_layer(rule: str) -> None:
+    """Every case is judged, and holds."""
+    found = outcomes(Adapter(), rule)
+    assert len(found) == len(cases_of(rule, "float32"))
+    assert {outcome.verdict for outcome in found} == {CONFORMS}
+
+
+def test_statistic_that_an_operator_does_not_save_is_not_judged() -> None:
+    """Two of three are: of the third it is said that it is not saved. Where none is, that violates."""
+    subject = Subject("two", Mutant("two", "a layer", SavedMeanAndInverseAlone), "cpu", "float32")
+    probe = cases_of("BN-SAVED-VARIANCE", "float32")[0]
+    (found,) = conduct(lambda check: check.run(), Check(subject, requirement("BN-SAVED-VARIANCE"), probe))
+    assert (found.verdict, found.headline) == (UNSUPPORTED, "saved_variance: not saved")
+    assert {one.verdict for one in outcomes(Mutant("none", "a layer", SavesNothing), "BN-SAVED-MEAN")} == {VIOLATES}
+
+
+class SavesNothing(Saving):
+    """A layer whose method gives nothing."""
+
+    def kept_as(self, found: dict[str, Array]) -> dict[str, Array | None]:
+        """In either mode."""
+        return {}
+
+
+def test_case_of_what_is_saved_and_of_a_frozen_layer_is_read_as_it_was_written() -> None:
+    """A failing case can be replayed; a freeze step has the one option."""
+    steps = (freeze(True, "weight"), saved_statistics(X, "saved_mean"), freeze(False), forward(X, "y"))
+    program = Program(Config(ndim=2), steps).cast("float32", "float32")
+    again = casefile.from_json(casefile.to_json("BN-FROZEN-TRAIN", "case", program, ""))[2]
+    assert again.key == program.key and casefile.digest(again) == casefile.digest(program)
+    assert "; freeze; saved_statistics(x float32 (4, 3), training); unfreeze; forward" in program.describe()
+    with pytest.raises(ValueError, match="a freeze step needs the option frozen"):
+        Step("freeze")
+    with pytest.raises(ValueError, match="a set step, and no other, needs options"):
+        Step("set", options={"frozen": True})
 
 
 @pytest.mark.parametrize("rule", ["BN-ACC-SUM", "BN-ACC-STEPS"])

@@ -346,6 +346,13 @@ WHERE_IT_SHOWS: dict[str, set[str]] = {
     "masked_output": {"masked y"},
     "nothing_selected": {"nothing selected y", "nothing selected running_mean"},
     "recomputation_update": {"recomputed running_mean"},
+    "virtual_batch": {"pieces"},
+    "saved_statistics": {"saved_mean"},
+    "saved_deviation": {"saved_invstd"},
+    "saved_variance": {"saved_variance"},
+    "saved_in_evaluation": {"saved in evaluation"},
+    "frozen_mode": {"frozen y", "frozen running_mean"},
+    "frozen_gradients": {"frozen gradients"},
     "output_dtype": {"output dtype"},
     "statistics_dtype": {"statistics dtype"},
 }
@@ -395,10 +402,29 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
         oracle.backward(config, point, state, part, g[tuple(map(slice, part.shape))], training=True)
     twofold = oracle.recomputed(config, point, state, x, g, training=True)
     seen["recomputed running_mean"] = shown(twofold.state.running_mean)
-    seen |= _of_masks(config, point, rank) | _of_replicas(config, point, rank)
+    seen |= _of_masks(config, point, rank) | _of_replicas(config, point, rank) | _of_saved_and_frozen(config, point, x)
     half = Config(ndim=rank, dtype="float16", param_dtype="float32")
     model = error_model_of(half, point)
     seen["output dtype"], seen["statistics dtype"] = model.output.name, model.statistics.name
+    return seen
+
+
+def _of_saved_and_frozen(config: Config, point: Behaviour, x: Exact) -> dict[str, Any]:
+    """What is given beside y in both modes, a training pass of a frozen layer, and the pieces of a large batch."""
+    state, seen = state_of(config), {}
+    found = oracle.saved(oracle.forward(config, point, state, x, training=True))
+    for name in ("saved_mean", "saved_invstd", "saved_variance"):
+        # Where running statistics normalise in training, too, nothing is saved.
+        seen[name] = None if found is None else shown(found.value(name))
+    evaluated = oracle.saved(oracle.forward(config, point, state, x, training=False))
+    seen["saved in evaluation"] = None if evaluated is None else shown(evaluated.value("saved_mean"))
+    mode = oracle.mode_when_frozen(point, True)
+    passed = oracle.forward(config, point, state, x, training=mode)
+    after, _ = oracle.state_when_frozen(config, point, state, x, passed, training=True)
+    # Two of the values differ in y or in what moves alone.
+    seen["frozen y"] = seen["frozen running_mean"] = shown(passed.y), shown(after.running_mean)
+    seen["frozen gradients"] = str(point.frozen_gradients)
+    seen["pieces"] = str(oracle.pieces(point, 130))
     return seen
 
 

@@ -13,10 +13,12 @@ from bnconform.backends.numpy_layer import Array, NumpyBackend, NumpyLayer
 from bnconform.backends.runner import memory, programs
 from bnconform.cases import program as described
 from bnconform.cases.program import (
+    SAVED,
     Program,
     backward,
     build,
     forward,
+    freeze,
     hvp,
     jvp,
     load,
@@ -25,6 +27,7 @@ from bnconform.cases.program import (
     pullback,
     recomputed,
     refill,
+    saved_statistics,
     vjp,
 )
 from bnconform.spec.config import Config
@@ -302,6 +305,41 @@ def test_recomputation() -> None:
     assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1, 1, 1]
     again, plain = (step["values"]["grad_x"] for step in trace["steps"][1:])
     assert again.tobytes() == plain.tobytes()
+
+
+def test_what_is_saved_and_a_frozen_layer() -> None:
+    """What there is beside y goes by names of its own; a frozen layer's state stays, and it has no gradients of it."""
+    steps = (saved_statistics(X), freeze(), forward(X), backward(X, X), saved_statistics(X), freeze(False))
+    trace = execute(NumpyBackend(), *steps)
+    assert trace["broken"] is None and not any(step["raised"] or step["misfit"] for step in trace["steps"])
+    values = [step["values"] for step in trace["steps"]]
+    assert {name: value.shape for name, value in values[0].items()} == dict.fromkeys(SAVED, (3,))
+    assert values[3]["grad_weight"] is values[3]["grad_bias"] is None
+    assert values[4] == dict.fromkeys(SAVED)
+    assert [int(step["after"]["num_batches_tracked"]) for step in trace["steps"]] == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((1, 2), "returned a tuple of 2; it should be a dict of mean, invstd, variance"),
+        ({"std": np.ones(3)}, "returned the name 'std'; choose from mean, invstd, variance"),
+        ({"mean": np.ones((1, 3))}, "returned mean of shape (1, 3); it should have shape (3,)"),
+        ({"mean": [1.0, 2.0, 3.0]}, "returned a list as mean"),
+    ],
+    ids=["tuple", "name", "shape", "list"],
+)
+def test_what_is_saved_and_fits_nothing(given: Any, words: str) -> None:
+    """Other kinds, names and shapes are misfits; an array without elements is nothing."""
+
+    class Giving(NumpyLayer):
+        def saved_statistics(self, x: Array, *, training: bool) -> Any:
+            return given if training else {"mean": np.ones(3), "invstd": np.zeros(0)}
+
+    trace = execute(Noting(Giving), saved_statistics(X), saved_statistics(X, training=False))
+    assert words in trace["steps"][0]["misfit"]
+    values = trace["steps"][1]["values"]
+    assert values["saved_invstd"] is values["saved_variance"] is None and values["saved_mean"].shape == (3,)
 
 
 def test_recomputation_that_is_none_is_seen() -> None:
