@@ -192,6 +192,23 @@ DEPLOYMENTS: dict[str, Entry] = {
 """The deployments of this package by name, in the order in which they are listed."""
 
 
+EVERYDAY = (
+    "torch.eager",
+    "torch.nn.utils.fusion",
+    "torch.fx.fuse",
+    "torch.ao.fuse_fx",
+    "torch.ao.fuse_modules",
+    "torch.jit.freeze",
+    "torch.jit.optimize_for_inference",
+    "torch.onnx+onnxruntime",
+    "keras+tflite",
+)
+"""The deployments of an everyday run: those that fold and are used most, in some minutes; the control first."""
+
+EVERYDAY_DTYPE = "float32"
+"""The dtype in which an everyday run asks them, where no other is given."""
+
+
 def missing(entry: Entry) -> str:
     """Why a backend of this package cannot run here, with the command that mends it; "" where it can."""
     lacking = [module for module in entry.needs.split() if importlib.util.find_spec(module) is None]

@@ -29,7 +29,7 @@ DECISION, SINGLE = "epsilon_value", "single_precision"
 TOLD = ("train", "eval")
 """A warning about the mode has one of these in it."""
 
-KEPT = 512
+KEPT = 2048
 """Truths that are kept in a process."""
 
 
