@@ -76,7 +76,7 @@ class Selection:
                     keys.append(name)
             keys.extend(registry.offered() if key == "all" else ())
         if TOOLS in given:
-            others = {name for key in given if key != TOOLS for name in (EVERY[key] if key in EVERY else (key,))}
+            others = {name for key in given if key != TOOLS for name in EVERY.get(key, (key,))}
             self._everyday |= {*EVERY[TOOLS]} - others
         keys = list(dict.fromkeys(keys))
         if self.in_process:

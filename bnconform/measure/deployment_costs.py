@@ -82,7 +82,7 @@ def _processor() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """This process' environment, with which the package that runs here is found from another folder."""
+    """The environment of this process, with which the package that runs here is found from another folder."""
     here = [place for place in sys.path if place]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(here), "PYTHONSAFEPATH": "1"}
 
@@ -99,8 +99,8 @@ def data(costs: Sequence[Cost], everyday: Cost | None, dtype: str, packages: Map
 def table(found: Mapping[str, Any]) -> str:
     """What was measured as Markdown."""
     lines = [
-        f"Measured in {found['dtype']} on {found['processors']} processors, each tool alone in a run of its own, import "
-        "and judgement included.",
+        f"Measured in {found['dtype']} on {found['processors']} processors, each tool alone in a run of its own, "
+        "import and judgement included.",
         "",
         "| tool | checks | s, clock | s, processor | the tool's own | load |",
         "|---|---|---|---|---|---|",
