@@ -194,6 +194,7 @@ DEPLOYMENTS: dict[str, Entry] = {
     "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
     "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
     "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
+    "keras+tflite+float16": Entry("deployments.keras_tools", "TfLiteHalf", "keras tensorflow", "tensorflow"),
     "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
     "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
     "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
@@ -230,7 +231,7 @@ def missing(entry: Entry) -> str:
     return ""
 
 
-DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+DISTRIBUTIONS = {"haiku": "dm-haiku", "tvm": "apache-tvm", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
 """What is installed for a module, where it is called otherwise."""
 
 

@@ -30,11 +30,14 @@ class ExecuTorch(TorchDeployment):
         from executorch.runtime import Runtime
 
         buffer = quietly(lambda: self.program(original, example))
-        method = Runtime.get().load_program(buffer).load_method("forward")
+        program = Runtime.get().load_program(buffer)
+        method = program.load_method("forward")
 
         def predict(x: Array) -> Array:
             return to_array(method.execute((to_tensor(x, "cpu"),))[0].clone())
 
+        # The method reads the program, and that the file, as long as it is called.
+        predict.held = buffer, program  # type: ignore[attr-defined]  # of a function
         return predict
 
     def program(self, original: Any, example: Array) -> bytes:
