@@ -179,22 +179,15 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx_tools"),
     "torch.compile": Entry("deployments.torch_compiled_models", "TorchCompile", "torch", "torch"),
     "torch.compile+freezing": Entry("deployments.torch_compiled_models", "TorchCompileFreezing", "torch", "torch"),
-    "torch.compile+efficient_conv_bn_eval": Entry(
-        "deployments.torch_compiled_models", "TorchCompileEvalConv", "torch", "torch"
-    ),
     "torch.utils.mkldnn": Entry("deployments.torch_mkldnn", "TorchMkldnn", "torch", "torch"),
     "torchao.prepare_pt2e": Entry("deployments.torchao_tools", "AoPt2e", "torch torchao", "torchao"),
-    "executorch": Entry("deployments.executorch_tools", "ExecuTorch", "torch executorch", "executorch"),
-    "executorch+xnnpack": Entry("deployments.executorch_tools", "ExecuTorchXnnpack", "torch executorch", "executorch"),
     "torch.onnx+tract": Entry("deployments.onnx_runtimes", "Tract", "torch onnx tract", "torch,onnx,tract"),
-    "torch.onnx+tvm": Entry("deployments.onnx_runtimes", "Tvm", "torch onnx tvm", "torch,onnx,tvm"),
     "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
     "keras+tf.function": Entry("deployments.keras_tools", "TfFunction", "keras tensorflow", "tensorflow"),
     "keras+xla": Entry("deployments.keras_tools", "TfXla", "keras tensorflow", "tensorflow"),
     "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
     "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
     "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
-    "keras+tflite+float16": Entry("deployments.keras_tools", "TfLiteHalf", "keras tensorflow", "tensorflow"),
     "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
     "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
     "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
@@ -231,7 +224,7 @@ def missing(entry: Entry) -> str:
     return ""
 
 
-DISTRIBUTIONS = {"haiku": "dm-haiku", "tvm": "apache-tvm", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
 """What is installed for a module, where it is called otherwise."""
 
 

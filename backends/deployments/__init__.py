@@ -21,8 +21,6 @@ framework at the top of a module, errors that pass through unchanged):
 * `unsupported` names dtypes, with the reason. Whatever else the tool cannot do it refuses itself, by raising; what it
   says is shown, and the model is unsupported. NotImplementedError is for what the adapter cannot ask for.
 * `deviations` may name `epsilon_value = "single_precision"`, where the tool's format stores it so.
-* `precisions` may name dtypes, each with the lower one in which the tool was asked to keep its constants: the bound of
-  a prediction is then that of the lower one.
 * `own(model)`, where the tool takes a user's own model (`bnconform deploy`), gives it as `deploy` takes an original.
 * `slow_to_start = True` says that each model costs seconds: it is asked few of them.
 """
@@ -55,10 +53,6 @@ class Deployment(Protocol):
     @property
     def unsupported(self) -> Mapping[str, str]:
         """Dtype -> the reason, in words; {} where absent."""
-
-    @property
-    def precisions(self) -> Mapping[str, str]:
-        """Dtype -> the lower precision that the tool was asked for; {} where absent."""
 
     def devices(self) -> Sequence[str]:
         """What can be used here and now, the CPU first."""

@@ -116,9 +116,7 @@ class TfLite(KerasDeployment):
         if str(example.dtype) != "float32":
             raise NotImplementedError("asked in single precision alone")
         with silence():
-            converter = tf.lite.TFLiteConverter.from_keras_model(model)
-            self.configure(converter)
-            made = converter.convert()
+            made = tf.lite.TFLiteConverter.from_keras_model(model).convert()
         interpreter = tf.lite.Interpreter(model_content=made, num_threads=1)
         entry = interpreter.get_input_details()[0]["index"]
         exit_ = interpreter.get_output_details()[0]["index"]
@@ -132,23 +130,6 @@ class TfLite(KerasDeployment):
             return found
 
         return predict
-
-    def configure(self, converter: Any) -> None:
-        """Set what is not the converter's default."""
-
-
-class TfLiteHalf(TfLite):
-    """The same with weights stored in half precision, as its documentation says: float16 quantization."""
-
-    name = "keras+tflite+float16"
-    precisions: ClassVar[Mapping[str, str]] = {"float32": "float16"}
-
-    def configure(self, converter: Any) -> None:
-        """Optimise, with float16 as the type of constants."""
-        import tensorflow as tf
-
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
 
 
 @contextlib.contextmanager

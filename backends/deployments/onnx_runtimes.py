@@ -1,4 +1,4 @@
-"""Further runtimes for an exported ONNX model, to which the exporter leaves every BatchNorm: tract, and TVM."""
+"""A further runtime for an exported ONNX model, to which the exporter leaves every BatchNorm: tract."""
 
 from __future__ import annotations
 
@@ -46,28 +46,6 @@ class Tract(InSingle):
 
         def predict(x: Array) -> Array:
             found: Array = runnable.run([x])[0].to_numpy().copy()
-            return found
-
-        return predict
-
-
-class Tvm(InSingle):
-    """TVM: relax's importer of ONNX, compiled for this processor."""
-
-    name = "torch.onnx+tvm"
-    slow_to_start = True
-
-    def running(self, made: bytes) -> Callable[[Array], Array]:
-        """The virtual machine's `main`."""
-        import onnx
-        import tvm
-        from tvm.relax.frontend.onnx import from_onnx
-
-        compiled = tvm.compile(from_onnx(onnx.load_from_string(made)), target="llvm")
-        machine = tvm.relax.VirtualMachine(compiled, tvm.cpu())
-
-        def predict(x: Array) -> Array:
-            found: Array = machine["main"](tvm.runtime.tensor(x)).numpy()
             return found
 
         return predict

@@ -39,10 +39,3 @@ class TorchCompileFreezing(TorchCompile):
 
     name = "torch.compile+freezing"
     settings: ClassVar[dict[str, bool]] = {"freezing": True}
-
-
-class TorchCompileEvalConv(TorchCompile):
-    """The same with efficient_conv_bn_eval_fx_passes, which folds a BatchNorm at each call of the convolution."""
-
-    name = "torch.compile+efficient_conv_bn_eval"
-    settings: ClassVar[dict[str, bool]] = {"efficient_conv_bn_eval_fx_passes": True}

@@ -19,7 +19,7 @@ class AoPt2e(TorchDeployment):
         from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
         from torchao.quantization.pt2e.quantizer import Quantizer
 
-        class Nothing(Quantizer):  # type: ignore[misc]  # its base comes without types
+        class Nothing(Quantizer):
             """Annotates no node."""
 
             def annotate(self, model: Any) -> Any:

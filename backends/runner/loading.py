@@ -18,7 +18,7 @@ BACKEND_METHODS = ("devices", "build", "build_default")
 DEPLOYMENT_METHODS = ("devices", "load", "deploy", "parameters")
 """What a backend has, and one that deploys models (`bnconform.backends.deployments`)."""
 
-DECLARED = ("deviations", "unsupported", "unsupported_on", "documented", "precisions")
+DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
 """What an adapter declares, mappings all."""
 
 PACKAGES = (

@@ -69,7 +69,7 @@ def declarations(key: str) -> Description:
         raise BackendError(
             f"{key} cannot be packed: give a name of this package's backends, FILE.py:CLASS or command:PROGRAM"
         )
-    words = ("deviations", "unsupported", "unsupported_on", "documented", "precisions")
+    words = ("deviations", "unsupported", "unsupported_on", "documented")
     given: dict[str, Any] = {word: dict(getattr(found, word, {})) for word in words}
     return Description(
         str(found.name), **given, slow_to_start=bool(getattr(found, "slow_to_start", False)),

@@ -23,8 +23,7 @@ class Description:
     """What an adapter says of itself.
 
     Attributes:
-        name: the implementation's. deviations, unsupported, unsupported_on, documented, precisions: as the contract has
-            them.
+        name: the implementation's. deviations, unsupported, unsupported_on, documented: as the contract has them.
         slow_to_start: whether each new configuration or shape costs time. shapes_cost_time: whether a new shape does.
         offered: what each device is, by its name, the CPU first.
         packages: version by distribution, in the environment where it runs.
@@ -36,7 +35,6 @@ class Description:
     unsupported: Mapping[str, str] = field(default_factory=dict)
     unsupported_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     documented: Mapping[str, str] = field(default_factory=dict)
-    precisions: Mapping[str, str] = field(default_factory=dict)
     slow_to_start: bool = False
     shapes_cost_time: bool = False
     offered: Mapping[str, str] = field(default_factory=dict)
@@ -107,7 +105,7 @@ class Gone:
         """Nothing."""
 
 
-WORDS = ("deviations", "unsupported", "documented", "precisions", "devices", "packages")
+WORDS = ("deviations", "unsupported", "documented", "devices", "packages")
 """What a description has as words to words, by name."""
 
 LONGEST = 200

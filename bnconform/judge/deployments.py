@@ -56,22 +56,17 @@ class PredictionTruth:
 
 
 @lru_cache(KEPT)
-def truth(network: Graph, count: int, training: bool, single: bool, precision: str = "") -> PredictionTruth:
+def truth(network: Graph, count: int, training: bool, single: bool) -> PredictionTruth:
     """What a model predicts of its first so many samples (`bnconform.cases.models.build.sample`).
 
     Args:
         training: whether BatchNorms that were left in training normalise by the batch. single: whether epsilon is
-            stored in single precision. precision: a lower one that the tool was asked for.
+            stored in single precision.
     """
     with arithmetic():
         results = evaluate(network, sample(network, count), training=training, single_epsilon=single)
-        bound = errors(network, results, training=training, single_epsilon=single, precision=precision)
+        bound = errors(network, results, training=training, single_epsilon=single)
         return PredictionTruth(results[network.output], bound)
-
-
-def precision_of(subject: Subject) -> str:
-    """The lower precision that a tool was asked for where models have the subject's dtype; "" where none was."""
-    return str(getattr(subject.backend, "precisions", {}).get(subject.dtype, ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +214,7 @@ def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) 
     single = subject.deviations.get(DECISION) == SINGLE
     for _, prediction, count, samples in asked_of(case, trace, network) if trace.predictions else ():
         place = next((i for i, one in enumerate(trace.predictions) if one is prediction), 0)
-        found = _compared(subject, network, (prediction, count, samples), single)
+        found = _compared(network, prediction, count, samples, single)
         if prediction.y is not None and not found.problem and found.worst > 1:
             return inputs[place], prediction.y
     return None
@@ -229,12 +224,12 @@ def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, i
     """Record the verdict on predictions, each of so many first samples, of which some are compared."""
     __tracebackhide__ = True
     single = check.subject.deviations.get(DECISION) == SINGLE
-    found = [(what, _compared(check.subject, network, one, False)) for what, *one in asked]
+    found = [(what, _compared(network, one, count, samples, False)) for what, one, count, samples in asked]
     worst_what, worst = max(found, key=lambda pair: pair[1].worst)
     told = sum(comparison.told for _, comparison in found)
     ratio = worst.worst
     if ratio > 1 and single:
-        declared = [(what, _compared(check.subject, network, one, True)) for what, *one in asked]
+        declared = [(what, _compared(network, one, count, samples, True)) for what, one, count, samples in asked]
         what, comparison = max(declared, key=lambda pair: pair[1].worst)
         if comparison.worst <= 1:
             record_single(check, comparison.worst, told)
@@ -264,17 +259,11 @@ def _vacuous(check: Check) -> None:
     check._add(check._outcome(UNTRUSTED, vacuous=True, headline=text, message=text))
 
 
-def _compared(subject: Subject, network: Graph, asked: Sequence[Any], single: bool) -> PredictionComparison:
-    """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one.
-
-    Args:
-        asked: the prediction, of how many samples it is, and which of them are compared.
-    """
-    prediction, count, samples = asked
-    lower = precision_of(subject)
+def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
+    """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one."""
     if any(network.array(node.layer, "running_mean") is None for node in network.nodes if _is_norm(node.kind)):
-        return compare(prediction, truth(network, count, False, single, lower), samples)
-    whole = truth(network, LARGER if count in (1, LARGER) else count, False, single, lower)
+        return compare(prediction, truth(network, count, False, single), samples)
+    whole = truth(network, LARGER if count in (1, LARGER) else count, False, single)
     return compare(prediction, whole.of(slice(0, count)), samples)
 
 
@@ -320,9 +309,8 @@ def one_mode(check: Check) -> None:
     count = len(sample(network))
     first = trace.predictions[0]
     single = subject.deviations.get(DECISION) == SINGLE
-    lower = precision_of(subject)
-    as_evaluated = compare(first, truth(network, count, False, single, lower))
-    as_trained = compare(first, truth(network, count, True, single, lower))
+    as_evaluated = compare(first, truth(network, count, False, single))
+    as_trained = compare(first, truth(network, count, True, single))
     if min(as_evaluated.worst, as_trained.worst) <= 1:
         evaluated = as_evaluated.worst <= 1
         if not (as_evaluated if evaluated else as_trained).told:

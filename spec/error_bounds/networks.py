@@ -72,22 +72,14 @@ class Spread:
 
 
 def errors(
-    network: Graph,
-    results: Mapping[str, Exact],
-    *,
-    training: bool = False,
-    single_epsilon: bool = False,
-    precision: str = "",
+    network: Graph, results: Mapping[str, Exact], *, training: bool = False, single_epsilon: bool = False
 ) -> Floats:
     """The bound on the prediction's error in the network's dtype, of its shape; infinite where nothing is known.
 
     Args:
         results: what `bnconform.spec.oracle.networks.evaluate` gave for the same arguments, in its arithmetic.
-        precision: a dtype in which weights may be kept, and anything computed, where that is lower than the network's.
     """
     bounds = NetworkErrors(network, results, training=training, single_epsilon=single_epsilon)
-    if precision:
-        bounds.format = format_of(precision)
     with np.errstate(all="ignore"):
         return bounds.prediction()
 
