@@ -105,13 +105,18 @@ def table(found: Mapping[str, Any]) -> str:
         "| tool | checks | s, clock | s, processor | the tool's own | load |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [_row(f"`{one['asked']}`", Cost(**one)) for one in found["tools"]]
+    most = found["processors"]
+    lines += [_row(f"`{one['asked']}`", Cost(**one), most) for one in found["tools"]]
     if found["everyday"] is not None:
-        lines.append(_row(f"`--backend {TOOLS} -n {found['processes']}`", Cost(**found["everyday"]), parallel=True))
+        name = f"`--backend {TOOLS} -n {found['processes']}`"
+        lines.append(_row(name, Cost(**found["everyday"]), most, parallel=True))
     return "\n".join(lines)
 
 
-def _row(name: str, cost: Cost, *, parallel: bool = False) -> str:
+def _row(name: str, cost: Cost, most: int, *, parallel: bool = False) -> str:
+    """A row; without what the clock says where more processes than there are processors wanted the machine."""
+    if cost.load > most:
+        return f"| {name} | {cost.checks} | | {cost.cpu:.0f} | | {cost.load:.0f} |"
     own = f"{cost.own:.0f} s, of all processes" if parallel else f"{100 * cost.share:.0f} %"
     return f"| {name} | {cost.checks} | {cost.wall:.0f} | {cost.cpu:.0f} | {own} | {cost.load:.0f} |"
 

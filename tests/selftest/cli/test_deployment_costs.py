@@ -21,7 +21,9 @@ BACKENDS = Path(registry.__file__).parent
 def test_a_row_says_what_is_the_tools_own() -> None:
     """The share of one tool, and the seconds of all processes where several ran."""
     one = Cost("torch.fx.fuse", 397, 40.0, 26.0, 10.0, 2.0)
-    found = table(data([one], Cost(TOOLS, 3000, 170.0, 300.0, 150.0, 1.0), "float32", {"torch": "2.13.0"}))
+    whole = data([one], Cost(TOOLS, 3000, 170.0, 300.0, 150.0, 1.0), "float32", {"torch": "2.13.0"})
+    found = table({**whole, "processors": 2})
+    assert "| `torch.fx.fuse` | 397 | | 26 | | 2 |" in table({**whole, "processors": 1}), "the clock of a busy machine"
     assert "| `torch.fx.fuse` | 397 | 40 | 26 | 25 % | 2 |" in found
     assert "| `--backend deployments -n 2` | 3000 | 170 | 300 | 150 s, of all processes | 1 |" in found
 
