@@ -30,7 +30,7 @@ PATIENT = {
 
 
 REFUSING = {"torch.utils.mkldnn"}
-"""Tools that refuse both of the models: what is flattened, and a BatchNorm over (N, C), are not for oneDNN's tensors."""
+"""Tools that refuse both models: oneDNN's tensors are not reshaped, and know no BatchNorm over (N, C)."""
 
 
 def available(name: str) -> bool:
