@@ -181,6 +181,9 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx_tools"),
     "torch.compile": Entry("deployments.torch_compiled_models", "TorchCompile", "torch", "torch"),
     "torch.compile+freezing": Entry("deployments.torch_compiled_models", "TorchCompileFreezing", "torch", "torch"),
+    "torch.utils.mkldnn": Entry("deployments.torch_mkldnn", "TorchMkldnn", "torch", "torch"),
+    "torchao.prepare_pt2e": Entry("deployments.torchao_tools", "AoPt2e", "torch torchao", "torchao"),
+    "torch.onnx+tract": Entry("deployments.onnx_runtimes", "Tract", "torch onnx tract", "torch,onnx,tract"),
     "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
     "keras+tf.function": Entry("deployments.keras_tools", "TfFunction", "keras tensorflow", "tensorflow"),
     "keras+xla": Entry("deployments.keras_tools", "TfXla", "keras tensorflow", "tensorflow"),
@@ -192,6 +195,23 @@ DEPLOYMENTS: dict[str, Entry] = {
     "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
 }
 """The deployments of this package by name, in the order in which they are listed."""
+
+
+EVERYDAY = (
+    "torch.eager",
+    "torch.nn.utils.fusion",
+    "torch.fx.fuse",
+    "torch.ao.fuse_fx",
+    "torch.ao.fuse_modules",
+    "torch.jit.freeze",
+    "torch.jit.optimize_for_inference",
+    "torch.onnx+onnxruntime",
+    "keras+tflite",
+)
+"""The deployments of an everyday run: those that fold and are used most, in some minutes; the control first."""
+
+EVERYDAY_DTYPE = "float32"
+"""The dtype in which an everyday run asks them, where no other is given."""
 
 
 def missing(entry: Entry) -> str:

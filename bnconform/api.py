@@ -16,7 +16,7 @@ from bnconform.backends import Backend
 from bnconform.backends.registry import BackendError
 from bnconform.diagnosis import causes
 from bnconform.errors import UserError
-from bnconform.execution.selection import Selection
+from bnconform.execution.selection import EVERY, Selection
 from bnconform.execution.settings import Settings, settings
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.declarations import stale
@@ -256,7 +256,7 @@ def selection_of(
 ) -> tuple[Selection, str]:
     """The same, to be closed by the caller."""
     if isinstance(backend, str):
-        if backend == "all":
+        if backend in EVERY:
             raise UserError("one backend is judged at a time; give its name")
         place = _settings(backend, time_limit, memory_limit, python, run_in)
         return Selection(WorkerPool(place), in_process=bool(in_process)), backend

@@ -13,6 +13,9 @@ framework at the top of a module, errors that pass through unchanged):
   function of one NumPy array that returns one. `example` is an input for tools that trace, and none of those that are
   predicted. What the tool's documentation asks of its user is done, such as the list of modules to fuse, and nothing
   else: no mode is set, nothing is repaired.
+  What predicts may have a method `layers()`, which gives the layers that the result holds, by their names in the model:
+  (weight, bias), as the tool holds them, in the model's own layout, the bias None where there is none. Layers that the
+  tool's format hides, or whose name is lost, are left out; what has another name is not looked at.
 * `parameters(original)` returns the arrays and flags of the framework's model, copied, by name: whether deploying
   leaves it as it was.
 * `unsupported` names dtypes, with the reason. Whatever else the tool cannot do it refuses itself, by raising; what it

@@ -98,6 +98,7 @@ class TfLite(KerasDeployment):
     """tf.lite.TFLiteConverter.from_keras_model, in single precision, and TensorFlow Lite's interpreter."""
 
     name = "keras+tflite"
+    slow_to_start = True
     deviations: ClassVar[Mapping[str, str]] = {"epsilon_value": "single_precision"}
     documented: ClassVar[Mapping[str, str]] = {
         "epsilon_value": f"{LITE}: its operations are in single precision, and BatchNorm is made of them"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bnconform.backends.deployments.onnx_layers import OnnxPredictor
 from bnconform.backends.deployments.torch_onnx import Exported, OrtUnoptimised
 from bnconform.backends.torch_tensors import Array
 
@@ -22,7 +23,8 @@ class Rewritten(OrtUnoptimised):
         """What it has made, in ONNX Runtime."""
         import onnx
 
-        return super().running(self.rewrite(onnx.load_from_string(made)).SerializeToString())
+        rewritten = self.rewrite(onnx.load_from_string(made))
+        return OnnxPredictor(super().running(rewritten.SerializeToString()), lambda: rewritten)
 
     def rewrite(self, model: Any) -> Any:
         """What the tool makes of a model."""

@@ -6,7 +6,7 @@ Each model is compiled anew, as a cache might answer for it; falling back to unc
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from bnconform.backends.deployments.torch_models import TorchDeployment, predictor
 
@@ -15,7 +15,7 @@ class TorchCompile(TorchDeployment):
     """torch.compile, by Inductor."""
 
     name = "torch.compile"
-    freezing = False
+    settings: ClassVar[dict[str, bool]] = {}
     slow_to_start = True
 
     def deploy(self, original: Any, example: Any) -> Any:
@@ -28,7 +28,7 @@ class TorchCompile(TorchDeployment):
         compiled = predictor(torch.compile(copy.deepcopy(original)))
 
         def predict(x: Any) -> Any:
-            with torch._inductor.config.patch(freezing=self.freezing):
+            with torch._inductor.config.patch(**self.settings):
                 return compiled(x)
 
         return predict
@@ -38,4 +38,4 @@ class TorchCompileFreezing(TorchCompile):
     """The same with torch._inductor.config.freezing."""
 
     name = "torch.compile+freezing"
-    freezing = True
+    settings: ClassVar[dict[str, bool]] = {"freezing": True}

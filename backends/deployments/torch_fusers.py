@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnconform.backends.deployments.torch_models import TorchDeployment, pairs, predictor, quietly, traced_pairs
+from bnconform.backends.deployments.torch_models import LayersPredictor, TorchDeployment, pairs, quietly, traced_pairs
 
 if TYPE_CHECKING:
     from bnconform.backends.runner.deployments import ModelData
@@ -45,7 +45,7 @@ class FxFuse(TorchDeployment):
         """The model that it returns."""
         from torch.fx.experimental.optimization import fuse
 
-        return predictor(fuse(original))
+        return LayersPredictor(fuse(original))
 
 
 class AoFuseFx(TorchDeployment):
@@ -57,7 +57,7 @@ class AoFuseFx(TorchDeployment):
         """The model that it returns; it is given a copy, as its documentation has no promise about its argument."""
         from torch.ao.quantization.quantize_fx import fuse_fx
 
-        return predictor(quietly(lambda: fuse_fx(copy.deepcopy(original))))
+        return LayersPredictor(quietly(lambda: fuse_fx(copy.deepcopy(original))))
 
 
 class AoFuseModules(Told):
@@ -72,7 +72,7 @@ class AoFuseModules(Told):
         listed = [[name for name in names if name] for names in original.pairs]
         if not listed:
             raise NotImplementedError("the model has no sequence of modules that could be listed")
-        return predictor(quietly(lambda: fuse_modules(original.module, listed)))
+        return LayersPredictor(quietly(lambda: fuse_modules(original.module, listed)))
 
 
 class TorchFusion(Told):
@@ -97,4 +97,4 @@ class TorchFusion(Told):
                 fused = fuse_conv_bn_eval(first, second, transpose=transposed)
             made.set_submodule(layer, fused)
             made.set_submodule(norm, torch.nn.Identity())
-        return predictor(made)
+        return LayersPredictor(made)

@@ -50,13 +50,41 @@ class TorchDeployment:
 
 def predictor(deployed: Any) -> Any:
     """A function of arrays that calls a module, with no gradients recorded."""
-    import torch
+    return Predictor(deployed)
 
-    def predict(x: Array) -> Array:
+
+class Predictor:
+    """What a module predicts."""
+
+    def __init__(self, deployed: Any) -> None:
+        self.deployed = deployed
+
+    def __call__(self, x: Array) -> Array:
+        """Of an array, with no gradients recorded."""
+        import torch
+
         with torch.no_grad():
-            return to_array(deployed(to_tensor(x, "cpu")))
+            return to_array(self.deployed(to_tensor(x, "cpu")))
 
-    return predict
+
+class LayersPredictor(Predictor):
+    """The same of a module that was rewritten as a graph of modules: its layers can be looked at."""
+
+    def layers(self) -> dict[str, tuple[Array, Array | None]]:
+        """(weight, bias) of each linear layer and convolution that the graph calls, by its name."""
+        import torch
+
+        kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+        found = {}
+        for node in self.deployed.graph.nodes:
+            if node.op != "call_module":
+                continue
+            part = self.deployed.get_submodule(node.target)
+            # A layer with an activation is a sequence of both.
+            part = part[0] if isinstance(part, torch.nn.Sequential) else part
+            if isinstance(part, kinds):
+                found[node.target] = (to_array(part.weight), None if part.bias is None else to_array(part.bias))
+        return found
 
 
 def module(model: ModelData) -> Any:

@@ -7,9 +7,12 @@ left open. Each session has one thread, as the models are small.
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+from bnconform.backends.deployments.onnx_layers import OnnxPredictor
 from bnconform.backends.deployments.torch_models import TorchDeployment, quietly
 from bnconform.backends.torch_tensors import Array, to_tensor
 
@@ -60,10 +63,16 @@ class Exported(TorchDeployment):
 
 
 class Ort(Exported):
-    """ONNX Runtime with all of its optimisations, its default."""
+    """ONNX Runtime with all of its optimisations, its default.
+
+    Attributes:
+        shows: whether the model that it makes is written and read, so that its layers can be looked at. With all
+            optimisations weights lie in blocks, as the processor wants them.
+    """
 
     name = "torch.onnx+onnxruntime"
     level = "ORT_ENABLE_ALL"
+    shows = False
 
     def running(self, made: bytes) -> Callable[[Array], Array]:
         """A session on the CPU."""
@@ -73,13 +82,26 @@ class Ort(Exported):
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self.level)
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+        if not self.shows:
+            return running(onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"]))
+        import onnx
 
-        def predict(x: Array) -> Array:
-            found: Array = session.run(None, {"x": x})[0]
-            return found
+        with tempfile.TemporaryDirectory(prefix="bnconform-") as folder:
+            file = Path(folder) / "optimised.onnx"
+            options.optimized_model_filepath = str(file)
+            session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+            optimised = file.read_bytes()
+        return OnnxPredictor(running(session), lambda: onnx.load_from_string(optimised))
 
-        return predict
+
+def running(session: Any) -> Callable[[Array], Array]:
+    """What predicts by a session of ONNX Runtime."""
+
+    def predict(x: Array) -> Array:
+        found: Array = session.run(None, {"x": x})[0]
+        return found
+
+    return predict
 
 
 class OrtExtended(Ort):
@@ -87,6 +109,7 @@ class OrtExtended(Ort):
 
     name = "torch.onnx+onnxruntime+extended"
     level = "ORT_ENABLE_EXTENDED"
+    shows = True
 
 
 class OrtBasic(Ort):
@@ -94,6 +117,7 @@ class OrtBasic(Ort):
 
     name = "torch.onnx+onnxruntime+basic"
     level = "ORT_ENABLE_BASIC"
+    shows = True
 
 
 class OrtUnoptimised(Ort):

@@ -2,8 +2,9 @@
 
 A model comes as data: {"nodes": [{"kind", "name", "inputs", "layer", "options"}], "arrays", "shape", "dtype"}, as
 `bnconform.spec.graph` has them. What is seen goes back as data: {"refused": in words or None, "predictions": [{"y",
-"raised", "misfit"}], "again": the same of a second deployment, or None, "warnings", "changed": the names of the
-original's arrays that are not what they were, "mutated": whether an input was written to, "calls", "seconds"}.
+"raised", "misfit"}], "again": the same of a second deployment, or None, "merged": {"layers": {name: {"weight",
+"bias"}}, "misfit": what is wrong with them} or None, "warnings", "changed": the names of the original's arrays that are
+not what they were, "mutated": whether an input was written to, "calls", "seconds"}.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ class ModelData:
 def deploy(backend: Any, device: str, request: Mapping[str, Any]) -> Data:
     """What a tool makes of a model, and what that predicts of each input."""
     clock = Clock()
-    seen: Data = {"refused": None, "predictions": [], "again": None, "warnings": [], "changed": [], "mutated": False}
+    seen: Data = {
+        "refused": None, "predictions": [], "again": None, "merged": None, "warnings": [], "changed": [],
+        "mutated": False,
+    }  # fmt: skip
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -108,6 +112,8 @@ def _deploy(backend: Any, device: str, request: Mapping[str, Any], clock: Clock,
             seen["again"] = found[0]
         else:
             seen["predictions"] = found
+            if request["merged"]:
+                seen["merged"] = _merged(predict, clock)
     after = _asked("parameters", lambda: backend.parameters(original))
     seen["changed"] = sorted(name for name in {*before, *after} if not _same(before.get(name), after.get(name)))
 
@@ -132,6 +138,27 @@ def _prediction(predict: Any, x: Array, clock: Clock, seen: Data) -> Data:
     if y.dtype not in KNOWN:
         return {**found, "misfit": f"an array of dtype {y.dtype}"}
     return {**found, "y": np.array(y)}
+
+
+def _merged(predict: Any, clock: Clock) -> Data | None:
+    """The weights and biases of the layers as the deployed model holds them; None where it shows none."""
+    show = getattr(predict, "layers", None)
+    if show is None:
+        return None
+    try:
+        shown = _asked("layers", lambda: clock.run(show))
+    except Raised as problem:
+        return {"layers": {}, "misfit": problem.text}
+    if not isinstance(shown, Mapping):
+        return {"layers": {}, "misfit": f"a {type(shown).__name__} where a mapping of layers is due"}
+    layers: Data = {}
+    for name, arrays in shown.items():
+        weight, bias = arrays if isinstance(arrays, tuple) and len(arrays) == 2 else (None, None)
+        known = isinstance(weight, np.ndarray) and weight.dtype in KNOWN
+        if not known or not (bias is None or (isinstance(bias, np.ndarray) and bias.dtype in KNOWN)):
+            return {"layers": {}, "misfit": f"the layer {name} is not shown as (weight, bias), arrays that are known"}
+        layers[str(name)] = {"weight": np.array(weight), "bias": None if bias is None else np.array(bias)}
+    return {"layers": layers, "misfit": ""}
 
 
 def _same(one: Array | None, other: Array | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bnconform.backends import registry
 from bnconform.cli.parser import Verbs, add_verb
 from bnconform.errors import UserError
+from bnconform.execution.selection import EVERY
 from bnconform.spec.behaviour import decisions
 from bnconform.spec.catalogue import requirements
 from bnconform.spec.formats import DTYPES
@@ -46,7 +47,7 @@ def run(known: argparse.Namespace) -> int:
 def _fill(parser: argparse.ArgumentParser, file: object) -> None:
     """Say of every argument what it may be, for a parser that is only looked at."""
     names = {
-        "--backend": ["all", *registry.BUILTIN],
+        "--backend": [*EVERY, *registry.BUILTIN, *registry.DEPLOYMENTS],
         "--dtype": list(DTYPES),
         "name": [*requirements(), *decisions()],
         "--requirement": list(requirements()),

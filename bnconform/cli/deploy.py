@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnconform.backends import registry
+from bnconform.cli import deployment_costs
 from bnconform.cli.parser import Parser, Verbs, add_verb, places, suggestion
 from bnconform.errors import UserError
 from bnconform.execution.settings import settings
@@ -50,6 +51,11 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         help="a tool that deploys models, or all that can run here (default: all); may be repeated",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was found to a file")
+    parser.add_argument(
+        "--costs", action="store_true",
+        help="no model: measure what it costs to judge each tool, the everyday ones or those of --tool",
+    )  # fmt: skip
+    parser.add_argument("--into", type=Path, metavar="DIR", help="with --costs, write the table and its data there")
 
 
 def _add_model(parser: Parser) -> None:
@@ -70,6 +76,12 @@ def run(known: argparse.Namespace) -> int:
         UserError, BackendError: where the model cannot be made, or nothing can be judged.
     """
     named = {name: getattr(known, name) for name in CONTROLS if getattr(known, name) is not None}
+    if known.costs:
+        if named or known.input is not None or known.json is not None:
+            raise UserError("--costs measures the suite's own models; leave --torch, --keras, --input and --json out")
+        return deployment_costs.run(known)
+    if known.into is not None:
+        raise UserError("--into belongs to --costs; --json writes what was found of a model")
     if len(named) != 1:
         raise UserError("deploy takes one model: --torch FILE.py:FACTORY or --keras FILE.py:FACTORY")
     ((framework, place),) = named.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +17,23 @@ from bnconform.spec.graph import Array, Graph
 
 @dataclass(frozen=True, eq=False)
 class DeploymentRequest:
-    """A model, an example for tools that trace, what is to be predicted, and whether it is deployed a second time."""
+    """A model, an example for tools that trace, what is to be predicted, and what is asked besides.
+
+    Attributes:
+        again: whether it is deployed a second time. merged: whether its layers are to be shown.
+    """
 
     network: Graph
     example: Array
     inputs: tuple[Array, ...]
     again: bool = False
+    merged: bool = False
 
     def message(self) -> dict[str, Any]:
         """As the side that executes is sent it."""
         return {
             "model": self.network.message(), "example": self.example, "inputs": list(self.inputs), "again": self.again,
+            "merged": self.merged,
         }  # fmt: skip
 
 
@@ -41,11 +47,20 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownLayers:
+    """The layers of a deployed model: (weight, bias) by their names in the model; `misfit` says why there are none."""
+
+    layers: Mapping[str, tuple[Array, Array | None]]
+    misfit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class DeploymentTrace:
     """What deploying a model showed.
 
     Attributes:
         predictions: of each input; again: of the first by a second deployment, or None.
+        merged: the layers that it holds, or None where it shows none.
         refused: in the tool's words, or "". warnings: all of them.
         changed: what of the original model is not as it was, by name. mutated: whether an input was written to.
         ended: why nothing came back, or "". calls, seconds: the tool's own.
@@ -53,6 +68,7 @@ class DeploymentTrace:
 
     predictions: tuple[Prediction, ...] = ()
     again: Prediction | None = None
+    merged: ShownLayers | None = None
     refused: str = ""
     warnings: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -85,9 +101,25 @@ def _trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
     if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
         raise UnreadableTrace("it counts no calls, or no seconds")
     return DeploymentTrace(
-        predictions, again, refused, tuple(map(_text, _list(data["warnings"]))),
+        predictions, again, _merged(data["merged"]), refused, tuple(map(_text, _list(data["warnings"]))),
         tuple(map(_text, _list(data["changed"]))), data["mutated"] is True, "", calls, seconds,
     )  # fmt: skip
+
+
+def _merged(given: Any) -> ShownLayers | None:
+    if given is None:
+        return None
+    layers = {}
+    for name, arrays in given["layers"].items():
+        weight, bias = arrays["weight"], arrays["bias"]
+        if not _is_array(weight) or not (bias is None or _is_array(bias)):
+            raise UnreadableTrace("a layer that is shown is no array")
+        layers[_text(name)] = weight, bias
+    return ShownLayers(layers, _text(given["misfit"]))
+
+
+def _is_array(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype in KINDS
 
 
 KINDS = frozenset(map(numpy_dtype, DTYPES))
@@ -99,7 +131,7 @@ def _prediction(given: Any) -> Prediction:
         if (raised is None) == (not misfit):
             raise UnreadableTrace("a prediction that is none, for no reason")
         return Prediction(None, "" if raised is None else _text(raised), misfit)
-    if type(y) is not np.ndarray or y.dtype not in KINDS or raised is not None or misfit:
+    if not _is_array(y) or raised is not None or misfit:
         raise UnreadableTrace("a prediction that is no array")
     return Prediction(y)
 

@@ -18,8 +18,15 @@ from bnconform.results.visible import bounded
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.formats import DTYPES
 
-EVERY = {"all": registry.BUILTIN, "deployments": registry.DEPLOYMENTS}
-"""What --backend takes for all layers, and for all tools that deploy models: those of this package, and of others."""
+TOOLS = "deployments"
+"""What --backend takes for the everyday selection of tools that deploy models, asked in single precision."""
+
+EVERY = {
+    "all": registry.BUILTIN,
+    TOOLS: {name: registry.DEPLOYMENTS[name] for name in registry.EVERYDAY},
+    f"{TOOLS}:all": registry.DEPLOYMENTS,
+}
+"""What --backend takes for many: all layers of this package and of others, everyday tools, and all tools."""
 
 MOST = 8
 """Backends whose devices a refusal lists."""
@@ -42,6 +49,7 @@ class Selection:
     objects: dict[str, Any] = field(default_factory=dict)
     _subjects: dict[object, tuple[Subject, ...]] = field(default_factory=dict)
     _keys: dict[tuple[str, ...], tuple[list[str], dict[str, str]]] = field(default_factory=dict)
+    _everyday: set[str] = field(default_factory=set)
 
     def keys(self, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """What --backend was given as single backends, and the ones of `all` that cannot run here, with the reason.
@@ -67,6 +75,9 @@ class Selection:
                 else:
                     keys.append(name)
             keys.extend(registry.offered() if key == "all" else ())
+        if TOOLS in given:
+            others = {name for key in given if key != TOOLS for name in EVERY.get(key, (key,))}
+            self._everyday |= {*EVERY[TOOLS]} - others
         keys = list(dict.fromkeys(keys))
         if self.in_process:
             return keys, left_out
@@ -144,7 +155,8 @@ class Selection:
             for device in here:
                 if device in devices or not devices:
                     session = self.session(key, device)
-                    chosen = [dtype for dtype in dtypes or DTYPES if dtype in present]
+                    asked = (registry.EVERYDAY_DTYPE,) if key in self._everyday else DTYPES
+                    chosen = [dtype for dtype in dtypes or asked if dtype in present]
                     more = self.thorough and not recorded
                     found += [Subject(key, backend, device, dtype, session, thorough=more) for dtype in chosen]
         if not found and not devices:

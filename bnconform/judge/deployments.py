@@ -29,7 +29,7 @@ DECISION, SINGLE = "epsilon_value", "single_precision"
 TOLD = ("train", "eval")
 """A warning about the mode has one of these in it."""
 
-KEPT = 512
+KEPT = 2048
 """Truths that are kept in a process."""
 
 
@@ -130,11 +130,12 @@ def requested(check: Check) -> DeploymentTrace:
     __tracebackhide__ = True
     case, subject = case_of(check), check.subject
     inputs = case.inputs(subject.dtype)
-    request = DeploymentRequest(case.graph(subject.dtype), case.example(subject.dtype), inputs, case.again)
+    network, example = case.graph(subject.dtype), case.example(subject.dtype)
+    request = DeploymentRequest(network, example, inputs, case.again, case.merged)
     try:
         trace = subject.deploy((case.number, subject.dtype), request)
     except Ended as how:
-        _raise(check, CRASHED, problems=(str(how),))
+        fail(check, CRASHED, problems=(str(how),))
     if subject.dtype in subject.unsupported:
         _see_refused(check, trace)
     return trace
@@ -145,7 +146,7 @@ def deployed(check: Check) -> DeploymentTrace:
     __tracebackhide__ = True
     trace = requested(check)
     if trace.refused:
-        _unsupported(check, trace.refused)
+        refuse(check, trace.refused)
     return trace
 
 
@@ -161,9 +162,9 @@ def answered(check: Check) -> tuple[DeploymentTrace, Array]:
     trace = deployed(check)
     first = trace.predictions[0]
     if first.raised:
-        _unsupported(check, first.raised)
+        refuse(check, first.raised)
     if first.y is None:
-        _raise(check, VIOLATES, problems=(first.misfit,))
+        fail(check, VIOLATES, problems=(first.misfit,))
     return trace, first.y
 
 
@@ -178,9 +179,9 @@ def equal(check: Check) -> None:
     judge(check, network, [entry for entry in asked if not entry[1].raised])
     if refusals and case.requirement == BATCH:
         del check.outcomes[before:]  # what was answered is right, and of the other sizes nothing was seen
-        _unsupported(check, refusals[0])
+        refuse(check, refusals[0])
     if refusals:
-        _raise(check, VIOLATES, problems=tuple(refusals))
+        fail(check, VIOLATES, problems=tuple(refusals))
 
 
 _ALL = slice(None)
@@ -231,20 +232,25 @@ def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, i
         declared = [(what, _compared(network, one, count, samples, True)) for what, one, count, samples in asked]
         what, comparison = max(declared, key=lambda pair: pair[1].worst)
         if comparison.worst <= 1:
-            outcome = check._outcome(DEVIATES, checks=told, bound_share=comparison.worst)
-            outcome.needed = [DECISION]
-            outcome.diagnosis = [{"coordinate": DECISION, "value": SINGLE}]
-            outcome.headline = outcome.message = f"as declared: {DECISION} = {SINGLE}"
-            check._add(outcome)
+            record_single(check, comparison.worst, told)
             return
         worst_what, worst, ratio = what, comparison, comparison.worst
     if ratio > 1:
         problems = (worst.problem,) if worst.problem else ()
-        _raise(check, VIOLATES, share=ratio, problems=problems, quantity=worst.quantity(worst_what))
+        fail(check, VIOLATES, share=ratio, problems=problems, quantity=worst.quantity(worst_what))
     if not told:
         _vacuous(check)
         return
     check.measured(ratio, told)
+
+
+def record_single(check: Check, ratio: float, told: int) -> None:
+    """Record that what was seen is due where epsilon is stored in single precision, as the tool declares."""
+    outcome = check._outcome(DEVIATES, checks=told, bound_share=ratio)
+    outcome.needed = [DECISION]
+    outcome.diagnosis = [{"coordinate": DECISION, "value": SINGLE}]
+    outcome.headline = outcome.message = f"as declared: {DECISION} = {SINGLE}"
+    check._add(outcome)
 
 
 def _vacuous(check: Check) -> None:
@@ -272,7 +278,7 @@ def unchanged(check: Check) -> None:
     if trace.changed or trace.mutated:
         names = ", ".join([*trace.changed[:4], *(["an input"] if trace.mutated else [])])
         what = f"{names} of the original model" if trace.changed else "the input of a prediction"
-        _raise(check, VIOLATES, quantity=Quantity(f"{what} after it was deployed", "changed", "bitwise as before"))
+        fail(check, VIOLATES, quantity=Quantity(f"{what} after it was deployed", "changed", "bitwise as before"))
     check.require(True)
 
 
@@ -281,7 +287,7 @@ def same_dtype(check: Check) -> None:
     __tracebackhide__ = True
     _, y = answered(check)
     if str(y.dtype) != check.subject.dtype:
-        _raise(check, VIOLATES, quantity=Quantity("dtype of the prediction", str(y.dtype), check.subject.dtype))
+        fail(check, VIOLATES, quantity=Quantity("dtype of the prediction", str(y.dtype), check.subject.dtype))
     check.require(True)
 
 
@@ -294,7 +300,7 @@ def one_mode(check: Check) -> None:
     refusal = trace.refused or (trace.predictions[0].raised if trace.predictions else "")
     if refusal:
         if "NotImplementedError" in refusal:
-            _unsupported(check, refusal)
+            refuse(check, refusal)
         check.note(f"refused: {refusal}")
         return
     if told:
@@ -313,7 +319,7 @@ def one_mode(check: Check) -> None:
         check.note("predicts as in evaluation" if evaluated else "keeps its mode: normalises by the batch")
         return
     nearest = min(as_evaluated, as_trained, key=lambda comparison: comparison.worst)
-    _raise(
+    fail(
         check, VIOLATES, share=nearest.worst, problems=(nearest.problem,) if nearest.problem else (),
         quantity=nearest.quantity("prediction, of neither mode: in the nearer one"),
     )  # fmt: skip
@@ -324,7 +330,7 @@ def _see_refused(check: Check, trace: DeploymentTrace) -> NoReturn:
     __tracebackhide__ = True
     if not trace.refused and not all(one.raised for one in trace.predictions):
         dtype = check.subject.dtype
-        _raise(
+        fail(
             check,
             VIOLATES,
             problems=(f"declares {dtype} unsupported, and yet answers: take `{dtype}` out of `unsupported`",),
@@ -332,14 +338,15 @@ def _see_refused(check: Check, trace: DeploymentTrace) -> NoReturn:
     check.unsupported_feature(check.subject.dtype)
 
 
-def _unsupported(check: Check, words: str) -> NoReturn:
+def refuse(check: Check, words: str) -> NoReturn:
     """Record that the tool refuses the model, in its words."""
     __tracebackhide__ = True
     check._add(check._outcome(UNSUPPORTED, headline=words, message=words))
     raise Unsupported(words)
 
 
-def _raise(check: Check, verdict: str, share: float | None = None, **facts: Any) -> NoReturn:
+def fail(check: Check, verdict: str, share: float | None = None, **facts: Any) -> NoReturn:
+    """Let the check fail, with its model in words, and what `bnconform.results.failure.Failure` takes."""
     __tracebackhide__ = True
     case = case_of(check)
     network = case.graph(check.subject.dtype)

@@ -17,6 +17,8 @@ EQUAL, MODE, UNTRACKED = "BN-FOLD-EQUAL", "BN-FOLD-MODE", "BN-FOLD-UNTRACKED"
 SHARED, READER, AFFINE, GAMMA = "BN-FOLD-SHARED", "BN-FOLD-READER", "BN-FOLD-AFFINE-OFF", "BN-FOLD-GAMMA"
 BATCH, TWICE, ORIGINAL, DTYPE = "BN-FOLD-BATCH", "BN-FOLD-TWICE", "BN-FOLD-ORIGINAL", "BN-FOLD-DTYPE"
 
+CONSTANTS = "BN-FOLD-CONSTANTS"
+
 OF_ALL = (BATCH, TWICE, ORIGINAL, DTYPE)
 """What is asked of models besides, whatever is special of them."""
 
@@ -43,6 +45,17 @@ def requirement_of(levels: Levels) -> str:
     if levels["affine"] == "no":
         return AFFINE
     return GAMMA if levels["gamma"] in ("zero", "negative") else EQUAL
+
+
+def shows_merged(levels: Levels) -> bool:
+    """Whether a model has a layer that a BatchNorm may be merged into, and what the layer then holds is known.
+
+    Of a layer before another one, or beside one that joins it, it is not, as two layers may be made one.
+    """
+    merges = levels["order"] in ("layer_norm", "norm_layer", "layer_norm_norm", "norm_layer_norm")
+    plain = levels["mode"] == "evaluation" and levels["tracking"] == "yes"
+    maps_channels = levels["layer"] not in ("no_layer", "linear_rank_3", "linear_rank_4")
+    return merges and plain and maps_channels and levels["after"] not in ("add", "concatenate")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +103,11 @@ class ModelCase:
         """Whether it is deployed twice."""
         return TWICE in besides().get(self.number, ())
 
+    @property
+    def merged(self) -> bool:
+        """Whether the layers of what is deployed are to be shown."""
+        return shows_merged(self.levels)
+
     def pattern(self) -> str:
         """What the model is, in words: its layer, its order, and every level that is not the plainest."""
         levels = self.levels
@@ -117,6 +135,8 @@ def every() -> tuple[ModelCase, ...]:
         found.append(ModelCase(requirement_of(levels), number, levels, dtypes))
         if requirement_of(levels) in (MODE, UNTRACKED):
             continue
+        if shows_merged(levels):
+            found.append(ModelCase(CONSTANTS, number, levels, dtypes))
         for place, name in enumerate(OF_ALL):
             special[place] += 1
             if special[place] % len(OF_ALL) == place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnconform.judge import deployments
+from bnconform.judge import deployments, merged_layers
 from bnconform.judge.check import Check
 from bnconform.judge.marks import checks
 
@@ -53,6 +53,12 @@ def test_shared_layer(check: Check) -> None:
 def test_second_deployment(check: Check) -> None:
     """A second deployment of the same model predicts as the first does."""
     deployments.equal(check)
+
+
+@checks("BN-FOLD-CONSTANTS", over_cases=True)
+def test_merged_layers(check: Check) -> None:
+    """A layer that a BatchNorm was merged into holds k W and k (b - mean) + bias, where it is shown."""
+    merged_layers.constants(check)
 
 
 @checks("BN-FOLD-DTYPE", over_cases=True)

@@ -96,6 +96,23 @@ class Folded:
         ]
 
 
+@dataclass(frozen=True)
+class FoldedModel:
+    """What predicts by what has been folded."""
+
+    folder: Folder
+    folded: Folded
+
+    def __call__(self, x: Array) -> Array:
+        """The prediction."""
+        with np.errstate(all="ignore"):
+            return self.folder.evaluate(self.folded, x)
+
+    def layers(self) -> dict[str, tuple[Array, Array | None]]:
+        """The layers that are left."""
+        return self.folder.layers(self.folded)
+
+
 LINEAR = ("linear", "convolution", "transposed_convolution")
 
 
@@ -122,11 +139,13 @@ class Folder:
         with np.errstate(all="ignore"):
             self.fold(folded)
 
-        def predict(x: Array) -> Array:
-            with np.errstate(all="ignore"):
-                return self.evaluate(folded, x)
+        return FoldedModel(self, folded)
 
-        return predict
+    def layers(self, folded: Folded) -> dict[str, tuple[Array, Array | None]]:
+        """(weight, bias) of each layer that is left, as they are shown."""
+        left = {node.layer for node in folded.nodes if node.kind in LINEAR}
+        found = {layer: (folded.array(layer, "weight"), folded.array(layer, "bias")) for layer in left}
+        return {layer: (weight, bias) for layer, (weight, bias) in found.items() if weight is not None}
 
     # -- what is folded into what ------------------------------------------------------------------------------------
 

@@ -433,3 +433,69 @@ class FoldsWhatTrains(Folder):
         modes, self.training = self.training, dict.fromkeys(self.training, False)
         super().fold(folded)
         self.training = modes
+
+
+CONSTANTS = "BN-FOLD-CONSTANTS"
+
+
+@wrong_folder(CONSTANTS)
+class StoresHalfOfTheDigits(Folder):
+    """It predicts by the constants that it computed, and what it ships holds them in half precision."""
+
+    def layers(self, folded: Folded) -> dict[str, tuple[Array, Array | None]]:
+        """In float16."""
+        found = super().layers(folded)
+        return {
+            name: (weight.astype(np.float16), None if bias is None else bias.astype(np.float16))
+            for name, (weight, bias) in found.items()
+        }
+
+
+@wrong_folder(CONSTANTS)
+class StoresHalfAsSingle(Folder):
+    """The same, widened again, so that the dtype tells nothing."""
+
+    def layers(self, folded: Folded) -> dict[str, tuple[Array, Array | None]]:
+        """Through float16."""
+
+        def cut(values: Array) -> Array:
+            return np.asarray(values.astype(np.float16).astype(values.dtype))
+
+        found = super().layers(folded)
+        return {name: (cut(weight), None if bias is None else cut(bias)) for name, (weight, bias) in found.items()}
+
+
+@wrong_folder(CONSTANTS)
+class WritesFiveDigitsOfTheBias(Folder):
+    """What it ships holds the biases as text of five digits; the weights are whole."""
+
+    def layers(self, folded: Folded) -> dict[str, tuple[Array, Array | None]]:
+        """Through text."""
+        found = super().layers(folded)
+        return {
+            name: (weight, None if bias is None else np.array([f"{one:.4e}" for one in bias]).astype(bias.dtype))
+            for name, (weight, bias) in found.items()
+        }
+
+
+@wrong_folder(CONSTANTS)
+class HandsTheSignOn(Folder):
+    """A folded layer has the sign turned, and so has the layer that reads it: no prediction shows it."""
+
+    def fold(self, folded: Folded) -> None:
+        """Turn the layer, and the one behind it, where nothing but a change of shape lies between."""
+        super().fold(folded)
+        for node in folded.nodes:
+            behind = self.behind(folded, node) if node.kind in LINEAR else None
+            if behind is None or folded.calls(node.layer) > 1:
+                continue
+            for name in (f"{node.layer}.weight", f"{node.layer}.bias", f"{behind.layer}.weight"):
+                if name in folded.arrays:
+                    folded.arrays[name] = -folded.arrays[name]
+
+    def behind(self, folded: Folded, node: NodeData) -> NodeData | None:
+        """The linear layer that alone reads a result, perhaps flattened."""
+        readers = folded.readers(node.name)
+        if len(readers) == 1 and readers[0].kind == "flatten":
+            readers = folded.readers(readers[0].name)
+        return readers[0] if len(readers) == 1 and readers[0].kind == "linear" else None

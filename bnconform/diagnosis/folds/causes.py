@@ -19,6 +19,7 @@ from bnconform.diagnosis.folds.float_networks import results
 from bnconform.diagnosis.folds.patterns import common, groups, joined, pattern, surroundings
 from bnconform.diagnosis.folds.search import Seen, reproductions
 from bnconform.judge import deployments
+from bnconform.judge.merged_layers import MERGED
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.results.failure import Failure
@@ -162,6 +163,9 @@ def _seen(outcome: Outcome) -> str:
             given = "the input of a prediction" if what.startswith("the input") else "the original model"
             return f"{given} is changed"
         return f"{what} is {got} where {due} is due"
+    if failure.quantity is not None and failure.quantity.what.startswith(MERGED):
+        part = "bias" if failure.quantity.what.startswith(f"{MERGED}bias") else "weight"
+        return f"the {part} of a layer that a BatchNorm was merged into is off, and no prediction shows it"
     if failure.quantity is not None and failure.quantity.what.startswith(OF_OTHERS):
         return f"only the {failure.quantity.what.split('[')[0]} is off"
     return ""
