@@ -1,4 +1,4 @@
-"""LeNet with BatchNorm, as the documents write it, in NumPy, around any four BatchNorms: a training step, an evaluation.
+"""LeNet with BatchNorm, as the documents write it, in NumPy, around any four BatchNorms: it trains, and it predicts.
 
     convolution 5x5 to 6 -> BatchNorm -> sigmoid -> average pooling 2x2
     convolution 5x5 to 16 -> BatchNorm -> sigmoid -> average pooling 2x2 -> flatten
@@ -46,7 +46,7 @@ WEIGHTS = {
 """Every parameter with its shape; the inputs of dense1 are the channels, rows and columns of what is flattened."""
 
 AGREED, OPERATIONS = 4, 16
-"""How the rounding of a sum grows with the root of its terms, and the roundings of any other operation; in roundoffs."""
+"""How the rounding of a sum grows with the root of its terms, and the roundings of other operations; in roundoffs."""
 
 
 class Rounding:
@@ -82,13 +82,13 @@ class NormLayer(Protocol):
     """One BatchNorm of the network."""
 
     def forward(self, x: Array) -> Array:
-        """y of a training pass, which moves the running statistics."""
+        """Y of a training pass, which moves the running statistics."""
 
     def backward(self, grad_output: Array) -> tuple[Array, Array, Array]:
         """The gradients for x, weight and bias of that pass."""
 
     def evaluate(self, x: Array) -> Array:
-        """y of an evaluation pass."""
+        """Y of an evaluation pass."""
 
     def update(self, weight: Array, bias: Array) -> None:
         """Set the parameters, each (C,)."""
@@ -193,11 +193,15 @@ class LeNet:
                 self._kept.append((given, x.shape, bright))
             x = bright
             if name.startswith("conv"):
-                x = self.rounding.moved(pooled(bright), lambda x=x: pooled(np.abs(x)))
+                x = self._pooled(bright)
         logits, given = self._affine(AFFINE[-1], x)
         if training:
             self._kept.append((given, x.shape, None))
         return logits
+
+    def _pooled(self, x: Array) -> Array:
+        found: Array = self.rounding.moved(pooled(x), lambda: pooled(np.abs(x)))
+        return found
 
     def _affine(self, name: str, x: Array) -> tuple[Array, Array]:
         """(what a convolution or a dense layer gives, its input as rows)."""
@@ -247,10 +251,14 @@ class LeNet:
                 if name.startswith("conv"):
                     grad = unpooled(grad.reshape(len(grad), len(self.weights[f"{name}.bias"]), *_half(bright.shape)))
                 slope = bright * (1 - bright)
-                grad = self.rounding.moved(grad * slope, lambda grad=grad: np.abs(grad))
+                grad = self._times(grad, slope)
                 norm = NORMS[place]
                 grad, found[f"{norm}.weight"], found[f"{norm}.bias"] = self.norms[place].backward(grad)
             grad = self._affine_gradients(name, rows, shape, grad, found)
+        return found
+
+    def _times(self, grad: Array, slope: Array) -> Array:
+        found: Array = self.rounding.moved(grad * slope, lambda: np.abs(grad))
         return found
 
     def _affine_gradients(self, name: str, rows: Array, shape: tuple[int, ...], grad: Array, found: Weights) -> Array:

@@ -47,7 +47,7 @@ class AdapterNorm:
     _after: dict[str, Any] = field(default_factory=dict)
 
     def forward(self, x: Array) -> Array:
-        """y of a training pass, and what the layer remembers after it."""
+        """Y of a training pass, and what the layer remembers after it."""
         self._x = np.ascontiguousarray(x)
         y = self.layer.forward(self._x.copy(), training=True)
         self._after = dict(self.layer.state())
@@ -68,7 +68,7 @@ class AdapterNorm:
         )  # fmt: skip
 
     def evaluate(self, x: Array) -> Array:
-        """y of an evaluation pass."""
+        """Y of an evaluation pass."""
         return _fitting(self.layer.forward(np.ascontiguousarray(x), training=False), x, "forward")
 
     def update(self, weight: Array, bias: Array) -> None:
@@ -104,6 +104,10 @@ class Training:
         )  # fmt: skip
         weights = converted(given["weights"], dtype)
         key = request["key"]
+        if key in training.NETWORKS and options.device != training.DEVICE:
+            raise NotImplementedError(
+                f"a framework's own network is trained on the CPU; give the layer {key.partition('+lenet')[0]} instead"
+            )
         self.network = training.load(key).build(weights, options) if key in training.NETWORKS else _around(key, options)
         if key not in training.NETWORKS:
             self.network.weights = weights
@@ -129,7 +133,9 @@ def _around(key: str, options: Any) -> LeNet:
     if loading.is_deployment(backend):
         raise BackendError(f"{key} deploys models and has no layer that trains; `bnconform list` shows layers")
     if options.device not in loading.devices_of(backend, key):
-        raise BackendError(f"{key} has no device {options.device!r}; it has {', '.join(loading.devices_of(backend, key))}")
+        raise BackendError(
+            f"{key} has no device {options.device!r}; it has {', '.join(loading.devices_of(backend, key))}"
+        )
     here = getattr(backend, "unsupported_on", {}).get(options.device.partition(":")[0], {})
     lacking = {**getattr(backend, "unsupported", {}), **here}
     for feature in (options.dtype, *NEEDED):

@@ -1,9 +1,10 @@
 """The documents' networks from scratch, as they print them: batch_norm, the module BatchNorm, and LeNet of these.
 
-Documents 001_2dbeadbd725cf49d (d2l_zh; In [2], [3]) and 002_b673ca5c343f0bbc (d2l_en; 8.5.3, 8.5.4). Both fix epsilon at
-1e-5. Document 001 calls its layer with momentum 0.9 and weighs the old value by it, document 002 with 0.1, which weighs
-the new one: the same numbers. That 001's text takes momentum for the influence of the new batch is shown by the
-layer `documents.d2l_zh`, which is told the momentum of the text. As printed, 001's forward computes and returns nothing.
+Documents 001_2dbeadbd725cf49d (d2l_zh; In [2], [3]) and 002_b673ca5c343f0bbc (d2l_en; 8.5.3, 8.5.4). Both fix epsilon
+at 1e-5. Document 001 calls its layer with momentum 0.9 and weighs the old value by it, document 002 with 0.1, which
+weighs the new one: the same numbers. That 001's text takes momentum for the influence of the new batch is shown by the
+layer `documents.d2l_zh`, which is told the momentum of the text. As printed, 001's forward computes and returns
+nothing.
 """
 
 from __future__ import annotations

@@ -124,6 +124,8 @@ class EquinoxNetwork:
             net, state = make(options)
             places = [(name, what) for name in (*LAYERS, *NORMS) for what in ("weight", "bias")]
             held = [getattr(getattr(net, name), what) for name, what in places]
-            given = [jnp.array(weights[".".join(place)]).reshape(old.shape) for place, old in zip(places, held, strict=True)]
+            given = [
+                jnp.array(weights[".".join(place)]).reshape(old.shape) for place, old in zip(places, held, strict=True)
+            ]
             net = equinox.tree_at(lambda net: [getattr(getattr(net, name), what) for name, what in places], net, given)
         return EquinoxLeNet(net, state, where, options.rate)

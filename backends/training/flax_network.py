@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnconform.backends.jax_arrays import Place
+from bnconform.backends.jax_flax import FlaxNNX
 from bnconform.backends.training.layouts import channels_last, weight_last
 
 Array = NDArray[Any]
@@ -92,8 +93,7 @@ def make(options: Any) -> Any:
 class FlaxNetwork:
     """nnx.BatchNorm in an nnx.Module."""
 
-    # BACKENDS.md and the adapter say where Flax documents it.
-    deviations: ClassVar[Mapping[str, str]] = {"running_variance": "biased"}
+    deviations: ClassVar[Mapping[str, str]] = FlaxNNX.deviations
 
     def build(self, weights: Mapping[str, Array], options: Any) -> FlaxLeNet:
         """The network with these weights."""

@@ -91,7 +91,7 @@ class HaikuNetwork:
         with where.entered():
             init, apply = logits(options)
             found, state = init(jax.random.PRNGKey(0), jnp.array(channels_last(options.example)), True)
-            names = {**{name: ("w", "b") for name in LAYERS}, **{name: ("scale", "offset") for name in NORMS}}
+            names = {**dict.fromkeys(LAYERS, ("w", "b")), **dict.fromkeys(NORMS, ("scale", "offset"))}
             parameters: dict[str, Any] = {}
             for name, (weight, bias) in names.items():
                 given = weights[f"{name}.weight"]

@@ -37,9 +37,7 @@ class KerasLeNet:
     def statistics(self) -> list[tuple[Array, Array]]:
         """The variables of each BatchNormalization."""
         norms = [self.model.get_layer(name) for name in NORMS]
-        return [
-            tuple(np.array(part.numpy()) for part in (norm.moving_mean, norm.moving_variance)) for norm in norms
-        ]  # type: ignore[misc]
+        return [tuple(np.array(part.numpy()) for part in (norm.moving_mean, norm.moving_variance)) for norm in norms]  # type: ignore[misc]
 
 
 class KerasTensorflowNetwork:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.backends.paddle_layers import imported, place
+from bnconform.backends.paddle_layers import Paddle, imported, place
 
 Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ class PaddleLeNet:
 class PaddleNetwork:
     """nn.BatchNorm2D and nn.BatchNorm1D, whose momentum weighs the old value."""
 
-    deviations: ClassVar[Mapping[str, str]] = {}
+    deviations: ClassVar[Mapping[str, str]] = Paddle.deviations
 
     def build(self, weights: Mapping[str, Array], options: Any) -> PaddleLeNet:
         """The network with these weights."""

@@ -62,9 +62,10 @@ class TinygradNetwork:
     def build(self, weights: Mapping[str, Array], options: Any) -> TinygradLeNet:
         """The network with these weights; its parameters have the dtype of theirs."""
         name_a_clang()
-        from tinygrad import dtypes, nn
+        from tinygrad import nn
+        from tinygrad.helpers import DEFAULT_FLOAT
 
-        dtypes.default_float = getattr(dtypes, options.dtype)
+        DEFAULT_FLOAT.value = options.dtype
         layers: dict[str, Any] = {}
         for name, (entries, exits) in LAYERS.items():
             layers[name] = nn.Conv2d(entries, exits, 5) if name.startswith("conv") else nn.Linear(entries, exits)

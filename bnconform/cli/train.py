@@ -106,7 +106,9 @@ def _trained(known: argparse.Namespace) -> tuple[TrainingResult, dict[str, str]]
     dtypes = list(dict.fromkeys(known.dtype)) or list(DTYPES)
     for dtype in dtypes:
         if dtype not in DTYPES:
-            raise UserError(f"train knows {' and '.join(DTYPES)}, not {dtype!r}: in half precision rounding grows too far")
+            raise UserError(
+                f"train knows {' and '.join(DTYPES)}, not {dtype!r}: in half precision rounding grows too far"
+            )
     here = settings(known.time_limit, 0, known.python, known.run_in)
     keys, left_out = chosen(known.backend, here)
     experiment = _experiment(known)

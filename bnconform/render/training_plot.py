@@ -37,7 +37,9 @@ def digest(result: TrainingResult) -> str:
 def picture(result: TrainingResult) -> str:
     """The SVG: a row of panels for each dtype, one for each quantity; a key of what leaves the bound somewhere."""
     leaving = sorted({row.backend for row in result.rows if row.left_step})
-    known = {name: (one.marker, colour) for (name, one), colour in zip(series(leaving).items(), _colours(), strict=False)}
+    known = {
+        name: (one.marker, colour) for (name, one), colour in zip(series(leaving).items(), _colours(), strict=False)
+    }
     dtypes = list(result.bounds)
 
     def draw(figure: Figure) -> None:
@@ -86,7 +88,9 @@ def _panel(ax: Axes, rows: list[TrainingRow], name: str, known: Mapping[str, tup
 def _key(ax: Axes, known: Mapping[str, tuple[str, Any]]) -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1) for marker, colour in known.values()]
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1) for marker, colour in known.values()
+    ]
     within = Line2D([], [], color="#999999", linewidth=0.7)
     limit = Line2D([], [], color="#c00000", linewidth=1)
     return [*handles, within, limit], [*known, "within the bound", "the bound"]

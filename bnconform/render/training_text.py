@@ -78,16 +78,16 @@ def summary(result: TrainingResult) -> str:
 
 INTRODUCTION = """\
 The network of the source documents, LeNet with BatchNorm, trained by everybody from the same weights on the same
-batches. This page is made by `bnconform train --read backends/training/result.json --markdown backends/TRAINING.md
---plot backends/training.svg` from the file that `bnconform train --json` writes; a self-test compares them. It says what
-a BatchNorm that is a little wrong costs in training, and where that shows.
+batches: what a BatchNorm that is a little wrong costs in training, and where it shows. This page is made from the file
+that `bnconform train --json` writes, by `bnconform train --read backends/training/result.json --markdown
+backends/TRAINING.md --plot backends/training.svg`; a self-test compares them.
 
 - The reference is a network of ours in double precision: convolution, pooling, sigmoid, dense layers, cross-entropy and
-  SGD at rate 0.1 in NumPy, with a BatchNorm at any point of the [behaviour space](../spec/behaviour.py). Its gradients are
-  held against central differences, its BatchNorm against the exact oracle.
-- A number is the largest distance from the reference in all steps, over the bound there: up to 1 is rounding. The bound is
-  by experiment: 4 runs of the reference in which every intermediate result is moved, with random signs, by what rounding
-  may move it, times 8 ([how, and why](../bnconform/judge/training/bound.py)).
+  SGD at rate 0.1 in NumPy, with a BatchNorm at any point of the [behaviour space](../spec/behaviour.py). Its gradients
+  are held against central differences, its BatchNorm against the exact oracle.
+- A number is the largest distance from the reference in all steps, over the bound there: up to 1 is rounding. The bound
+  is by experiment: 4 runs of the reference in which every intermediate result is moved, with random signs, by what
+  rounding may move it, times 8 ([how, and why](../bnconform/judge/training/bound.py)).
 - `NAME+lenet` is the framework's own network, "concise" in the documents' word: its layers, gradients and optimiser. A
   name without it is that backend's BatchNorm in our network, so that every row of `bnconform list` that has gradients
   can be trained, and so can your own layer: `bnconform train --backend my_adapter.py:MyBackend`.
@@ -100,15 +100,15 @@ LESSONS = """\
 ## What it shows
 
 - A wrong momentum, or the biased variance in the running statistics, is not seen in the training loss at all, which the
-  running statistics have no part in: **the loss can be right to the last bit while the model that is evaluated, saved and
-  shipped is another one.** It shows in the statistics after the first step, and in the evaluation loss.
+  running statistics have no part in: **the loss can be right to the last bit while the model that is evaluated, saved
+  and shipped is another one.** It shows in the statistics after the first step, and in the evaluation loss.
 - A wrong epsilon or a wrong estimator in the normalisation shows in everything, from the first step on.
-- Document 001 calls its layer with momentum 0.9 and weighs the *old* value by it: as code (`documents.d2l_zh+lenet`) that
-  is the momentum of everybody else. Its text takes momentum for the influence of the *new* batch: who follows the text
-  (`documents.d2l_zh`) gets `momentum_weighs = running`. As printed (`+as_printed`) its forward returns nothing, and the
-  next layer fails in the first step.
-- Both documents remember the biased variance in their layer from scratch, and the unbiased one in the library's layer
-  that they give as the concise form of the same: the two training losses agree, the evaluation losses do not.
+- Document 001 calls its layer with momentum 0.9 and weighs the *old* value by it: as code (`documents.d2l_zh+lenet`)
+  that is the momentum of everybody else. Its text takes momentum for the influence of the *new* batch: who follows the
+  text (`documents.d2l_zh`) gets `momentum_weighs = running`. As printed (`+as_printed`) its forward returns nothing,
+  and the next layer fails in the first step.
+- Both documents remember the biased variance in their layer from scratch, and the unbiased one in the library's
+  layer, which they give as the concise form of the same: the two training losses agree, the evaluation losses do not.
 - Keras on JAX and on PyTorch computes a float64 layer in single precision
   ([a finding](findings/keras-float64-in-single.md)): within the bound of float32, and millions of times beyond that of
   float64."""
@@ -136,7 +136,10 @@ def page(result: TrainingResult, picture: str) -> str:
 def _losses(result: TrainingResult) -> str:
     first, last = result.losses["loss"][0], result.losses["loss"][-1]
     held = result.losses["evaluation_loss"]
-    return f"The reference's loss falls from {first:.3g} to {last:.3g}, its evaluation loss from {held[0]:.3g} to {held[-1]:.3g}."
+    return (
+        f"The reference's loss goes from {first:.3g} to {last:.3g}, its evaluation loss from {held[0]:.3g} to "
+        f"{held[-1]:.3g}."
+    )
 
 
 def _bounds(result: TrainingResult, dtype: str) -> Iterator[str]:

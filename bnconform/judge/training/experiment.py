@@ -58,4 +58,6 @@ def experiment(images: ImageSet, steps: int, *, batch: int = BATCH, held_out: in
     ]
     batches = np.concatenate(places)[:steps].astype(np.int64)
     assert images.labels.max(initial=0) < CLASSES
-    return Experiment(initial_weights(), images.images, images.labels, batches, rest.astype(np.int64), 0.1, images.source)
+    return Experiment(
+        initial_weights(), images.images, images.labels, batches, rest.astype(np.int64), 0.1, images.source
+    )

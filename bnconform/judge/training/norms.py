@@ -95,7 +95,7 @@ class BehavingNorm:
     # -- passes ------------------------------------------------------------------------------------------------------
 
     def forward(self, x: Array) -> Array:
-        """y of a training pass; the running statistics move."""
+        """Y of a training pass; the running statistics move."""
         moved, ndim = self.rounding.moved, x.ndim
         count = x.size // x.shape[1]
         mean = moved(per_channel(x), lambda: per_channel(np.abs(x)), count)
@@ -151,7 +151,7 @@ class BehavingNorm:
         return moved_x, in_weight * whole[one.weight_gradient], in_bias * shift[one.bias_gradient]
 
     def evaluate(self, x: Array) -> Array:
-        """y of an evaluation pass."""
+        """Y of an evaluation pass."""
         one, ndim = self.behaviour, x.ndim
         mean, var = self._mean, self._var
         kind = one.evaluation_statistics

@@ -1,4 +1,4 @@
-"""Training of many: each implementation in a process of its own, judged by one reference; what comes of it as a result."""
+"""Training of many: each implementation in a process of its own, judged by one reference, as one result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.backends import registry, training
-from bnconform.backends.registry import BUILTIN, Entry
+from bnconform.backends.registry import BUILTIN, BackendError, Entry
 from bnconform.execution.settings import Settings
 from bnconform.judge.training.bound import growth
 from bnconform.judge.training.session import TrainingSession
@@ -22,8 +22,8 @@ DTYPES = ("float64", "float32")
 ALWAYS = ("documents.d2l_en", "documents.d2l_zh")
 """Layers that are trained besides the networks where nothing is asked for: those that the documents write out."""
 
-LENET = "+lenet"
-"""The end of a network's name, behind that of the backend whose BatchNorm it uses."""
+NEVER = ("documents.d2l_zh+lenet+as_printed",)
+"""Networks that are trained where they are named, or `all` is: it is known that they cannot."""
 
 Say = Callable[[str], None]
 
@@ -43,14 +43,34 @@ def chosen(given: Sequence[str], settings: Settings) -> tuple[list[str], dict[st
     for key in given or [""]:
         if key in ("", "all"):
             for name in [*training.NETWORKS, *(BUILTIN if key else ALWAYS)]:
+                if name in NEVER and not key:
+                    continue
                 reason = "" if settings.is_elsewhere(name) else registry.missing(every[name])
                 if reason:
                     left_out[name] = reason
                 else:
                     wanted.append(name)
         else:
-            wanted.append(registry.completed(key))
+            wanted.append(_named(key, settings))
     return list(dict.fromkeys(wanted)), left_out
+
+
+def _named(key: str, settings: Settings) -> str:
+    """What --backend names; BackendError, before anything is trained, where it is clear that it cannot be."""
+    entry = training.NETWORKS.get(key) or BUILTIN.get(key)
+    if entry is None:
+        found = registry.completed(key)
+        if ":" not in found and found not in registry.offered():
+            near = registry.alike(key, [*training.NETWORKS, *BUILTIN])
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise BackendError(
+                f"there is nothing to train that is called {key!r}{meant} (`bnconform list` shows layers)"
+            )
+        return found
+    reason = "" if settings.is_elsewhere(key) else registry.missing(entry)
+    if reason:
+        raise BackendError(f"{key} cannot run: {reason}")
+    return key
 
 
 def train_all(

@@ -122,7 +122,7 @@ def _sent(experiment: Experiment) -> dict[str, Any]:
 def _read(steps: Any, count: int) -> list[dict[str, Any]]:
     """The steps that came, each whole; TrainingRefused where they are no steps."""
     try:
-        found = [
+        found: list[dict[str, Any]] = [
             {
                 "loss": float(step["loss"]), "evaluation_loss": float(step["evaluation_loss"]),
                 "statistics": [(np.ravel(mean), np.ravel(var)) for mean, var in step["statistics"]],

@@ -7,7 +7,7 @@ to the first that is off; what fits there is confirmed on the whole run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +89,7 @@ class TrainingJudge:
             ratio = _largest(self._ratios(run.trajectory, declared, dtype))
             if ratio <= LIMIT:
                 return TrainingVerdict(DEVIATES, plain, left, _words(declared), ratio)
-        explained, ratio = self._explained(run.trajectory, dtype, left.step)
+        explained, ratio = self._explained(run.trajectory, dtype, left.step, declared)
         return TrainingVerdict(VIOLATES, plain, left, explained, ratio)
 
     def trajectory(self, behaviour: Behaviour, steps: int) -> Trajectory:
@@ -107,25 +107,25 @@ class TrainingJudge:
         steps = seen.steps
         return self.trajectory(behaviour, steps).ratios(seen, self.growth.bound(dtype).first(steps))
 
-    def _explained(self, seen: Trajectory, dtype: str, step: int) -> tuple[tuple[str, ...], float]:
-        """The decisions that explain a run, and how far off it is then at most; ((), 0) where none do."""
+    def _explained(self, seen: Trajectory, dtype: str, step: int, declared: Behaviour) -> tuple[tuple[str, ...], float]:
+        """The decisions that explain a run, and how far off it is then at most; ((), 0) where none do.
+
+        They are looked for beside what is declared first, then beside what is specified.
+        """
         if dtype == "float64":
             ratio = _largest(self._ratios(seen, SPECIFIED, "float32"))
             if ratio <= LIMIT:
                 return (SINGLE,), ratio
         begun = seen.first(min(step + MORE, seen.steps))
-        points = [SPECIFIED.but(**{name: value}) for name, value in singles()]
-        tried = self._tried(begun, points, dtype)
-        found = self._confirmed(seen, tried, dtype)
-        if found is None:
-            pairs = [
-                near.but(**{name: value})
-                for near, _ in tried[:SEVERAL]
-                for name, value in singles()
-                if name not in near.differences()
-            ]
-            found = self._confirmed(seen, self._tried(begun, list(dict.fromkeys(pairs)), dtype), dtype)
-        return found if found is not None else ((), 0.0)
+        for base in dict.fromkeys((declared, SPECIFIED)):
+            tried = self._tried(begun, _beside([base]), dtype)
+            found = self._confirmed(seen, tried, dtype)
+            if found is None:
+                pairs = _beside([near for near, _ in tried[:SEVERAL]])
+                found = self._confirmed(seen, self._tried(begun, pairs, dtype), dtype)
+            if found is not None:
+                return found
+        return (), 0.0
 
     def _tried(self, begun: Trajectory, points: list[Behaviour], dtype: str) -> list[tuple[Behaviour, float]]:
         """Each point with how far the beginning of a run is from it, in decades beyond the bound; the nearest first."""
@@ -148,6 +148,18 @@ class TrainingJudge:
             if ratio <= LIMIT:
                 return _words(point), ratio
         return None
+
+
+def _beside(points: Sequence[Behaviour]) -> list[Behaviour]:
+    """Every point that differs from one of these in a further decision."""
+    return list(
+        dict.fromkeys(
+            point.but(**{name: value})
+            for point in points
+            for name, value in singles()
+            if name not in point.differences()
+        )
+    )
 
 
 def _known_decisions(deviations: Mapping[str, str]) -> dict[str, str]:
