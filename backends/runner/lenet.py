@@ -82,13 +82,13 @@ class NormLayer(Protocol):
     """One BatchNorm of the network."""
 
     def forward(self, x: Array) -> Array:
-        """Y of a training pass, which moves the running statistics."""
+        """y, of a training pass, which moves the running statistics."""
 
     def backward(self, grad_output: Array) -> tuple[Array, Array, Array]:
         """The gradients for x, weight and bias of that pass."""
 
     def evaluate(self, x: Array) -> Array:
-        """Y of an evaluation pass."""
+        """y, of an evaluation pass."""
 
     def update(self, weight: Array, bias: Array) -> None:
         """Set the parameters, each (C,)."""

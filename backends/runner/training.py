@@ -47,7 +47,7 @@ class AdapterNorm:
     _after: dict[str, Any] = field(default_factory=dict)
 
     def forward(self, x: Array) -> Array:
-        """Y of a training pass, and what the layer remembers after it."""
+        """y, of a training pass, and what the layer remembers after it."""
         self._x = np.ascontiguousarray(x)
         y = self.layer.forward(self._x.copy(), training=True)
         self._after = dict(self.layer.state())
@@ -68,7 +68,7 @@ class AdapterNorm:
         )  # fmt: skip
 
     def evaluate(self, x: Array) -> Array:
-        """Y of an evaluation pass."""
+        """y, of an evaluation pass."""
         return _fitting(self.layer.forward(np.ascontiguousarray(x), training=False), x, "forward")
 
     def update(self, weight: Array, bias: Array) -> None:

@@ -6,10 +6,11 @@ A network is a class with `deviations`, as an adapter's, and `build(weights, opt
 * `evaluate(images, labels)`: the loss in evaluation mode, which moves nothing;
 * `statistics()`: running mean and running variance of each BatchNorm, in order.
 
-They are built on the CPU, DEVICE. `weights` are those of `bnconform.backends.runner.lenet.WEIGHTS`, in PyTorch's layout;
-images (N, 1, 28, 28) and the weights have the dtype `options.dtype`. `options` has also `rate`, `eps`, `momentum` (the
-weight of the new batch), `device` and `example`, one image. A framework is imported inside the functions. The name of a
-network is that of the backend whose BatchNorm it uses, with +lenet: so `--python mlx=PATH` is about it, too.
+They are built on the CPU, DEVICE. `weights` are those of `bnconform.backends.runner.lenet.WEIGHTS`, in PyTorch's
+layout; images (N, 1, 28, 28) and the weights have the dtype `options.dtype`. `options` has also `rate`, `eps`,
+`momentum` (the weight of the new batch), `device` and `example`, one image. A framework is imported inside the
+functions. The name of a network is that of the backend whose BatchNorm it uses, with +lenet: so `--python mlx=PATH` is
+about it, too.
 """
 
 from __future__ import annotations

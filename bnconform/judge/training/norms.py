@@ -95,7 +95,7 @@ class BehavingNorm:
     # -- passes ------------------------------------------------------------------------------------------------------
 
     def forward(self, x: Array) -> Array:
-        """Y of a training pass; the running statistics move."""
+        """y, of a training pass; the running statistics move."""
         moved, ndim = self.rounding.moved, x.ndim
         count = x.size // x.shape[1]
         mean = moved(per_channel(x), lambda: per_channel(np.abs(x)), count)
@@ -151,7 +151,7 @@ class BehavingNorm:
         return moved_x, in_weight * whole[one.weight_gradient], in_bias * shift[one.bias_gradient]
 
     def evaluate(self, x: Array) -> Array:
-        """Y of an evaluation pass."""
+        """y, of an evaluation pass."""
         one, ndim = self.behaviour, x.ndim
         mean, var = self._mean, self._var
         kind = one.evaluation_statistics
@@ -182,8 +182,6 @@ class BehavingNorm:
 
     def statistics(self) -> tuple[Array, Array]:
         """The running mean and variance, as they are shown."""
-        if self.behaviour.averaging is b.Averaging.ZERO_DEBIASED and self._batches:
-            return self._mean.copy(), self._var.copy()
         return self._mean.copy(), self._var.copy()
 
     # -- parts -------------------------------------------------------------------------------------------------------

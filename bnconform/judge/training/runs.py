@@ -14,7 +14,7 @@ from bnconform.judge.training.bound import growth
 from bnconform.judge.training.session import TrainingSession
 from bnconform.judge.training.trajectory import Experiment, reference
 from bnconform.judge.training.verdict import TrainingJudge
-from bnconform.results.training import TrainingResult, TrainingRow
+from bnconform.results.training import TrainingResult, TrainingRow, rounded
 
 DTYPES = ("float64", "float32")
 """The dtypes in which the network is trained; half precision diverges too fast for any bound to say something."""
@@ -127,7 +127,8 @@ def _row(
     found = judge.judge(run, dtype)
     left = found.left
     return TrainingRow(
-        key, dtype, key in training.NETWORKS, found.verdict, found.ratios,
+        key, dtype, key in training.NETWORKS, found.verdict,
+        {name: rounded(value) for name, value in found.ratios.items()},
         0 if left is None else left.step, () if left is None else left.quantities, found.explained, found.words,
         _versions(key, run.packages),
     )  # fmt: skip
@@ -146,7 +147,7 @@ def _needs(key: str) -> list[str]:
 
 def _by_step(values: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """The largest of each step."""
-    return {name: tuple(map(float, np.max(value, axis=1))) for name, value in values.items()}
+    return {name: rounded(np.max(value, axis=1).tolist()) for name, value in values.items()}
 
 
 def failures(rows: Iterable[TrainingRow]) -> list[TrainingRow]:
