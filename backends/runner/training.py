@@ -1,9 +1,10 @@
 """Training the documents' network in this process: around an adapter's BatchNorms, or as a framework's own network.
 
-What is asked comes as data: {"what": "open", "key", "device", "dtype", "experiment": {"weights", "images", "labels",
-"batches", "held_out", "rate", "eps", "momentum"}}, then {"what": "steps", "count"} until all are made. A step goes back
-as {"loss", "evaluation_loss", "statistics": [[mean, var]]}; "refused" has, in words, why nothing could be done, with
-"lacks" where the backend says that it lacks something, and "unusable" where it cannot be loaded.
+What is asked comes as data: {"what": "check", "key", "device"}, whether that is there; {"what": "open", "key", "device",
+"dtype", "experiment": {"weights", "images", "labels", "batches", "held_out", "rate", "eps", "momentum"}}, then {"what":
+"steps", "count"} until all are made. A step goes back as {"loss", "evaluation_loss", "statistics": [[mean, var]]};
+"refused" has, in words, why nothing could be done, with "lacks" where the backend says that it lacks something, and
+"unusable" where it cannot be loaded.
 """
 
 from __future__ import annotations
@@ -129,13 +130,7 @@ class Training:
 
 def _around(key: str, options: Any) -> LeNet:
     """The network in NumPy around an adapter's layers; NotImplementedError for what the adapter lacks."""
-    backend = loading.adapter(key)
-    if loading.is_deployment(backend):
-        raise BackendError(f"{key} deploys models and has no layer that trains; `bnconform list` shows layers")
-    if options.device not in loading.devices_of(backend, key):
-        raise BackendError(
-            f"{key} has no device {options.device!r}; it has {', '.join(loading.devices_of(backend, key))}"
-        )
+    backend = _loaded(key, options.device)
     here = getattr(backend, "unsupported_on", {}).get(options.device.partition(":")[0], {})
     lacking = {**getattr(backend, "unsupported", {}), **here}
     for feature in (options.dtype, *NEEDED):
@@ -151,6 +146,17 @@ def _around(key: str, options: Any) -> LeNet:
     return LeNet({}, norms, options.rate)
 
 
+def _loaded(key: str, device: str) -> Any:
+    """The adapter; BackendError where it has no layers, or no such device."""
+    backend = loading.adapter(key)
+    if loading.is_deployment(backend):
+        raise BackendError(f"{key} deploys models and has no layer that trains; `bnconform list` shows layers")
+    known = loading.devices_of(backend, key)
+    if device not in known:
+        raise BackendError(f"{key} has no device {device!r}; it has {', '.join(known)}")
+    return backend
+
+
 def train(request: Mapping[str, Any]) -> Data:
     """The answer to one request."""
     try:
@@ -158,8 +164,11 @@ def train(request: Mapping[str, Any]) -> Data:
             warnings.simplefilter("ignore")
             if request["what"] == "steps":
                 return {"steps": OPENED["training"].steps(int(request["count"]))}
-            OPENED["training"] = Training(request)
             key = request["key"]
+            if request["what"] == "check":
+                _loaded(key, request["device"])
+                return {}
+            OPENED["training"] = Training(request)
             declared = dict(training.load(key).deviations if key in training.NETWORKS else
                             getattr(loading.adapter(key), "deviations", {}))  # fmt: skip
             return {"deviations": declared, "packages": loading.installed()}

@@ -91,13 +91,20 @@ def train_all(
     Raises:
         BackendError: where one cannot be loaded.
     """
+    sessions = {key: TrainingSession(settings, key) for key in keys}
+    for key, session in sessions.items():
+        if key not in training.NETWORKS and (key not in BUILTIN or device != training.DEVICE):
+            # A mistake is told before anything takes time.
+            try:
+                session.check(device)
+            finally:
+                session.close()
     say("the reference")
     exact = reference(experiment)
     grown = growth(experiment, exact, say=say)
     judge = TrainingJudge(experiment, grown, exact, say)
     rows: list[TrainingRow] = []
-    for key in keys:
-        session = TrainingSession(settings, key)
+    for key, session in sessions.items():
         try:
             for dtype in dtypes:
                 say(f"{key}, {dtype}")

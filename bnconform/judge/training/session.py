@@ -89,6 +89,15 @@ class TrainingSession:
             gathered(seen) if seen else None, refused, lacks, _words(opened, "deviations"), _words(opened, "packages")
         )
 
+    def check(self, device: str) -> None:
+        """Raise BackendError where it cannot be loaded, or has no such device."""
+        try:
+            if self._worker is None:
+                self._worker = Worker(self.settings, self.key)
+            self._asked({"what": "check", "key": self.key, "device": device})
+        except (Died, TrainingRefused) as problem:
+            raise BackendError(f"the backend {self.key} cannot be loaded: {problem}") from None
+
     def close(self) -> None:
         """End the process."""
         if self._worker is not None:
