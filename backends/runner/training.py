@@ -1,10 +1,10 @@
 """Training the documents' network in this process: around an adapter's BatchNorms, or as a framework's own network.
 
-What is asked comes as data: {"what": "check", "key", "device"}, whether that is there; {"what": "open", "key", "device",
-"dtype", "experiment": {"weights", "images", "labels", "batches", "held_out", "rate", "eps", "momentum"}}, then {"what":
-"steps", "count"} until all are made. A step goes back as {"loss", "evaluation_loss", "statistics": [[mean, var]]};
-"refused" has, in words, why nothing could be done, with "lacks" where the backend says that it lacks something, and
-"unusable" where it cannot be loaded.
+What is asked comes as data: {"what": "check", "key", "device"}, whether that is there; {"what": "open", "key",
+"device", "dtype", "experiment": {"weights", "images", "labels", "batches", "held_out", "rate", "eps", "momentum"}};
+then {"what": "steps", "count"} until all are made. A step goes back as {"loss", "evaluation_loss", "statistics":
+[[mean, var]]}; "refused" has, in words, why nothing could be done, with "lacks" where the backend says that it lacks
+something, and "unusable" where it cannot be loaded.
 """
 
 from __future__ import annotations
