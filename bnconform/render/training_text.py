@@ -110,8 +110,9 @@ LESSONS = """\
 - Both documents remember the biased variance in their layer from scratch, and the unbiased one in the library's
   layer, which they give as the concise form of the same: the two training losses agree, the evaluation losses do not.
 - Keras on JAX and on PyTorch computes a float64 layer in single precision
-  ([a finding](findings/keras-float64-in-single.md)): within the bound of float32, and millions of times beyond that of
-  float64."""
+  ([a finding](findings/keras-float64-in-single.md)): within the bound of float32, and far beyond that of float64.
+- A network is more than its BatchNorm. MLX's layer in our network (`mlx`) follows the reference in float64; MLX's own
+  network (`mlx+lenet`) does not, because its convolution, `exp` and `sigmoid` have seven digits there."""
 
 
 def page(result: TrainingResult, picture: str) -> str:

@@ -1,7 +1,8 @@
 """The verdict on a training: within the bound of the specified trajectory, of a declared one, or of none.
 
 What explains a run that leaves the bound is looked for by training the reference again: with one decision changed, with
-two, and, of a run in double precision, by the bound of single precision. Only a few steps are tried with each, those up
+two, and, of a run in double precision, with options rounded to single precision, and by the bound of single precision
+(where decisions differ as well, those that are declared). Only a few steps are tried with each, those up
 to the first that is off; what fits there is confirmed on the whole run.
 """
 
@@ -112,11 +113,15 @@ class TrainingJudge:
 
         They are looked for beside what is declared first, then beside what is specified.
         """
-        if dtype == "float64":
-            ratio = _largest(self._ratios(seen, SPECIFIED, "float32"))
-            if ratio <= LIMIT:
-                return (SINGLE,), ratio
         begun = seen.first(min(step + MORE, seen.steps))
+        if dtype == "float64":
+            found = self._confirmed(seen, self._tried(begun, _single_options(declared), dtype), dtype)
+            if found is not None:
+                return found
+            for base in dict.fromkeys((declared, SPECIFIED)):
+                ratio = _largest(self._ratios(seen, base, "float32"))
+                if ratio <= LIMIT:
+                    return (*_words(base), SINGLE), ratio
         for base in dict.fromkeys((declared, SPECIFIED)):
             tried = self._tried(begun, _beside([base]), dtype)
             found = self._confirmed(seen, tried, dtype)
@@ -148,6 +153,14 @@ class TrainingJudge:
             if ratio <= LIMIT:
                 return _words(point), ratio
         return None
+
+
+def _single_options(base: Behaviour) -> list[Behaviour]:
+    """A point with epsilon, momentum or both rounded to single precision."""
+    momenta = [base.but(momentum_value=value) for value in ("single_precision", "single_precision_batch")]
+    return [
+        *momenta, *(point.but(epsilon_value="single_precision") for point in (base, *momenta)),
+    ]  # fmt: skip
 
 
 def _beside(points: Sequence[Behaviour]) -> list[Behaviour]:

@@ -9,11 +9,13 @@ import pytest
 from bnconform.backends import registry, training
 from bnconform.execution.settings import Settings
 from bnconform.judge.training.bound import growth
-from bnconform.judge.training.runs import LENET, chosen
+from bnconform.judge.training.runs import chosen
 from bnconform.judge.training.session import TrainingSession
 from bnconform.judge.training.trajectory import reference
 from bnconform.judge.training.verdict import TrainingJudge
 from bnconform.tests.selftest.judge.training.small import small_experiment
+
+LENET = "+lenet"
 
 
 @cache

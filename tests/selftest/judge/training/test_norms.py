@@ -32,7 +32,7 @@ def test_it_does_what_the_oracle_says(point: Behaviour, shape: tuple[int, ...]) 
     mean, var = layer.statistics()
     for step in range(2):
         x, g = inputs.values(shape, step), inputs.upstream(shape, step)
-        state = {"running_mean": mean, "running_var": var, "num_batches_tracked": step * _turns(point)}
+        state: dict[str, Any] = {"running_mean": mean, "running_var": var, "num_batches_tracked": step * _turns(point)}
         y, bound, after = reference.forward(x, **state, **options, training=True)
         testing.assert_close(layer.forward(x), y, bound)
         gradients, limits = reference.backward(x, g, **state, **options, training=True)
