@@ -111,9 +111,9 @@ LESSONS = """\
   layer, which they give as the concise form of the same: the two training losses agree, the evaluation losses do not.
 - Keras on JAX and on PyTorch computes a float64 layer in single precision
   ([a finding](findings/keras-float64-in-single.md)): within the bound of float32, and far beyond that of float64.
-- Equinox remembers the biased variance ([a finding](findings/equinox-variance-not-unbiased.md)) and evaluates with other
-  statistics than it shows ([another](findings/equinox-evaluation-debias.md)): the loss is right, and no decision of the
-  space explains the evaluation.
+- Equinox remembers the biased variance ([a finding](findings/equinox-variance-not-unbiased.md)), and evaluates with one
+  that is too large at first ([another](findings/equinox-evaluation-debias.md)): the loss is right, and no decision of
+  the space explains the evaluation.
 - A network is more than its BatchNorm. MLX's layer in our network (`mlx`) follows the reference in float64; MLX's own
   network (`mlx+lenet`) does not, because its convolution, `exp` and `sigmoid` have seven digits there."""
 
