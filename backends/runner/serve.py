@@ -24,6 +24,7 @@ from bnconform.backends.runner import frames, loading
 from bnconform.backends.runner.deployments import deploy
 from bnconform.backends.runner.own_models import own_model
 from bnconform.backends.runner.programs import execute
+from bnconform.backends.runner.training import train
 
 Data = dict[str, Any]
 
@@ -52,6 +53,8 @@ def answer(request: Mapping[str, Any]) -> Data:
         return {"name": backend.name, "deployed": deploy(backend, request["device"], request)}
     if what == "own_model":
         return {"own": own_model(request)}
+    if what == "train":
+        return {"trained": train(request)}
     raise ValueError(f"unknown request {what!r}")
 
 

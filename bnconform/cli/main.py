@@ -23,6 +23,7 @@ VERBS = {
     "run": ("run", "judge implementations and print a matrix of verdicts"),
     "list": ("listing", "the backends, whether each can run here, and the requirements"),
     "explain": ("explain", "one requirement: its formula, its sources, what usually breaks it"),
+    "train": ("train", "the documents' network, trained by many on the same batches; which one leaves, by what"),
     "deploy": ("deploy", "what tools that fold, freeze, export or compile make of a model of your own"),
     "identify": ("identify", "measure what an implementation does, whatever it declares"),
     "record": ("record", "keep what an implementation shows of every program, to be judged later or elsewhere"),

@@ -90,6 +90,24 @@ def drawn(
     return _for_a_page(buffer.getvalue(), label, tips or {})
 
 
+def standalone(size: tuple[float, float], draw: Callable[[Figure], None], description: str) -> str:
+    """The SVG of a figure as a file of its own, on white, with a description; the same for the same figure."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        mpl.rcdefaults()
+        settings: dict[Any, Any] = {
+            "svg.fonttype": "none", "svg.hashsalt": "bnconform", "font.size": 9, "axes.grid": True,
+            "grid.color": "#e0e0e0", "grid.linewidth": 0.5, "axes.spines.right": False, "axes.spines.top": False,
+            "axes.axisbelow": True,
+        }  # fmt: skip
+        mpl.rcParams.update(settings)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": description})
+    return buffer.getvalue()
+
+
 def _for_a_page(text: str, label: str, tips: Mapping[str, str]) -> str:
     """Only what a page needs of an SVG: no metadata, ids that nothing else has, the page's colours and font."""
     ET.register_namespace("", _SVG)

@@ -37,7 +37,7 @@ PAGE = "jinja2 markdown_it markupsafe matplotlib"
 
 ARROWS = {
     "spec": "numpy gmpy2 ml_dtypes",
-    "cases": "bnconform.spec numpy gmpy2 ml_dtypes hypothesis jsonschema",
+    "cases": "bnconform.spec numpy gmpy2 ml_dtypes hypothesis jsonschema sklearn",
     "backends": "",
     "backends/runner": "numpy ml_dtypes bnconform.backends",
     "bnconform": "bnconform.api bnconform.backends bnconform.cases bnconform.errors bnconform.parametrized "
@@ -59,12 +59,12 @@ An adapter may import its framework, too.
 
 FORMS = (
     "baseline", "baseline_check", "baseline_update", "comparison", "completeness", "confirmations", "failure",
-    "files", "findings", "joining", "kill_matrix", "result", "timeline", "visible",
+    "files", "findings", "joining", "kill_matrix", "result", "timeline", "training", "visible",
 )  # fmt: skip
 DRAWN = (
     "annotations", "badge", "baseline_text", "cards", "comparison_text", "drawing", "evidence", "findings_page",
     "heat_map", "junit", "markdown", "markup", "matrix", "page", "plots", "porting_pages", "printer",
-    "progress_display", "requirement_view", "site", "standing", "terminal",
+    "progress_display", "requirement_view", "site", "standing", "terminal", "training_plot", "training_text",
 )  # fmt: skip
 """The forms of our files, and what is drawn from these alone: neither needs anything of the suite that fills them."""
 
