@@ -8,7 +8,7 @@
 # The machine needs bash, Python 3.11 or newer, NumPy, ml_dtypes and the frameworks: no network, nothing of ours.
 # SECONDS_IN_ALL (default 570) is all that `record` takes, JOBS (default 6) how many rows are recorded at a time, PYTHON
 # the interpreter. A recording that time cut off is FOLDER/NAME.trace.part, and the same command goes on with it.
-# GPU_ROWS names some of the rows alone.
+# GPU_ROWS names some of the rows alone, GPU_DTYPES the dtypes of all of them.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 halves="float32 float16 bfloat16"
@@ -33,16 +33,18 @@ ROWS
 wanted() {
     rows | while IFS='|' read -r name backend dtypes; do
         name=${name// /}
+        dtypes=${GPU_DTYPES:-$dtypes}
         if [[ -z ${GPU_ROWS:-} || " $GPU_ROWS " == *" $name "* ]]; then echo "$name ${backend// /} $dtypes"; fi
     done
 }
 
 pack() {
-    local folder=$1 given=()
+    local folder=$1 given=() dtypes
     mkdir -p "$folder"
     folder=$(cd "$folder" && pwd)
     cp "$here/gpu.sh" "$folder/"
     while read -r _ backend _; do given+=(--backend "$backend"); done < <(wanted)
+    while read -r dtypes; do given+=(--dtype "$dtypes"); done < <(wanted | cut -d ' ' -f 3- | tr ' ' '\n' | sed '/^$/d' | sort -u)
     # From here, so that the file of the settings is called the same there, where it comes with the runner.
     (cd "$here" && bnconform runner "$folder/gpu.pyz" "${given[@]}")
 }

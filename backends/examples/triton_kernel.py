@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 # -- the kernels -------------------------------------------------------------------------------------------------------
 #
-# x is contiguous, (samples, channels, positions). A program takes BLOCK_C channels, and BLOCK of their values at a time;
+# x is contiguous, (samples, channels, positions). A program has BLOCK_C channels, and BLOCK of their values at a time;
 # the statistics of a channel are (C,), in the dtype in which is computed: float64 for float64, float32 for all others.
 
 
@@ -157,8 +157,8 @@ def kernels() -> SimpleNamespace:
 
 # -- the layer ---------------------------------------------------------------------------------------------------------
 
-BLOCK_C, BLOCK = 16, 256
-"""Channels of a program, and values of a channel that it takes at a time; fewer where there are fewer."""
+BLOCK_C, TILE = 16, 4096
+"""Channels of a program, and values of all its channels that it takes at a time; fewer where there are fewer."""
 
 
 class TritonBatchNorm:
@@ -193,14 +193,12 @@ class TritonBatchNorm:
 
         samples, channels, positions = self.sizes(x)
         count = samples * positions
-        size = {
-            "BLOCK_C": min(BLOCK_C, triton.next_power_of_2(channels)),
-            "BLOCK": min(BLOCK, max(triton.next_power_of_2(count), 1)),
-        }
-        return triton.cdiv(channels, size["BLOCK_C"]), triton.cdiv(count, size["BLOCK"]), size
+        block_c = min(BLOCK_C, triton.next_power_of_2(channels))
+        block = min(TILE // block_c, max(triton.next_power_of_2(count), 1))
+        return triton.cdiv(channels, block_c), triton.cdiv(count, block), {"BLOCK_C": block_c, "BLOCK": block}
 
     def options(self, count: int) -> Any:
-        """Epsilon, the weight of the batch, n / (n - 1): as a tensor, since a kernel's own numbers are single precision."""
+        """Epsilon, the weight of the batch, n / (n - 1): a tensor, as a kernel's own numbers are single precision."""
         import torch
 
         momentum = self.config.momentum

@@ -43,12 +43,14 @@ def run(known: argparse.Namespace) -> int:
     report_files.check(wanted, *known.results, *([known.json] if known.json else []))
     if known.json is not None:
         files.check_writable(known.json)
-    found = joined(whole([(str(path), results.read(path)) for path in known.results]))
+    read = whole([(str(path), results.read(path)) for path in known.results])
+    found = joined(read)
     if known.json is not None:
         results.write(known.json, found)
     if known.columns is not None:
-        for path in kept_columns.write(known.columns, found):
-            print(f"wrote {path}")
+        for _, one in read:
+            for path in kept_columns.write(known.columns, one):
+                print(f"wrote {path}")
     lines = report_files.produce(found, wanted)
     for line in lines:
         print(line)
