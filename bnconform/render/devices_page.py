@@ -66,22 +66,27 @@ def _largest(rows: Iterable[Row]) -> str:
 
 def _differences(found: Pair) -> Iterator[str]:
     """What is to be said of the second of the two, a phrase each."""
-    if found.verdicts:
-        names = [f"{one.requirement} ({one.first} there, {one.second} here)" for one in found.verdicts]
-        yield f"{len(names)} of {found.judged} verdicts: {', '.join(names)}"
-    else:
-        yield f"none of {found.judged} verdicts"
+    lacking = [one for one in found.verdicts if "unsupported" in (one.first, one.second)]
+    names = [
+        f"{one.requirement} ({one.first} there, {one.second} here)" for one in found.verdicts if one not in lacking
+    ]
+    yield f"{len(names)} of {found.judged} verdicts{': ' if names else ''}{', '.join(names)}"
+    if lacking:
+        yield f"{len(lacking)} that one of the two does not support"
     numbers = [number for number in found.numbers if number.kind != "unknown"]
     if not numbers:
-        yield "no numbers to compare"
+        yield "no number that both have"
         return
     same = sum(number.kind == "identical" for number in numbers)
-    apart = max((number.ulp or 0.0 for number in numbers), default=0.0)
-    shares = [max((side.share for number in numbers if (side := getattr(number, which))), default=0.0)
-              for which in ("first", "second")]  # fmt: skip
     yield f"{same} of {len(numbers)} numbers have the same bits"
     if same < len(numbers):
-        yield f"at most {apart:.2g} ulp apart, {shares[0]:.2g} of the bound there and {shares[1]:.2g} here"
+        most = max(numbers, key=lambda number: number.share or 0.0)
+        shares = [max((side.share for number in numbers if (side := getattr(number, which))), default=0.0)
+                  for which in ("first", "second")]  # fmt: skip
+        yield (
+            f"the others are at most {most.share or 0.0:.2g} of both bounds apart ({most.ulp or 0.0:.2g} ulp), "
+            f"{shares[0]:.2g} of its bound from the truth there and {shares[1]:.2g} here"
+        )
     for side, words in ((SECOND, "here"), (FIRST, "there")):
         moved = [f"{number.requirement} {number.name}" for number in found.differing if number.moved == side]
         if moved:

@@ -19,16 +19,18 @@ class Exchange {
   waiting = []; // the page's fetches that have no request yet: at most one
   asked = []; // requests that the page has not fetched yet: at most one
   answered = null; // what takes the next answer
+  began = false; // whether the page has fetched anything
   ask(line) {
-    return new Promise((resolve, reject) => {
-      this.answered = { resolve, reject };
+    return new Promise((resolve) => {
+      this.answered = resolve;
       const page = this.waiting.shift();
       if (page) page(line);
       else this.asked.push(line);
     });
   }
   next(answer) {
-    if (answer) this.answered.resolve(answer);
+    this.began = true;
+    if (answer) this.answered(answer);
     return new Promise((resolve) => (this.asked.length ? resolve(this.asked.shift()) : this.waiting.push(resolve)));
   }
 }
@@ -69,7 +71,8 @@ const lost = (why) => {
   process.exit(1);
 };
 page.on("crash", () => lost("its process crashed"));
-page.on("pageerror", (error) => lost(error.message));
+// Before the first answer the page itself has failed; later an error that nobody awaited is no answer.
+page.on("pageerror", (error) => (exchange.began ? console.error(error.message) : lost(error.message)));
 browser.on("disconnected", () => lost("the browser ended"));
 page.on("console", (message) => console.error(message.text()));
 await page.goto(`http://127.0.0.1:${files.address().port}/page.html?${process.argv[2] ?? ""}`);

@@ -126,8 +126,8 @@ RUNTIMES = {
     "browser.mjs tfjs": ("violates", ("cpu", "wasm", "webgl", "webgpu")),
     "browser.mjs onnxruntime-web": ("deviates", ("wasm",)),
 }
-"""The programs, with the verdict on BN-RUN-VAR (ONNX documents the biased variance, TensorFlow.js does not) and on which
-devices they train."""
+"""The programs, with the verdict on BN-RUN-VAR (ONNX documents the biased variance, TensorFlow.js does not) and the
+devices on which they train."""
 
 EVALUATES = {"browser.mjs onnxruntime-web": ("webgl", "webgpu")}
 """The devices of a program that evaluate alone."""
