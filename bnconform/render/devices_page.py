@@ -32,10 +32,10 @@ def counted(column: Result) -> tuple[int, int, int]:
     return hold, len(verdicts) - hold - lacking, lacking
 
 
-def pair(columns: Mapping[Name, Result], place: Place) -> Pair:
+def pair(columns: Mapping[Name, Result], name: Name, beside: Name) -> Pair:
     """The column compared with the one beside it, which is the first."""
-    first, second = (":".join(name) for name in (place.beside, place.column))
-    made = compare((first, columns[place.beside]), (second, columns[place.column]), chosen=[f"{first}={second}"])
+    first, second = (":".join(one) for one in (beside, name))
+    made = compare((first, columns[beside]), (second, columns[name]), chosen=[f"{first}={second}"])
     return made.pairs[0]
 
 
@@ -49,8 +49,16 @@ def _cells(columns: Mapping[Name, Result], place: Place) -> list[str]:
     return [
         f"`{place.column[0]}`, `{place.column[1]}`: {place.made}", named, str(hold), str(fail),
         f"{lacking} ({part})" if part else str(lacking), _failing(column.rows), _largest(column.rows),
-        f"`{place.beside[0]}`, `{place.beside[1]}`", "; ".join(_differences(pair(columns, place))),
+        *_beside(columns, place),
     ]  # fmt: skip
+
+
+def _beside(columns: Mapping[Name, Result], place: Place) -> list[str]:
+    """The column beside it, and what differs."""
+    if not any(place.beside):
+        return ["none", ""]
+    found = pair(columns, place.column, place.beside)
+    return [f"`{place.beside[0]}`, `{place.beside[1]}`", "; ".join(_differences(found))]
 
 
 def _failing(rows: Iterable[Row]) -> str:

@@ -35,7 +35,8 @@ class Place:
     """A row of the page.
 
     Attributes:
-        column: what it is of. beside: the column that it is compared with. made: how to get the device, in Markdown.
+        column: what it is of. beside: the column that it is compared with; two empty texts for none. made: how to get
+            the device, in Markdown.
     """
 
     column: Name
@@ -80,8 +81,8 @@ def places(folder: Path) -> list[Place]:
     path = folder / PLACES
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))["column"]
-        return [Place(_name(one["column"]), _name(one["beside"]), one["made"]) for one in told]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return [XX]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise FileError(f"{path} is no list of columns: {problem}") from None
 
 
