@@ -81,7 +81,7 @@ def places(folder: Path) -> list[Place]:
     path = folder / PLACES
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))["column"]
-        return [XX]
+        return [Place(_name(one["column"]), _name(one["beside"] or ":"), str(one["made"])) for one in told]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise FileError(f"{path} is no list of columns: {problem}") from None
 
