@@ -55,7 +55,7 @@ one() {
     for dtype in "${@:5}"; do dtypes+=(--dtype "$dtype"); done
     if ((left < 5)); then echo "$name: no time left"; return; fi
     timeout "$left" "$PYTHON" "$folder/gpu.pyz" record "$backend" --device "$device" "${dtypes[@]}" \
-        --out "$folder/$name.trace" --time-limit 60 >"$log" 2>&1 || status=$?
+        --out "$folder/$name.trace" >"$log" 2>&1 || status=$?
     echo "$name: status $status, $((SECONDS - began)) s, $(du -ch "$folder/$name".trace* 2>/dev/null | tail -n 1 | cut -f 1)" \
         "$(grep -v '^judge' "$log" | tail -n 1)"
 }
@@ -77,6 +77,7 @@ record() {
 judge() {
     local folder=$1 device=${2:-cuda:0} name
     for trace in "$folder"/*.trace; do
+        if [[ ! -e $trace ]]; then echo "$folder has no recording that is whole" >&2; return 2; fi
         name=$(basename "$trace" .trace)
         bnconform judge "$trace" --level may --json "$folder/$name.json" >"$folder/$name.txt" 2>&1 || test $? -eq 1
         tail -n 4 "$folder/$name.txt" | sed '/^next:/,$d'
