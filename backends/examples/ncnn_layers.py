@@ -80,8 +80,8 @@ class Layer:
     def _sample(self, sample: Array) -> Array:
         import ncnn
 
-        # A copy that is ncnn's own: on memory that is NumPy's it writes y over x, or dies. The Mat keeps no array alive,
-        # so that what it is made of has a name until it is copied.
+        # A copy that is ncnn's own: on memory that is NumPy's it writes y over x, or dies. The Mat keeps no array
+        # alive, so that what it is made of has a name until it is copied.
         contiguous = np.ascontiguousarray(sample)
         given = ncnn.Mat(contiguous).clone()
         extractor = self.net.create_extractor()
