@@ -1,4 +1,4 @@
-"""`bnconform list`: backends, whether each can run here and if not why; requirements; errata; findings; histories."""
+"""`bnconform list`: backends, whether each can run here and if not why; requirements; errata; pages of Markdown."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bnconform.backends import registry
 from bnconform.cases.golden import errata
 from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.execution.selection import Selection
-from bnconform.render import history_page
+from bnconform.render import devices_page, history_page
 from bnconform.render.findings_page import page
-from bnconform.results import confirmations, history_file
+from bnconform.results import confirmations, history_file, kept_columns
 from bnconform.results.findings import findings
 from bnconform.spec.catalogue import requirements
 
@@ -34,6 +34,9 @@ def add_parser(verbs: Verbs, summary: str) -> None:
         "--history", action="store_true", help="what became of faults over released versions, as a page in Markdown"
     )
     parser.add_argument(
+        "--devices", action="store_true", help="devices besides the plain CPU, as the table of a page in Markdown"
+    )
+    parser.add_argument(
         "--findings", action="store_true", help="what was found out about released frameworks, as a page in Markdown"
     )
 
@@ -47,6 +50,10 @@ def run(known: argparse.Namespace) -> int:
     if known.history:
         kept = BACKENDS / "history"
         print(history_page.page(history_file.read_all(kept), confirmations.read(kept / confirmations.FILE)), end="")
+        return 0
+    if known.devices:
+        folder = BACKENDS / "devices"
+        print(devices_page.table(kept_columns.read_all(folder), kept_columns.places(folder)), end="")
         return 0
     if not known.requirements and not known.errata:
         with selection(known) as chosen:

@@ -11,7 +11,7 @@ from bnconform.cli.parser import Verbs, add_verb
 from bnconform.judge.shard_set import whole
 from bnconform.render import report_files
 from bnconform.render.terminal import render
-from bnconform.results import files
+from bnconform.results import files, kept_columns
 from bnconform.results import result as results
 from bnconform.results.joining import joined
 from bnconform.spec.catalogue import requirements
@@ -29,6 +29,9 @@ def add_parser(verbs: Verbs, summary: str) -> None:
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="text for a pull request or a job summary")
     parser.add_argument("--badge", type=Path, metavar="PATH", help="a badge, .svg or .json")
     parser.add_argument("--junit", type=Path, metavar="PATH", help="JUnit's XML, a suite for each column")
+    parser.add_argument(
+        "--columns", type=Path, metavar="FOLDER", help="a small file of each backend and device, to be committed"
+    )
     parser.add_argument("--annotations", action="store_true", help="print failures as GitHub annotations")
 
 
@@ -40,13 +43,18 @@ def run(known: argparse.Namespace) -> int:
     report_files.check(wanted, *known.results, *([known.json] if known.json else []))
     if known.json is not None:
         files.check_writable(known.json)
-    found = joined(whole([(str(path), results.read(path)) for path in known.results]))
+    read = whole([(str(path), results.read(path)) for path in known.results])
+    found = joined(read)
     if known.json is not None:
         results.write(known.json, found)
+    if known.columns is not None:
+        for _, one in read:
+            for path in kept_columns.write(known.columns, one):
+                print(f"wrote {path}")
     lines = report_files.produce(found, wanted)
     for line in lines:
         print(line)
-    if not wanted and known.json is None:
+    if not wanted and known.json is None and known.columns is None:
         rules = requirements()
         titles = {name: rule.title for name, rule in rules.items()}
         render(found, titles, {name: rule.chapter for name, rule in rules.items()}, Console(highlight=False))

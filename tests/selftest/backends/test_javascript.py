@@ -120,22 +120,69 @@ def test_onnx_model(ndim: int, training: bool, tracked: bool) -> None:
     assert found == due
 
 
-RUNTIMES = {"onnxruntime_node.mjs": "deviates", "tfjs.mjs": "violates"}
-"""The programs, with the verdict on BN-RUN-VAR: ONNX documents the biased variance, TensorFlow.js does not."""
+RUNTIMES = {
+    "onnxruntime_node.mjs": ("deviates", ("cpu",)),
+    "tfjs.mjs": ("violates", ("cpu", "wasm")),
+    "browser.mjs tfjs": ("violates", ("cpu", "wasm", "webgl", "webgpu")),
+    "browser.mjs onnxruntime-web": ("deviates", ("wasm",)),
+}
+"""The programs, with the verdict on BN-RUN-VAR (ONNX documents the biased variance, TensorFlow.js does not) and the
+devices on which they train."""
+
+EVALUATES = {"browser.mjs onnxruntime-web": ("webgl", "webgpu")}
+"""The devices of a program that evaluate alone."""
+
+
+def installed() -> Path:
+    """A copy of the folder with its packages; the test is skipped without one."""
+    folder = os.environ.get(INSTALLED)
+    if not folder:
+        pytest.skip(f"{INSTALLED} names no copy of {FOLDER.name}/ with its packages (npm install --ignore-scripts)")
+    return Path(folder).resolve()
 
 
 @pytest.mark.parametrize("program", RUNTIMES)
 def test_runtimes(program: str, tmp_path: Path) -> None:
     """Every device of a program is judged."""
-    folder = os.environ.get(INSTALLED)
-    if not folder:
-        pytest.skip(f"{INSTALLED} names no copy of {FOLDER.name}/ with its packages (npm install --ignore-scripts)")
-    command = f"command:node {Path(folder) / program}"
+    folder, (verdict, trains) = installed(), RUNTIMES[program]
     options = ("--dtype", "float32", "--json", "result.json", "-k", "BN-RUN-VAR- or BN-EVAL-STATS-")
-    answer = bnconform(tmp_path, "--backend", command, *options)
+    answer = bnconform(tmp_path, "--backend", f"command:node {folder / program}", *options)
     answer.assert_no_traceback()
     rows = read(tmp_path / "result.json").rows
-    verdicts = {row.verdict for row in rows if row.requirement == "BN-RUN-VAR"}
-    assert verdicts == {RUNTIMES[program]}
-    assert {row.verdict for row in rows if row.requirement == "BN-EVAL-STATS"} == {"conforms"}
-    assert {row.device for row in rows} == ({"cpu", "wasm"} if program == "tfjs.mjs" else {"cpu"})
+    found = {(row.device, row.requirement): row.verdict for row in rows}
+    devices = trains + EVALUATES.get(program, ())
+    assert found == {
+        **{(device, "BN-RUN-VAR"): verdict if device in trains else "unsupported" for device in devices},
+        **{(device, "BN-EVAL-STATS"): "conforms" for device in devices},
+    }
+
+
+def test_the_browser_ends(tmp_path: Path) -> None:
+    """A browser that was started is gone with the program whose input has ended."""
+    folder = installed()
+    hello = '{"id":1,"do":"hello","protocol":"bnconform/1"}\n'
+    own = {**os.environ, "TMPDIR": str(tmp_path)}  # where the browser keeps its profile
+    run = subprocess.run(
+        [node(), "browser.mjs", "tfjs"], cwd=folder, input=hello, env=own, capture_output=True, text=True, timeout=120
+    )
+    assert (run.returncode, json.loads(run.stdout)["name"]) == (0, "tfjs-browser")
+    said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in said
+
+
+def test_fixed_sizes() -> None:
+    """Where the shape of x is given, it is that of the model's x and y, and its channels those of the parameters."""
+    onnx = pytest.importorskip("onnx")
+    options = {"ndim": 3, "dtype": "float32", "parameterDtype": "float32", "attributes": {}, "shape": [2, 3, 300]}
+    given = json.dumps({**options, "training": True, "tracked": True})
+    code = (
+        f"import {{ model }} from {json.dumps((FOLDER / 'onnx_model.mjs').as_uri())};"
+        f"process.stdout.write(Buffer.from(model({given})));"
+    )
+    run = subprocess.run([node(), "--input-type=module", "-e", code], capture_output=True, check=True)
+    graph = onnx.ModelProto.FromString(run.stdout).graph
+    shapes = {
+        one.name: [size.dim_value for size in one.type.tensor_type.shape.dim] for one in (*graph.input, *graph.output)
+    }
+    assert shapes.pop("x") == shapes.pop("y") == [2, 3, 300]
+    assert list(shapes.values()) == [[3]] * 6
