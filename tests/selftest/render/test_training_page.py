@@ -47,5 +47,5 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     """In one line that names the file."""
     path = tmp_path / "other.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(TrainingFileError, match="other.json"):
+    with pytest.raises(TrainingFileError, match=r"other\.json"):
         training.read(path)
