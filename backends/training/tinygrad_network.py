@@ -31,7 +31,9 @@ class TinygradLeNet:
             loss = self._loss(images, labels)
             self.optimizer.zero_grad()
             loss.backward()
-            self.optimizer.step()
+            # Together: what is lazy would else be computed of the parameters after the step.
+            kept = [getattr(self.layers[name], what) for name in NORMS for what in ("running_mean", "running_var")]
+            loss.realize(*kept, *self.optimizer.schedule_step())
             return float(loss.item())
 
     def evaluate(self, images: Array, labels: Array) -> float:

@@ -221,8 +221,8 @@ class BehavingNorm:
             elif one.averaging is b.Averaging.FIRST_BATCH_COPIED and self._batches == 1:
                 a = 1.0
             elif one.averaging is b.Averaging.ZERO_DEBIASED:
-                # An average from 0 divided by 1 - (1 - a)**k moves by a / (1 - (1 - a)**k).
-                a = a / (1 - (1 - a) ** self._batches)
+                # An average from 0 divided by 1 - (1 - a)**k moves by a / (1 - (1 - a)**k); in the limit a = 0, 1 / k.
+                a = a / (1 - (1 - a) ** self._batches) if a else 1 / self._batches
             self._mean, self._var = self._average(self._mean, mean, a), self._average(self._var, var, a)
 
     def _average(self, old: Array, new: Array, a: float) -> Array:
