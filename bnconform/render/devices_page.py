@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from bnconform.results.compare import compare
 from bnconform.results.comparison import FIRST, SECOND, Pair
 from bnconform.results.completeness import partial
-from bnconform.results.kept_columns import Name, Place
+from bnconform.results.kept_columns import Name, TableRow
 from bnconform.results.result import Result, Row
 
 BEGIN = "<!-- made by `bnconform list --devices` of the files in devices/; a self-test compares the two -->"
@@ -17,7 +17,7 @@ END = "<!-- end -->"
 HEADS = ("device", "with", "hold", "fail", "unsupported", "shoulds that fail", "error", "beside", "what differs")
 
 
-def table(columns: Mapping[Name, Result], places: Sequence[Place]) -> str:
+def table(columns: Mapping[Name, Result], places: Sequence[TableRow]) -> str:
     """The table, as Markdown, between its marks; KeyError for a column that is not there."""
     rows = [_cells(columns, place) for place in places]
     lines = [_line(HEADS), "|" + "---|" * len(HEADS), *map(_line, rows)]
@@ -39,7 +39,7 @@ def pair(columns: Mapping[Name, Result], name: Name, beside: Name) -> Pair:
     return made.pairs[0]
 
 
-def _cells(columns: Mapping[Name, Result], place: Place) -> list[str]:
+def _cells(columns: Mapping[Name, Result], place: TableRow) -> list[str]:
     column = columns[place.column]
     hold, fail, lacking = counted(column)
     packages = ", ".join(f"{name} {version}" for name, version in column.environment.packages.items())
@@ -53,7 +53,7 @@ def _cells(columns: Mapping[Name, Result], place: Place) -> list[str]:
     ]  # fmt: skip
 
 
-def _beside(columns: Mapping[Name, Result], place: Place) -> list[str]:
+def _beside(columns: Mapping[Name, Result], place: TableRow) -> list[str]:
     """The column beside it, and what differs."""
     if not any(place.beside):
         return ["none", ""]

@@ -31,7 +31,7 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Place:
+class TableRow:
     """A row of the page.
 
     Attributes:
@@ -76,12 +76,12 @@ def read_all(folder: Path) -> dict[Name, Result]:
     return found
 
 
-def places(folder: Path) -> list[Place]:
+def places(folder: Path) -> list[TableRow]:
     """What the page shows, in order; FileError where the file cannot be used."""
     path = folder / PLACES
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))["column"]
-        return [Place(_name(one["column"]), _name(one["beside"] or ":"), str(one["made"])) for one in told]
+        return [TableRow(_name(one["column"]), _name(one["beside"] or ":"), str(one["made"])) for one in told]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise FileError(f"{path} is no list of columns: {problem}") from None
 

@@ -13,7 +13,7 @@ from bnconform.render import devices_page
 from bnconform.results import kept_columns, result
 from bnconform.results.compare import compare
 from bnconform.results.files import FileError
-from bnconform.results.kept_columns import Name, Place
+from bnconform.results.kept_columns import Name, TableRow
 from bnconform.results.observations import decoded
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
@@ -108,6 +108,6 @@ def test_a_column_that_moved_is_told() -> None:
     rows = tuple(replace(one, verdict="violates") if one.requirement == "BN-RUN-VAR" else one for one in plain.rows)
     worse = moved(planted(replace(plain, rows=rows), PLACE, far(plain)), device="other")
     columns = {("numpy", "cpu"): plain, ("numpy", "other"): worse}
-    told = devices_page.table(columns, [Place(("numpy", "other"), ("numpy", "cpu"), "made up")])
+    told = devices_page.table(columns, [TableRow(("numpy", "other"), ("numpy", "cpu"), "made up")])
     assert "further off here: BN-RUN-VAR running_var" in told
     assert "further off there" not in told
