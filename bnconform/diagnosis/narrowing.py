@@ -154,7 +154,7 @@ def narrow(
     call = FailingCall(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
-    if any(step.shards or step.op in (*TRANSFORMED, "jvp_jvp") for step in trace.program.steps):
+    if any(step.shards for step in trace.program.steps):
         return None  # such a call names shapes, so that none can be changed by itself, or its results have others
     if is_recorded := any(step.pass_number for step in trace.program.steps):
         if CALL in wrong or not is_of_recorded(call):
@@ -172,6 +172,10 @@ def narrow(
     if is_recorded:
         # Such a call names another, so that none can be left out or changed by itself: no experiment is made.
         alike = fit_one(call, (*alone(), *recorded(declared)))
+        return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
+    if any(step.op in (*TRANSFORMED, "jvp_jvp") for step in call.trace.program.steps):
+        # Such a call holds several batches in one array, or answers for a whole one: nothing is changed by itself.
+        alike = None if CALL in wrong else fit_one(call, tuple(alone()))
         return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
     if known.experiments >= EXPERIMENTS:
         return None

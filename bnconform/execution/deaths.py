@@ -186,7 +186,9 @@ def features(program: Program) -> Features:
     found = {f"rank {config.ndim}", config.dtype, f"momentum {'None' if config.momentum is None else 'a number'}"}
     affine = f"a {config.affine} alone" if config.has_one_parameter else "affine" if config.affine else "no affine"
     found |= {affine, "tracking" if config.track_running_stats else "no tracking"}
-    found |= {f"{step.op} in {step.mode}" for step in program.steps if step.op in PASSES}
+    for step in program.steps:
+        if step.op in PASSES:
+            found |= {f"{step.op} in {step.mode}", f"{step.mode}"}
     if any(step.op in PASSES for step in program.steps):
         found.add("a pass")
     for step in program.steps:

@@ -77,7 +77,9 @@ FULL = run(
 """A run with a violation, a success and a gap."""
 
 
-OF_METHODS = ("BN-REC-", "BN-REMAT-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-", "BN-TRANS-")
+OF_METHODS = (
+    "BN-REC-", "BN-REMAT-", "BN-DERIV-", "BN-MASK-", "BN-REP-", "BN-SET-", "BN-TRANS-", "BN-SAVED-", "BN-FROZEN-",
+)  # fmt: skip
 ALONE = {"BN-ACC-STEPS", "BN-STATE-RESET", "BN-STATE-HISTORY", "BN-STATE-LAZY", "BN-LAYOUT-FORMAT"}
 
 
