@@ -134,7 +134,9 @@ class TinygradLayer:
         given, upstream, direction = (to_tensor(array, self.device) for array in (x, grad_output, vector))
         parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
         (grad_x,) = (self._call(given, training) * upstream).sum().gradient(given)
-        total = sum(((tensor * 0).sum() for tensor in (given, *parameters)), start=(grad_x * direction).sum())
+        total = (grad_x * direction).sum()
+        for tensor in (given, *parameters):
+            total = total + (tensor * 0).sum()
         by_x, *rest = total.gradient(given, *parameters)
         by_x.realize(*rest, *self._tensors().values())
         weight, bias = (to_array(gradient, self.device) for gradient in rest) if rest else (None, None)
