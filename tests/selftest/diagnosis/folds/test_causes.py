@@ -95,8 +95,11 @@ def outcomes(name: str) -> list[Outcome]:
 
 
 def test_every_wrong_folder_has_a_name() -> None:
-    """All but one of those that the suite kills."""
-    assert set(WRONG) - set(NAMES) == {"scaled_by_the_largest"}
+    """All but one of those that predict something wrong; others show something else than they predict by."""
+    shown = {
+        "hands_the_sign_on", "stores_half_as_single", "stores_half_of_the_digits", "writes_five_digits_of_the_bias",
+    }  # fmt: skip
+    assert set(WRONG) - set(NAMES) == {"scaled_by_the_largest", *shown}
 
 
 @pytest.mark.parametrize("name", NAMES)
