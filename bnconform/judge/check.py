@@ -276,7 +276,7 @@ class Check(CheckRecord):
             if not checks and trace.program.observes <= {"num_batches_tracked"}:
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = "num_batches_tracked: the layer shows no counter"
-            elif not checks and trace.program.observes and trace.program.observes <= set(SAVED):
+            elif not (checks or found.vacuous) and trace.program.observes and trace.program.observes <= set(SAVED):
                 outcome.verdict = UNSUPPORTED
                 outcome.headline = outcome.message = f"{' and '.join(sorted(trace.program.observes))}: not saved"
             elif not checks and self.reduced:
