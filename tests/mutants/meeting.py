@@ -190,8 +190,9 @@ class Proof:
 
 
 def rows_of(plan: Plan) -> list[CoveringRow]:
-    """The rows that are asked."""
-    return [row for row in rows(plan.table) if plan.dtype in row.dtypes and not row.quality]
+    """The rows of the plan's own table that are asked; a run has those of others beside them."""
+    own = (row for row in rows(plan.table) if row.name == f"row{row.number}")
+    return [row for row in own if plan.dtype in row.dtypes and not row.quality]
 
 
 def proven(plan: Plan, told: Mapping[int, Killed]) -> Proof:
