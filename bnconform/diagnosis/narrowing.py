@@ -155,7 +155,7 @@ def narrow(
         _cut(trace, number), tuple(one for one in judged.comparisons if one.step == number and one.name in wrong)
     )
     if any(step.shards for step in trace.program.steps):
-        return None  # such a call names shapes, so that none can be changed by itself, or its results have others
+        return None  # such a call names shapes, so that none can be changed by itself
     if is_recorded := any(step.pass_number for step in trace.program.steps):
         if CALL in wrong or not is_of_recorded(call):
             return None

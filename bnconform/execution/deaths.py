@@ -188,7 +188,7 @@ def features(program: Program) -> Features:
     found |= {affine, "tracking" if config.track_running_stats else "no tracking"}
     for step in program.steps:
         if step.op in PASSES:
-            found |= {f"{step.op} in {step.mode}", f"{step.mode}"}
+            found |= {f"{step.op} in {step.mode}", step.mode}
     if any(step.op in PASSES for step in program.steps):
         found.add("a pass")
     for step in program.steps:
