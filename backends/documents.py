@@ -48,7 +48,7 @@ class _Layer:
         for name, value in state.items():
             self.values[name] = np.array(value, self.stored)
 
-    def checked(self, x: Any) -> Any:
+    def check(self, x: Any) -> Any:
         """The input in the computing dtype; ValueError for a rank or a number of channels it was not built for."""
         if x.ndim != self.config.ndim or x.shape[1] != self.config.num_features:
             raise ValueError(f"expected rank {self.config.ndim} and {self.config.num_features} channels, got {x.shape}")
@@ -68,7 +68,7 @@ class _ManualNormalization(_Layer):
 
     def forward(self, x: Any, *, training: bool) -> Any:
         with np.errstate(all="ignore"):
-            wide = self.checked(x)
+            wide = self.check(x)
             if training or self.values["running_mean"] is None:
                 count = wide.size // wide.shape[1]
                 mean = wide.sum((0, 2, 3), keepdims=True) / self.compute(count)
@@ -97,7 +97,7 @@ class _Simplified(_Layer):
 
     def forward(self, x: Any, *, training: bool) -> Any:
         with np.errstate(all="ignore"):
-            wide = self.checked(x)
+            wide = self.check(x)
             if wide.size == 0:
                 return x.copy()
             standard = (wide - np.mean(wide, 0)) / np.sqrt(np.var(wide, 0) + self.compute(self.config.eps))
@@ -109,7 +109,7 @@ class _ManualStandardization(_Layer):
 
     def forward(self, x: Any, *, training: bool) -> Any:
         with np.errstate(all="ignore"):
-            wide = self.checked(x)
+            wide = self.check(x)
             y = np.empty(x.shape, x.dtype)
             for channel in range(x.shape[1] if x.size else 0):
                 values = wide[:, channel]
@@ -140,7 +140,7 @@ class _D2l(_Layer):
         # A gradient needs gradients enabled, so this trains in either mode: the declared mode_source.
         with torch.enable_grad():
             y, *leaves = self.call(x)
-            upstream = torch.tensor(_forwards(self.checked(grad_output)))
+            upstream = torch.tensor(_forwards(self.check(grad_output)))
             grads = torch.autograd.grad(y, leaves, upstream)
         return (self.narrow(grads[0], x.dtype), *(self.narrow(grad.reshape(-1), self.stored) for grad in grads[1:]))
 
@@ -152,7 +152,7 @@ class _D2l(_Layer):
         """(y, x, gamma, beta) as tensors; moves the moving statistics where gradients are enabled."""
         import torch
 
-        data = torch.tensor(_forwards(self.checked(x)), requires_grad=torch.is_grad_enabled())
+        data = torch.tensor(_forwards(self.check(x)), requires_grad=torch.is_grad_enabled())
         shape = (1, -1) if data.dim() == 2 else (1, -1, 1, 1)
         old_mean, old_var, gamma, beta = (
             torch.tensor(self.values[name].astype(self.compute)).reshape(shape)

@@ -81,7 +81,7 @@ class Place:
     wide: bool = False
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def enter(self) -> Iterator[None]:
         """New arrays lie on the device, and are of double precision only if `wide`."""
         import jax
 
@@ -89,7 +89,7 @@ class Place:
             yield
 
     def array(self, array: Array, channels_last: bool = False) -> Any:
-        """A copy of the array on the device; inside `entered`."""
+        """A copy of the array on the device; inside `enter`."""
         import jax.numpy as jnp
 
         return jnp.array(np.moveaxis(array, 1, -1) if channels_last else array)
@@ -100,7 +100,7 @@ class Place:
 
         return jnp.array(mask_channels_last(mask, ndim))
 
-    def shown(self, array: Any, channels_last: bool = False) -> Array:
+    def show(self, array: Any, channels_last: bool = False) -> Array:
         """What `to_array` gives, of an array that lies on the device; WrongDevice, where it lies elsewhere."""
         if array.devices() != {jax_device(self.device)}:
             raise WrongDevice(self.device, ", ".join(sorted(map(str, array.devices()))))
@@ -144,7 +144,7 @@ class Compiled:
     recompute: Callable[..., Any]
 
 
-def compiled(
+def compile_function(
     function: Callable[[Any, Any, Any], tuple[Any, Any]],
     checkpointed: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
 ) -> Compiled:
@@ -157,19 +157,19 @@ def compiled(
 
     again = jax.checkpoint(function) if checkpointed is None else checkpointed
 
-    def traced(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    def trace(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
         assert_traced(x)
         return function(parameters, statistics, x)
 
     def gradients(parameters: Any, statistics: Any, x: Any, grad_output: Any) -> Any:
-        y, pull, _ = jax.vjp(lambda *given: traced(given[0], statistics, given[1]), parameters, x, has_aux=True)
+        y, pull, _ = jax.vjp(lambda *given: trace(given[0], statistics, given[1]), parameters, x, has_aux=True)
         return pull(grad_output.astype(y.dtype))
 
     def record(parameters: Any, statistics: Any, x: Any) -> Any:
-        return jax.vjp(lambda *given: traced(given[0], statistics, given[1]), parameters, x, has_aux=True)
+        return jax.vjp(lambda *given: trace(given[0], statistics, given[1]), parameters, x, has_aux=True)
 
     def tangent(parameters: Any, statistics: Any, x: Any, direction: Any) -> Any:
-        return jax.jvp(lambda x: traced(parameters, statistics, x), (x,), (direction,), has_aux=True)
+        return jax.jvp(lambda x: trace(parameters, statistics, x), (x,), (direction,), has_aux=True)
 
     def second(parameters: Any, statistics: Any, x: Any, grad_output: Any, vector: Any) -> Any:
         return jax.jvp(lambda x: gradients(parameters, statistics, x, grad_output), (x,), (vector,))[1]
@@ -179,7 +179,7 @@ def compiled(
         y, pull, moved = jax.vjp(lambda *given: again(given[0], statistics, given[1]), parameters, x, has_aux=True)
         return pull(grad_output.astype(y.dtype)), moved
 
-    first, back, kept, along, twice, anew = map(jax.jit, (traced, gradients, record, tangent, second, recompute))
+    first, back, kept, along, twice, anew = map(jax.jit, (trace, gradients, record, tangent, second, recompute))
     return Compiled(first, back, kept, pull(), along, twice, anew)
 
 
@@ -196,7 +196,7 @@ class JaxLayer(TransformedJaxLayer):
     """A layer as a pure function with its values beside it: `parameters` (weight, bias) and `statistics`.
 
     `functions` gives the compiled pass of a mode, `shape` (N, C, *S) is one that it takes. Statistics that are not a
-    mapping of the suite's names to arrays override `shown` and `replaced`.
+    mapping of the suite's names to arrays override `show` and `replace_statistics`.
     """
 
     channels_last = True
@@ -217,71 +217,71 @@ class JaxLayer(TransformedJaxLayer):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y; the statistics move."""
-        with self.where.entered():
+        with self.where.enter():
             given = self.where.array(x, self.channels_last)
             y, self.statistics = self.functions(training).forward(self.parameters, self.statistics, given)
-            return self.where.shown(y, self.channels_last)
+            return self.where.show(y, self.channels_last)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             given, upstream = (self.where.array(array, self.channels_last) for array in (x, grad_output))
             found, grad_x = self.functions(training).backward(self.parameters, self.statistics, given, upstream)
-            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
-            return self.where.shown(grad_x, self.channels_last), weight, bias
+            weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.show(grad_x, self.channels_last), weight, bias
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by jax.vjp; the statistics move."""
         functions = self.functions(training)
-        with self.where.entered():
+        with self.where.enter():
             given = self.where.array(x, self.channels_last)
             y, pulled, self.statistics = functions.record(self.parameters, self.statistics, given)
-            shown = self.where.shown(y, self.channels_last)
+            shown = self.where.show(y, self.channels_last)
 
         def pullback(grad_output: Array) -> Gradients:
-            with self.where.entered():
+            with self.where.enter():
                 upstream = self.where.array(grad_output, self.channels_last).astype(y.dtype)
                 found, grad_x = functions.pull(pulled, upstream)
-                weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
-                return self.where.shown(grad_x, self.channels_last), weight, bias
+                weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
+                return self.where.show(grad_x, self.channels_last), weight, bias
 
         return shown, pullback
 
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients of a pass that is run again for them; the statistics are those that it gives out."""
-        with self.where.entered():
+        with self.where.enter():
             given, upstream = (self.where.array(array, self.channels_last) for array in (x, grad_output))
             (found, grad_x), self.statistics = self.functions(training).recompute(
                 self.parameters, self.statistics, given, upstream
             )
-            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
-            return self.where.shown(grad_x, self.channels_last), weight, bias
+            weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.show(grad_x, self.channels_last), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics move."""
-        with self.where.entered():
+        with self.where.enter():
             given, direction = (self.where.array(array, self.channels_last) for array in (x, tangent))
             y, tangent_y, self.statistics = self.functions(training).tangent(
                 self.parameters, self.statistics, given, direction
             )
-            return self.where.shown(y, self.channels_last), self.where.shown(tangent_y, self.channels_last)
+            return self.where.show(y, self.channels_last), self.where.show(tangent_y, self.channels_last)
 
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             operands = (self.where.array(array, self.channels_last) for array in (x, grad_output, vector))
             found, by_x = self.functions(training).second(self.parameters, self.statistics, *operands)
-            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
-            return self.where.shown(by_x, self.channels_last), weight, bias
+            weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.show(by_x, self.channels_last), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
-        with self.where.entered():
-            return self.entries(self.where.shown)
+        with self.where.enter():
+            return self.entries(self.where.show)
 
     def entries(self, copied: Callable[[Any], Array]) -> dict[str, Array | None]:
         """What the layer remembers, each copied by a function."""
-        values = {**self.shown(), **self.parameters}
+        values = {**self.show(), **self.parameters}
         return {name: copied(values[name]) if name in values else None for name in STATE}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
@@ -292,26 +292,26 @@ class JaxLayer(TransformedJaxLayer):
         """
         import jax
 
-        with self.where.entered():
-            parameters, statistics = self.loaded(state)
+        with self.where.enter():
+            parameters, statistics = self.load_values(state)
             x = self.where.array(np.zeros(self.shape, np.float32), self.channels_last)
             jax.eval_shape(self.functions(False).forward, parameters, statistics, x)
             self.parameters, self.statistics = parameters, statistics
 
-    def loaded(self, state: Mapping[str, Array | None]) -> tuple[dict[str, Any], Any]:
+    def load_values(self, state: Mapping[str, Array | None]) -> tuple[dict[str, Any], Any]:
         """Parameters and statistics with the given entries in place of the layer's own; KeyError."""
         given = {name: self.where.array(value) for name, value in state.items() if value is not None}
         for name in given:
-            {**self.shown(), **self.parameters}[name]
+            {**self.show(), **self.parameters}[name]
         parameters = {name: given.pop(name, value) for name, value in self.parameters.items()}
-        return parameters, self.replaced(given)
+        return parameters, self.replace_statistics(given)
 
-    def shown(self) -> Mapping[str, Any]:
+    def show(self) -> Mapping[str, Any]:
         """The statistics by the suite's names."""
         found: Mapping[str, Any] = self.statistics
         return found
 
-    def replaced(self, given: Mapping[str, Any]) -> Any:
+    def replace_statistics(self, given: Mapping[str, Any]) -> Any:
         """The statistics with the given ones, by the suite's names, in place of their own."""
         return {**self.statistics, **given}
 

@@ -60,7 +60,7 @@ class FlaxLinenPmap(FlaxLinenShardMap):
 
 
 @cache
-def sharded(module: Any, training: bool) -> Replicas:
+def shard(module: Any, training: bool) -> Replicas:
     """Replicas of a module that knows no axis: one array whose samples are on several devices."""
     return together(linen_pass(module, training))
 
@@ -79,4 +79,4 @@ class FlaxLinenSpmd(FlaxLinenShardMap):
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:
         """Of one sharded array."""
         prepare()
-        return lambda training: sharded(module, training)
+        return lambda training: shard(module, training)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from bnconform.backends import jax_replicas
-from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, Place, compile_function, devices, example, place
 from bnconform.backends.jax_replicas import SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 AXIS = "batch"
@@ -29,7 +29,7 @@ def make(where: Place, given: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     options = dict(given)
     if not has_modes():
         options.pop("mode")
-    with where.entered():
+    with where.enter():
         found: tuple[Any, Any] = equinox.nn.make_with_state(equinox.nn.BatchNorm)(axis_name=AXIS, **options)
         return found
 
@@ -86,7 +86,7 @@ def functions(where: Place, given: tuple[tuple[str, Any], ...], training: bool) 
     import equinox
 
     apply = one_pass(where, given, training)
-    return compiled(apply, equinox.filter_checkpoint(apply))
+    return compile_function(apply, equinox.filter_checkpoint(apply))
 
 
 @cache
@@ -107,7 +107,7 @@ class EquinoxLayer(ReplicatedJaxLayer):
         super().__init__(lambda training: functions(where, given, training), parameters, usable(state), where, shape)
         self.replicas = lambda training: replicas(where, given, training)
 
-    def shown(self) -> Mapping[str, Any]:
+    def show(self) -> Mapping[str, Any]:
         """The statistics by the suite's names; mode "ema" has no counter."""
         pair = self.statistics.get(statistics_index(self.layer))
         found = dict(zip(("running_mean", "running_var"), pair, strict=True))
@@ -115,11 +115,11 @@ class EquinoxLayer(ReplicatedJaxLayer):
             found["num_batches_tracked"] = self.statistics.get(self.layer.batch_counter)
         return found
 
-    def replaced(self, given: Mapping[str, Any]) -> Any:
+    def replace_statistics(self, given: Mapping[str, Any]) -> Any:
         """A state with the given statistics; ValueError, from Equinox, for a shape or dtype that is not the state's."""
         import jax.numpy as jnp
 
-        values = {**self.shown(), **given}
+        values = {**self.show(), **given}
         pair = (values["running_mean"], values["running_var"])
         state = usable(self.statistics).set(statistics_index(self.layer), pair)
         if "num_batches_tracked" in given:

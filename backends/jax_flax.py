@@ -130,11 +130,11 @@ def nnx_jacobian(ability: str) -> Callable[..., Any]:
     import jax
     from flax import nnx
 
-    def differentiated(layer: Any, x: Any) -> Any:
+    def differentiate(layer: Any, x: Any) -> Any:
         graph, rest = nnx.split(layer)
         return getattr(jax, ability)(lambda x: nnx.merge(graph, rest, copy=True)(x))(x)
 
-    found: Callable[..., Any] = nnx.jit(differentiated)
+    found: Callable[..., Any] = nnx.jit(differentiate)
     return found
 
 
@@ -151,90 +151,90 @@ class NNXLayer:
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y; the statistics move."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
-            return self.where.shown(nnx_functions().forward(self.layer, self.where.array(x, True)), True)
+            return self.where.show(nnx_functions().forward(self.layer, self.where.array(x, True)), True)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = nnx_functions().backward(self.layer, given, upstream)
-            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return self.where.shown(grad_x, True), weight, bias
+            weight, bias = (self.where.show(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.show(grad_x, True), weight, bias
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by jax.vjp; the statistics stay."""
         functions = nnx_functions()
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             y, pulled = functions.record(self.layer, self.where.array(x, True))
-            shown = self.where.shown(y, True)
+            shown = self.where.show(y, True)
 
         def pullback(grad_output: Array) -> Gradients:
-            with self.where.entered():
+            with self.where.enter():
                 found, grad_x = functions.pull(pulled, self.where.array(grad_output, True).astype(y.dtype))
                 weight, bias = (
-                    self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias")
+                    self.where.show(found[name][...]) if name in found else None for name in ("scale", "bias")
                 )
-                return self.where.shown(grad_x, True), weight, bias
+                return self.where.show(grad_x, True), weight, bias
 
         return shown, pullback
 
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients of a pass under nnx.remat; the statistics are those that it leaves."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = nnx_functions().recompute(self.layer, given, upstream)
-            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return self.where.shown(grad_x, True), weight, bias
+            weight, bias = (self.where.show(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.show(grad_x, True), weight, bias
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by jax.jvp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             given, direction = (self.where.array(array, True) for array in (x, tangent))
             y, tangent_y = nnx_functions().tangent(self.layer, given, direction)
-            return self.where.shown(y, True), self.where.shown(tangent_y, True)
+            return self.where.show(y, True), self.where.show(tangent_y, True)
 
     def hvp(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """The derivatives of the gradients along the vector, by jax.jvp of jax.vjp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             operands = (self.where.array(array, True) for array in (x, grad_output, vector))
             found, by_x = nnx_functions().second(self.layer, *operands)
-            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return self.where.shown(by_x, True), weight, bias
+            weight, bias = (self.where.show(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.show(by_x, True), weight, bias
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica, mapped by jax.vmap; the layer stays as it is."""
-        with self.where.entered():
+        with self.where.enter():
             given = [self.where.array(x, True) for x in xs]
             found = self._replicas(training).forward(*self._split(), given)
             shown = self.state()
             return [
                 (
-                    self.where.shown(y, True),
-                    {**shown, **{name: self.where.shown(moved[NNX_NAMES[name]][...]) for name in AVERAGES}},
+                    self.where.show(y, True),
+                    {**shown, **{name: self.where.show(moved[NNX_NAMES[name]][...]) for name in AVERAGES}},
                 )
                 for y, moved in found
             ]
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
-        with self.where.entered():
+        with self.where.enter():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
             found = self._replicas(training).backward(*self._split(), given, upstream)
-            return [(self.where.shown(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
+            return [(self.where.show(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by nnx.vmap over the batches, in which the layer has no axis; ValueError, from Flax, in training."""
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             ys = nnx_mapped()[0](self.layer, self.where.array(lanes_last(xs, True)))
-            return lanes_first(self.where.shown(ys), True)
+            return lanes_first(self.where.show(ys), True)
 
     def vmap_layers(
         self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
@@ -247,7 +247,7 @@ class NNXLayer:
         for layer, state in zip(each, states, strict=True):
             layer.load(state)
             layer._mode(training)
-        with self.where.entered():
+        with self.where.enter():
             graph = nnx.graphdef(each[0].layer)
             values = [nnx.state(layer.layer) for layer in each]
             stacked = nnx.merge(graph, jax.tree.map(lambda *found: jax.numpy.stack(found), *values))
@@ -255,7 +255,7 @@ class NNXLayer:
             moved = nnx.state(stacked)
             for lane, layer in enumerate(each):
                 nnx.update(layer.layer, jax.tree.map(lambda found, lane=lane: found[lane], moved))
-            return lanes_first(self.where.shown(ys), True), [layer.state() for layer in each]
+            return lanes_first(self.where.show(ys), True), [layer.state() for layer in each]
 
     def jacrev(self, x: Array, *, training: bool) -> Array:
         """dy/dx, by jax.jacrev; the statistics stay."""
@@ -266,16 +266,16 @@ class NNXLayer:
         return self._jacobian("jacfwd", x, training)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             found = nnx_jacobian(ability)(self.layer, self.where.array(x, True))
-            return jacobian_first(self.where.shown(found), True)
+            return jacobian_first(self.where.show(found), True)
 
     def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
         """(shape, dtype) of y, by nnx.eval_shape."""
         from flax import nnx
 
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             y = nnx.eval_shape(lambda layer, x: layer(x), self.layer, self.where.array(x, True))
         return (y.shape[0], y.shape[-1], *y.shape[1:-1]), str(y.dtype)
@@ -298,33 +298,33 @@ class NNXLayer:
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """y; the statistics move."""
         forward, _ = nnx_masked_functions()
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
-            return self.where.shown(forward(self.layer, given, selecting), True)
+            return self.where.show(forward(self.layer, given, selecting), True)
 
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
         _, backward = nnx_masked_functions()
-        with self.where.entered():
+        with self.where.enter():
             self._mode(training)
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             found, grad_x = backward(self.layer, given, self.where.mask(mask, x.ndim), upstream)
-            weight, bias = (self.where.shown(found[name][...]) if name in found else None for name in ("scale", "bias"))
-            return self.where.shown(grad_x, True), weight, bias
+            weight, bias = (self.where.show(found[name][...]) if name in found else None for name in ("scale", "bias"))
+            return self.where.show(grad_x, True), weight, bias
 
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         found = {name: getattr(self.layer, theirs) for name, theirs in NNX_NAMES.items()}
-        with self.where.entered():
-            shown = {name: None if kept is None else self.where.shown(kept[...]) for name, kept in found.items()}
+        with self.where.enter():
+            shown = {name: None if kept is None else self.where.show(kept[...]) for name, kept in found.items()}
         return {**shown, "num_batches_tracked": None}
 
     def load(self, state: Mapping[str, Array | None]) -> None:
         """Set the given entries by nnx.update; KeyError or ValueError for one that the layer does not have."""
         from flax import nnx
 
-        with self.where.entered():
+        with self.where.enter():
             given = {name: self.where.array(value) for name, value in state.items() if value is not None}
             nnx.update(self.layer, {NNX_NAMES[name]: value for name, value in given.items()})
 
@@ -410,7 +410,7 @@ class FlaxNNX:
         def like(axis_name: str | None) -> Any:
             return nnx.BatchNorm(num_features, rngs=nnx.Rngs(0), axis_name=axis_name, **given, **self.more)
 
-        with where.entered():
+        with where.enter():
             return NNXLayer(like(None), where, like)
 
 

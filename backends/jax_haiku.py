@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.jax_arrays import Compiled, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, Place, compile_function, devices, example, place
 from bnconform.backends.jax_replicas import AXIS, SHAPES, Pass, Replicas, ReplicatedJaxLayer, over, vmap
 
 PAGE = "https://dm-haiku.readthedocs.io/en/latest/api.html"
@@ -24,7 +24,7 @@ PARAMETERS = {"weight": "scale", "bias": "offset"}
 AVERAGES = {"running_mean": "batch_norm/~/mean_ema", "running_var": "batch_norm/~/var_ema"}
 
 
-def transformed(given: tuple[tuple[str, Any], ...], *, checkpointed: bool = False, **mode: bool) -> Any:
+def transform(given: tuple[tuple[str, Any], ...], *, checkpointed: bool = False, **mode: bool) -> Any:
     """The pair of functions (init, apply) of a layer in a mode, under hk.remat if it is `checkpointed`."""
     import haiku
 
@@ -38,20 +38,20 @@ def transformed(given: tuple[tuple[str, Any], ...], *, checkpointed: bool = Fals
 def one_pass(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool, checkpointed: bool = False) -> Pass:
     """The pass of a layer in a mode."""
     mode = {"is_training": training and tracked, "test_local_stats": not tracked}
-    apply = transformed(given, checkpointed=checkpointed, **mode).apply
+    apply = transform(given, checkpointed=checkpointed, **mode).apply
 
-    def named(parameters: Any, statistics: Any, x: Any) -> Any:
+    def name_fault(parameters: Any, statistics: Any, x: Any) -> Any:
         shaped = {PARAMETERS[name]: value.reshape((1,) * (x.ndim - 1) + (-1,)) for name, value in parameters.items()}
         found: tuple[Any, Any] = apply({"batch_norm": shaped}, statistics, x)
         return found
 
-    return named
+    return name_fault
 
 
 @cache
 def functions(given: tuple[tuple[str, Any], ...], tracked: bool, training: bool) -> Compiled:
     """The pass of a layer in a mode and its gradients."""
-    return compiled(one_pass(given, tracked, training), one_pass(given, tracked, training, checkpointed=True))
+    return compile_function(one_pass(given, tracked, training), one_pass(given, tracked, training, checkpointed=True))
 
 
 @cache
@@ -65,7 +65,7 @@ def initial(given: tuple[tuple[str, Any], ...], tracked: bool) -> Any:
     """The jitted function that makes a layer's parameters and state."""
     import jax
 
-    return jax.jit(transformed(given, is_training=tracked, test_local_stats=not tracked).init)
+    return jax.jit(transform(given, is_training=tracked, test_local_stats=not tracked).init)
 
 
 class HaikuLayer(ReplicatedJaxLayer):
@@ -82,7 +82,7 @@ class HaikuLayer(ReplicatedJaxLayer):
         import jax
 
         self.decay = dict(given)["decay_rate"]
-        with where.entered():
+        with where.enter():
             x = where.array(np.zeros(shape), True).astype(dtype)
             parameters, state = initial(given, tracked)(jax.random.PRNGKey(0), x)
             found = parameters.get("batch_norm", {})
@@ -90,14 +90,14 @@ class HaikuLayer(ReplicatedJaxLayer):
         super().__init__(lambda training: functions(given, tracked, training), named, state, where, shape)
         self.replicas = lambda training: replicas(given, tracked, training)
 
-    def shown(self) -> Mapping[str, Any]:
+    def show(self) -> Mapping[str, Any]:
         """The debiased averages and the counter, by the suite's names."""
         if not self.statistics:
             return {}
         found = {name: self.statistics[theirs]["average"].reshape(-1) for name, theirs in AVERAGES.items()}
         return {**found, "num_batches_tracked": self.statistics[AVERAGES["running_mean"]]["counter"]}
 
-    def replaced(self, given: Mapping[str, Any]) -> Any:
+    def replace_statistics(self, given: Mapping[str, Any]) -> Any:
         """A state with the given statistics.
 
         Haiku keeps each average twice, as shown and before its division by 1 - decay_rate**counter; both are set.

@@ -18,12 +18,12 @@ from bnconform.backends.jax_arrays import (
     Gradients,
     Place,
     assert_traced,
-    compiled,
+    compile_function,
     example,
     place,
 )
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
-from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, padded, vmap
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, pad, vmap
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 
@@ -69,7 +69,7 @@ def linen_checkpointed(module: Any, training: bool) -> Callable[..., tuple[Any, 
 @cache
 def linen_functions(module: Any, training: bool) -> Compiled:
     """The pass of a linen module (which compares by its configuration) in a mode, and its gradients."""
-    return compiled(linen_pass(module, training), linen_checkpointed(module, training))
+    return compile_function(linen_pass(module, training), linen_checkpointed(module, training))
 
 
 @cache
@@ -104,20 +104,20 @@ class LinenLayer(ReplicatedJaxLayer):
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """y; the statistics move."""
         forward, _ = linen_masked_functions(self.module, training)
-        with self.where.entered():
+        with self.where.enter():
             given, selecting = self.where.array(x, True), self.where.mask(mask, x.ndim)
             y, self.statistics = forward(self.parameters, self.statistics, given, selecting)
-            return self.where.shown(y, True)
+            return self.where.show(y, True)
 
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, by jax.vjp; the statistics stay."""
         _, backward = linen_masked_functions(self.module, training)
-        with self.where.entered():
+        with self.where.enter():
             given, upstream = (self.where.array(array, True) for array in (x, grad_output))
             selecting = self.where.mask(mask, x.ndim)
             found, grad_x = backward(self.parameters, self.statistics, given, selecting, upstream)
-            weight, bias = (self.where.shown(found[name]) if name in found else None for name in ("weight", "bias"))
-            return self.where.shown(grad_x, True), weight, bias
+            weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
+            return self.where.show(grad_x, True), weight, bias
 
 
 @cache
@@ -156,7 +156,7 @@ class FlaxLinen(FlaxNNX):
         from flax import linen
 
         module = linen.BatchNorm(**given, **self.more)
-        with where.entered():
+        with where.enter():
             x = where.array(np.zeros(shape, np.float32), True)
             variables = linen_initial(module)(jax.random.PRNGKey(0), x)
         values = {**variables.get("params", {}), **variables["batch_stats"]}
@@ -195,7 +195,7 @@ class FlaxLinenHalf(FlaxLinen):
 @cache
 def linen_padded(module: Any, training: bool) -> Replicas:
     """Replicas of a linen module with shards that are padded."""
-    return padded(linen_pass(module, training), vmap)
+    return pad(linen_pass(module, training), vmap)
 
 
 class FlaxLinenPadded(FlaxLinen):

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from bnconform.backends.jax_arrays import Array, Compiled, Gradients, JaxLayer, assert_traced, compiled, to_array
+from bnconform.backends.jax_arrays import (
+    Array,
+    Compiled,
+    Gradients,
+    JaxLayer,
+    assert_traced,
+    compile_function,
+    to_array,
+)
 
 AXIS = "replicas"
 
@@ -101,12 +109,12 @@ def over(function: Callable[..., tuple[Any, Any]], mapping: Map, more: int = 0) 
     import jax
     import jax.numpy as jnp
 
-    def traced(parameters: Any, statistics: Any, x: Any, *rest: Any) -> tuple[Any, Any]:
+    def trace(parameters: Any, statistics: Any, x: Any, *rest: Any) -> tuple[Any, Any]:
         assert_traced(x)
         return function(parameters, statistics, x, *rest)
 
     parts = (0,) * (1 + more)
-    same, own = mapping(traced, (None, None, *parts)), mapping(traced, (0, None, *parts))
+    same, own = mapping(trace, (None, None, *parts)), mapping(trace, (0, None, *parts))
 
     def gradients(parameters: Any, statistics: Any, xs: Any, grad_outputs: Any, *rest: Any) -> Any:
         y, pull, _ = jax.vjp(lambda *given: own(given[0], statistics, given[1], *rest), parameters, xs, has_aux=True)
@@ -126,26 +134,26 @@ def over(function: Callable[..., tuple[Any, Any]], mapping: Map, more: int = 0) 
     return Replicas(forward, backward)
 
 
-def padded(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
+def pad(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
     """Replicas with shards of any shapes, made into one by padding, which a mask hides: the pass takes it last."""
     import jax.numpy as jnp
 
     mapped = over(function, mapping, more=1)
 
     def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
-        whole, masks = filled(xs), filled([jnp.ones(x.shape, bool) for x in xs])
+        whole, masks = fill(xs), fill([jnp.ones(x.shape, bool) for x in xs])
         found = mapped.forward(parameters, statistics, whole, masks)
         return [(y[_within(x)], moved) for (y, moved), x in zip(found, xs, strict=True)]
 
     def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
-        whole, masks = filled(xs), filled([jnp.ones(x.shape, bool) for x in xs])
-        found = mapped.backward(parameters, statistics, whole, filled(grad_outputs), masks)
+        whole, masks = fill(xs), fill([jnp.ones(x.shape, bool) for x in xs])
+        found = mapped.backward(parameters, statistics, whole, fill(grad_outputs), masks)
         return [(by_name, by_x[_within(x)]) for (by_name, by_x), x in zip(found, xs, strict=True)]
 
     return Replicas(forward, backward)
 
 
-def filled(arrays: Sequence[Any]) -> list[Any]:
+def fill(arrays: Sequence[Any]) -> list[Any]:
     """Arrays of one rank, each with zeros after its own values up to the largest size of all along every axis."""
     import jax.numpy as jnp
 
@@ -175,9 +183,9 @@ def together(function: Pass) -> Replicas:
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
-    whole: Compiled = compiled(function)
+    whole: Compiled = compile_function(function)
 
-    def placed(tree: Any, count: int) -> Any:
+    def place(tree: Any, count: int) -> Any:
         return jax.device_put(tree, NamedSharding(mesh(count), PartitionSpec()))
 
     def spread(shards: Sequence[Any]) -> Any:
@@ -193,11 +201,11 @@ def together(function: Pass) -> Replicas:
 
     def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
         count = len(xs)
-        return list(local(whole.forward(placed(parameters, count), placed(statistics, count), spread(xs)), count))
+        return list(local(whole.forward(place(parameters, count), place(statistics, count), spread(xs)), count))
 
     def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
         count = len(xs)
-        given = placed(parameters, count), placed(statistics, count)
+        given = place(parameters, count), place(statistics, count)
         return list(local(whole.backward(*given, spread(xs), spread(grad_outputs)), count))
 
     return Replicas(forward, backward)
@@ -210,7 +218,7 @@ class ReplicatedJaxLayer(JaxLayer):
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, State]]:
         """(y, state) of each replica; the layer stays as it is."""
-        with self.where.entered():
+        with self.where.enter():
             given = [self.where.array(x, self.channels_last) for x in xs]
             found = self.replicas(training).forward(self.parameters, self.statistics, given)
             return [(to_array(y, self.channels_last), self._remembering(moved)) for y, moved in found]
@@ -222,13 +230,13 @@ class ReplicatedJaxLayer(JaxLayer):
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
-        with self.where.entered():
+        with self.where.enter():
             given, upstream = (
                 [self.where.array(array, self.channels_last) for array in arrays] for arrays in (xs, grad_outputs)
             )
             found = self.replicas(training).backward(self.parameters, self.statistics, given, upstream)
-            return [self._named(by_name, grad_x) for by_name, grad_x in found]
+            return [self._as_gradients(by_name, grad_x) for by_name, grad_x in found]
 
-    def _named(self, by_name: Any, grad_x: Any) -> Gradients:
+    def _as_gradients(self, by_name: Any, grad_x: Any) -> Gradients:
         weight, bias = (to_array(by_name[name]) if name in by_name else None for name in ("weight", "bias"))
         return to_array(grad_x, self.channels_last), weight, bias

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compiled, devices, example, place
+from bnconform.backends.jax_arrays import Compiled, JaxLayer, Place, compile_function, devices, example, place
 
 
 @cache
@@ -19,10 +19,10 @@ def functions(given: tuple[tuple[str, Any], ...]) -> Compiled:
 
     _, apply = stax.BatchNorm(**dict(given))
 
-    def named(parameters: Any, statistics: Any, x: Any) -> Any:
+    def name_fault(parameters: Any, statistics: Any, x: Any) -> Any:
         return apply((parameters.get("bias", ()), parameters.get("weight", ())), x), statistics
 
-    return compiled(named)
+    return compile_function(name_fault)
 
 
 class Stax:
@@ -62,7 +62,7 @@ class Stax:
         import jax
         from jax.example_libraries import stax
 
-        with where.entered():
+        with where.enter():
             init, _ = stax.BatchNorm(**given)
             _, (bias, weight) = init(jax.random.PRNGKey(0), (*shape[:1], *shape[2:], shape[1]))
             # An empty tuple stands for one that is not there.

@@ -21,7 +21,7 @@ Function = Callable[..., Any]
 
 
 @cache
-def mapped(forward: Function, own: bool) -> Function:
+def map_pass(forward: Function, own: bool) -> Function:
     """The pass mapped over batches, and over parameters and statistics where each lane has its `own`."""
     import jax
 
@@ -34,10 +34,10 @@ def jacobian(forward: Function, ability: str) -> Function:
     """(parameters, statistics, x) -> dy/dx, by jax.jacrev or jax.jacfwd."""
     import jax
 
-    def differentiated(parameters: Any, statistics: Any, x: Any) -> Any:
+    def differentiate(parameters: Any, statistics: Any, x: Any) -> Any:
         return getattr(jax, ability)(lambda x: forward(parameters, statistics, x)[0])(x)
 
-    found: Function = jax.jit(differentiated)
+    found: Function = jax.jit(differentiate)
     return found
 
 
@@ -46,13 +46,13 @@ def twice(forward: Function) -> Function:
     """(parameters, statistics, x, tangent, second) -> second_y, by jax.jvp of jax.jvp."""
     import jax
 
-    def differentiated(parameters: Any, statistics: Any, x: Any, tangent: Any, second: Any) -> Any:
+    def differentiate(parameters: Any, statistics: Any, x: Any, tangent: Any, second: Any) -> Any:
         def along(x: Any) -> Any:
             return jax.jvp(lambda x: forward(parameters, statistics, x)[0], (x,), (tangent,))[1]
 
         return jax.jvp(along, (x,), (second,))[1]
 
-    found: Function = jax.jit(differentiated)
+    found: Function = jax.jit(differentiate)
     return found
 
 
@@ -84,10 +84,10 @@ class TransformedJaxLayer:
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by jax.vmap over the batches; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             given = self.where.array(lanes_last(xs, self.channels_last))
-            ys, _ = mapped(self.functions(training).forward, False)(self.parameters, self.statistics, given)
-            return lanes_first(self.where.shown(ys), self.channels_last)
+            ys, _ = map_pass(self.functions(training).forward, False)(self.parameters, self.statistics, given)
+            return lanes_first(self.where.show(ys), self.channels_last)
 
     def vmap_layers(
         self, xs: Array, states: Sequence[Mapping[str, Array]], *, training: bool
@@ -95,12 +95,12 @@ class TransformedJaxLayer:
         """(ys, states), by jax.vmap over batches, parameters and statistics; the layer itself stays."""
         import jax
 
-        with self.where.entered():
-            each = [self.loaded(state) for state in states]
+        with self.where.enter():
+            each = [self.load_values(state) for state in states]
             parameters, statistics = jax.tree.map(lambda *found: jax.numpy.stack(found), *each)
             given = self.where.array(lanes_last(xs, self.channels_last))
-            ys, moved = mapped(self.functions(training).forward, True)(parameters, statistics, given)
-            shown = lanes_first(self.where.shown(ys), self.channels_last)
+            ys, moved = map_pass(self.functions(training).forward, True)(parameters, statistics, given)
+            shown = lanes_first(self.where.show(ys), self.channels_last)
         after = []
         for lane, (own, _) in enumerate(each):
             layer = copy.copy(self)
@@ -118,28 +118,28 @@ class TransformedJaxLayer:
 
     def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
         """The derivative of the tangent along a second one, by jax.jvp of jax.jvp; the statistics stay."""
-        with self.where.entered():
+        with self.where.enter():
             operands = (self.where.array(array, self.channels_last) for array in (x, tangent, second))
             found = twice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
-            return self.where.shown(found, self.channels_last)
+            return self.where.show(found, self.channels_last)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
-        with self.where.entered():
+        with self.where.enter():
             given = self.where.array(x, self.channels_last)
             found = jacobian(self.functions(training).forward, ability)(self.parameters, self.statistics, given)
-            return jacobian_first(self.where.shown(found), self.channels_last)
+            return jacobian_first(self.where.show(found), self.channels_last)
 
     def eval_shape(self, x: Array, *, training: bool) -> tuple[tuple[int, ...], str]:
         """(shape, dtype) of y, by jax.eval_shape."""
         import jax
 
-        with self.where.entered():
+        with self.where.enter():
             given = self.where.array(x, self.channels_last)
             y, _ = jax.eval_shape(self.functions(training).forward, self.parameters, self.statistics, given)
         shape = (y.shape[0], y.shape[-1], *y.shape[1:-1]) if self.channels_last else y.shape
         return tuple(shape), str(y.dtype)
 
-    def loaded(self, state: Mapping[str, Array | None]) -> tuple[dict[str, Any], Any]:
+    def load_values(self, state: Mapping[str, Array | None]) -> tuple[dict[str, Any], Any]:
         """Parameters and statistics with the given entries."""
         raise NotImplementedError
 

@@ -37,17 +37,17 @@ class KerasLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias, through one more forward pass."""
         with self.scope():
-            return self._named(self.gradients(self.tensor(x), self.tensor(grad_output), training))
+            return self._as_gradients(self.gradients(self.tensor(x), self.tensor(grad_output), training))
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by the means of the Keras backend."""
         with self.scope():
-            y, pulled = self.recorded(self.tensor(x), training)
+            y, pulled = self.record(self.tensor(x), training)
             shown = self.array(y)
 
         def pullback(grad_output: Array) -> Gradients:
             with self.scope():
-                return self._named(pulled(self.tensor(grad_output)))
+                return self._as_gradients(pulled(self.tensor(grad_output)))
 
         return shown, pullback
 
@@ -61,7 +61,7 @@ class KerasLayer:
         """The derivatives of the gradients along the vector, by the means of the Keras backend."""
         with self.scope():
             given, upstream, direction = (self.tensor(array) for array in (x, grad_output, vector))
-            return self._named(self.second(given, upstream, direction, training))
+            return self._as_gradients(self.second(given, upstream, direction, training))
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """The output of a pass with a mask."""
@@ -73,12 +73,12 @@ class KerasLayer:
         with self.scope():
             selecting = self.mask(mask, x.ndim)
             given, upstream = self.tensor(x), self.tensor(grad_output)
-            return self._named(self.recorded(given, training, mask=selecting)[1](upstream))
+            return self._as_gradients(self.record(given, training, mask=selecting)[1](upstream))
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by the map of the Keras backend over the batches."""
         with self.scope():
-            ys = self.mapped(self.stacked([self.tensor(x) for x in xs]), training)
+            ys = self.map_pass(self.stack([self.tensor(x) for x in xs]), training)
             return np.stack([self.array(y) for y in ys])
 
     def jacrev(self, x: Array, *, training: bool) -> Array:
@@ -108,13 +108,13 @@ class KerasLayer:
         """A copy of the tensor as an array, its axes as they are."""
         return np.asarray(tensor)
 
-    def stacked(self, tensors: list[Any]) -> Any:
+    def stack(self, tensors: list[Any]) -> Any:
         """The tensors along a new first axis."""
         import keras
 
         return keras.ops.stack(tensors)
 
-    def mapped(self, xs: Any, training: bool) -> Any:
+    def map_pass(self, xs: Any, training: bool) -> Any:
         """The layer mapped over the first axis of xs."""
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class KerasLayer:
         """Set the layer's attribute trainable."""
         self.layer.trainable = not frozen
 
-    def _named(self, found: Any) -> Gradients:
+    def _as_gradients(self, found: Any) -> Gradients:
         """The gradients as arrays, each in its place; a layer that is not trainable has that for x alone."""
         grad_x, *rest = (self.array(gradient) for gradient in found)
         there = [name for name in ("weight", "bias") if getattr(self.layer, NAMES[name], None) is not None]
@@ -201,9 +201,9 @@ class KerasLayer:
 
     def gradients(self, x: Any, grad_output: Any, training: bool) -> Any:
         """Those of sum(y * grad_output) for x and each trainable variable: gamma, beta."""
-        return self.recorded(x, training)[1](grad_output)
+        return self.record(x, training)[1](grad_output)
 
-    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def record(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """y, and what gives the gradients for an upstream one, more than once; `call` is what the layer is given."""
         raise NotImplementedError
 
@@ -252,7 +252,7 @@ class KerasTensorflowLayer(KerasLayer):
             y = self.layer(x, training=training)
         return tape.gradient(y, [x, *self.parameters()], output_gradients=grad_output)
 
-    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def record(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By a persistent GradientTape."""
         import tensorflow as tf
 
@@ -282,13 +282,13 @@ class KerasTensorflowLayer(KerasLayer):
             grad_x = inner.gradient(y, x, output_gradients=grad_output)
         return outer.gradient(grad_x, [x, *self.parameters()], output_gradients=vector, unconnected_gradients="zero")
 
-    def stacked(self, tensors: list[Any]) -> Any:
+    def stack(self, tensors: list[Any]) -> Any:
         """By tf.stack."""
         import tensorflow as tf
 
         return tf.stack(tensors)
 
-    def mapped(self, xs: Any, training: bool) -> Any:
+    def map_pass(self, xs: Any, training: bool) -> Any:
         """By tf.vectorized_map."""
         import tensorflow as tf
 
@@ -328,7 +328,7 @@ class KerasJaxLayer(KerasLayer):
         """A contiguous copy."""
         return np.array(np.moveaxis(np.asarray(tensor), self.axis, 1) if tensor.ndim > 1 else tensor, order="C")
 
-    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def record(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By jax.vjp; what the pass makes of the state is dropped."""
         import jax
 
@@ -348,7 +348,7 @@ class KerasJaxLayer(KerasLayer):
         call, parameters = self.pure(training), self.parameters()
         return jax.jvp(lambda x: jax.vjp(call, x, *parameters)[1](grad_output), (x,), (vector,))[1]
 
-    def mapped(self, xs: Any, training: bool) -> Any:
+    def map_pass(self, xs: Any, training: bool) -> Any:
         """By jax.vmap; what the passes make of the state is dropped."""
         import jax
 
@@ -384,7 +384,7 @@ class KerasJaxLayer(KerasLayer):
             each.append(tuple([variable.value for variable in variables] for variables in kept))
         with self.scope():
             stacked = jax.tree.map(lambda *found: jax.numpy.stack(found), *each)
-            given = self.stacked([self.tensor(x) for x in xs])
+            given = self.stack([self.tensor(x) for x in xs])
 
             def call(trained: Any, state: Any, x: Any) -> Any:
                 return self.layer.stateless_call(trained, state, x, training=training)
@@ -454,7 +454,7 @@ class KerasTorchLayer(KerasLayer):
             name for name in ("running_mean", "running_var") if getattr(self.layer, NAMES[name]).value.requires_grad
         ]
 
-    def recorded(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def record(self, x: Any, training: bool, **call: Any) -> tuple[Any, Callable[[Any], Any]]:
         """By autograd, which keeps x: so it is given a copy, as the caller may write to x."""
         import torch
 
@@ -487,7 +487,7 @@ class KerasTorchLayer(KerasLayer):
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
         return torch.autograd.grad(grad_x, wanted, vector, materialize_grads=True)
 
-    def mapped(self, xs: Any, training: bool) -> Any:
+    def map_pass(self, xs: Any, training: bool) -> Any:
         """By torch.func.vmap."""
         from torch.func import vmap
 

@@ -73,16 +73,16 @@ class MirroredLayer(KerasTensorflowLayer):
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, State]]:
         """(y, state) of each replica; the layer stays as it is."""
-        mirrored = self._mirrored(len(xs))
+        mirrored = self._mirror(len(xs))
         outputs = self._run(len(xs), lambda x: mirrored(x, training=training), xs)
         states = self._states(mirrored, len(xs))
-        return [(self.copied(y), state) for y, state in zip(outputs, states, strict=True)]
+        return [(self.copy(y), state) for y, state in zip(outputs, states, strict=True)]
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by a GradientTape in each."""
         import tensorflow as tf
 
-        mirrored = self._mirrored(len(xs))
+        mirrored = self._mirror(len(xs))
         there = [name for name in ("weight", "bias") if getattr(mirrored, NAMES[name]) is not None]
 
         def gradients(x: Any, grad_output: Any) -> Any:
@@ -94,15 +94,15 @@ class MirroredLayer(KerasTensorflowLayer):
 
         found = []
         for by_x, *rest in self._run(len(xs), gradients, xs, grad_outputs):
-            by_name = {name: self.copied(value) for name, value in zip(there, rest, strict=True)}
-            found.append((self.copied(by_x), by_name.get("weight"), by_name.get("bias")))
+            by_name = {name: self.copy(value) for name, value in zip(there, rest, strict=True)}
+            found.append((self.copy(by_x), by_name.get("weight"), by_name.get("bias")))
         return found
 
-    def copied(self, tensor: Any) -> Array:
+    def copy(self, tensor: Any) -> Array:
         """A copy of a replica's tensor, which lies on the replica's device."""
         return to_array(tensor, self.axis)
 
-    def _mirrored(self, count: int) -> Any:
+    def _mirror(self, count: int) -> Any:
         """A layer like this one, and in its state, on so many replicas."""
         import keras
 

@@ -27,7 +27,7 @@ class RematLayer(KerasLayer):
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients for x, weight and bias."""
         with self.scope():
-            return self._named(self.step(self.tensor(x), self.tensor(grad_output), training))
+            return self._as_gradients(self.step(self.tensor(x), self.tensor(grad_output), training))
 
     def step(self, x: Any, grad_output: Any, training: bool) -> Any:
         """The gradients for x and each trainable variable, tensors to tensors."""

@@ -26,7 +26,7 @@ NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weigh
 
 
 @functools.cache
-def imported() -> Any:
+def import_package() -> Any:
     """The package, told to run each operation as it is called."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NumPy's version, and of what it deprecates
@@ -39,7 +39,7 @@ def imported() -> Any:
 @functools.cache
 def on(device: str) -> Any:
     """The package, set to a device, for which there is time until the first operation."""
-    mindspore = imported()
+    mindspore = import_package()
     mindspore.set_device({"cpu": "CPU", "cuda": "GPU"}[device.partition(":")[0]])
     with contextlib.suppress(SystemError):
         mindspore.ops.reshape(mindspore.Tensor([0.0]), (1, 1))
@@ -48,7 +48,7 @@ def on(device: str) -> Any:
 
 def to_tensor(array: Array) -> Any:
     """The array as a tensor; bfloat16, which MindSpore does not read from NumPy, by way of float32."""
-    mindspore = imported()
+    mindspore = import_package()
     if array.dtype.name == "bfloat16":
         return mindspore.Tensor(np.array(array, np.float32, order="C")).astype(mindspore.bfloat16)
     return mindspore.Tensor(np.array(array, order="C"))
@@ -56,7 +56,7 @@ def to_tensor(array: Array) -> Any:
 
 def to_array(tensor: Any) -> Array:
     """A copy as a contiguous array of the same dtype."""
-    mindspore = imported()
+    mindspore = import_package()
     if tensor.dtype == mindspore.bfloat16:
         import ml_dtypes
 
@@ -79,7 +79,7 @@ class MindSporeLayer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by mindspore.grad through one more forward pass."""
-        mindspore = imported()
+        mindspore = import_package()
         self.module.set_train(training)
         upstream = to_tensor(grad_output)
         parameters = [self.tensors[name] for name in ("weight", "bias") if name in self.tensors]
@@ -97,7 +97,7 @@ class MindSporeLayer:
 
     def load(self, state: Mapping[str, Array | None]) -> None:
         """Set the given entries; KeyError for one that the layer does not have."""
-        mindspore = imported()
+        mindspore = import_package()
         given = {name: value for name, value in state.items() if value is not None}
         parameters = {self.tensors[name].name: mindspore.Parameter(to_tensor(given[name])) for name in given}
         mindspore.load_param_into_net(self.module, parameters)
@@ -121,7 +121,7 @@ class MindSpore:
 
     def devices(self) -> list[str]:
         """The CPU, and the CUDA device of a build for one."""
-        mindspore = imported()
+        mindspore = import_package()
         found = "GPU" in mindspore.hal.get_all_devices() if hasattr(mindspore.hal, "get_all_devices") else False
         return ["cpu", "cuda:0"] if found else ["cpu"]
 

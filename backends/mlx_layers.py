@@ -76,7 +76,7 @@ class MLXLayer:
 
         self.module.train(training)
         with mx.stream(self.device):
-            y = self._run(self._normalised, to_mlx(np.moveaxis(x, 1, -1)))
+            y = self._run(self._normalise, to_mlx(np.moveaxis(x, 1, -1)))
             return np.ascontiguousarray(np.moveaxis(to_array(y), -1, 1))
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
@@ -172,7 +172,7 @@ class MLXLayer:
         given = {name: to_mlx(value) for name, value in state.items() if value is not None}
         self.module.load_weights(list({**self.module.parameters(), **given}.items()))
 
-    def _normalised(self, x: Any) -> Any:
+    def _normalise(self, x: Any) -> Any:
         return self.module(x)
 
     def _gradients(self, x: Any, grad_output: Any) -> Any:
@@ -218,7 +218,7 @@ class MLXCompiledLayer(MLXLayer):
             self.compiled[key] = mx.compile(function, inputs=state, outputs=state)
         results = self.compiled[key](*given)
         graph = io.StringIO()
-        mx.export_to_dot(graph, results if function.__name__ == "_normalised" else results[0])
+        mx.export_to_dot(graph, results if function.__name__ == "_normalise" else results[0])
         if "Compiled" not in graph.getvalue():
             raise NotCompiled("the pass holds no compiled kernel")
         mx.eval(results, self.module.parameters())

@@ -110,7 +110,7 @@ class NumpyLayer:
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of the shape and dtype of x; ValueError, the state as it was, for input that has no answer."""
         with np.errstate(all="ignore"):
-            values, mean, variance = self._centred(x, training)
+            values, mean, variance = self._centre(x, training)
             if self._trains(training) and self.track_running_stats:
                 self._remember(mean, variance, values.shape[1])
             z = values * (1 / np.sqrt(variance + self.eps))[:, None]
@@ -122,17 +122,17 @@ class NumpyLayer:
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients of sum(y * grad_output) for x, weight and bias; the running statistics stay as they are."""
         with np.errstate(all="ignore"):
-            values, _, variance = self._centred(x, training)
-            return self._recorded(values, variance, x, training)(grad_output)
+            values, _, variance = self._centre(x, training)
+            return self._record(values, variance, x, training)(grad_output)
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback): the pass is recorded, so that its gradients may be asked for later, and more than once."""
         with np.errstate(all="ignore"):
-            values, _, variance = self._centred(x, training)
-            pullback = self._recorded(values, variance, x, training)
+            values, _, variance = self._centre(x, training)
+            pullback = self._record(values, variance, x, training)
         return self.forward(x, training=training), pullback
 
-    def _recorded(self, values: Array, variance: Array, x: Array, training: bool) -> Callable[[Array], Gradients]:
+    def _record(self, values: Array, variance: Array, x: Array, training: bool) -> Callable[[Array], Gradients]:
         """The gradients of a pass, by its upstream gradient, of what the layer is now; x is not kept."""
         inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
         z = values * inverse_std
@@ -165,7 +165,7 @@ class NumpyLayer:
     def saved_statistics(self, x: Array, *, training: bool) -> dict[str, Array | None]:
         """Mean, inverse deviation and variance of a pass, each (C,), if they are the batch's; the statistics move."""
         with np.errstate(all="ignore"):
-            _, mean, variance = self._centred(x, training)
+            _, mean, variance = self._centre(x, training)
             found = {"mean": mean, "invstd": 1 / np.sqrt(variance + self.eps), "variance": variance}
             from_batch = self._from_batch(training)
         self.forward(x, training=training)
@@ -178,7 +178,7 @@ class NumpyLayer:
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y): the derivative of y as x moves along the tangent, by the chain rule; the statistics move."""
         with np.errstate(all="ignore"):
-            values, _, variance = self._centred(x, training)
+            values, _, variance = self._centre(x, training)
             inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
             z, moving = values * inverse_std, _by_channel(tangent, values.dtype)
             if self._from_batch(training) and x.size:
@@ -205,7 +205,7 @@ class NumpyLayer:
         w / (var + eps) times p (mean(g) - g) + q (mean(t) - t) + z (3 p q - s).
         """
         with np.errstate(all="ignore"):
-            values, _, variance = self._centred(x, training)
+            values, _, variance = self._centre(x, training)
             inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
             z, upstream, moving = values * inverse_std, *(_by_channel(a, values.dtype) for a in (grad_output, vector))
             if not self._from_batch(training) or not x.size:
@@ -255,8 +255,8 @@ class NumpyLayer:
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """The output by the statistics of what the mask selects; a channel of which it selects nothing stays."""
         with np.errstate(all="ignore"):
-            values, selected = self._selected(x, mask)
-            mean, variance, count = self._masked_statistics(values, selected, training)
+            values, selected = self._select(x, mask)
+            mean, variance, count = self._statistics_of_selected(values, selected, training)
             if training:
                 self._remember(mean, variance, count)
             z = (values - mean[:, None]) * (1 / np.sqrt(variance + self.eps))[:, None]
@@ -268,10 +268,10 @@ class NumpyLayer:
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients of sum(y * grad_output); what is hidden and has no gradient counts as 0, whatever it is."""
         with np.errstate(all="ignore"):
-            values, selected = self._selected(x, mask)
+            values, selected = self._select(x, mask)
             upstream = _by_channel(grad_output, values.dtype)
             values = np.where(selected | (upstream != 0), values, 0)
-            mean, variance, count = self._masked_statistics(values, selected, training)
+            mean, variance, count = self._statistics_of_selected(values, selected, training)
             inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
             z = (values - mean[:, None]) * inverse_std
             by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
@@ -330,7 +330,7 @@ class NumpyLayer:
         wide = np.float64 in (x.dtype, next((v.dtype for v in self.entries.values() if v is not None), x.dtype))
         return np.dtype(np.float64 if wide else np.float32)
 
-    def _centred(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
+    def _centre(self, x: Array, training: bool) -> tuple[Array, Array, Array]:
         """The values less their mean (C, n), with the mean (C,) and the variance (C,) that normalise."""
         self._check(x)
         running_mean = self.entries["running_mean"]
@@ -351,13 +351,13 @@ class NumpyLayer:
         values -= rest[:, None]
         return values, mean + rest, np.square(values).mean(axis=1)
 
-    def _selected(self, x: Array, mask: Array) -> tuple[Array, Array]:
+    def _select(self, x: Array, mask: Array) -> tuple[Array, Array]:
         """The values and whether each is selected, (C, n)."""
         self._check(x)
         whole = np.broadcast_to(mask != 0, x.shape)
         return _by_channel(x, self._arithmetic(x)), _by_channel(whole, np.dtype(bool))
 
-    def _masked_statistics(self, values: Array, selected: Array, training: bool) -> tuple[Array, Array, Array]:
+    def _statistics_of_selected(self, values: Array, selected: Array, training: bool) -> tuple[Array, Array, Array]:
         """The mean and variance that normalise, and how many values of each channel are selected, (C,)."""
         count = selected.sum(axis=1)
         if not self._from_batch(training):

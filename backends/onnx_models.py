@@ -106,7 +106,7 @@ def model(node: ModelKey, constants: Mapping[str, Array]) -> bytes:
     types = {"float64": "DOUBLE", "float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
     sizes = ["N", "C", "D1", "D2", "D3"][: node.ndim]
 
-    def typed(name: str) -> Any:
+    def type_values(name: str) -> Any:
         dtype, shape = (node.dtype, sizes) if name in ("x", "y") else (dtype_of(node, name), ["C"])
         return helper.make_tensor_value_info(name, getattr(TensorProto, types[dtype]), shape)
 
@@ -124,8 +124,8 @@ def model(node: ModelKey, constants: Mapping[str, Array]) -> bytes:
         kernel = np.ones((len(constants["scale"]), *(1,) * (node.ndim - 1)), node.dtype)
         tensors.append(numpy_helper.from_array(kernel, "kernel"))
         operators.insert(0, helper.make_node("Conv", ["x", "kernel"], ["convolved"], group=len(kernel)))
-    given = [typed(name) for name in ("x", *INPUTS.values()) if name not in constants]
-    taken = [typed(name) for name in ("y", *(statistics if node.tracked else []), *(saved if node.saved else []))]
+    given = [type_values(name) for name in ("x", *INPUTS.values()) if name not in constants]
+    taken = [type_values(name) for name in ("y", *(statistics if node.tracked else []), *(saved if node.saved else []))]
     graph = helper.make_graph(operators, "normalization", given, taken, tensors)
     opsets = [helper.make_opsetid("", node.opset)]
     version = max(helper.find_min_ir_version_for(opsets), 4)  # in 3, constants had to be inputs as well

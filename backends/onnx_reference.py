@@ -23,13 +23,13 @@ from bnconform.backends.onnx_models import (
 )
 
 
-def prepared(node: ModelKey, constants: Mapping[str, Array]) -> Run:
+def prepare(node: ModelKey, constants: Mapping[str, Array]) -> Run:
     """A node ready to run."""
-    return shared(node) if not constants else _evaluator(node, constants)
+    return share(node) if not constants else _evaluator(node, constants)
 
 
 @cache
-def shared(node: ModelKey) -> Run:
+def share(node: ModelKey) -> Run:
     """A node without constants, ready to run; one evaluator serves every layer."""
     return _evaluator(node, {})
 
@@ -56,11 +56,11 @@ class OnnxReference:
 
     def build(self, config: Any, device: str) -> OnnxLayer:
         """A layer of this configuration; NotImplementedError for what the operator cannot be asked."""
-        return OnnxLayer(node_of(config, self.opset), config.num_features, prepared)
+        return OnnxLayer(node_of(config, self.opset), config.num_features, prepare)
 
     def build_default(self, num_features: int, device: str) -> OnnxLayer:
         """A layer whose node has no attributes."""
-        return OnnxLayer(ModelKey(self.opset), num_features, prepared)
+        return OnnxLayer(ModelKey(self.opset), num_features, prepare)
 
 
 class OnnxReference14(OnnxReference):

@@ -81,7 +81,7 @@ def assert_assigned(made: Any, provider: str) -> None:
 
 
 @cache
-def shared(node: ModelKey, device: str, optimised: bool) -> Run:
+def share(node: ModelKey, device: str, optimised: bool) -> Run:
     """A node without constants, ready to run; one session serves every layer."""
     return partial(session(model(node, {}), device, optimised).run, None)
 
@@ -122,16 +122,16 @@ class OnnxRuntime:
 
     def build(self, config: Any, device: str) -> OnnxLayer:
         """A layer of this configuration; NotImplementedError for what the operator cannot be asked."""
-        return self.layer(node_of(config, self.opset), config.num_features, partial(self.prepared, device))
+        return self.layer(node_of(config, self.opset), config.num_features, partial(self.prepare, device))
 
     def build_default(self, num_features: int, device: str) -> OnnxLayer:
         """A layer whose node has no attributes."""
-        return self.layer(ModelKey(self.opset), num_features, partial(self.prepared, device))
+        return self.layer(ModelKey(self.opset), num_features, partial(self.prepare, device))
 
-    def prepared(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
+    def prepare(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
         """A node ready to run."""
         if not constants:
-            return shared(node, device, self.optimised)
+            return share(node, device, self.optimised)
         return partial(session(model(node, constants), device, self.optimised).run, None)
 
 
@@ -171,7 +171,7 @@ class OnnxRuntimeFused(OnnxRuntime):
             raise NotImplementedError(self.unsupported[refused or "track_running_stats_off"])
         return super().build(config, device)
 
-    def prepared(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
+    def prepare(self, device: str, node: ModelKey, constants: Mapping[str, Array]) -> Run:
         """A node ready to run; NotFused where a normalisation is left in the graph that runs."""
         if node.training:
             raise NotImplementedError(self.unsupported["training"])

@@ -20,7 +20,7 @@ NAMES = {"running_mean": "_mean", "running_var": "_variance", "weight": "weight"
 """What the layer calls its entries."""
 
 
-def imported() -> Any:
+def import_package() -> Any:
     """The package; importing it may warn that a cache for C++ compilers is missing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")
@@ -39,7 +39,7 @@ def to_paddle(array: Array, device: str) -> Any:
 
     Paddle reads other memory where a stride is negative; then, and only then, the array is copied.
     """
-    paddle = imported()
+    paddle = import_package()
     if any(stride < 0 for stride in array.strides):
         array = array.copy(order="K")
     native = array.view(np.int16) if array.dtype.name == "bfloat16" else array
@@ -54,7 +54,7 @@ def to_paddle(array: Array, device: str) -> Any:
 
 def to_array(tensor: Any) -> Array:
     """A copy as a contiguous array of the same dtype."""
-    paddle = imported()
+    paddle = import_package()
     found = tensor.detach().cpu()
     if found.dtype == paddle.bfloat16:
         import ml_dtypes
@@ -81,7 +81,7 @@ class PaddleLayer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by paddle.grad through one more forward pass."""
-        paddle = imported()
+        paddle = import_package()
         given = self._in(x)
         given.stop_gradient = False
         both = {"weight": self.module.weight, "bias": self.module.bias}
@@ -99,7 +99,7 @@ class PaddleLayer:
 
         Paddle gives None for what no derivative flows to, which stands for zeros.
         """
-        paddle = imported()
+        paddle = import_package()
         given, upstream = self._in(x), self._in(grad_output)
         given.stop_gradient = upstream.stop_gradient = False
         both = {"weight": self.module.weight, "bias": self.module.bias}
@@ -117,18 +117,18 @@ class PaddleLayer:
 
         NotImplementedError where it has one: its replicas are processes, of which none are started here.
         """
-        self._synchronised(xs[0], training)
+        self._synchronise(xs[0], training)
         raise NotImplementedError(NO_PROCESSES)
 
     def replicated_vjp(
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[tuple[Array, Array | None, Array | None]]:
         """As `replicated`."""
-        self._synchronised(xs[0], training)
+        self._synchronise(xs[0], training)
         raise NotImplementedError(NO_PROCESSES)
 
-    def _synchronised(self, x: Array, training: bool) -> None:
-        layer = imported().nn.SyncBatchNorm.convert_sync_batchnorm(self.module)
+    def _synchronise(self, x: Array, training: bool) -> None:
+        layer = import_package().nn.SyncBatchNorm.convert_sync_batchnorm(self.module)
         layer.train() if training else layer.eval()
         layer(self._in(x))
 
@@ -186,12 +186,12 @@ class Paddle:
 
     def devices(self) -> list[str]:
         """The CPU, and every CUDA (or ROCm) device of a build that has them."""
-        paddle = imported()
+        paddle = import_package()
         return ["cpu", *(f"cuda:{index}" for index in range(paddle.device.cuda.device_count()))]
 
     def build(self, config: Any, device: str) -> PaddleLayer:
         """A layer of this configuration; NotImplementedError without tracking, for which Paddle has no word."""
-        paddle = imported()
+        paddle = import_package()
         if not config.track_running_stats:
             raise NotImplementedError(self.unsupported["track_running_stats_off"])
         lacking = self.unsupported_on.get(device.partition(":")[0], {})
@@ -211,7 +211,7 @@ class Paddle:
 
     def build_default(self, num_features: int, device: str) -> PaddleLayer:
         """BatchNorm2D with its own defaults, but for the place of the channels."""
-        paddle = imported()
+        paddle = import_package()
         paddle.set_device(place(device))
         module = paddle.nn.BatchNorm2D(num_features, data_format=self.formats[4])
         return PaddleLayer(module, device, self.channels_last)

@@ -236,14 +236,14 @@ def distributions(name: str) -> list[str]:
     return [DISTRIBUTIONS.get(module, module) for module in entry.needs.split()] if entry is not None else []
 
 
-def known(name: str) -> Entry:
+def find_known(name: str) -> Entry:
     """A backend of this package: its layers, or its deployments."""
     return BUILTIN[name] if name in BUILTIN else DEPLOYMENTS[name]
 
 
 def adapter_class(name: str) -> Any:
     """The adapter of a backend of this package, whether or not its framework is installed."""
-    entry = known(name)
+    entry = find_known(name)
     return getattr(_import(f"{__package__}.{entry.module}", name), entry.attribute)
 
 
@@ -253,7 +253,7 @@ def group(given: str) -> str:
     return given if entry is None else f"{entry.needs} {entry.process}".strip()
 
 
-def offered() -> dict[str, Any]:
+def find_offers() -> dict[str, Any]:
     """The entry points of other installed packages, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -265,12 +265,12 @@ def load(given: str) -> Any:
 
         return ProgramBackend(given.removeprefix(COMMAND))
     if given in BUILTIN or given in DEPLOYMENTS:
-        entry = known(given)
+        entry = find_known(given)
         reason = missing(entry)
         if reason:
             raise BackendError(f"the backend {given} cannot run: {reason}")
         return _instance(adapter_class(given), given)
-    points = offered()
+    points = find_offers()
     if given in points:
         try:
             return _instance(points[given].load(), given)
@@ -299,7 +299,7 @@ def alike(given: str, names: Iterable[str]) -> list[str]:
     return [*dict.fromkeys([*said, *begun])][:NEAR] or difflib.get_close_matches(word, known, n=NEAR)
 
 
-def completed(given: str) -> str:
+def complete_name(given: str) -> str:
     """What --backend was given, with the class of a file that was given without one: the only backend in it.
 
     The file is read and not run: a backend is a class that has a `name` of its own.

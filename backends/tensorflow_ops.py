@@ -59,17 +59,17 @@ class FunctionLayer:
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by GradientTape; nothing is moved."""
-        return self._recorded(x, training)[2](grad_output)
+        return self._record(x, training)[2](grad_output)
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by a persistent GradientTape; the statistics move."""
-        y, moved, pullback = self._recorded(x, training)
+        y, moved, pullback = self._record(x, training)
         with on(self.device):
             for name, value in moved.items():
                 self.kept[name].assign(value)
             return self.array(y), pullback
 
-    def _recorded(self, x: Array, training: bool) -> tuple[Any, dict[str, Any], Callable[[Array], Gradients]]:
+    def _record(self, x: Array, training: bool) -> tuple[Any, dict[str, Any], Callable[[Array], Gradients]]:
         """y, the statistics that the function moved, and what gives the gradients."""
         import tensorflow as tf
 

@@ -32,7 +32,7 @@ class CheckpointedLayer(TorchLayer):
         checkpoint(self.call, given, training, use_reentrant=self.reentrant).backward(self._tensor(grad_output))
         tensors = self.tensors()
         parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
-        return self._named(parameters, [given.grad, *(value.grad for value in parameters.values())])
+        return self._as_gradients(parameters, [given.grad, *(value.grad for value in parameters.values())])
 
 
 class ReentrantLayer(CheckpointedLayer):

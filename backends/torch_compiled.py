@@ -54,7 +54,7 @@ def compile_counted(graph: Any, inputs: Any) -> Any:
 
     normalises = any("batch_norm" in str(node.target) for node in graph.graph.nodes)
 
-    def counted(part: Any, part_inputs: Any, **options: Any) -> Any:
+    def count(part: Any, part_inputs: Any, **options: Any) -> Any:
         compiled: Any = compile_fx_inner(part, part_inputs, **options)
         run = compiled.current_callable
         way = "backward" if options.get("is_backward") else "forward"
@@ -69,7 +69,7 @@ def compile_counted(graph: Any, inputs: Any) -> Any:
     CALLS.graphs += 1
     # Taken from this cache, compiled code would come without its counter; Inductor's own cache stays in use.
     with config.patch(enable_autograd_cache=False):
-        return compile_fx(graph, inputs, inner_compile=counted)
+        return compile_fx(graph, inputs, inner_compile=count)
 
 
 class CompiledLayer(TorchLayer):
@@ -130,14 +130,14 @@ class TorchCompiled(TorchNN):
         """A layer of this configuration; NotImplementedError for momentum=None."""
         if config.momentum is None:
             raise NotImplementedError(self.unsupported["momentum_none"])
-        return self._compiled(lambda: module(config, device, num_features=config.num_features), device, config)
+        return self._compile(lambda: module(config, device, num_features=config.num_features), device, config)
 
     def build_default(self, num_features: int, device: str) -> CompiledLayer:
         """BatchNorm2d with its own defaults."""
         made = super().build_default
-        return self._compiled(lambda: made(num_features, device).module, device, num_features)
+        return self._compile(lambda: made(num_features, device).module, device, num_features)
 
-    def _compiled(self, make: Callable[[], Any], device: str, configuration: object) -> CompiledLayer:
+    def _compile(self, make: Callable[[], Any], device: str, configuration: object) -> CompiledLayer:
         with warnings.catch_warnings():
             # Importing the compiler warns of PyTorch's own use of what PyTorch deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)

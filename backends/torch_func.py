@@ -27,7 +27,7 @@ class FuncLayer(TorchLayer):
         from torch.func import vjp
 
         _, pull, _ = vjp(self._function(training), self._parameters(), self._tensor(x), has_aux=True)
-        return self._given(pull(self._tensor(grad_output)))
+        return self._gradients_of(pull(self._tensor(grad_output)))
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by torch.func.vjp, which keeps x: so it is given a copy. The statistics move."""
@@ -35,7 +35,7 @@ class FuncLayer(TorchLayer):
 
         y, pull, moved = vjp(self._function(training), self._parameters(), self._tensor(x).clone(), has_aux=True)
         self._set(moved)
-        return to_array(y), lambda grad_output: self._given(pull(self._tensor(grad_output)))
+        return to_array(y), lambda grad_output: self._gradients_of(pull(self._tensor(grad_output)))
 
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y), by torch.func.jvp; the statistics move."""
@@ -69,7 +69,7 @@ class FuncLayer(TorchLayer):
         def gradients(x: Any) -> Any:
             return vjp(call, parameters, x, has_aux=True)[1](upstream)
 
-        return self._given(jvp(gradients, (self._tensor(x),), (self._tensor(vector),))[1])
+        return self._gradients_of(jvp(gradients, (self._tensor(x),), (self._tensor(vector),))[1])
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by torch.func.vmap over the batches, each with a copy of the buffers; the statistics stay."""
@@ -112,10 +112,10 @@ class FuncLayer(TorchLayer):
     def _set(self, buffers: Mapping[str, Any]) -> None:
         self.module.load_state_dict({**self.module.state_dict(), **buffers})
 
-    def _given(self, found: Any) -> Gradients:
+    def _gradients_of(self, found: Any) -> Gradients:
         """What there is for the parameters and for x, as arrays."""
         parameters, by_x = found
-        return self._named(parameters, (by_x, *parameters.values()))
+        return self._as_gradients(parameters, (by_x, *parameters.values()))
 
 
 class TorchFunc(TorchNN):

@@ -55,14 +55,14 @@ class TorchLayer(TransformedTorchLayer):
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients for x, weight and bias, by autograd through one more forward pass."""
-        return self._recorded(self._tensor(x), training, keep=False)[1](grad_output)
+        return self._record(self._tensor(x), training, keep=False)[1](grad_output)
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback), by autograd, which keeps x: so it is given a copy, as the caller may write to x."""
-        y, pullback = self._recorded(self._tensor(x).clone(), training, keep=True)
+        y, pullback = self._record(self._tensor(x).clone(), training, keep=True)
         return to_array(y), pullback
 
-    def _recorded(self, given: Any, training: bool, *, keep: bool) -> tuple[Any, Callable[[Array], Gradients]]:
+    def _record(self, given: Any, training: bool, *, keep: bool) -> tuple[Any, Callable[[Array], Gradients]]:
         """y, and what gives the gradients; `keep`: whether the graph outlives the first of them."""
         import torch
 
@@ -73,7 +73,9 @@ class TorchLayer(TransformedTorchLayer):
         def pullback(grad_output: Array) -> Gradients:
             asked = {name: value for name, value in parameters.items() if value.requires_grad}
             wanted = [given, *asked.values()]
-            return self._named(asked, torch.autograd.grad(y, wanted, self._tensor(grad_output), retain_graph=keep))
+            return self._as_gradients(
+                asked, torch.autograd.grad(y, wanted, self._tensor(grad_output), retain_graph=keep)
+            )
 
         return y, pullback
 
@@ -98,7 +100,7 @@ class TorchLayer(TransformedTorchLayer):
         (grad_x,) = torch.autograd.grad(y, given, upstream, create_graph=True)
         wanted = [given, *parameters.values()]
         found = torch.autograd.grad(grad_x, wanted, self._tensor(vector), materialize_grads=True)
-        return self._named(parameters, found)
+        return self._as_gradients(parameters, found)
 
     def parameters(self) -> dict[str, Any]:
         """The weight and the bias, as far as they are there and ask for a gradient."""
@@ -106,7 +108,7 @@ class TorchLayer(TransformedTorchLayer):
         there = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
         return {name: value for name, value in there.items() if value.requires_grad}
 
-    def _named(self, parameters: Iterable[str], found: Iterable[Any]) -> Gradients:
+    def _as_gradients(self, parameters: Iterable[str], found: Iterable[Any]) -> Gradients:
         """What there is for x and each of the parameters, as arrays, each in its place."""
         by_x, *rest = map(to_array, found)
         by_name = dict(zip(parameters, rest, strict=True))
@@ -206,7 +208,7 @@ class TorchLazy(TorchNN):
     def build(self, config: Any, device: str) -> TorchLayer:
         """A layer of this configuration that has seen its first input."""
         shape = (2, config.num_features, *(1,) * (config.ndim - 2))
-        return self._materialised(module(config, device, "Lazy"), shape, device, torch_dtype(config.dtype, device))
+        return self._materialise(module(config, device, "Lazy"), shape, device, torch_dtype(config.dtype, device))
 
     def build_lazy(self, config: Any, device: str) -> TorchLayer:
         """A layer that has seen no input."""
@@ -217,9 +219,9 @@ class TorchLazy(TorchNN):
         import torch
 
         layer = torch.nn.LazyBatchNorm2d(device=device)
-        return self._materialised(layer, (2, num_features, 1, 1), device, torch.float32)
+        return self._materialise(layer, (2, num_features, 1, 1), device, torch.float32)
 
-    def _materialised(self, layer: Any, shape: tuple[int, ...], device: str, dtype: Any) -> TorchLayer:
+    def _materialise(self, layer: Any, shape: tuple[int, ...], device: str, dtype: Any) -> TorchLayer:
         import torch
 
         layer.eval()(torch.zeros(shape, device=device, dtype=dtype))

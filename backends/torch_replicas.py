@@ -156,7 +156,7 @@ class DistributedLayer(TorchLayer):
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica; the layer stays as it is."""
-        found = self._passed(xs, training, backward=False)
+        found = self._pass_forward(xs, training, backward=False)
         return [
             (to_array(y), {name: to_array(state[name]) if name in state else None for name in STATE})
             for y, state in found
@@ -164,11 +164,13 @@ class DistributedLayer(TorchLayer):
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by a backward pass in every process."""
-        self._passed(xs, training, backward=True)
+        self._pass_forward(xs, training, backward=True)
         given = [{"grad_output": to_tensor(array, "cpu")} for array in grad_outputs]
-        return [self._named(found, (by_x, *found.values())) for by_x, found in processes().ask("backward", given)]
+        return [
+            self._as_gradients(found, (by_x, *found.values())) for by_x, found in processes().ask("backward", given)
+        ]
 
-    def _passed(self, xs: Sequence[Array], training: bool, *, backward: bool) -> list[Any]:
+    def _pass_forward(self, xs: Sequence[Array], training: bool, *, backward: bool) -> list[Any]:
         return processes().ask(
             "forward",
             [

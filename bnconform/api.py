@@ -22,7 +22,7 @@ from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNTRUSTED, VIOLATES
 from bnconform.judge.subject import AdapterError, Ended, Subject
-from bnconform.judge.suite_run import SuiteRun, column, counted, planned
+from bnconform.judge.suite_run import SuiteRun, column, count_checks, plan_checks
 from bnconform.measure import identify as measuring
 from bnconform.measure.semantics_profile import SemanticsProfile
 from bnconform.results import compare as comparing
@@ -106,11 +106,11 @@ def judge(
     """
     if level not in LEVELS:
         raise UserError(f"unknown level {level!r}; a level is one of {', '.join(LEVELS)}")
-    with user_errors(), chosen(backend, in_process, time_limit, memory_limit, python, run_in) as (selection, key):
-        return _judged(selection, key, devices, dtypes, level, requirements, progress)
+    with user_errors(), choose(backend, in_process, time_limit, memory_limit, python, run_in) as (selection, key):
+        return _judge(selection, key, devices, dtypes, level, requirements, progress)
 
 
-def _judged(
+def _judge(
     selection: Selection,
     key: str,
     devices: Sequence[str] | None,
@@ -121,9 +121,9 @@ def _judged(
 ) -> Result:
     """The suite run on one backend that was chosen; see `judge`."""
     started, begin = datetime.now(UTC), time.perf_counter()
-    only = known_requirements(requirements)
-    columns = selected(selection, key, devices, dtypes)
-    everything = planned(columns)
+    only = check_requirements(requirements)
+    columns = select(selection, key, devices, dtypes)
+    everything = plan_checks(columns)
     run = SuiteRun([check for check in everything if not only or check.test.rule.id in only])
     failed = 0
     for check, outcomes in run:
@@ -131,7 +131,7 @@ def _judged(
         if progress is not None:
             label = "-".join(check.place)
             progress(JudgeProgress(len(run.finished), len(run.checks), failed, label))
-    plan, wanted, finished = counted(everything), counted(run.checks), counted(run.finished)
+    plan, wanted, finished = count_checks(everything), count_checks(run.checks), count_checks(run.finished)
     asked = completeness.SelectionRecord(
         (key,), tuple(devices or ()), tuple(dtypes or ()),
         (f"requirements {', '.join(only)}",) if wanted.total() < plan.total() else (),
@@ -139,7 +139,7 @@ def _judged(
     )  # fmt: skip
     completion = Completion(FINISHED, plan.total(), wanted.total(), finished.total())
     declarations = stale(run.outcomes, columns, completion.complete and not dtypes)
-    outcomes, diagnoses = causes.diagnosed([*run.outcomes, *declarations])
+    outcomes, diagnoses = causes.diagnose([*run.outcomes, *declarations])
     seconds = time.perf_counter() - begin
     return run_result.result(outcomes, diagnoses, columns, started, seconds, asked, completion)
 
@@ -171,8 +171,8 @@ def identify(
     Raises:
         UserError: where nothing can be measured; one line says why.
     """
-    with user_errors(), chosen(backend, in_process, time_limit, memory_limit, python, run_in) as (selection, key):
-        offered = selected(selection, key, device and [device], dtype and [dtype])
+    with user_errors(), choose(backend, in_process, time_limit, memory_limit, python, run_in) as (selection, key):
+        offered = select(selection, key, device and [device], dtype and [dtype])
         first = {subject.dtype: subject for subject in reversed(offered)}  # on the first device
         lacking = offered[0].unsupported
         wanted = [name for name in measuring.PREFERRED if name in first and name not in lacking]
@@ -230,7 +230,7 @@ def _read(given: PathGiven | Result, words: str) -> tuple[str, Result]:
 
 
 @contextmanager
-def chosen(
+def choose(
     backend: BackendGiven,
     in_process: bool | None,
     time_limit: float,
@@ -295,7 +295,7 @@ def _settings(
     return found
 
 
-def selected(
+def select(
     selection: Selection, key: str, devices: Sequence[str] | str | None, dtypes: Sequence[str] | str | None
 ) -> tuple[Subject, ...]:
     """The subjects of a backend."""
@@ -306,7 +306,7 @@ def selected(
     return selection.subjects(keys, tuple(devices or ()), tuple(dtypes or ()))
 
 
-def known_requirements(given: Sequence[str] | None) -> tuple[str, ...]:
+def check_requirements(given: Sequence[str] | None) -> tuple[str, ...]:
     """The ids that were given, each once; () for none. UserError for one that does not exist."""
     if given is None:
         return ()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from bnconform.api import BackendGiven, PathGiven, fails, known_requirements, selected, selection_of, user_errors
+from bnconform.api import BackendGiven, PathGiven, check_requirements, fails, select, selection_of, user_errors
 from bnconform.diagnosis import causes
 from bnconform.errors import UserError
 from bnconform.execution.selection import Selection
 from bnconform.judge.declarations import stale
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
-from bnconform.judge.suite_run import PlannedCheck, SuiteRun, planned
+from bnconform.judge.suite_run import PlannedCheck, SuiteRun, plan_checks
 from bnconform.pytest_fixtures import MARK
 from bnconform.results.result import LEVELS
 
@@ -100,18 +100,18 @@ def _places(metafunc: pytest.Metafunc) -> list[Path]:
 def _tests(suite: SuiteOptions, used: dict[Any, Selection], places: Sequence[Path]) -> list[RequirementCheck]:
     if suite.level not in LEVELS:
         raise UserError(f"unknown level {suite.level!r}; a level is one of {', '.join(LEVELS)}")
-    given = _found(suite.backend, places) if isinstance(suite.backend, str) else suite.backend
+    given = _find_key(suite.backend, places) if isinstance(suite.backend, str) else suite.backend
     with user_errors():
         selection, key = selection_of(
             given, suite.in_process, suite.time_limit, suite.memory_limit, suite.python, suite.run_in
         )
         selection = used.setdefault(suite, selection)
-        subjects = selected(selection, key, suite.devices, suite.dtypes)
-        checks = planned(subjects, known_requirements(suite.requirements))
-    return [RequirementCheck(suite.level, tuple(mine)) for _, mine in groupby(_gathered(checks), lambda one: one.place)]
+        subjects = select(selection, key, suite.devices, suite.dtypes)
+        checks = plan_checks(subjects, check_requirements(suite.requirements))
+    return [RequirementCheck(suite.level, tuple(mine)) for _, mine in groupby(_gather(checks), lambda one: one.place)]
 
 
-def _gathered(checks: Sequence[PlannedCheck]) -> list[PlannedCheck]:
+def _gather(checks: Sequence[PlannedCheck]) -> list[PlannedCheck]:
     """Those of one place beside each other, places in the order of their first ones."""
     order: dict[tuple[str, str], int] = {}
     for check in checks:
@@ -119,7 +119,7 @@ def _gathered(checks: Sequence[PlannedCheck]) -> list[PlannedCheck]:
     return sorted(checks, key=lambda check: order[check.place])
 
 
-def _found(key: str, places: Sequence[Path]) -> str:
+def _find_key(key: str, places: Sequence[Path]) -> str:
     """What --backend is given, the path of a file being the first place where it is."""
     file, colon, attribute = (key, "", "") if key.endswith(".py") else key.rpartition(":")
     if not file.endswith(".py"):
@@ -156,7 +156,7 @@ class RequirementCheck:
         for _ in run:
             pass
         declarations = stale(run.outcomes, [self.checks[0].subject], whole=False)
-        outcomes, _ = causes.diagnosed([*run.outcomes, *declarations])
+        outcomes, _ = causes.diagnose([*run.outcomes, *declarations])
         failing = [outcome for outcome in outcomes if fails(outcome.verdict, outcome.level, self.level)]
         if failing:
             pytest.fail(_text(failing), pytrace=False)

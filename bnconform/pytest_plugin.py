@@ -33,8 +33,8 @@ from bnconform.judge.outcome import CRASHED, UNTRUSTED, Outcome
 from bnconform.judge.repetition import repeat
 from bnconform.judge.shard_set import shard_of
 from bnconform.judge.subject import AdapterError, Subject
-from bnconform.judge.suite import catalogued_requirements
-from bnconform.judge.suite_run import AHEAD, planned
+from bnconform.judge.suite import requirements_of_catalogue
+from bnconform.judge.suite_run import AHEAD, plan_checks
 from bnconform.pytest_fixtures import MARK
 from bnconform.render import report_files, run_summary
 from bnconform.results import known_failures, run_result
@@ -148,7 +148,7 @@ class Run:
         marks = marks_of(metafunc.function)
         if marks is None:
             raise pytest.UsageError(f"{metafunc.function.__name__} names no requirement")
-        named = (marks.requirement,) if marks.requirement else catalogued_requirements()
+        named = (marks.requirement,) if marks.requirement else requirements_of_catalogue()
         rules = [requirement(name) for name in named]
         values: list[tuple[Subject, Requirement, Case | None]] = []
         ids: list[str] = []
@@ -274,7 +274,7 @@ class Run:
             outcome.message = outcome.headline
             made._add(outcome)
             raise Violation(f"{made.requirement.id}: the check compared nothing, so it can be trusted in nothing")
-        noted = made.noted()
+        noted = made.find_noted()
         if noted is not None:
             self._let_pass(noted)
             raise Violation(noted.message)
@@ -290,7 +290,7 @@ class Run:
     def _fail_for_noted(self, made: Check | None) -> None:
         """Fail the test for what was noted of another requirement, where nothing lets that pass."""
         __tracebackhide__ = True
-        noted = made.noted() if made is not None else None
+        noted = made.find_noted() if made is not None else None
         if noted is None or LEVELS.index(noted.level) > LEVELS.index(self.option.level):
             return
         if self.known.reason(noted) is None:
@@ -376,14 +376,14 @@ class Run:
         if self.is_worker or not outcomes:
             return
         subjects = self.subjects
-        progress, plan = Progress.of(self.config), planned(subjects)
+        progress, plan = Progress.of(self.config), plan_checks(subjects)
         asked, completion = progress.summary(subjects, options.backends(self.option), plan)
         shard = None
         if self.share is not None:
             recorded = zip(self.nodes, outcomes, strict=True)
             shard = shard_of(self.share, subjects, plan, progress.counts(plan), recorded)
         stale = declarations.stale(outcomes, subjects, completion.complete and not self.option.dtype)
-        outcomes, diagnoses = causes.diagnosed([*outcomes, *stale])
+        outcomes, diagnoses = causes.diagnose([*outcomes, *stale])
         self._tell(outcomes)
         self._show_cards_only()
         wrong = any(

@@ -60,10 +60,10 @@ def distinguishing_programs() -> Mapping[str, Program]:
             *_flags(),
             *_edges(),
             *_masks(),
-            *_recomputed(),
+            *_recomputation(),
             *_pieces(),
-            *_saved(),
-            *_frozen(),
+            *_saving_passes(),
+            *_passes_while_frozen(),
             *_replicas(),
         )
     )
@@ -180,7 +180,7 @@ def _replicas() -> Iterator[tuple[str, Program]]:
     yield "replicas, gradient", Program(_config(), steps)
 
 
-def _recomputed() -> Iterator[tuple[str, Program]]:
+def _recomputation() -> Iterator[tuple[str, Program]]:
     """A pass whose forward part is run again, for who has such."""
     x, g = uneven(BY_RANK[2], 7), upstream(BY_RANK[2], 7)
     yield "a recomputed pass", Program(_config(ndim=2), (_everything(), recomputed(x, g, *GRADIENTS, *SHOWN)))
@@ -192,7 +192,7 @@ def _pieces() -> Iterator[tuple[str, Program]]:
     yield "many samples", Program(_config(num_features=1, ndim=2), (load(**everything(1)), forward(x, "y")))
 
 
-def _saved() -> Iterator[tuple[str, Program]]:
+def _saving_passes() -> Iterator[tuple[str, Program]]:
     """What is given beside y in both modes, for who gives it."""
     x = uneven(BY_RANK[2], 8)
     for training in (True, False):
@@ -200,7 +200,7 @@ def _saved() -> Iterator[tuple[str, Program]]:
         yield f"what is saved in {step.mode}", Program(_config(ndim=2), (_everything(), step))
 
 
-def _frozen() -> Iterator[tuple[str, Program]]:
+def _passes_while_frozen() -> Iterator[tuple[str, Program]]:
     """Passes of a layer that is frozen, for whose layers can be."""
     x, g = uneven(BY_RANK[2], 9), upstream(BY_RANK[2], 9)
     steps = (_everything(), freeze(), forward(x, "y", *SHOWN), backward(x, g, *GRADIENTS))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.cases.intervals import Interval, centres, half_digit, half_digits, initially, propagate, remembered
+from bnconform.cases.intervals import Interval, centres, half_digit, half_digits, initially, memory_of, propagate
 from bnconform.cases.json_files import JsonForm
 from bnconform.cases.program import OBSERVABLES, Program, Step
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -135,14 +135,14 @@ class GoldenCase:
         with arithmetic():
             known = initially(program.config)
             for step, call, record in zip(self.steps, program.steps, self.records(program), strict=True):
-                ranges: Mapping[str, Interval] = remembered(known)
+                ranges: Mapping[str, Interval] = memory_of(known)
                 if call.x is not None:
                     numbers = self.inputs[step.input]
                     x = exact(call.x)
                     rounding = abs(x - centres(numbers.texts).reshape(numbers.shape))
                     radius = half_digits(numbers.texts).reshape(numbers.shape) + rounding
                     ranges, known = propagate(program.config, known, x, radius, training=step.training)
-                result.append(tuple(_bounded(e, record, ranges) for e in step.expect))
+                result.append(tuple(_bound_expectation(e, record, ranges) for e in step.expect))
         return tuple(result)
 
     def records(self, program: Program, behaviour: Behaviour = SPECIFIED) -> list[dict[str, Exact]]:
@@ -152,7 +152,7 @@ class GoldenCase:
             state = initial_state(program.config, behaviour)
             for call in program.steps:
                 if call.x is None:
-                    result.append(_shown(state))
+                    result.append(_state_values(state))
                     continue
                 record = forward(program.config, behaviour, state, exact(call.x), training=call.training)
                 state = record.state
@@ -160,7 +160,9 @@ class GoldenCase:
         return result
 
 
-def _bounded(expectation: Expectation, record: Mapping[str, Exact], ranges: Mapping[str, Interval]) -> Bounded:
+def _bound_expectation(
+    expectation: Expectation, record: Mapping[str, Exact], ranges: Mapping[str, Interval]
+) -> Bounded:
     numbers = expectation.numbers
     if numbers is None:
         return Bounded(expectation, None)
@@ -175,7 +177,7 @@ def _bounded(expectation: Expectation, record: Mapping[str, Exact], ranges: Mapp
     return Bounded(expectation, np.where(width > 0, np.nextafter(width, np.inf), width))
 
 
-def _shown(state: State) -> dict[str, Exact]:
+def _state_values(state: State) -> dict[str, Exact]:
     shown = {
         "running_mean": state.running_mean,
         "running_var": state.running_var,
@@ -195,7 +197,7 @@ def observables(record: Forward) -> dict[str, Exact]:
         "deviation": (1 / record.inverse_std).reshape(-1),
         "normalized": centred * record.inverse_std,
         "y": record.y,
-    } | _shown(record.state)
+    } | _state_values(record.state)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def propagate(
         ends = (known.running_mean, known.running_var)
         mean, variance = (Interval(along_channels(e.low, x.ndim), along_channels(e.high, x.ndim)) for e in ends)
         centred = Interval(x - radius - mean.high, x + radius - mean.low)
-    after = _updated(config, known, mean, variance, n) if training else known
+    after = _update(config, known, mean, variance, n) if training else known
 
     eps = exact(config.eps)
     root = Interval(sqrt(variance.low + eps), sqrt(variance.high + eps))
@@ -137,10 +137,10 @@ def propagate(
         "normalized": normalized,
         "y": normalized,
     }
-    return ranges | remembered(after), after
+    return ranges | memory_of(after), after
 
 
-def remembered(known: Known) -> dict[str, Interval]:
+def memory_of(known: Known) -> dict[str, Interval]:
     """The running statistics as observables; nothing where none are tracked."""
     if known.running_mean is None or known.running_var is None:
         return {}
@@ -151,7 +151,7 @@ def _flat(interval: Interval) -> Interval:
     return Interval(interval.low.reshape(-1), interval.high.reshape(-1))
 
 
-def _updated(config: Config, known: Known, mean: Interval, variance: Interval, n: int) -> Known:
+def _update(config: Config, known: Known, mean: Interval, variance: Interval, n: int) -> Known:
     if known.running_mean is None or known.running_var is None:
         return known
     weight = exact(1) / (known.updates + 1) if config.momentum is None else exact(config.momentum)

@@ -120,7 +120,7 @@ def _distinct(*arrays: Floats) -> list[Floats]:
     return found
 
 
-def joined(possible: list[PossibleState]) -> list[PossibleState]:
+def join(possible: list[PossibleState]) -> list[PossibleState]:
     """The states, those of one count of batches made one."""
     found: dict[tuple[int | None, int], PossibleState] = {}
     for before in possible:

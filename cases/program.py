@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
-from bnconform.spec.shards import Shards, counts, joined, shapes_of
+from bnconform.spec.shards import Shards, counts, join, shapes_of
 
 Array = NDArray[Any]
 MASKED = ("masked", "masked_backward")
@@ -429,22 +429,22 @@ class Program:
         """The same program for another dtype, every value rounded to it once."""
         target, parameters = numpy_dtype(dtype), numpy_dtype(param_dtype)
 
-        def loaded(name: str, value: Array) -> Array:
+        def load_values(name: str, value: Array) -> Array:
             array = np.asarray(value)
             return array.astype(np.int64 if name == "num_batches_tracked" else parameters)
 
-        def given(value: Array | None) -> Array | None:
+        def operands(value: Array | None) -> Array | None:
             return None if value is None else np.asarray(value).astype(target)
 
         steps = tuple(
             replace(
                 step,
-                x=given(step.x),
-                grad_output=given(step.grad_output),
-                tangent=given(step.tangent),
-                second=given(step.second),
-                state={name: loaded(name, value) for name, value in step.state.items()},
-                layers={name: loaded(name, value) for name, value in step.layers.items()},
+                x=operands(step.x),
+                grad_output=operands(step.grad_output),
+                tangent=operands(step.tangent),
+                second=operands(step.second),
+                state={name: load_values(name, value) for name, value in step.state.items()},
+                layers={name: load_values(name, value) for name, value in step.layers.items()},
             )
             for step in self.steps
         )
@@ -494,20 +494,20 @@ class Program:
         return affine if not affine or "affine" not in unsupported else False
 
     def _at_rank_4(self) -> Program:
-        def lifted(values: Array | None) -> Array | None:
+        def lift(values: Array | None) -> Array | None:
             return None if values is None else values.reshape(values.shape + (1,) * (4 - values.ndim))
 
-        def lifted_mask(mask: Array | None) -> Array | None:
-            return None if mask is None else lifted(mask.reshape((1,) * (self.config.ndim - mask.ndim) + mask.shape))
+        def lift_mask(mask: Array | None) -> Array | None:
+            return None if mask is None else lift(mask.reshape((1,) * (self.config.ndim - mask.ndim) + mask.shape))
 
         steps = tuple(
             replace(
                 step,
-                x=lifted(step.x),
-                grad_output=lifted(step.grad_output),
-                tangent=lifted(step.tangent),
-                second=lifted(step.second),
-                mask=lifted_mask(step.mask),
+                x=lift(step.x),
+                grad_output=lift(step.grad_output),
+                tangent=lift(step.tangent),
+                second=lift(step.second),
+                mask=lift_mask(step.mask),
                 shards=tuple(shape + (1,) * (3 - len(shape)) for shape in step.shards),
             )
             for step in self.steps
@@ -749,7 +749,7 @@ def pullback(
 def replicated(shards: Iterable[Any], *observe: str, training: bool = True) -> Step:
     """A forward step of replicas, one a shard (N_i, C, *S_i), that observes the given quantities."""
     arrays = [np.asarray(shard) for shard in shards]
-    return Step("replicated", training, joined(arrays), observe=frozenset(observe), shards=shapes_of(arrays))
+    return Step("replicated", training, join(arrays), observe=frozenset(observe), shards=shapes_of(arrays))
 
 
 def replicated_vjp(shards: Iterable[Any], grad_outputs: Iterable[Any], *observe: str, training: bool = True) -> Step:
@@ -758,7 +758,7 @@ def replicated_vjp(shards: Iterable[Any], grad_outputs: Iterable[Any], *observe:
     if shapes_of(arrays) != shapes_of(upstream):
         raise ValueError("a replicated_vjp step needs a grad_output of the shape of each shard")
     return Step(
-        "replicated_vjp", training, joined(arrays), joined(upstream), observe=frozenset(observe),
+        "replicated_vjp", training, join(arrays), join(upstream), observe=frozenset(observe),
         shards=shapes_of(arrays),
     )  # fmt: skip
 

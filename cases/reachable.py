@@ -4,7 +4,7 @@ The live suite judges each call from the state that the layer itself showed befo
 calls, the state before a call is known only to lie in a box, and what the call may show is the union, over that box,
 of what the bounds admit. Every interval here holds that union, so that whatever conforms call by call lies inside:
 
-* After `build` and `load` an entry is what was set (a NaN stays NaN); a running variance errs by `kept_as_inverse`.
+* After `build` and `load` an entry is what was set (a NaN stays NaN); a running variance errs by `keep_as_inverse`.
   Weight, bias and the counter stay exact.
 * An update maps an old value r to U(r) = (1 - a) r + a batch, and its bound B(r) is a sum of absolute values of
   affine functions of r with coefficients >= 0. So U + B is convex and U - B concave: both have their extremes at the
@@ -37,18 +37,18 @@ from bnconform.cases.possible_states import (
     both,
     ends_of,
     hull,
-    joined,
+    join,
 )
 from bnconform.cases.program import ABILITIES, Program, Step
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
-from bnconform.spec.error_bounds.forward import ForwardErrors, kept_as_inverse, running_errors
+from bnconform.spec.error_bounds.forward import ForwardErrors, keep_as_inverse, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats
 from bnconform.spec.oracle.formulas import along_channels
-from bnconform.spec.oracle.running import counted, updated
+from bnconform.spec.oracle.running import move_counter, update
 
 GRADIENTS = {"grad_x": input_gradient, "grad_weight": weight_gradient, "grad_bias": bias_gradient}
 """The bound on each gradient."""
@@ -81,7 +81,7 @@ def reachable_results(program: Program, quality: str = "") -> tuple[ReachableRes
     found: list[ReachableResults] = []
     with arithmetic(), np.errstate(all="ignore"):
         model = error_model_of(config, SPECIFIED, quality=quality)
-        possible = [_built(config, model)]
+        possible = [_initial_state(config, model)]
         lost = ""
         for step in program.steps:
             shown = ReachableResults()
@@ -103,42 +103,42 @@ def _after(
     if step.op in ABILITIES or step.pass_number:
         raise Open(f"a {step.op} is judged from what the layer shows before it")
     if step.op == "build":
-        possible = [_built(config, model)]
+        possible = [_initial_state(config, model)]
     elif step.op == "load":
-        possible = [_loaded(config, model, before, step) for before in possible]
+        possible = [_load(config, model, before, step) for before in possible]
     else:
         assert step.x is not None
         parts: dict[str, list[Part] | None] = {}
         after: list[PossibleState] = []
         for before in possible:
             passed = _pass(config, model, before, step, parts)
-            moved = _moved(config, model, before, passed) if step.training else before
+            moved = _move(config, model, before, passed) if step.training else before
             after += [moved] if step.op == "forward" else [before, moved] if step.training else [before]
         _results(model, step, parts, shown)
-        possible = joined(after)
+        possible = join(after)
     _state(possible, step, shown)
     return possible
 
 
-def _built(config: Config, model: ErrorModel) -> PossibleState:
+def _initial_state(config: Config, model: ErrorModel) -> PossibleState:
     state = oracle.initial_state(config)
     if state.running_mean is None or state.running_var is None:
         return PossibleState(state, None, None)
-    return PossibleState(state, _stored([state.running_mean]), _kept(config, model, [state.running_var]))
+    return PossibleState(state, _store([state.running_mean]), _keep(config, model, [state.running_var]))
 
 
-def _kept(config: Config, model: ErrorModel, variances: Iterable[Exact]) -> FloatInterval:
+def _keep(config: Config, model: ErrorModel, variances: Iterable[Exact]) -> FloatInterval:
     """A stored running variance, which may be kept as an inverse deviation."""
-    parts = [(value, kept_as_inverse(floats(value), config.eps, model)) for value in variances]
+    parts = [(value, keep_as_inverse(floats(value), config.eps, model)) for value in variances]
     return hull(parts, stored=True)
 
 
-def _stored(values: Iterable[Exact]) -> FloatInterval:
+def _store(values: Iterable[Exact]) -> FloatInterval:
     """What was set and must be exactly that."""
     return hull([(value, np.zeros(value.shape)) for value in values], stored=True)
 
 
-def _loaded(config: Config, model: ErrorModel, before: PossibleState, step: Step) -> PossibleState:
+def _load(config: Config, model: ErrorModel, before: PossibleState, step: Step) -> PossibleState:
     set_to: dict[str, Any] = {
         name: int(value) if name == "num_batches_tracked" else exact(value)
         for name, value in step.state.items()
@@ -149,7 +149,7 @@ def _loaded(config: Config, model: ErrorModel, before: PossibleState, step: Step
     variances = [state.running_var for state in ends if state.running_var is not None]
     if not means:
         return PossibleState(ends[0], None, None)
-    return PossibleState(ends[0], _stored(means), _kept(config, model, variances))
+    return PossibleState(ends[0], _store(means), _keep(config, model, variances))
 
 
 def _pass(
@@ -206,11 +206,11 @@ def _kink(model: ErrorModel) -> float:
     return model.compute.underflow / (1 - u)
 
 
-def _moved(config: Config, model: ErrorModel, before: PossibleState, record: oracle.Forward) -> PossibleState:
+def _move(config: Config, model: ErrorModel, before: PossibleState, record: oracle.Forward) -> PossibleState:
     """The state after the batch of a training pass has moved the running statistics."""
     ends = before.ends()
     after = [
-        counted(SPECIFIED, state, updated(config, SPECIFIED, state, record.x, record.moments), True, True)
+        move_counter(SPECIFIED, state, update(config, SPECIFIED, state, record.x, record.moments), True, True)
         for state in ends
     ]
     if before.mean is None or before.variance is None:
@@ -242,7 +242,7 @@ def _state(possible: list[PossibleState], step: Step, shown: ReachableResults) -
     for name in ("weight", "bias"):
         if name in step.observe:
             value = getattr(state, name)
-            shown.expected[name] = None if value is None else _stored([value])
+            shown.expected[name] = None if value is None else _store([value])
     if "num_batches_tracked" in step.observe:
         counts = [c.state.num_batches_tracked for c in possible if c.state.num_batches_tracked is not None]
         ends = (np.asarray(end(counts), np.float64) for end in (min, max)) if counts else None

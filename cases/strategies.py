@@ -44,13 +44,13 @@ def arrays(
     """Arrays of k times one of `scales`, k in -128..127, or in 1..256 where `positive`."""
     size = math.prod(shape)
 
-    def made(raw: bytes, scale: float) -> Array:
+    def make(raw: bytes, scale: float) -> Array:
         k = np.frombuffer(raw, np.uint8).astype(np.int64)
         # 0, -1, 1, -2, 2, ...: bytes shrink to 0.
         whole = k + 1 if positive else np.where(k % 2, -(k + 1) // 2, k // 2)
         return np.asarray(whole.reshape(shape) * scale)
 
-    return st.builds(made, st.binary(min_size=size, max_size=size), st.sampled_from(scales))
+    return st.builds(make, st.binary(min_size=size, max_size=size), st.sampled_from(scales))
 
 
 @cache

@@ -194,13 +194,13 @@ def _interval(interval: FloatInterval | None) -> dict[str, Any] | None:
         return None
     low, high = [], []
     for one, other in zip(interval.low.reshape(-1).tolist(), interval.high.reshape(-1).tolist(), strict=True):
-        ends = ("NaN", "NaN") if math.isnan(one) else tuple(_number(end) for end in shortened(one, other))
+        ends = ("NaN", "NaN") if math.isnan(one) else tuple(_number(end) for end in shorten(one, other))
         low.append(ends[0])
         high.append(ends[1])
     return {"shape": list(interval.low.shape), "low": low, "high": high}
 
 
-def shortened(low: float, high: float) -> tuple[float, float]:
+def shorten(low: float, high: float) -> tuple[float, float]:
     """An interval around another that is wider by less than 1/1000 at each end, its ends of few digits."""
     width = high - low
     if not width > 1e-290 or max(abs(low), abs(high)) > 1e300:

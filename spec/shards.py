@@ -32,7 +32,7 @@ def counts(shapes: Shards) -> tuple[int, ...]:
     return tuple(math.prod(shape) for shape in shapes)
 
 
-def joined(shards: Sequence[Array]) -> Array:
+def join(shards: Sequence[Array]) -> Array:
     """The rows of shards (N_i, C, *S_i): (n, C, 1, ...)."""
     channels, ndim = shards[0].shape[1], shards[0].ndim
     flat = [np.moveaxis(shard, 1, -1).reshape(-1, channels) for shard in shards]
@@ -49,7 +49,7 @@ def split(rows: Array, shapes: Shards) -> list[Array]:
     return found
 
 
-def owned(shapes: Shards) -> list[slice]:
+def owners(shapes: Shards) -> list[slice]:
     """Which rows are those of each replica."""
     ends = np.cumsum([0, *counts(shapes)]).tolist()
     return [slice(start, end) for start, end in pairwise(ends)]

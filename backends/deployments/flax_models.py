@@ -51,29 +51,29 @@ class FlaxDeployment:
     def load(self, model: ModelData, device: str) -> FlaxModel:
         """The module in evaluation; NotImplementedError for what flax has no layers for."""
         place = Place("cpu", model.dtype == "float64")
-        with place.entered():
+        with place.enter():
             return FlaxModel(module(model), place)
 
     def parameters(self, original: FlaxModel) -> dict[str, Array]:
         """Every variable, by its path."""
         from flax import nnx
 
-        with original.place.entered():
+        with original.place.enter():
             leaves = nnx.to_flat_state(nnx.state(original.module))
             return {"/".join(map(str, path)): to_array(leaf.get_value()) for path, leaf in leaves}
 
     def deploy(self, original: FlaxModel, example: Array) -> Callable[[Array], Array]:
         """What the tool makes of it."""
-        with original.place.entered():
-            predict = self.deployed(original.module, example)
+        with original.place.enter():
+            predict = self.deploy_tool(original.module, example)
 
-        def called(x: Array) -> Array:
-            with original.place.entered():
+        def call(x: Array) -> Array:
+            with original.place.enter():
                 return to_array(predict(original.place.array(x)))
 
-        return called
+        return call
 
-    def deployed(self, module: Any, example: Array) -> Callable[[Any], Any]:
+    def deploy_tool(self, module: Any, example: Array) -> Callable[[Any], Any]:
         """What the tool makes of a module: a function of JAX arrays."""
         raise NotImplementedError
 
@@ -84,7 +84,7 @@ class FlaxCall(FlaxDeployment):
     name = "flax.nnx.eval"
     slow_to_start = True
 
-    def deployed(self, module: Any, example: Array) -> Callable[[Any], Any]:
+    def deploy_tool(self, module: Any, example: Array) -> Callable[[Any], Any]:
         """Its own call, on a copy, as a BatchNorm in training moves its statistics."""
         from flax import nnx
 
@@ -97,11 +97,11 @@ class FlaxJit(FlaxCall):
 
     name = "flax.nnx+jit"
 
-    def deployed(self, module: Any, example: Array) -> Callable[[Any], Any]:
+    def deploy_tool(self, module: Any, example: Array) -> Callable[[Any], Any]:
         """The compiled call."""
         import jax
 
-        compiled: Callable[[Any], Any] = jax.jit(super().deployed(module, example))
+        compiled: Callable[[Any], Any] = jax.jit(super().deploy_tool(module, example))
         return compiled
 
 
@@ -110,14 +110,14 @@ class FlaxExport(FlaxCall):
 
     name = "flax.nnx+jax.export"
 
-    def deployed(self, module: Any, example: Array) -> Callable[[Any], Any]:
+    def deploy_tool(self, module: Any, example: Array) -> Callable[[Any], Any]:
         """The call of what was read."""
         import jax
         from jax import export
 
         (batch,) = export.symbolic_shape("batch")
         given = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
-        made = export.export(jax.jit(super().deployed(module, example)))(given)
+        made = export.export(jax.jit(super().deploy_tool(module, example)))(given)
         call: Callable[[Any], Any] = export.deserialize(made.serialize()).call
         return call
 
@@ -167,7 +167,7 @@ def _result(network: Any, model: ModelData, node: NodeData, found: Any, places: 
     if node.kind in CONVOLUTIONS:
         given = _at(x, place, LAST)
         y = getattr(network, node.layer)(given)
-        return (_cropped(y, given, model, node) if node.kind != "convolution" else y), LAST
+        return (_crop(y, given, model, node) if node.kind != "convolution" else y), LAST
     if node.kind in ("average_pooling", "max_pooling"):
         pool = linen.avg_pool if node.kind == "average_pooling" else linen.max_pool
         padding = [(p, p) for p in o["padding"]]
@@ -187,7 +187,7 @@ def _result(network: Any, model: ModelData, node: NodeData, found: Any, places: 
     return jnp.reshape(given, (given.shape[0], *(o["to"] if node.kind == "reshape" else (-1,)))), FIRST
 
 
-def _cropped(y: Any, x: Any, model: ModelData, node: NodeData) -> Any:
+def _crop(y: Any, x: Any, model: ModelData, node: NodeData) -> Any:
     """A transposed convolution of x, channels last, without what its padding takes away, and what flax adds."""
     o, weight = node.options, model.array(node.layer, "weight")
     assert weight is not None

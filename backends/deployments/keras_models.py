@@ -70,20 +70,20 @@ class KerasDeployment:
 
     def deploy(self, original: KerasModel, example: Array) -> Callable[[Array], Array]:
         """What the tool makes of it, between arrays whose channels are at axis 1."""
-        predict = self.deployed(original.model, moved(example, original.entry))
-        return lambda x: moved_back(np.asarray(predict(moved(x, original.entry))), original.exit)
+        predict = self.deploy_tool(original.model, move_channels(example, original.entry))
+        return lambda x: move_channels_back(np.asarray(predict(move_channels(x, original.entry))), original.exit)
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """What the tool makes of a Keras model: a function of arrays as the model takes them."""
         raise NotImplementedError
 
 
-def moved(x: Array, place: str) -> Array:
+def move_channels(x: Array, place: str) -> Array:
     """An array whose channels are at axis 1, as a model takes it."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if place == LAST and x.ndim > 2 else x
 
 
-def moved_back(y: Array, place: str) -> Array:
+def move_channels_back(y: Array, place: str) -> Array:
     """What a model gives, with its channels at axis 1."""
     return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if place == LAST and y.ndim > 2 else y
 
@@ -157,12 +157,12 @@ class KerasBuilder:
             made = make()
             given = [one for one in weights if one is not None]
 
-            def called(x: Any) -> Any:
+            def call(x: Any) -> Any:
                 y = made(x)
                 made.set_weights(given)
                 return y
 
-            self.made_layers[node.layer] = called
+            self.made_layers[node.layer] = call
         return self.made_layers[node.layer]
 
     def _dense(self, node: NodeData) -> Any:
@@ -203,7 +203,7 @@ class KerasBuilder:
             kind = getattr(self.layers, f"Conv{spatial}DTranspose")
             turned = np.moveaxis(weight, (0, 1), (-1, -2))
             call = self._layer(node, lambda: kind(weight.shape[1], kernel, **settings), turned, bias)
-            return self._cropped(call(x), x, node, kernel)
+            return self._crop(call(x), x, node, kernel)
         if any(o["padding"]):
             x = getattr(self.layers, f"ZeroPadding{spatial}D")(_each(o["padding"]), dtype=self.model.dtype)(x)
         if o["groups"] == x.shape[-1] and o["groups"] > 1 and spatial < 3:
@@ -215,7 +215,7 @@ class KerasBuilder:
         turned = np.moveaxis(weight, (0, 1), (-1, -2))
         return self._layer(node, lambda: kind(len(weight), kernel, groups=o["groups"], **settings), turned, bias)(x)
 
-    def _cropped(self, y: Any, x: Any, node: NodeData, kernel: tuple[int, ...]) -> Any:
+    def _crop(self, y: Any, x: Any, node: NodeData, kernel: tuple[int, ...]) -> Any:
         """A transposed convolution without what its padding takes away, and what Keras adds at the end."""
         o, cuts = node.options, []
         for axis, (size, k) in enumerate(zip(x.shape[1:-1], kernel, strict=True)):

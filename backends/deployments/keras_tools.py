@@ -28,7 +28,7 @@ class KerasCall(KerasDeployment):
 
     name = "keras.call"
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """Its own call."""
         return lambda x: model(x, training=False)
 
@@ -39,7 +39,7 @@ class TfFunction(KerasDeployment):
     name = "keras+tf.function"
     compiles = False
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The function, for any number of samples."""
         import tensorflow as tf
 
@@ -63,7 +63,7 @@ class SavedModel(KerasDeployment):
     name = "keras+tf.saved_model"
     slow_to_start = True
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The loaded model's signature."""
         import tensorflow as tf
 
@@ -84,7 +84,7 @@ class KerasExport(KerasDeployment):
     name = "keras.export"
     slow_to_start = True
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The exported model's `serve`."""
         import tensorflow as tf
 
@@ -109,7 +109,7 @@ class TfLite(KerasDeployment):
         "bfloat16": "TensorFlow Lite computes in single precision",
     }
 
-    def deployed(self, model: Any, example: Array) -> Callable[[Array], Any]:
+    def deploy_tool(self, model: Any, example: Array) -> Callable[[Array], Any]:
         """The interpreter, whose input is given the size of each batch."""
         import tensorflow as tf
 

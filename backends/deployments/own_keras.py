@@ -84,12 +84,12 @@ class OwnKeras:
         keras = self.keras
         others: dict[str, Any] = {}
 
-        def made(layer: Any) -> Any:
+        def make(layer: Any) -> Any:
             config = layer.get_config()
             others[layer.name] = other = type(layer).from_config({**config, "dtype": dtype})
             return other
 
-        def called(layer: Any, *given: Any, **more: Any) -> Any:
+        def call_layer(layer: Any, *given: Any, **more: Any) -> Any:
             own = self._layers().get(layer.name)
             if own is not None and own.weights:
                 if not layer.built:
@@ -105,7 +105,7 @@ class OwnKeras:
                 y = layer(y)
             source = keras.Model(entry, y)
         entry = keras.Input(source.inputs[0].shape[1:], dtype=dtype)
-        return keras.models.clone_model(source, input_tensors=entry, clone_function=made, call_function=called)
+        return keras.models.clone_model(source, input_tensors=entry, clone_function=make, call_function=call_layer)
 
     def _layers(self) -> Mapping[str, Any]:
         return {layer.name: layer for layer in self.model.layers}

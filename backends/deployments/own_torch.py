@@ -46,14 +46,14 @@ class OwnTorch:
         with torch.no_grad():
             found = _outputs(self.model(to_tensor(self.x.copy(), "cpu")), place)
         if len(found) > 1:
-            self.model = _joined(self.model, [one.ndim for one in found])
+            self.model = _join(self.model, [one.ndim for one in found])
         self.shapes = [tuple(one.shape) for one in found]
 
     def facts(self) -> Mapping[str, Any]:
         """What it is: its dtype, its BatchNorms with what stands around each, the shape of x and of the outputs."""
         return {
             "dtype": self.dtype, "shape": list(self.x.shape), "outputs": [list(shape) for shape in self.shapes],
-            "norms": list(self._around()), "traced": _traced(self.model) is not None,
+            "norms": list(self._around()), "traced": _trace(self.model) is not None,
         }  # fmt: skip
 
     def reference(self) -> tuple[Array, Array]:
@@ -73,7 +73,7 @@ class OwnTorch:
             y = wide(x)
             spread = torch.zeros(len(y), dtype=torch.float64)
             for seed in range(RUNS):
-                moved = _moved(wide, x, ROUNDOFF[self.dtype], seed)
+                moved = _perturb(wide, x, ROUNDOFF[self.dtype], seed)
                 spread = torch.maximum(spread, (moved - y).abs().reshape(len(y), -1).amax(dim=1))
         return to_array(y), to_array(spread)
 
@@ -104,7 +104,7 @@ class OwnTorch:
             self.model(to_tensor(self.x.copy(), "cpu"))
         for handle in handles:
             handle.remove()
-        traced = _traced(self.model)
+        traced = _trace(self.model)
         for name, part in modules.items():
             entry = {"name": name, "kind": type(part).__name__, "shape": shapes.get(name, [])}
             yield {**entry, **(_beside(traced, name) if traced is not None else {})}
@@ -122,7 +122,7 @@ def _outputs(found: Any, place: str) -> list[Any]:
     return parts
 
 
-def _joined(model: Any, ranks: Sequence[int]) -> Any:
+def _join(model: Any, ranks: Sequence[int]) -> Any:
     """A module that predicts all outputs of another one as one array, (N, everything)."""
     import torch
 
@@ -144,7 +144,7 @@ def _joined(model: Any, ranks: Sequence[int]) -> Any:
     return Joined().eval()
 
 
-def _traced(model: Any) -> Any:
+def _trace(model: Any) -> Any:
     """The model's graph; None where it cannot be traced."""
     import torch
 
@@ -208,18 +208,18 @@ def _hide(model: Any, name: str) -> None:
                 setattr(owner, attribute, hidden)
 
 
-def _moved(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
+def _perturb(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
     """What a model in float64 predicts where every intermediate result is moved by what rounding may move it."""
     import torch
 
     random = torch.Generator().manual_seed(seed)
     sizes = _Sizes(roundoff)
 
-    def moved(y: Any, size: Any) -> Any:
+    def move(y: Any, size: Any) -> Any:
         signs = torch.randint(0, 2, y.shape, generator=random).to(torch.float64) * 2 - 1
         return y + signs * size
 
-    traced = _traced(wide)
+    traced = _trace(wide)
     if traced is not None:
 
         class Moving(torch.fx.Interpreter):
@@ -231,14 +231,14 @@ def _moved(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
                     return y
                 part = self.fetch_attr(n.target) if n.op == "call_module" else None
                 given = self.fetch_args_kwargs_from_env(n)[0]
-                return moved(y, sizes.of(part, given[0] if given else None, y))
+                return move(y, sizes.of(part, given[0] if given else None, y))
 
         return Moving(traced).run(x)
     model = copy.deepcopy(wide)
     for part, plain in zip(model.modules(), wide.modules(), strict=True):
         if not list(part.children()):
             # The sizes are those of the module without a hook.
-            part.register_forward_hook(lambda _, given, y, plain=plain: moved(y, sizes.of(plain, given[0], y)))
+            part.register_forward_hook(lambda _, given, y, plain=plain: move(y, sizes.of(plain, given[0], y)))
     return model(x)
 
 

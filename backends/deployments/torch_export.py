@@ -8,7 +8,7 @@ from bnconform.backends.deployments.torch_models import TorchDeployment, predict
 from bnconform.backends.torch_tensors import to_tensor
 
 
-def exported(original: Any, example: Any) -> Any:
+def export(original: Any, example: Any) -> Any:
     """The program, for any number of samples."""
     import torch
 
@@ -23,7 +23,7 @@ class TorchExport(TorchDeployment):
 
     def deploy(self, original: Any, example: Any) -> Any:
         """The program's module."""
-        return predictor(exported(original, example).module())
+        return predictor(export(original, example).module())
 
 
 class TorchDecomposed(TorchDeployment):
@@ -33,4 +33,4 @@ class TorchDecomposed(TorchDeployment):
 
     def deploy(self, original: Any, example: Any) -> Any:
         """The module of the decomposed program."""
-        return predictor(exported(original, example).run_decompositions().module())
+        return predictor(export(original, example).run_decompositions().module())

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnconform.backends.deployments.torch_models import LayersPredictor, TorchDeployment, pairs, quietly, traced_pairs
+from bnconform.backends.deployments.torch_models import LayersPredictor, TorchDeployment, pairs, quietly, trace_pairs
 
 if TYPE_CHECKING:
     from bnconform.backends.runner.deployments import ModelData
@@ -29,7 +29,7 @@ class Told(TorchDeployment):
 
     def own(self, model: Any) -> Any:
         """The module and the list, by its graph."""
-        return Listed(model, traced_pairs(model))
+        return Listed(model, trace_pairs(model))
 
     def parameters(self, original: Any) -> Any:
         """Those of the module."""

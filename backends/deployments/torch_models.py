@@ -222,7 +222,7 @@ def pairs(model: ModelData) -> list[tuple[str, str, str]]:
     return found
 
 
-def traced_pairs(module: Any) -> list[tuple[str, str, str]]:
+def trace_pairs(module: Any) -> list[tuple[str, str, str]]:
     """The same of any module, by its graph; none where it cannot be traced."""
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnconform.backends.deployments.torch_export import exported
+from bnconform.backends.deployments.torch_export import export
 from bnconform.backends.deployments.torch_models import TorchDeployment, predictor, quietly
 
 
@@ -29,5 +29,5 @@ class AoPt2e(TorchDeployment):
             def validate(self, model: Any) -> None:
                 """Whatever it is."""
 
-        module = exported(original, example).module()
+        module = export(original, example).module()
         return predictor(quietly(lambda: prepare_pt2e(module, Nothing())))

@@ -133,22 +133,22 @@ class Layer:
         self.module = module
         self.device = device
 
-    def arranged(self, array: Array) -> Any:
+    def arrange(self, array: Array) -> Any:
         """The tensor that the layer is given."""
         return to_tensor(array, self.device)
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """The output, as the layer gives it."""
-        return to_array(self.module(self.arranged(x), training))
+        return to_array(self.module(self.arrange(x), training))
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array | None, ...]:
         """The gradients for x, weight and bias, by autograd through one more forward pass."""
         import torch
 
-        given = self.arranged(x).requires_grad_()
+        given = self.arrange(x).requires_grad_()
         parameters = [value for value in (self.module.weight, self.module.bias) if value is not None]
         y = self.module(given, training)
-        found = torch.autograd.grad(y, [given, *parameters], self.arranged(grad_output))
+        found = torch.autograd.grad(y, [given, *parameters], self.arrange(grad_output))
         return (*map(to_array, found), *(None,) * (3 - len(found)))
 
     def state(self) -> dict[str, Array | None]:
@@ -215,11 +215,11 @@ class CustomFunction:
 class ChannelsLast(Layer):
     """The layer given tensors in channels-last memory."""
 
-    def arranged(self, array: Array) -> Any:
+    def arrange(self, array: Array) -> Any:
         """The same values, otherwise laid out."""
         import torch
 
-        return super().arranged(array).to(memory_format=torch.channels_last)
+        return super().arrange(array).to(memory_format=torch.channels_last)
 
 
 class CustomFunctionChannelsLast(CustomFunction):

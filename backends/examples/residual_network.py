@@ -16,7 +16,7 @@ def make(width: int = 8, seed: int = 0) -> tuple[Any, Any]:
     import torch
 
     torch.manual_seed(seed)
-    network = trained(network_of(width))
+    network = train(network_of(width))
     return network, torch.randn(4, 3, 16, 16)
 
 
@@ -87,7 +87,7 @@ def network_of(width: int) -> Any:
     return Network(width)
 
 
-def trained(network: Any) -> Any:
+def train(network: Any) -> Any:
     """The network in evaluation, its BatchNorms with parameters and statistics as after training."""
     import torch
 

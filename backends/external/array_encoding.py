@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.backends.external.line_process import shown
+from bnconform.backends.external.line_process import show
 
 Array = NDArray[Any]
 
@@ -20,7 +20,7 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 
 
-def encoded(array: Array) -> dict[str, Any]:
+def encode(array: Array) -> dict[str, Any]:
     """An array as it crosses the pipe: its bytes in C order, little-endian, in base64."""
     data = array.byteswap() if sys.byteorder == "big" else array
     return {
@@ -30,10 +30,10 @@ def encoded(array: Array) -> dict[str, Any]:
     }
 
 
-def decoded(given: Any, dtypes: tuple[str, ...] = FLOATS) -> Array:
+def decode(given: Any, dtypes: tuple[str, ...] = FLOATS) -> Array:
     """The array; ValueError, saying what is wrong with it, where it is none."""
     if not isinstance(given, dict):
-        raise ValueError(f"is {shown(json.dumps(given).encode())}; it should be an array with dtype, shape and data")
+        raise ValueError(f"is {show(json.dumps(given).encode())}; it should be an array with dtype, shape and data")
     dtype, shape, data = given.get("dtype"), given.get("shape"), given.get("data")
     if not isinstance(dtype, str) or dtype not in dtypes:
         raise ValueError(f"has the dtype {json.dumps(dtype)[:80]}; it should be {' or '.join(dtypes)}")

@@ -100,9 +100,9 @@ class LineProcess:
             what: the request in a word, for messages.
         """
         if self.held:
-            raise self.lost(f"it printed {shown(self.held)} after its answer, before it was asked for {what}")
+            raise self.lose(f"it printed {show(self.held)} after its answer, before it was asked for {what}")
         end = time.monotonic() + self.seconds
-        unsent = self._written(memoryview(request + b"\n"))
+        unsent = self._write_out(memoryview(request + b"\n"))
         searched = 0
         with selectors.DefaultSelector() as ready:
             ready.register(self.exit, selectors.EVENT_READ)
@@ -111,29 +111,29 @@ class LineProcess:
             while (found := self.held.find(b"\n", searched)) < 0:
                 searched = len(self.held)
                 if searched > room:
-                    raise self.lost(
+                    raise self.lose(
                         f"its answer to {what} goes on after {searched} bytes, far beyond what is due; "
-                        f"it begins {shown(self.held)}"
+                        f"it begins {show(self.held)}"
                     )
                 left = end - time.monotonic()
                 if left <= 0:
                     read = "" if not unsent else ", and did not read the request to its end"
-                    raise self.lost(
+                    raise self.lose(
                         f"it gave no answer to {what} within {self.seconds:g} s ({self.limit}){read}", hung=True
                     )
                 self._forget()
                 for key, _ in ready.select(min(left, LOOK)):
                     if key.fd == self.entry:
-                        unsent = self._written(unsent)
+                        unsent = self._write_out(unsent)
                         if not unsent:
                             ready.unregister(self.entry)
                     elif not self._read():
-                        raise self.lost(f"{self._ending()} when it was asked for {what}")
+                        raise self.lose(f"{self._ending()} when it was asked for {what}")
         line = bytes(self.held[:found])
         del self.held[: found + 1]
         return line
 
-    def _written(self, unsent: memoryview) -> memoryview:
+    def _write_out(self, unsent: memoryview) -> memoryview:
         """What is left to write."""
         try:
             return unsent[os.write(self.entry, unsent) :]
@@ -153,7 +153,7 @@ class LineProcess:
 
     def _ending(self) -> str:
         """How the program ended, its output being at an end."""
-        half = f", in the middle of {shown(self.held)}," if self.held else ""
+        half = f", in the middle of {show(self.held)}," if self.held else ""
         try:
             status = self.process.wait(FAREWELL)
         except subprocess.TimeoutExpired:
@@ -164,7 +164,7 @@ class LineProcess:
             return f"it died of {signal.Signals(-status).name}{half}"
         return f"it died of signal {-status}{half}"
 
-    def lost(self, text: str, *, hung: bool = False) -> Lost:
+    def lose(self, text: str, *, hung: bool = False) -> Lost:
         """End the program; why it is lost, with its last words, as an error to raise."""
         self._kill()
         text = f"the program is lost: {text}"
@@ -213,7 +213,7 @@ class LineProcess:
         return not self.said.closed
 
 
-def shown(text: bytes | bytearray) -> str:
+def show(text: bytes | bytearray) -> str:
     """The beginning of what a program printed, fit for a message."""
     words = bytes(text[:80]).decode(errors="backslashreplace")
     return repr(words) + ("..." if len(text) > 80 else "")

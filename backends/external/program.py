@@ -21,8 +21,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bnconform.backends.external.array_encoding import FLOATS, decoded, encoded, fault_of
-from bnconform.backends.external.line_process import LineProcess, Lost, shown
+from bnconform.backends.external.array_encoding import FLOATS, decode, encode, fault_of
+from bnconform.backends.external.line_process import LineProcess, Lost, show
 from bnconform.backends.registry import BackendError
 
 Array = NDArray[Any]
@@ -147,9 +147,13 @@ class ProgramBackend:
             self.layers.discard(gone)
         handle = self.ask(what, **request).get("layer")
         if isinstance(handle, bool) or not isinstance(handle, int | str):
-            raise self._broken(f"its answer to {what} names the layer {json.dumps(handle)[:80]}, no number and no text")
+            raise self._break_off(
+                f"its answer to {what} names the layer {json.dumps(handle)[:80]}, no number and no text"
+            )
         if handle in self.layers:
-            raise self._broken(f"its answer to {what} names the layer {json.dumps(handle)[:80]}, as another that lives")
+            raise self._break_off(
+                f"its answer to {what} names the layer {json.dumps(handle)[:80]}, as another that lives"
+            )
         self.layers.add(handle)
         kind = ProgramLayer if "vjp" in self.unsupported else RecordingProgramLayer
         layer = kind(self, self.pipe, handle, channels)
@@ -172,7 +176,7 @@ class ProgramBackend:
         if "recomputed" not in self.unsupported:
             layer.recomputed = layer.gradients_recomputed
         if "saved_statistics" not in self.unsupported:
-            layer.saved_statistics = layer.given_beside
+            layer.saved_statistics = layer.read_saved
         if "freeze" not in self.unsupported:
             layer.freeze = layer.keep_from_training
         weakref.finalize(layer, self.unneeded.append, handle)
@@ -193,16 +197,16 @@ class ProgramBackend:
         try:
             told = self.ask("hello", protocol=PROTOCOL)
         except tuple(ERRORS.values()) as refusal:
-            raise self._broken(f"it answers hello with an error: {refusal}") from None
+            raise self._break_off(f"it answers hello with an error: {refusal}") from None
         if told.get("protocol") != PROTOCOL:
-            raise self._broken(f"it speaks the protocol {json.dumps(told.get('protocol'))[:80]}, not {PROTOCOL}")
+            raise self._break_off(f"it speaks the protocol {json.dumps(told.get('protocol'))[:80]}, not {PROTOCOL}")
         fault = fault_of(told)
         if fault:
-            raise self._broken(f"its answer to hello is no introduction: {fault}")
+            raise self._break_off(f"its answer to hello is no introduction: {fault}")
         told.pop("id")
         if self.told and told != self.told:
             changed = sorted(key for key in {*told, *self.told} if told.get(key) != self.told.get(key))
-            raise self._broken(f"started again, it says another {' and '.join(changed)} of itself than before")
+            raise self._break_off(f"started again, it says another {' and '.join(changed)} of itself than before")
         self.told = told
 
     def ask(self, what: str, elements: int = 0, **request: Any) -> Answer:
@@ -219,28 +223,28 @@ class ProgramBackend:
         try:
             answer = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError):
-            raise self._broken(
-                f"it printed {shown(text)} where its answer to {what} was due; standard output is for answers alone, "
+            raise self._break_off(
+                f"it printed {show(text)} where its answer to {what} was due; standard output is for answers alone, "
                 "one JSON object a line, and standard error for all else"
             ) from None
         if not isinstance(answer, dict):
-            raise self._broken(f"its answer to {what} is {shown(text)}, which is no JSON object")
+            raise self._break_off(f"its answer to {what} is {show(text)}, which is no JSON object")
         number = answer.get("id")
         if type(number) is not int or number != self.requests:
-            raise self._broken(f"its answer to {what} has the id {json.dumps(number)[:80]}, not {self.requests}")
+            raise self._break_off(f"its answer to {what} has the id {json.dumps(number)[:80]}, not {self.requests}")
         if "error" not in answer:
             return answer
         error = answer["error"]
         kind, message = (error.get("kind"), error.get("message")) if isinstance(error, dict) else (None, None)
         if not isinstance(kind, str) or kind not in ERRORS or not isinstance(message, str) or not message:
-            raise self._broken(
-                f"its answer to {what} has the error {shown(json.dumps(error).encode())}; "
+            raise self._break_off(
+                f"its answer to {what} has the error {show(json.dumps(error).encode())}; "
                 f"give a message in words and the kind {' or '.join(ERRORS)}"
             )
         raise ERRORS[kind](message)
 
-    def _broken(self, text: str) -> Lost:
-        return self.pipe.lost(text)
+    def _break_off(self, text: str) -> Lost:
+        return self.pipe.lose(text)
 
 
 class ProgramLayer:
@@ -262,12 +266,12 @@ class ProgramLayer:
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """y, of whatever shape and dtype the program gives it."""
-        told = self._ask("forward", x.size, x=encoded(x), training=training)
+        told = self._ask("forward", x.size, x=encode(x), training=training)
         return _array(told, "forward", "y")
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The three gradients, None where the program has none."""
-        told = self._ask("backward", x.size, x=encoded(x), grad_output=encoded(grad_output), training=training)
+        told = self._ask("backward", x.size, x=encode(x), grad_output=encode(grad_output), training=training)
         grad_weight, grad_bias = (_maybe(told, "backward", name) for name in ("grad_weight", "grad_bias"))
         return _array(told, "backward", "grad_x"), grad_weight, grad_bias
 
@@ -278,7 +282,7 @@ class ProgramLayer:
 
     def load(self, state: Mapping[str, Array | None]) -> None:
         """Set the given entries."""
-        self._ask("load", 0, state={name: encoded(value) for name, value in state.items() if value is not None})
+        self._ask("load", 0, state={name: encode(value) for name, value in state.items() if value is not None})
 
     def start_anew(self) -> None:
         """Make statistics and counter as they are when new; `reset` of a program with that ability."""
@@ -290,12 +294,12 @@ class ProgramLayer:
 
     def output_along(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y); `jvp` of a program with that ability."""
-        told = self._ask("jvp", 2 * x.size, x=encoded(x), tangent=encoded(tangent), training=training)
+        told = self._ask("jvp", 2 * x.size, x=encode(x), tangent=encode(tangent), training=training)
         return _array(told, "jvp", "y"), _array(told, "jvp", "tangent_y")
 
     def gradients_along(self, x: Array, grad_output: Array, vector: Array, *, training: bool) -> Gradients:
         """(hvp_x, hvp_weight, hvp_bias), None where the program has none; `hvp` of a program with that ability."""
-        operands = {"x": encoded(x), "grad_output": encoded(grad_output), "vector": encoded(vector)}
+        operands = {"x": encode(x), "grad_output": encode(grad_output), "vector": encode(vector)}
         told = self._ask("hvp", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "hvp", name) for name in ("hvp_weight", "hvp_bias"))
         return _array(told, "hvp", "hvp_x"), by_weight, by_bias
@@ -313,7 +317,7 @@ class ProgramLayer:
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[Gradients]:
         """The gradients that each replica gives; `replicated_vjp` of a program with that ability."""
-        upstream, gradients = [encoded(g) for g in grad_outputs], []
+        upstream, gradients = [encode(g) for g in grad_outputs], []
         for told in self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training):
             by_weight, by_bias = (_maybe(told, "replicated_vjp", name) for name in ("grad_weight", "grad_bias"))
             gradients.append((_array(told, "replicated_vjp", "grad_x"), by_weight, by_bias))
@@ -321,7 +325,7 @@ class ProgramLayer:
 
     def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
         """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
-        count, given = len(shards), [encoded(x) for x in shards]
+        count, given = len(shards), [encode(x) for x in shards]
         elements = count * (max(x.size for x in shards) + 3 * self.channels)
         told = self._ask(what, elements, xs=given, **request).get("replicas")
         if not isinstance(told, list) or len(told) != count or not all(isinstance(one, dict) for one in told):
@@ -330,26 +334,26 @@ class ProgramLayer:
 
     def output_of_selected(self, x: Array, mask: Array, *, training: bool) -> Array:
         """The output; `masked` of a program with that ability."""
-        told = self._ask("masked", x.size, x=encoded(x), mask=encoded(mask), training=training)
+        told = self._ask("masked", x.size, x=encode(x), mask=encode(mask), training=training)
         return _array(told, "masked", "y")
 
     def gradients_of_selected(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The three gradients, None where the program has none; `masked_backward` of a program with that ability."""
-        operands = {"x": encoded(x), "mask": encoded(mask), "grad_output": encoded(grad_output)}
+        operands = {"x": encode(x), "mask": encode(mask), "grad_output": encode(grad_output)}
         told = self._ask("masked_backward", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "masked_backward", name) for name in ("grad_weight", "grad_bias"))
         return _array(told, "masked_backward", "grad_x"), by_weight, by_bias
 
     def gradients_recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The three gradients, None where the program has none; `recomputed` of a program with that ability."""
-        operands = {"x": encoded(x), "grad_output": encoded(grad_output)}
+        operands = {"x": encode(x), "grad_output": encode(grad_output)}
         told = self._ask("recomputed", x.size, **operands, training=training)
         by_weight, by_bias = (_maybe(told, "recomputed", name) for name in ("grad_weight", "grad_bias"))
         return _array(told, "recomputed", "grad_x"), by_weight, by_bias
 
-    def given_beside(self, x: Array, *, training: bool) -> dict[str, Array | None]:
+    def read_saved(self, x: Array, *, training: bool) -> dict[str, Array | None]:
         """What the operator gives beside y; `saved_statistics` of a program with that ability."""
-        told = self._ask("saved_statistics", 2 * self.channels, x=encoded(x), training=training)
+        told = self._ask("saved_statistics", 2 * self.channels, x=encode(x), training=training)
         return {name: _maybe(told, "saved_statistics", name) for name in ("mean", "invstd", "variance")}
 
     def keep_from_training(self, frozen: bool) -> None:
@@ -367,13 +371,13 @@ class RecordingProgramLayer(ProgramLayer):
 
     def vjp(self, x: Array, *, training: bool) -> tuple[Array, Callable[[Array], Gradients]]:
         """(y, pullback) of a pass that the program keeps under a handle of its own."""
-        told = self._ask("vjp", x.size, x=encoded(x), training=training)
+        told = self._ask("vjp", x.size, x=encode(x), training=training)
         handle = told.get("pass")
         if isinstance(handle, bool) or not isinstance(handle, int | str):
             raise WrongAnswer(f"its answer to vjp names the pass {json.dumps(handle)[:80]}, no number and no text")
 
         def pullback(grad_output: Array) -> Gradients:
-            asked = {"pass": handle, "grad_output": encoded(grad_output)}
+            asked = {"pass": handle, "grad_output": encode(grad_output)}
             told = self._ask("pullback", grad_output.size, **asked)
             grad_weight, grad_bias = (_maybe(told, "pullback", name) for name in ("grad_weight", "grad_bias"))
             return _array(told, "pullback", "grad_x"), grad_weight, grad_bias
@@ -393,7 +397,7 @@ def _array(told: Answer, what: str, name: str) -> Array:
         raise WrongAnswer(f"its answer to {what} has no {name}")
     counter = name == "num_batches_tracked"
     try:
-        array = decoded(told[name], ("int64",) if counter else FLOATS)
+        array = decode(told[name], ("int64",) if counter else FLOATS)
         if counter and array.shape:
             raise ValueError(f"has the shape {list(array.shape)}; it should be one number, of shape []")
     except ValueError as problem:

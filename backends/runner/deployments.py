@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.runner.instrumented import KNOWN, LONGEST, Array, Clock, NotAnAnswer, Raised, observed
+from bnconform.backends.runner.instrumented import KNOWN, LONGEST, Array, Clock, NotAnAnswer, Raised, classify_error
 
 Data = dict[str, Any]
 
@@ -103,33 +103,33 @@ def deploy(backend: Any, device: str, request: Mapping[str, Any]) -> Data:
 def _deploy(backend: Any, device: str, request: Mapping[str, Any], clock: Clock, seen: Data) -> None:
     inputs: Sequence[Array] = request["inputs"]
     model = ModelData.of(request["model"])
-    original = _asked("load", lambda: clock.run(lambda: backend.load(model, device)))
-    before = _asked("parameters", lambda: backend.parameters(original))
+    original = _ask("load", lambda: clock.run(lambda: backend.load(model, device)))
+    before = _ask("parameters", lambda: backend.parameters(original))
     for number in range(1 + bool(request["again"])):
-        predict = _asked("deploy", lambda: clock.run(lambda: backend.deploy(original, request["example"].copy())))
+        predict = _ask("deploy", lambda: clock.run(lambda: backend.deploy(original, request["example"].copy())))
         found = [_prediction(predict, x, clock, seen) for x in (inputs if not number else inputs[:1])]
         if number:
             seen["again"] = found[0]
         else:
             seen["predictions"] = found
             if request["merged"]:
-                seen["merged"] = _merged(predict, clock)
-    after = _asked("parameters", lambda: backend.parameters(original))
+                seen["merged"] = _read_layers(predict, clock)
+    after = _ask("parameters", lambda: backend.parameters(original))
     seen["changed"] = sorted(name for name in {*before, *after} if not _same(before.get(name), after.get(name)))
 
 
-def _asked(what: str, function: Any) -> Any:
+def _ask(what: str, function: Any) -> Any:
     try:
         return function()
     except BaseException as error:
-        raise observed(what, error) from error
+        raise classify_error(what, error) from error
 
 
 def _prediction(predict: Any, x: Array, clock: Clock, seen: Data) -> Data:
     given = x.copy()
     found: Data = {"y": None, "raised": None, "misfit": ""}
     try:
-        y = _asked("predict", lambda: clock.run(lambda: predict(given)))
+        y = _ask("predict", lambda: clock.run(lambda: predict(given)))
     except Raised as problem:
         return {**found, "raised": problem.text}
     seen["mutated"] = seen["mutated"] or given.tobytes() != x.tobytes()
@@ -140,13 +140,13 @@ def _prediction(predict: Any, x: Array, clock: Clock, seen: Data) -> Data:
     return {**found, "y": np.array(y)}
 
 
-def _merged(predict: Any, clock: Clock) -> Data | None:
+def _read_layers(predict: Any, clock: Clock) -> Data | None:
     """The weights and biases of the layers as the deployed model holds them; None where it shows none."""
     show = getattr(predict, "layers", None)
     if show is None:
         return None
     try:
-        shown = _asked("layers", lambda: clock.run(show))
+        shown = _ask("layers", lambda: clock.run(show))
     except Raised as problem:
         return {"layers": {}, "misfit": problem.text}
     if not isinstance(shown, Mapping):

@@ -59,7 +59,7 @@ def decode(head: bytes, blob: bytes) -> dict[str, Any]:
     """The message of a frame's two parts; FrameError where they are none, or more arrays than were sent."""
     left = len(blob)
 
-    def restored(entry: dict[str, Any]) -> Any:
+    def restore(entry: dict[str, Any]) -> Any:
         nonlocal left
         if len(entry) != 1 or "$" not in entry:
             return entry
@@ -70,7 +70,7 @@ def decode(head: bytes, blob: bytes) -> dict[str, Any]:
         return array
 
     try:
-        message = json.loads(head, object_hook=restored)
+        message = json.loads(head, object_hook=restore)
     except (ValueError, RecursionError) as problem:
         raise FrameError(f"no JSON ({problem})") from None
     if not isinstance(message, dict):

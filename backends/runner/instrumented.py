@@ -113,7 +113,7 @@ class Interrupt(NotAnAnswer):
     kind = "interrupt"
 
 
-def observed(call: str, error: BaseException) -> NotAnAnswer:
+def classify_error(call: str, error: BaseException) -> NotAnAnswer:
     """What an error that came out of an implementation's call is.
 
     An error whose `is_refusal` is false says that the implementation should have answered.
@@ -169,7 +169,7 @@ class InstrumentedLayer:
                 warnings.simplefilter("ignore")
                 return self.clock.run(function)
         except BaseException as error:  # a panic of a compiled extension is no Exception
-            raise observed(name, error) from error
+            raise classify_error(name, error) from error
         finally:
             for key, value in inputs.items():
                 if before[key] != _fingerprint(value):
@@ -177,7 +177,7 @@ class InstrumentedLayer:
                 elif writeable[key] != value.flags.writeable:
                     self.mutated.append(f"{name} changed whether the array that it was given as {key} can be written")
 
-    def _laid(self, values: Array, layout: str, last: Array | None) -> Array:
+    def _lay(self, values: Array, layout: str, last: Array | None) -> Array:
         """Values as they are to lie in memory: in `last`, refilled, where it is given and fits."""
         laid = LAYOUTS[layout](values)
         if last is None or (last.shape, last.strides, last.dtype) != (laid.shape, laid.strides, laid.dtype):
@@ -196,7 +196,7 @@ class InstrumentedLayer:
 
     def forward(self, x: Array, *, training: bool, layout: str = "contiguous", refills: bool = False) -> Array:
         """y, of the shape of x; Raised or Misfit."""
-        given = self._laid(x, layout, self._last(0, refills))
+        given = self._lay(x, layout, self._last(0, refills))
         y = self._call("forward", {"x": given}, lambda: self.layer.forward(given, training=training))
         self.given, self.returned = (given,), (_array(y, "forward", "y", x.shape),)
         return np.array(y)
@@ -212,8 +212,8 @@ class InstrumentedLayer:
         refills: bool = False,
     ) -> tuple[Array, Array | None, Array | None]:
         """(grad_x, grad_weight, grad_bias); None where the implementation gives none; Raised or Misfit."""
-        given = self._laid(x, layout, self._last(0, refills))
-        upstream = self._laid(grad_output, grad_layout, self._last(1, refills))
+        given = self._lay(x, layout, self._last(0, refills))
+        upstream = self._lay(grad_output, grad_layout, self._last(1, refills))
         result = self._call(
             "backward",
             {"x": given, "grad_output": upstream},
@@ -286,7 +286,7 @@ class InstrumentedLayer:
         """The outputs and states of replicas, one a shard; Raised or Misfit; LacksAbility."""
         self._must_have("replicated")
         result = self._call(
-            "replicated", _numbered("x", shards), lambda: self.layer.replicated(list(shards), training=training)
+            "replicated", _number("x", shards), lambda: self.layer.replicated(list(shards), training=training)
         )
         pairs = _one_each("replicated", result, len(shards), ("y", "state"))
         outputs = [
@@ -303,7 +303,7 @@ class InstrumentedLayer:
         self._must_have("replicated_vjp")
         result = self._call(
             "replicated_vjp",
-            _numbered("x", shards) | _numbered("grad_output", grad_outputs),
+            _number("x", shards) | _number("grad_output", grad_outputs),
             lambda: self.layer.replicated_vjp(list(shards), list(grad_outputs), training=training),
         )
         each = _one_each("replicated_vjp", result, len(shards), GRADIENTS)
@@ -559,7 +559,7 @@ def _array(value: Any, call: str, name: str, shape: tuple[int, ...]) -> Array:
     return value
 
 
-def _numbered(name: str, arrays: list[Array]) -> dict[str, Array]:
+def _number(name: str, arrays: list[Array]) -> dict[str, Array]:
     return {f"{name} of replica {number}": array for number, array in enumerate(arrays)}
 
 

@@ -31,7 +31,7 @@ def _contiguous(values: Array, past: int = 0) -> Array:
     return made
 
 
-def _unaligned(values: Array) -> Array:
+def _misalign(values: Array) -> Array:
     return _contiguous(values, past=1)
 
 
@@ -47,11 +47,11 @@ def _batch_last(values: Array) -> Array:
     return np.moveaxis(np.array(np.moveaxis(values, 0, -1), order="C"), -1, 0)
 
 
-def _swapped(values: Array) -> Array:
+def _swap(values: Array) -> Array:
     return np.swapaxes(np.array(np.swapaxes(values, 0, 1), order="C"), 0, 1)
 
 
-def _stepped(values: Array) -> Array:
+def _step(values: Array) -> Array:
     wide = np.full((*values.shape[:-1], 2 * values.shape[-1]), 77, values.dtype)
     wide[..., ::2] = values
     return wide[..., ::2]
@@ -70,7 +70,7 @@ def _batch_stepped(values: Array) -> Array:
     return wide[1::3]
 
 
-def _reversed(values: Array) -> Array:
+def _reverse(values: Array) -> Array:
     return np.array(values[::-1], order="C")[::-1]
 
 
@@ -82,20 +82,20 @@ def _faithful(laid: Array, values: Array) -> Array:
     return laid if laid.tobytes() == values.tobytes() else _contiguous(values)
 
 
-def _expanded(*axes: int) -> Callable[[Array], Array]:
+def _expand(*axes: int) -> Callable[[Array], Array]:
     """A layout with stride 0 along axes, or along all: the first element stands for the others."""
 
-    def expanded(values: Array) -> Array:
+    def expand(values: Array) -> Array:
         along = {axis % values.ndim for axis in axes} if axes else set(range(values.ndim))
         part = tuple(slice(0, 1) if axis in along else slice(None) for axis in range(values.ndim))
         first = np.array(values[part], order="C")
         strides = tuple(0 if axis in along else stride for axis, stride in enumerate(first.strides))
         return _faithful(np.lib.stride_tricks.as_strided(first, values.shape, strides), values)
 
-    return expanded
+    return expand
 
 
-def _reversed_along(axis: int) -> Callable[[Array], Array]:
+def _reverse_along(axis: int) -> Callable[[Array], Array]:
     return lambda values: np.flip(np.array(np.flip(values, axis), order="C"), axis)
 
 
@@ -107,7 +107,7 @@ def _channels_last_slice(values: Array) -> Array:
     return np.moveaxis(wide[..., 2 : 2 + last.shape[-1]], -1, 1)
 
 
-def _transposed_positions(values: Array) -> Array:
+def _transpose_positions(values: Array) -> Array:
     return np.swapaxes(np.array(np.swapaxes(values, -2, -1), order="C"), -2, -1)
 
 
@@ -129,20 +129,20 @@ LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
     "fortran": _fortran,
     "channels_last": _channels_last,
     "batch_last": _batch_last,
-    "batch_channel_swapped": _swapped,
-    "every_other_element": _stepped,
+    "batch_channel_swapped": _swap,
+    "every_other_element": _step,
     "slice_with_offset": _offset,
     "every_third_sample": _batch_stepped,
-    "reversed_batch": _reversed,
-    "expanded_batch": _expanded(0),
-    "unaligned": _unaligned,
-    "reversed_channels": _reversed_along(1),
-    "reversed_width": _reversed_along(-1),
-    "expanded_channels": _expanded(1),
-    "expanded_positions": _expanded(-1),
-    "expanded_everywhere": _expanded(),
+    "reversed_batch": _reverse,
+    "expanded_batch": _expand(0),
+    "unaligned": _misalign,
+    "reversed_channels": _reverse_along(1),
+    "reversed_width": _reverse_along(-1),
+    "expanded_channels": _expand(1),
+    "expanded_positions": _expand(-1),
+    "expanded_everywhere": _expand(),
     "channels_last_slice": _channels_last_slice,
-    "transposed_positions": _transposed_positions,
+    "transposed_positions": _transpose_positions,
     "overlapping": _overlapping,
     "read_only": _read_only,
 }

@@ -52,7 +52,7 @@ AGREED, OPERATIONS = 4, 16
 class Rounding:
     """What moves every intermediate result; this one moves nothing."""
 
-    def moved(self, value: Any, size: Callable[[], Any], terms: int = 0) -> Any:
+    def move(self, value: Any, size: Callable[[], Any], terms: int = 0) -> Any:
         """The value, moved by what rounding may: `size()` is that of what was combined, of so many terms."""
         return value
 
@@ -71,8 +71,8 @@ class RandomRounding(Rounding):
     roundoff: float
     random: np.random.Generator
 
-    def moved(self, value: Any, size: Callable[[], Any], terms: int = 0) -> Any:
-        """See `Rounding.moved`."""
+    def move(self, value: Any, size: Callable[[], Any], terms: int = 0) -> Any:
+        """See `Rounding.move`."""
         factor = (AGREED * math.sqrt(terms) + OPERATIONS if terms else OPERATIONS) * self.roundoff
         signs = self.random.integers(0, 2, np.shape(value), np.int8) * 2.0 - 1.0
         return value + signs * (factor * size())
@@ -123,7 +123,7 @@ def as_rows(y: Array) -> Array:
     return y if y.ndim == 2 else y.transpose(0, 2, 3, 1).reshape(-1, y.shape[1])
 
 
-def pooled(x: Array) -> Array:
+def pool(x: Array) -> Array:
     """The mean of each 2x2 square."""
     n, channels, high, wide = x.shape
     squares = x.reshape(n, channels, high // POOL, POOL, wide // POOL, POOL)
@@ -131,7 +131,7 @@ def pooled(x: Array) -> Array:
     return mean
 
 
-def unpooled(grad: Array) -> Array:
+def unpool(grad: Array) -> Array:
     """The gradient for what was pooled."""
     found: Array = np.repeat(np.repeat(grad, POOL, 2), POOL, 3) / grad.dtype.type(POOL * POOL)
     return found
@@ -166,7 +166,7 @@ class LeNet:
         loss, grad = self._loss(logits, labels)
         gradients = self._gradients(grad)
         for name, gradient in gradients.items():
-            self.weights[name] = self._updated(self.weights[name], gradient)
+            self.weights[name] = self._update(self.weights[name], gradient)
         for name, norm in zip(NORMS, self.norms, strict=True):
             norm.update(self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
         return loss
@@ -188,19 +188,19 @@ class LeNet:
                 x = x.reshape(len(x), -1)
             z, given = self._affine(name, x)
             y = self.norms[place].forward(z) if training else self.norms[place].evaluate(z)
-            bright = self.rounding.moved(sigmoid(y), lambda: 1.0)
+            bright = self.rounding.move(sigmoid(y), lambda: 1.0)
             if training:
                 self._kept.append((given, x.shape, bright))
             x = bright
             if name.startswith("conv"):
-                x = self._pooled(bright)
+                x = self._pool(bright)
         logits, given = self._affine(AFFINE[-1], x)
         if training:
             self._kept.append((given, x.shape, None))
         return logits
 
-    def _pooled(self, x: Array) -> Array:
-        found: Array = self.rounding.moved(pooled(x), lambda: pooled(np.abs(x)))
+    def _pool(self, x: Array) -> Array:
+        found: Array = self.rounding.move(pool(x), lambda: pool(np.abs(x)))
         return found
 
     def _affine(self, name: str, x: Array) -> tuple[Array, Array]:
@@ -221,7 +221,7 @@ class LeNet:
                 found: Array = np.abs(x) @ np.abs(weight).T + np.abs(bias)
                 return found
 
-        return self.rounding.moved(y, size, terms), rows
+        return self.rounding.move(y, size, terms), rows
 
     def _loss(self, logits: Array, labels: Array) -> tuple[float, Array]:
         """(loss, gradient for the logits)."""
@@ -232,12 +232,12 @@ class LeNet:
         logarithms = logits - high - np.log(total)
         own = -logarithms[np.arange(len(labels)), labels]
         sizes = np.abs(logits).max(1) + np.abs(np.log(total[:, 0]))
-        own = self.rounding.moved(own, lambda: sizes)
-        loss = self.rounding.moved(own.mean(dtype=own.dtype), lambda: np.abs(own).mean(), len(own))
+        own = self.rounding.move(own, lambda: sizes)
+        loss = self.rounding.move(own.mean(dtype=own.dtype), lambda: np.abs(own).mean(), len(own))
         chosen = np.zeros_like(logits)
         chosen[np.arange(len(labels)), labels] = 1
         shares = powers / total
-        grad = self.rounding.moved((shares - chosen) / count, lambda: (shares + chosen) / count)
+        grad = self.rounding.move((shares - chosen) / count, lambda: (shares + chosen) / count)
         return float(loss), grad
 
     # -- backwards ---------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class LeNet:
             rows, shape, bright = self._kept[place]
             if bright is not None:
                 if name.startswith("conv"):
-                    grad = unpooled(grad.reshape(len(grad), len(self.weights[f"{name}.bias"]), *_half(bright.shape)))
+                    grad = unpool(grad.reshape(len(grad), len(self.weights[f"{name}.bias"]), *_half(bright.shape)))
                 slope = bright * (1 - bright)
                 grad = self._times(grad, slope)
                 norm = NORMS[place]
@@ -258,13 +258,13 @@ class LeNet:
         return found
 
     def _times(self, grad: Array, slope: Array) -> Array:
-        found: Array = self.rounding.moved(grad * slope, lambda: np.abs(grad))
+        found: Array = self.rounding.move(grad * slope, lambda: np.abs(grad))
         return found
 
     def _affine_gradients(self, name: str, rows: Array, shape: tuple[int, ...], grad: Array, found: Weights) -> Array:
         """Enter the gradients of a convolution or a dense layer; that for its input, or what it was if it is first."""
         weight = self.weights[f"{name}.weight"]
-        flat, moved = as_rows(grad), self.rounding.moved
+        flat, moved = as_rows(grad), self.rounding.move
         in_weight = flat.T @ rows
         in_weight = moved(in_weight, lambda: np.abs(flat).T @ np.abs(rows), len(rows))
         found[f"{name}.weight"] = in_weight.reshape(weight.shape)
@@ -273,17 +273,17 @@ class LeNet:
             return grad
         kernel = weight.reshape(len(weight), -1)
 
-        def placed(left: Array, right: Array) -> Array:
+        def place(left: Array, right: Array) -> Array:
             product: Array = left @ right
             return spread(product, shape) if name.startswith("conv") else product
 
         terms = len(weight) * (KERNEL * KERNEL if name.startswith("conv") else 1)
-        found_x: Array = moved(placed(flat, kernel), lambda: placed(np.abs(flat), np.abs(kernel)), terms)
+        found_x: Array = moved(place(flat, kernel), lambda: place(np.abs(flat), np.abs(kernel)), terms)
         return found_x
 
-    def _updated(self, weight: Array, gradient: Array) -> Array:
+    def _update(self, weight: Array, gradient: Array) -> Array:
         rate = weight.dtype.type(self.rate)
-        found: Array = self.rounding.moved(
+        found: Array = self.rounding.move(
             weight - rate * gradient.astype(weight.dtype, copy=False),
             lambda: np.abs(weight) + self.rate * np.abs(gradient),
         )
@@ -294,6 +294,6 @@ def _half(shape: Sequence[int]) -> tuple[int, int]:
     return shape[2] // POOL, shape[3] // POOL
 
 
-def converted(weights: Mapping[str, Array], dtype: str) -> Weights:
+def convert(weights: Mapping[str, Array], dtype: str) -> Weights:
     """Copies of the weights in a dtype."""
     return {name: np.array(value, dtype) for name, value in weights.items()}

@@ -54,7 +54,7 @@ def description(backend: Any, key: str) -> Data:
         "shapes_cost_time": bool(getattr(backend, "shapes_cost_time", False)),
         "deployment": is_deployment(backend),
         "devices": {device: device_name(backend, device) for device in devices_of(backend, key)},
-        "packages": {**installed(), **getattr(backend, "packages", {})},
+        "packages": {**find_installed(), **getattr(backend, "packages", {})},
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
@@ -70,7 +70,7 @@ def _plain(value: Mapping[str, Any]) -> Data:
 
 
 @cache
-def smoked(key: str, device: str) -> str:
+def find_smoke(key: str, device: str) -> str:
     """Why the smoke check refuses the adapter that `key` names; "" where it does not."""
     return smoke_check(adapter(key), key, device)
 
@@ -91,14 +91,14 @@ def smoke_check(backend: Any, key: str, device: str) -> str:
 def check_adapter(backend: Any, key: str) -> None:
     """Raise BackendError, saying what to change, where an adapter lacks a part of its contract; it builds nothing."""
     where = f"the backend {key}"
-    name = _asked(where, "say its name", lambda: getattr(backend, "name", None))
+    name = _ask(where, "say its name", lambda: getattr(backend, "name", None))
     if not isinstance(name, str) or not name:
         raise BackendError(f"{where} has no name; give its class a string `name`")
     for method in DEPLOYMENT_METHODS if is_deployment(backend) else BACKEND_METHODS:
         if not callable(getattr(backend, method, None)):
             raise BackendError(f"{where} has no method {method}(); add it (see backends/__init__.py for the contract)")
     for mapping in ("deviations", "unsupported"):
-        value = _asked(where, f"say its {mapping}", partial(getattr, backend, mapping, {}))
+        value = _ask(where, f"say its {mapping}", partial(getattr, backend, mapping, {}))
         if not isinstance(value, Mapping) or not all(
             isinstance(k, str) and isinstance(v, str) and v for k, v in value.items()
         ):
@@ -111,7 +111,7 @@ def check_adapter(backend: Any, key: str) -> None:
 def devices_of(backend: Any, key: str) -> list[str]:
     """The devices that a backend lists; BackendError where it lists none."""
     where = f"the backend {key}"
-    devices = _asked(where, "list its devices", backend.devices)
+    devices = _ask(where, "list its devices", backend.devices)
     if not isinstance(devices, list | tuple) or not devices or not all(isinstance(device, str) for device in devices):
         raise BackendError(f"{where} lists {devices!r} as its devices; return a list of names such as ['cpu']")
     return list(devices)
@@ -136,12 +136,12 @@ def version(package: str) -> str | None:
         return None
 
 
-def installed() -> dict[str, str]:
+def find_installed() -> dict[str, str]:
     """The versions of PACKAGES, of those that are installed."""
     return {package: found for package in PACKAGES if (found := version(package)) is not None}
 
 
-def _asked(where: str, what: str, function: Callable[[], Any]) -> Any:
+def _ask(where: str, what: str, function: Callable[[], Any]) -> Any:
     """What an adapter answers; BackendError, in one line, where it raises."""
     try:
         return function()

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised, observed
+from bnconform.backends.runner.instrumented import STATE, Array, InstrumentedLayer, Misfit, Raised, classify_error
 from bnconform.backends.runner.layouts import LAYOUTS
 from bnconform.backends.runner.programs import Data, Execution, LayerConfig, values
 
@@ -49,7 +49,7 @@ def results(execution: Execution) -> None:
             _note(execution, "kept", step=number, name=name, holds=array.tobytes() == before)
 
 
-def loaded(execution: Execution) -> None:
+def check_load(execution: Execution) -> None:
     """Whether entries that are loaded from one array, the first step's, stay independent of it and of one another.
 
     Facts: {"what": "none"} where the layer has nothing to load; {"what": "after calls", "state", "array"};
@@ -89,7 +89,7 @@ def loaded(execution: Execution) -> None:
         _note(execution, "counter", name=THE_LAYER, holds=bool(before[COUNTER] == after[COUNTER]))
 
 
-def shown(execution: Execution) -> None:
+def show(execution: Execution) -> None:
     """Whether what `state` returns is a copy: written to after the first step, and looked at after all steps.
 
     Facts: {"what": "none"} where the layer shows nothing; {"what": "overwritten", "before", "after"};
@@ -184,15 +184,15 @@ def lazy(execution: Execution) -> None:
         return
     config = LayerConfig.of(execution.program["config"])
 
-    def made() -> InstrumentedLayer:
+    def make() -> InstrumentedLayer:
         try:
             layer = execution.clock.run(lambda: build(config, execution.device))
         except BaseException as error:
-            raise observed("build_lazy", error) from error
+            raise classify_error("build_lazy", error) from error
         return InstrumentedLayer(layer, config.num_features, execution.clock, execution.trace["mutated"])
 
     for step in (None, *execution.program["steps"]):
-        layer = made()
+        layer = make()
         name = "state" if step is None else step["op"] if step["op"] == "load" else mode(step)
         try:
             if step is not None:
@@ -212,8 +212,8 @@ def mode(step: Data) -> str:
 
 WATCHES: Mapping[str, Callable[[Execution], None]] = {
     "results": results,
-    "loaded": loaded,
-    "shown": shown,
+    "loaded": check_load,
+    "shown": show,
     "instances": instances,
     "formats": formats,
     "history": history,

@@ -27,7 +27,7 @@ from bnconform.backends.runner.instrumented import (
     NotAnAnswer,
     Raised,
     RecordedPass,
-    observed,
+    classify_error,
 )
 
 Data = dict[str, Any]
@@ -140,7 +140,7 @@ class Execution:
             else:
                 layer = self.clock.run(lambda: self.backend.build_default(features, self.device))
         except BaseException as error:
-            raise observed(what, error) from error
+            raise classify_error(what, error) from error
         return InstrumentedLayer(layer, features, self.clock, self.trace["mutated"], passes=self.passes)
 
     def read(self, layer: InstrumentedLayer) -> State:

@@ -91,7 +91,7 @@ class Recorder:
     def run(self) -> None:
         """Write the recording, whole."""
         known = self.known
-        description = self._described()
+        description = self._describe()
         device = known.device or next(iter(description["devices"]))
         if device not in description["devices"]:
             raise RecordError(
@@ -111,11 +111,11 @@ class Recorder:
         }  # fmt: skip
         part = known.out.with_name(known.out.name + ".part")
         try:
-            done = set(recording.continued(part, head))
+            done = set(recording.continue_recording(part, head))
             with part.open("ab") as stream:
                 if not done:
                     stream.write(frames.encode(head))
-                for name, trace in self._recorded([name for name in programs if name not in done], device, len(done)):
+                for name, trace in self._record([name for name in programs if name not in done], device, len(done)):
                     stream.write(frames.encode({"program": name, "trace": trace}))
                     stream.flush()
                 stream.write(frames.encode({"end": len(programs)}))
@@ -125,7 +125,7 @@ class Recorder:
         print(f"{known.out}: {len(programs)} programs of {known.backend} on {device} in {', '.join(dtypes)}")
         print(f"judge it where bnconform is installed: bnconform judge {known.out.name}")
 
-    def _described(self) -> Data:
+    def _describe(self) -> Data:
         key = self.known.backend
         found: Data = self._ask({"do": "describe", "keys": [key]})["described"][key]
         if "refused" not in found:
@@ -135,7 +135,7 @@ class Recorder:
             raise RecordError(str(found["refused"]))
         return found
 
-    def _recorded(self, names: Sequence[str], device: str, done: int) -> Iterator[tuple[str, Data]]:
+    def _record(self, names: Sequence[str], device: str, done: int) -> Iterator[tuple[str, Data]]:
         """Each program with its trace; {"ended": how} for one of which the process died."""
         in_a_row, begin = 0, time.monotonic()
         for number, name in enumerate(names, 1):

@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[Data, dict[str, Data]]:
     raise FrameError("it is not whole: make it again, or go on with it by the same command")
 
 
-def continued(path: Path, head: Data) -> list[str]:
+def continue_recording(path: Path, head: Data) -> list[str]:
     """The programs that an unfinished recording with this head holds; what follows the last whole frame is cut off."""
     if not path.exists():
         return []

@@ -30,7 +30,7 @@ def split(rows: Array, shapes: Sequence[Sequence[int]]) -> list[Array]:
     return found
 
 
-def joined(shards: Sequence[Array], like: Array) -> Array:
+def join(shards: Sequence[Array], like: Array) -> Array:
     """The rows of shards, in the shape of those that they came from."""
     return np.concatenate([np.moveaxis(one, 1, -1).reshape(-1, like.shape[1]) for one in shards]).reshape(like.shape)
 
@@ -38,8 +38,8 @@ def joined(shards: Sequence[Array], like: Array) -> Array:
 def forward(layer: InstrumentedLayer, step: Mapping[str, Any]) -> Shown:
     """One forward pass: y as rows, and (R, C) or (R,) of what each replica remembers; Raised or Misfit."""
     outputs, states = layer.replicated(split(step["x"], step["shards"]), training=step["training"])
-    shown: Shown = {"y": joined(_alike("replicated", "y", outputs), step["x"])}
-    return shown | {f"replica_{name}": _stacked("replicated", name, [one[name] for one in states]) for name in STATE}
+    shown: Shown = {"y": join(_alike("replicated", "y", outputs), step["x"])}
+    return shown | {f"replica_{name}": _stack("replicated", name, [one[name] for one in states]) for name in STATE}
 
 
 def gradients(layer: InstrumentedLayer, step: Mapping[str, Any]) -> Shown:
@@ -48,9 +48,9 @@ def gradients(layer: InstrumentedLayer, step: Mapping[str, Any]) -> Shown:
     each = layer.replicated_vjp(shards, upstream, training=step["training"])
     by_x, by_weight, by_bias = zip(*each, strict=True)
     return {
-        "grad_x": joined(_alike("replicated_vjp", "grad_x", by_x), step["x"]),
-        "replica_grad_weight": _stacked("replicated_vjp", "grad_weight", by_weight),
-        "replica_grad_bias": _stacked("replicated_vjp", "grad_bias", by_bias),
+        "grad_x": join(_alike("replicated_vjp", "grad_x", by_x), step["x"]),
+        "replica_grad_weight": _stack("replicated_vjp", "grad_weight", by_weight),
+        "replica_grad_bias": _stack("replicated_vjp", "grad_bias", by_bias),
     }
 
 
@@ -63,7 +63,7 @@ def _alike(call: str, name: str, arrays: Iterable[Array]) -> list[Array]:
     return found
 
 
-def _stacked(call: str, name: str, values: Iterable[Array | None]) -> Array | None:
+def _stack(call: str, name: str, values: Iterable[Array | None]) -> Array | None:
     """What each replica shows under a name, or None where none shows it; Misfit where some do."""
     given = list(values)
     there = [value for value in given if value is not None]

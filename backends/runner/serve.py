@@ -44,7 +44,7 @@ def answer(request: Mapping[str, Any]) -> Data:
     if what == "describe":
         return {"described": {key: loading.describe(key) for key in request["keys"]}}
     if what == "smoke":
-        return {"refused": loading.smoked(request["key"], request["device"])}
+        return {"refused": loading.find_smoke(request["key"], request["device"])}
     if what == "run":
         backend = loading.adapter(request["key"])
         return {"name": backend.name, "trace": execute(backend, request["device"], request["program"])}
@@ -81,13 +81,13 @@ def serve(take: Callable[[int], bytes], give: Callable[[bytes], None]) -> None:
         except (OSError, ValueError) as problem:
             leave(f"it could not be sent: {problem}")
 
-    def lost(text: str, hung: bool) -> None:
+    def lose(text: str, hung: bool) -> None:
         """A program is lost to its adapter: so is this process, which its starter ends, with its group."""
         send({"lost": text, "hung": hung})
         while True:
             signal.pause()
 
-    line_process.keeper = lost
+    line_process.keeper = lose
     while True:
         try:
             request = frames.read(take)

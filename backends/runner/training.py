@@ -21,7 +21,7 @@ from bnconform.backends import training
 from bnconform.backends.registry import BackendError
 from bnconform.backends.runner import loading
 from bnconform.backends.runner.instrumented import LONGEST, Array
-from bnconform.backends.runner.lenet import CHANNELS, NORMS, LeNet, converted
+from bnconform.backends.runner.lenet import CHANNELS, NORMS, LeNet, convert
 from bnconform.backends.runner.programs import LayerConfig
 
 Data = dict[str, Any]
@@ -103,7 +103,7 @@ class Training:
             rate=given["rate"], eps=given["eps"], momentum=given["momentum"], dtype=dtype, device=request["device"],
             example=self.images[:1],
         )  # fmt: skip
-        weights = converted(given["weights"], dtype)
+        weights = convert(given["weights"], dtype)
         key = request["key"]
         if key in training.NETWORKS and options.device != training.DEVICE:
             raise NotImplementedError(
@@ -130,7 +130,7 @@ class Training:
 
 def _around(key: str, options: Any) -> LeNet:
     """The network in NumPy around an adapter's layers; NotImplementedError for what the adapter lacks."""
-    backend = _loaded(key, options.device)
+    backend = _load_adapter(key, options.device)
     here = getattr(backend, "unsupported_on", {}).get(options.device.partition(":")[0], {})
     lacking = {**getattr(backend, "unsupported", {}), **here}
     for feature in (options.dtype, *NEEDED):
@@ -146,7 +146,7 @@ def _around(key: str, options: Any) -> LeNet:
     return LeNet({}, norms, options.rate)
 
 
-def _loaded(key: str, device: str) -> Any:
+def _load_adapter(key: str, device: str) -> Any:
     """The adapter; BackendError where it has no layers, or no such device."""
     backend = loading.adapter(key)
     if loading.is_deployment(backend):
@@ -166,12 +166,12 @@ def train(request: Mapping[str, Any]) -> Data:
                 return {"steps": OPENED["training"].steps(int(request["count"]))}
             key = request["key"]
             if request["what"] == "check":
-                _loaded(key, request["device"])
+                _load_adapter(key, request["device"])
                 return {}
             OPENED["training"] = Training(request)
             declared = dict(training.load(key).deviations if key in training.NETWORKS else
                             getattr(loading.adapter(key), "deviations", {}))  # fmt: skip
-            return {"deviations": declared, "packages": loading.installed()}
+            return {"deviations": declared, "packages": loading.find_installed()}
     except BackendError as problem:
         return {"refused": str(problem), "unusable": True}
     except NotImplementedError as reason:

@@ -35,10 +35,10 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: Mapping[str
     named = {name: value for name, value in step["layers"].items() if name != absent}
     states = [{name: np.array(value[lane]) for name, value in named.items()} for lane in range(lanes)]
     ys, after = layer.vmap_layers(xs, states, training=training)
-    return {"y": ys.reshape(given.shape)} | {f"mapped_{name}": _stacked(name, after) for name in STATE}
+    return {"y": ys.reshape(given.shape)} | {f"mapped_{name}": _stack(name, after) for name in STATE}
 
 
-def _stacked(name: str, states: Sequence[Mapping[str, Array | None]]) -> Array | None:
+def _stack(name: str, states: Sequence[Mapping[str, Array | None]]) -> Array | None:
     """What each layer shows under a name, or None where none shows it; Misfit where some do, or in several dtypes."""
     there = [value for value in (state[name] for state in states) if value is not None]
     if there and len(there) < len(states):

@@ -41,7 +41,7 @@ class EquinoxLeNet:
 
     def step(self, images: Array, labels: Array) -> float:
         """One step of SGD; the loss before it."""
-        with self.where.entered():
+        with self.where.enter():
             loss, self.net, self.state = self._step(self.net, self.state, images, labels)
             return float(loss)
 
@@ -49,7 +49,7 @@ class EquinoxLeNet:
         """The loss in inference mode."""
         import equinox
 
-        with self.where.entered():
+        with self.where.enter():
             loss, _ = self._loss(equinox.nn.inference_mode(self.net), usable(self.state), images, labels)
             return float(loss)
 
@@ -120,7 +120,7 @@ class EquinoxNetwork:
         import jax.numpy as jnp
 
         where = Place(options.device, options.dtype == "float64")
-        with where.entered():
+        with where.enter():
             net, state = make(options)
             places = [(name, what) for name in (*LAYERS, *NORMS) for what in ("weight", "bias")]
             held = [getattr(getattr(net, name), what) for name, what in places]

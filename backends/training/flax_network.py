@@ -42,13 +42,13 @@ class FlaxLeNet:
     def step(self, images: Array, labels: Array) -> float:
         """One step of SGD; the loss before it."""
         self.net.train()
-        with self.where.entered():
+        with self.where.enter():
             return float(self._step(self.net, channels_last(images), labels))
 
     def evaluate(self, images: Array, labels: Array) -> float:
         """The loss in evaluation mode."""
         self.net.eval()
-        with self.where.entered():
+        with self.where.enter():
             return float(self._loss(self.net, channels_last(images), labels))
 
     def statistics(self) -> list[tuple[Array, Array]]:
@@ -100,7 +100,7 @@ class FlaxNetwork:
         import jax.numpy as jnp
 
         where = Place(options.device, options.dtype == "float64")
-        with where.entered():
+        with where.enter():
             net = make(options)
             for name in LAYERS:
                 getattr(net, name).kernel[...] = jnp.array(weight_last(name, weights[f"{name}.weight"]))

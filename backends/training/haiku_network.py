@@ -23,7 +23,7 @@ def logits(options: Any) -> Any:
     import haiku
     import jax
 
-    def pooled(x: Any) -> Any:
+    def pool(x: Any) -> Any:
         return haiku.avg_pool(x, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
     def network(x: Any, training: bool) -> Any:
@@ -31,8 +31,8 @@ def logits(options: Any) -> Any:
             layer = haiku.BatchNorm(True, True, 1 - options.momentum, options.eps, name=name)
             return jax.nn.sigmoid(layer(x, training))
 
-        x = pooled(norm("norm1", haiku.Conv2D(6, 5, padding="VALID", name="conv1")(x)))
-        x = pooled(norm("norm2", haiku.Conv2D(16, 5, padding="VALID", name="conv2")(x)))
+        x = pool(norm("norm1", haiku.Conv2D(6, 5, padding="VALID", name="conv1")(x)))
+        x = pool(norm("norm2", haiku.Conv2D(16, 5, padding="VALID", name="conv2")(x)))
         x = norm("norm3", haiku.Linear(120, name="dense1")(x.reshape(len(x), -1)))
         x = norm("norm4", haiku.Linear(84, name="dense2")(x))
         return haiku.Linear(10, name="dense3")(x)
@@ -61,14 +61,14 @@ class HaikuLeNet:
 
     def step(self, images: Array, labels: Array) -> float:
         """One step of SGD; the loss before it."""
-        with self.where.entered():
+        with self.where.enter():
             given = channels_last(images), labels
             loss, self.parameters, self.state = self._step(self.parameters, self.state, *given)
             return float(loss)
 
     def evaluate(self, images: Array, labels: Array) -> float:
         """The loss with is_training=False."""
-        with self.where.entered():
+        with self.where.enter():
             return float(self._loss(self.parameters, self.state, channels_last(images), labels, False)[0])
 
     def statistics(self) -> list[tuple[Array, Array]]:
@@ -88,7 +88,7 @@ class HaikuNetwork:
         import jax.numpy as jnp
 
         where = Place(options.device, options.dtype == "float64")
-        with where.entered():
+        with where.enter():
             init, apply = logits(options)
             found, state = init(jax.random.PRNGKey(0), jnp.array(channels_last(options.example)), True)
             names = {**dict.fromkeys(LAYERS, ("w", "b")), **dict.fromkeys(NORMS, ("scale", "offset"))}

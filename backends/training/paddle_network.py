@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bnconform.backends.paddle_layers import Paddle, imported, place
+from bnconform.backends.paddle_layers import Paddle, import_package, place
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ class PaddleLeNet:
     """The sequence and its optimiser."""
 
     def __init__(self, net: Any, rate: float) -> None:
-        paddle = imported()
+        paddle = import_package()
         self.net = net
         self.optimizer = paddle.optimizer.SGD(rate, parameters=net.parameters())
 
@@ -37,7 +37,7 @@ class PaddleLeNet:
     def evaluate(self, images: Array, labels: Array) -> float:
         """The loss in evaluation mode."""
         self.net.eval()
-        with imported().no_grad():
+        with import_package().no_grad():
             return float(self._loss(images, labels))
 
     def statistics(self) -> list[tuple[Array, Array]]:
@@ -46,7 +46,7 @@ class PaddleLeNet:
         return [(np.array(norm._mean.numpy()), np.array(norm._variance.numpy())) for norm in norms]
 
     def _loss(self, images: Array, labels: Array) -> Any:
-        paddle = imported()
+        paddle = import_package()
         logits = self.net(paddle.to_tensor(images))
         return paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(labels))
 
@@ -58,7 +58,7 @@ class PaddleNetwork:
 
     def build(self, weights: Mapping[str, Array], options: Any) -> PaddleLeNet:
         """The network with these weights."""
-        paddle = imported()
+        paddle = import_package()
         nn = paddle.nn
         paddle.set_device(place(options.device))
         paddle.set_default_dtype(options.dtype)

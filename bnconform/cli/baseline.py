@@ -16,7 +16,7 @@ from bnconform.judge.shard_set import whole
 from bnconform.render import baseline_text
 from bnconform.results import baseline, baseline_check
 from bnconform.results.baseline import UNEXPLAINED, BaselineEntry, BaselineError, When
-from bnconform.results.baseline_update import Update, updated
+from bnconform.results.baseline_update import Update, update_baseline
 from bnconform.results.completeness import partial, reason
 from bnconform.results.files import check_writable
 from bnconform.results.known_failures import suite
@@ -88,7 +88,7 @@ def _update(known: argparse.Namespace) -> int:
     named = _read(known.results)
     results = [result for _, result in named]
     drop = {"unmatched"} | (set() if known.keep_fixed else {"fixed"}) | ({"partly"} if known.drop_fixed else set())
-    update = updated(
+    update = update_baseline(
         entries, results, known.level, suite(), reason=known.reason, link=known.link, when=when(known.when), drop=drop
     )
     left = baseline_check.judge(update.entries, results, known.level, suite()).new

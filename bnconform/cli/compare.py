@@ -17,7 +17,7 @@ from bnconform.results import files, result
 from bnconform.results.compare import compare
 from bnconform.results.comparison import ResultComparison
 from bnconform.results.joining import JoinError
-from bnconform.results.matching import MatchingError, check_choice, requested_pairs, subjects
+from bnconform.results.matching import MatchingError, check_choice, find_pairs, subjects
 
 
 def add_parser(verbs: Verbs, summary: str) -> None:
@@ -56,7 +56,7 @@ def run(known: argparse.Namespace) -> int:
     for path, what in ((known.json, "the comparison"), (known.markdown, "the page")):
         if path is not None:
             files.check_writable(path, what)
-    made = compared([known.first, *known.others], known.backend, known.dtype, known.pair)
+    made = compare_files([known.first, *known.others], known.backend, known.dtype, known.pair)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     comparison_text.render(made, console, everything=known.all)
     if known.json is not None:
@@ -68,7 +68,7 @@ def run(known: argparse.Namespace) -> int:
     return 1 if 1 in statuses else max(statuses)
 
 
-def compared(
+def compare_files(
     paths: Sequence[Path], backends: Sequence[str], dtypes: Sequence[str], chosen: Sequence[str]
 ) -> list[ResultComparison]:
     """Each of the files against the first.
@@ -89,7 +89,7 @@ def compared(
         mine = []
         for text in chosen:
             try:
-                requested_pairs(text, subjects(first[1]), subjects(other[1]))
+                find_pairs(text, subjects(first[1]), subjects(other[1]))
                 mine.append(text)
             except MatchingError as problem:
                 refused[text] = problem

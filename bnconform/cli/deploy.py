@@ -87,7 +87,7 @@ def run(known: argparse.Namespace) -> int:
     ((framework, place),) = named.items()
     if known.json is not None:
         check_writable(known.json, "what was found")
-    given = _given(known.input)
+    given = _parse_input(known.input)
     here = settings(known.time_limit, 0, known.python, known.run_in)
     tools, left_out = _tools(framework, known.tool, elsewhere=here.is_elsewhere(framework))
     session = OwnModelSession(here, framework, place, given, framework)
@@ -115,7 +115,7 @@ def run(known: argparse.Namespace) -> int:
     return 1 if any(one.verdict in (VIOLATES, CRASHED) for one in results) else 0
 
 
-def _given(text: str | None) -> dict[str, Any]:
+def _parse_input(text: str | None) -> dict[str, Any]:
     """What --input says, as the side that executes takes it."""
     if text is None:
         return {}
@@ -182,7 +182,7 @@ def _show(console: Console, results: Sequence[ToolResult], model: OwnModel, left
         if one.found is not None:
             console.print()
             console.print(_text(f"{one.tool} predicts something else", "bold red"))
-            for line in blamed(one, norms):
+            for line in blame(one, norms):
                 console.print(_text(f"  {line}"), soft_wrap=False)
     console.print()
     for name, reason in left_out.items():
@@ -191,7 +191,7 @@ def _show(console: Console, results: Sequence[ToolResult], model: OwnModel, left
     console.print(_text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)))
 
 
-def blamed(result: ToolResult, norms: dict[str, Norm]) -> list[str]:
+def blame(result: ToolResult, norms: dict[str, Norm]) -> list[str]:
     """The BatchNorms at which a tool begins to differ, each with the pattern around it."""
     found = result.found
     if found is None:
@@ -221,7 +221,7 @@ def _data(place: str, model: OwnModel, results: Sequence[ToolResult]) -> dict[st
             {
                 "tool": one.tool, "verdict": one.verdict, "words": one.words, "ratio": number(one.ratio),
                 "off": number(one.off), "seconds": round(one.seconds, 3),
-                "found": None if one.found is None else asdict(one.found), "patterns": blamed(one, norms),
+                "found": None if one.found is None else asdict(one.found), "patterns": blame(one, norms),
             }
             for one in results
         ],

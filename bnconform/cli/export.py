@@ -95,8 +95,8 @@ def run(known: argparse.Namespace) -> int:
     rules = [rule for rule in requirements().values() if rule.id in wanted or not wanted]
     folder: Path = known.folder
     try:
-        with _prepared(folder, force=known.force) as (place, replaced):
-            content = _written(place, rules, chosen, large=known.large)
+        with _prepare(folder, force=known.force) as (place, replaced):
+            content = _write_all(place, rules, chosen, large=known.large)
             _settle(place, folder, replaced)
     except OSError as problem:
         raise UserError(f"cannot write into {folder}: {problem.strerror or problem}") from None
@@ -109,7 +109,7 @@ def run(known: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _prepared(folder: Path, *, force: bool) -> Iterator[tuple[Path, list[str]]]:
+def _prepare(folder: Path, *, force: bool) -> Iterator[tuple[Path, list[str]]]:
     """A temporary folder beside the files to be, and the files of an earlier export; removed again in any case."""
     replaced: list[str] = []
     if folder.exists() and not folder.is_dir():
@@ -139,7 +139,7 @@ def _earlier(folder: Path) -> list[str]:
     return [MANIFEST, *(entry["path"] for entry in (*data["files"], *data["documents"]))]
 
 
-def _written(place: Path, rules: Sequence[Requirement], dtypes: Sequence[str], *, large: bool) -> Content:
+def _write_all(place: Path, rules: Sequence[Requirement], dtypes: Sequence[str], *, large: bool) -> Content:
     """Write everything into a folder."""
     content = Content()
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -14,7 +14,7 @@ from rich.console import Console
 from bnconform import api
 from bnconform.cli.parser import Verbs, add_verb
 from bnconform.errors import UserError
-from bnconform.execution.environments import Environments, NotInstalled, released
+from bnconform.execution.environments import Environments, NotInstalled, list_releases
 from bnconform.measure.history import Distribution, distribution, explore
 from bnconform.render import history_text
 from bnconform.results import files, history_file, result
@@ -82,7 +82,7 @@ def run(known: argparse.Namespace) -> int:
         raise UserError(f"--json writes a history in one dtype, and {len(known.dtype)} were given")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     came_from = distribution(known.backend, known.package)
-    history = History(known.backend, came_from.package, wanted(known, came_from))
+    history = History(known.backend, came_from.package, find_versions(known, came_from))
     folder = known.folder or platformdirs.user_cache_path("bnconform") / "history"
     judge = Judge(known, came_from, folder, console)
     explore(history, judge.release, every=known.every)
@@ -99,11 +99,11 @@ def run(known: argparse.Namespace) -> int:
     if known.markdown is not None:
         files.write(known.markdown, "\n".join(history_text.markdown(history)) + "\n", "the table")
     if known.json is not None:
-        history_file.write(known.json, kept(history, known))
+        history_file.write(known.json, keep(history, known))
     return 0
 
 
-def kept(history: History, known: argparse.Namespace) -> history_file.KeptHistory:
+def keep(history: History, known: argparse.Namespace) -> history_file.KeptHistory:
     """The history on the first of its devices, with what was not asked for."""
     device, dtype = history_file.columns(history)[0]
     return history_file.KeptHistory(history, device, dtype, left_out(known, dtype))
@@ -111,12 +111,12 @@ def kept(history: History, known: argparse.Namespace) -> history_file.KeptHistor
 
 def left_out(known: argparse.Namespace, dtype: str) -> tuple[str, ...]:
     """The requirements that have a check of layers in a dtype, and were not asked for, by id."""
-    asked = asked_for(known)
+    asked = find_requirements(known)
     every = suite()
     return tuple(sorted({*every.requirements[dtype], *every.once} - set(asked))) if asked else ()
 
 
-def asked_for(known: argparse.Namespace) -> list[str]:
+def find_requirements(known: argparse.Namespace) -> list[str]:
     """The ids of the only requirements that are judged; [] for all. UserError for one that there is not."""
     for name in known.leave_out:
         if name not in requirements():
@@ -126,11 +126,11 @@ def asked_for(known: argparse.Namespace) -> list[str]:
     return [name for name in known.requirement or requirements() if name not in known.leave_out]
 
 
-def wanted(known: argparse.Namespace, came_from: Distribution) -> list[str]:
+def find_versions(known: argparse.Namespace, came_from: Distribution) -> list[str]:
     """The versions to judge, oldest first; UserError where there are fewer than two, or one is no version."""
     try:
         since, until = (Version(text) if text else None for text in (known.since, known.until))
-        given = sorted({Version(text) for text in known.versions or released(came_from.package)})
+        given = sorted({Version(text) for text in known.versions or list_releases(came_from.package)})
     except InvalidVersion as problem:
         raise UserError(f"{problem}; give a version such as 0.30.1") from None
     chosen = [str(one) for one in given if (since is None or one >= since) and (until is None or one <= until)]
@@ -173,7 +173,7 @@ class Judge:
             python = self.environments.interpreter(packages)
             found = api.judge(
                 self.known.backend, dtypes=self.known.dtype or [DTYPE], python=python,
-                requirements=asked_for(self.known) or None,
+                requirements=find_requirements(self.known) or None,
             )  # fmt: skip
         except NotInstalled as problem:
             return Release(version, problem=str(problem))

@@ -48,7 +48,7 @@ def run(known: argparse.Namespace) -> int:
     if known.json is not None:
         check_writable(known.json, "the profile")
     with selection(known) as chosen:
-        profile = _measured(known, chosen)
+        profile = _measure(known, chosen)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     show(profile, console)
     if known.json is not None:
@@ -57,7 +57,7 @@ def run(known: argparse.Namespace) -> int:
     return 1 if profile.contradictions or profile.ended or profile.unanswered or not profile.seen else 0
 
 
-def _measured(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
+def _measure(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
     """The profile of the backend that was asked for."""
     offered = chosen.subjects(
         [known.backend], [known.device] if known.device else [], [known.dtype] if known.dtype else []
@@ -78,7 +78,7 @@ def _measured(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
     return profile
 
 
-def _shown(words: str, style: str = "") -> Text:
+def _plain_text(words: str, style: str = "") -> Text:
     """Text in which nothing is obeyed."""
     return Text(visible(words), style)
 
@@ -91,26 +91,28 @@ def show(profile: SemanticsProfile, console: Console) -> None:
     """Print a profile."""
     differing = [one for one in profile.findings if one.differs]
     open_ones = [one for one in profile.findings if not one.decided and not one.differs]
-    console.print(_shown(f"{profile.backend} on {profile.device}, measured in {profile.dtype}", "bold"))
+    console.print(_plain_text(f"{profile.backend} on {profile.device}, measured in {profile.dtype}", "bold"))
     words = ", ".join(f"{one.decision} = {' or '.join(one.values)}" for one in differing)
     shown = ", as far as it shows" if open_ones else ""
     if not profile.seen:
         reason = next(iter(profile.refused.values()), "it lacks all that the distinguishing programs ask for")
-        console.print(_shown(f"Nothing could be measured: {reason}", "bold red"))
+        console.print(_plain_text(f"Nothing could be measured: {reason}", "bold red"))
         return
     if profile.ended:
         how = profile.refused[profile.ended[0]]
-        console.print(_shown(f"Its process ended in {len(profile.ended)} of the programs: {how}", "bold red"))
+        console.print(_plain_text(f"Its process ended in {len(profile.ended)} of the programs: {how}", "bold red"))
     if profile.unexplained:
         count = f"{len(profile.unexplained)} observations"
         near = f"; the nearest point has {words}" if words else ""
-        console.print(_shown(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
+        console.print(_plain_text(f"No point of the behaviour space explains it: {count} are left{near}", "bold red"))
     elif profile.unanswered:
         which = ", ".join(profile.unanswered)
-        console.print(_shown(f"It does not answer ({which}): {profile.refused[profile.unanswered[0]]}", "bold red"))
-        console.print(_shown(f"The rest is as BatchNorm must do it{shown}{f', but for {words}' if words else ''}"))
+        console.print(
+            _plain_text(f"It does not answer ({which}): {profile.refused[profile.unanswered[0]]}", "bold red")
+        )
+        console.print(_plain_text(f"The rest is as BatchNorm must do it{shown}{f', but for {words}' if words else ''}"))
     else:
-        console.print(_shown(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}"))
+        console.print(_plain_text(f"It does what BatchNorm must do{shown}{f', but for {words}' if words else ''}"))
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("decision", no_wrap=True)
@@ -119,7 +121,7 @@ def show(profile: SemanticsProfile, console: Console) -> None:
     for one in profile.findings:
         style = "yellow" if one.differs else "green" if one.decided else "dim"
         value = one.values[0] if one.decided else "undecidable: " + " or ".join(one.values)
-        table.add_row(one.decision, _shown(value, style), one.refuted, _shown(one.evidence, "dim"))
+        table.add_row(one.decision, _plain_text(value, style), one.refuted, _plain_text(one.evidence, "dim"))
     console.print(table)
     console.print()
     _measurements(profile, console)
@@ -129,11 +131,11 @@ def show(profile: SemanticsProfile, console: Console) -> None:
         ("Errors of the adapter", profile.contradictions),
     ):
         if lines:
-            console.print(_shown(title, "bold red"))
+            console.print(_plain_text(title, "bold red"))
             for line in lines[:SHOWN]:
-                console.print(_shown(f"  {line}"))
+                console.print(_plain_text(f"  {line}"))
             if len(lines) > SHOWN:
-                console.print(_shown(f"  and {len(lines) - SHOWN} more (--json has all)"))
+                console.print(_plain_text(f"  and {len(lines) - SHOWN} more (--json has all)"))
 
 
 def _measurements(profile: SemanticsProfile, console: Console) -> None:
@@ -141,14 +143,14 @@ def _measurements(profile: SemanticsProfile, console: Console) -> None:
     table.add_column("what", style="bold")
     table.add_column("measured", overflow="fold")
     table.add_row(
-        "defaults", _shown(profile.defaults.describe() if profile.defaults else f"none: {profile.no_defaults}")
+        "defaults", _plain_text(profile.defaults.describe() if profile.defaults else f"none: {profile.no_defaults}")
     )
-    table.add_row("variance", _shown(profile.algorithm))
+    table.add_row("variance", _plain_text(profile.algorithm))
     for dtype, shown in profile.dtypes.items():
         text = f"y {shown[0]}, statistics {shown[1]}" if isinstance(shown, tuple) else f"not offered: {shown}"
-        table.add_row(f"{dtype} input", _shown(text))
+        table.add_row(f"{dtype} input", _plain_text(text))
     if not profile.steady:
-        table.add_row("repeated", _shown("it answers differently when asked the same again"))
+        table.add_row("repeated", _plain_text("it answers differently when asked the same again"))
     console.print(table)
     undeclared = [one for one in profile.findings if one.differs and not one.declared]
     if undeclared:

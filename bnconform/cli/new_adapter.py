@@ -82,7 +82,7 @@ def skeleton(path: str, name: str, kind: str, framework: str = "numpy") -> str:
     return source.replace('"mine"', f'"{name}"')
 
 
-def taken(source: str) -> set[str]:
+def take_names(source: str) -> set[str]:
     """What a template in Python itself defines and imports, besides the class of the backend."""
     tree = ast.parse(source)
     imported = [n for n in tree.body if isinstance(n, ast.Import)]
@@ -104,5 +104,5 @@ def _check(path: Path, name: str, kind: str, framework: str) -> None:
     if framework == "command":
         return
     source = (FOLDER / TEMPLATES[framework]).read_text(encoding="utf-8")
-    if not kind.isidentifier() or keyword.iskeyword(kind) or kind in taken(source):
+    if not kind.isidentifier() or keyword.iskeyword(kind) or kind in take_names(source):
         raise UserError(f"--class {kind!r} cannot name the class; give a Python name such as MyBackend")

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from bnconform.backends import layer_code, registry
 from bnconform.backends.parameter_names import defaults_of, names_for
 from bnconform.backends.registry import BackendError
-from bnconform.backends.runner.loading import installed
+from bnconform.backends.runner.loading import find_installed
 from bnconform.cli import porting_way
 from bnconform.cli.parser import Verbs, add_verb, places, selection
 from bnconform.errors import UserError
@@ -86,7 +86,7 @@ def run(known: argparse.Namespace) -> int:
         else:
             every, left_out = chosen.keys(known.backend or ["all"])
             keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
-            data = measured(chosen, keys, known.device)
+            data = measure(chosen, keys, known.device)
             data["replicas"] = of_abilities(chosen, every, known.device, "replicas", porting_replicas.replicas)
             data["besides"] = of_abilities(chosen, every, known.device, "besides", porting_replicas.besides)
             for name, reason in left_out.items():
@@ -111,7 +111,7 @@ def _run_code(data: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
     names = []
     for name in (name for name in layer_code.CODE if name in data["cards"]):
         elsewhere = chosen.pool.settings.is_elsewhere(name)
-        if reason := "" if elsewhere else registry.missing(registry.known(name)):
+        if reason := "" if elsewhere else registry.missing(registry.find_known(name)):
             print(f"the code of {name} was not run: {reason}")
         else:
             names.append(name)
@@ -125,7 +125,7 @@ def _run_code(data: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
     interpreters = {name: chosen.pool.settings.interpreter(name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         found = porting_scripts.run_all(pairs, interpreters, Path(folder), SECONDS)
-    packages = dict(installed())
+    packages = dict(find_installed())
     for name in names:
         packages = {**chosen.pool.described[name].get("packages", {}), **packages}
     return {
@@ -139,20 +139,20 @@ def _run_code(data: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def measured(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:
+def measure(chosen: Selection, keys: Sequence[str], device: str) -> dict[str, Any]:
     """The profiles of all backends, and how far the evaluation of each trained layer lies in each other's bound."""
     described = chosen.pool.described
     with Progress(transient=True) as progress:
         profiles = _each(chosen, keys, progress, "measuring", device, _profile)
         cells = _each(chosen, keys, progress, "looking at ranks and dtypes", device, _cells)
-        trained = _each(chosen, keys, progress, "training", device, lambda of: porting.trained(of(porting.DTYPE)))
+        trained = _each(chosen, keys, progress, "training", device, lambda of: porting.train(of(porting.DTYPE)))
         states = {key: found["state"] for key, found in trained.items() if "state" in found}
 
         def carry_into(of: SubjectOf) -> dict[str, Any]:
             return {donor: porting.carry_on(of(porting.DTYPE), state) for donor, state in states.items()}
 
         carried = _each(chosen, keys, progress, "carrying", device, carry_into)
-    packages = installed()
+    packages = find_installed()
     for key in keys:
         packages = {**described[key].get("packages", {}), **packages}
     return {

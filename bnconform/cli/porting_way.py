@@ -12,7 +12,7 @@ from typing import Any
 from bnconform.backends import registry
 from bnconform.errors import UserError
 from bnconform.results.files import make_folder, write
-from bnconform.results.porting_list import FILE, Scripts, porting_list, read, recorded, scripts
+from bnconform.results.porting_list import FILE, Scripts, find_record, porting_list, read, scripts
 
 TABLE = Path(registry.__file__).with_name(FILE)
 """The table of this package."""
@@ -40,7 +40,7 @@ def run(known: argparse.Namespace) -> int:
         raise UserError(f"porting: from {known.source} to itself there is nothing to do; give two")
     found = porting_list(data, known.source, known.target)
     programs = scripts(data, known.source, known.target)
-    ran: Mapping[str, Any] | None = recorded(data, programs)
+    ran: Mapping[str, Any] | None = find_record(data, programs)
     if known.runs:
         if programs is None:
             raise UserError(

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bnconform.backends.registry import completed
+from bnconform.backends.registry import complete_name
 from bnconform.cli.parser import Verbs, add_verb, dtype_name, places
 from bnconform.execution.packing import pack
 from bnconform.execution.settings import settings
@@ -36,7 +36,7 @@ def run(known: argparse.Namespace) -> int:
         UserError, BackendError: where it cannot be done.
     """
     check_writable(known.out, "the recording")
-    backend = completed(known.backend)
+    backend = complete_name(known.backend)
     python = settings(known.time_limit, 0, known.python).interpreter(backend)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "runner.pyz"

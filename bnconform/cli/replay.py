@@ -10,7 +10,7 @@ from bnconform.cases.program import Probe
 from bnconform.cli.freeze import runs_over_cases
 from bnconform.cli.output import say
 from bnconform.cli.parser import Verbs, add_verb, one_backend, places, selection
-from bnconform.diagnosis.causes import diagnosed, note
+from bnconform.diagnosis.causes import diagnose, note
 from bnconform.errors import UserError
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.check_record import Unsupported, Violation
@@ -48,10 +48,10 @@ def run(known: argparse.Namespace) -> int:
         subject = chosen.subjects([known.backend], devices, [program.config.dtype])[0]
         if subject.is_deployment:
             raise UserError(f"{subject.name} deploys models; a case of a layer cannot be replayed on it")
-        return _replayed(known.case, subject, Probe(identifier, name, program, quality))
+        return _replay(known.case, subject, Probe(identifier, name, program, quality))
 
 
-def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
+def _replay(path: Path, subject: Subject, probe: Probe) -> int:
     """Judge the case and say what became of it; the exit status."""
     program, quality, name = probe.program, probe.quality, probe.name
     rule = requirement(probe.requirement)
@@ -64,7 +64,7 @@ def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
         check.program(program, quality, name)
     except Violation:
         note(check.outcomes[-1], subject, rerun)
-        print(diagnosed(check.outcomes)[0][-1].message)
+        print(diagnose(check.outcomes)[0][-1].message)
         return 1
     except AdapterError as problem:
         say(problem)
@@ -84,7 +84,7 @@ def _replayed(path: Path, subject: Subject, probe: Probe) -> int:
 
 def _status_of_noted(check: Check) -> int:
     """Say what was noted of another requirement; the exit status."""
-    noted = check.noted()
+    noted = check.find_noted()
     if noted is None:
         return 0
     print(noted.message)

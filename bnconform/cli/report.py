@@ -13,7 +13,7 @@ from bnconform.render import report_files
 from bnconform.render.terminal import render
 from bnconform.results import files, kept_columns
 from bnconform.results import result as results
-from bnconform.results.joining import joined
+from bnconform.results.joining import join
 from bnconform.spec.catalogue import requirements
 
 
@@ -44,7 +44,7 @@ def run(known: argparse.Namespace) -> int:
     if known.json is not None:
         files.check_writable(known.json)
     read = whole([(str(path), results.read(path)) for path in known.results])
-    found = joined(read)
+    found = join(read)
     if known.json is not None:
         results.write(known.json, found)
     if known.columns is not None:

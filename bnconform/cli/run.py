@@ -84,10 +84,10 @@ class Parsing:
         except pytest.UsageError as problem:
             # pytest shows its whole usage before the fault, and where it looked for settings behind it.
             text = str(problem).partition("error: ")[2] or str(problem)
-            raise UserError(f"run: {text.splitlines()[0]}{''.join(_meant(args, text, self.words))}") from None
+            raise UserError(f"run: {text.splitlines()[0]}{''.join(_suggest(args, text, self.words))}") from None
 
 
-def _meant(given: list[str], text: str, known: list[str]) -> Iterator[str]:
+def _suggest(given: list[str], text: str, known: list[str]) -> Iterator[str]:
     """A suggestion for the first option that pytest complains of and that is like one of ours."""
     for word in given:
         if word.startswith("--") and word in text and word.partition("=")[0] not in known:

@@ -11,7 +11,7 @@ from bnconform.execution.scheduling import SUBJECT
 from bnconform.judge.subject import Subject
 from bnconform.render.progress_display import ProgressDisplay, has_bar
 from bnconform.results.result import dtype_order
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 
 ASKS = ("-v", "--verbose", "--tb")
 """How whoever wants pytest's own words begins the option that asks for them."""
@@ -81,6 +81,6 @@ def introduction(subjects: Sequence[Subject], total: int, *, default: bool) -> s
     names = list(dict.fromkeys(subject.name for subject in subjects))
     devices = list(dict.fromkeys(subject.device for subject in subjects))
     dtypes = sorted({subject.dtype for subject in subjects}, key=dtype_order)
-    head = f"Judging {bounded(names)} on {bounded(devices)} in {', '.join(dtypes)}: {total} checks"
+    head = f"Judging {cut_names(names)} on {cut_names(devices)} in {', '.join(dtypes)}: {total} checks"
     other = "; --backend NAME or FILE.py judges another (`bnconform list` shows the names)"
     return head + (other if default else "")

@@ -42,7 +42,7 @@ def run(known: argparse.Namespace) -> int:
         if dtype not in DTYPES:
             raise UserError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     check_writable(known.path, "the runner")
-    keys = [registry.completed(key) for key in known.backend] or list(registry.BUILTIN)
+    keys = [registry.complete_name(key) for key in known.backend] or list(registry.BUILTIN)
     with Console(stderr=True).status("planning") as status:
         data = pack(keys, known.dtype or DTYPES, lambda key: status.update(f"planning {key}"))
     write(known.path, data, "the runner")

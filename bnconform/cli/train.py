@@ -87,12 +87,12 @@ def run(known: argparse.Namespace) -> int:
     if known.read is not None:
         result = training.read(known.read)
     else:
-        result, left_out = _trained(known)
+        result, left_out = _train(known)
     if not result.rows:
         raise UserError("nothing was trained; `bnconform list` shows what can run here, and what would install more")
     console.print(training_text.table(result))
     console.print()
-    console.print(training_text.explained_heads())
+    console.print(training_text.explain_heads())
     for name, reason in left_out.items():
         console.print(f"left out: {visible(name)}: {visible(reason)}", markup=False, style="dim")
     _write(known, result)
@@ -100,8 +100,8 @@ def run(known: argparse.Namespace) -> int:
     return 1 if failures(result.rows) else 0
 
 
-def _trained(known: argparse.Namespace) -> tuple[TrainingResult, dict[str, str]]:
-    from bnconform.judge.training.runs import DTYPES, chosen, train_all
+def _train(known: argparse.Namespace) -> tuple[TrainingResult, dict[str, str]]:
+    from bnconform.judge.training.runs import DTYPES, choose, train_all
 
     dtypes = list(dict.fromkeys(known.dtype)) or list(DTYPES)
     for dtype in dtypes:
@@ -110,7 +110,7 @@ def _trained(known: argparse.Namespace) -> tuple[TrainingResult, dict[str, str]]
                 f"train knows {' and '.join(DTYPES)}, not {dtype!r}: in half precision rounding grows too far"
             )
     here = settings(known.time_limit, 0, known.python, known.run_in)
-    keys, left_out = chosen(known.backend, here)
+    keys, left_out = choose(known.backend, here)
     experiment = _experiment(known)
     if not keys:
         raise UserError("no network can run here: " + "; ".join(f"{n}: {why}" for n, why in list(left_out.items())[:1]))

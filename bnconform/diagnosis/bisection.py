@@ -45,13 +45,13 @@ def bisect(names: Sequence[str], fails: Fails, most: int) -> Bisected:
         rest = [name for name in names if name not in blamed]
         if blamed and (not rest or not shows(blamed)):
             return Bisected(tuple(found))
-        needed = _needed(rest, lambda kept: shows(every - frozenset(kept)))
+        needed = _smallest_set(rest, lambda kept: shows(every - frozenset(kept)))
         found.append(tuple(needed))
         blamed |= frozenset(needed)
     return Bisected(tuple(found), is_whole=False)
 
 
-def _needed(names: Sequence[str], fails_with: Callable[[Sequence[str]], bool]) -> list[str]:
+def _smallest_set(names: Sequence[str], fails_with: Callable[[Sequence[str]], bool]) -> list[str]:
     """A smallest set with which something fails, of names with which it does: halves, then one by one."""
     kept = list(names)
     while len(kept) > 1:

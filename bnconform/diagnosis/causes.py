@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bnconform.diagnosis import search
-from bnconform.diagnosis.crashes import shared_crash
+from bnconform.diagnosis.crashes import common_crash
 from bnconform.diagnosis.folds import causes as of_folds
 from bnconform.diagnosis.kept_traces import KeptTraces
 from bnconform.diagnosis.narrowing import narrow
 from bnconform.diagnosis.relations.fitting import Cause, relations_of, sentence
-from bnconform.diagnosis.where import shared_circumstances
+from bnconform.diagnosis.where import common_circumstances
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import agrees
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
@@ -41,11 +41,11 @@ _HINTS: dict[str, list[Behaviour]] = {}
 def candidates(subject: Subject) -> list[Behaviour]:
     """The points that explain what the distinguishing programs show; none where its own point does, or nothing does."""
     if subject.candidates is None:
-        subject.candidates = _searched(subject)
+        subject.candidates = _search(subject)
     return subject.candidates
 
 
-def _searched(subject: Subject) -> list[Behaviour]:
+def _search(subject: Subject) -> list[Behaviour]:
     evidence = search.gather(subject)
     base = subject.declared
     subject.steady = evidence.steady
@@ -84,7 +84,7 @@ class Explained:
     is_cut_short: bool = False
 
 
-def explained(
+def explain(
     subject: Subject, rerun: Rerun, *, conditions: bool = True, failing: tuple[Trace, str] | None = None
 ) -> Explained:
     """The points at which a failing check holds.
@@ -156,7 +156,7 @@ def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence
     if failing is not None and (outcome.failure is None or outcome.failure.call != failing[0].program.describe()):
         failing = None  # of another check
     # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
-    found = explained(subject, rerun, conditions=outcome.level == "must", failing=failing)
+    found = explain(subject, rerun, conditions=outcome.level == "must", failing=failing)
     outcome.conditional = found.conditional and outcome.level == "must"
     outcome.explained = [[list(part) for part in point] for point in _differences(subject, found.points)]
     outcome.is_cut_short = found.is_cut_short
@@ -184,7 +184,7 @@ def _traces(subject: Subject, rerun: Rerun) -> list[tuple[Trace, str]]:
     return [(trace, "") for trace in judged if trace.program.observes and not (trace.ended or trace.fault)][:MOST]
 
 
-def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosis]]:
+def diagnose(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosis]]:
     """The outcomes with what explains them written into them, and the diagnoses of each backend that fails.
 
     For each backend the point that explains most of its failing checks comes first, then the one that explains most of
@@ -197,21 +197,21 @@ def diagnosed(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Diagnosi
         rest = [i for i in mine if outcomes[i].verdict in (VIOLATES, CRASHED) and not outcomes[i].about_declaration]
         total = len(rest)
         if rest and outcomes[rest[0]].model is not None:
-            for group, text, is_known in of_folds.diagnosed(outcomes, rest):
+            for group, text, is_known in of_folds.diagnose(outcomes, rest):
                 found.append(of_folds.diagnosis(backend, group, total, text, known=is_known))
                 for i in group:
-                    result[i] = _told(outcomes[i], (), found[-1].text)
+                    result[i] = _tell(outcomes[i], (), found[-1].text)
             continue
         while rest:
             one = _next_cause(outcomes, rest, mine)
             failing = [outcomes[i] for i in one.group]
             everywhere = one.shared or (one.points and not any(outcome.conditional for outcome in failing))
-            where = "" if everywhere else shared_circumstances(failing, [outcomes[i] for i in mine], one.cause)
+            where = "" if everywhere else common_circumstances(failing, [outcomes[i] for i in mine], one.cause)
             text = _words(one, failing, total, where, others=bool(found and found[-1].backend == backend))
             explains = len(one.group) if one.points or one.cause or one.shared else 0
             found.append(Diagnosis(backend, one.points, explains, total, text))
             for i in one.group:
-                result[i] = _told(outcomes[i], one.points, text)
+                result[i] = _tell(outcomes[i], one.points, text)
             rest = [i for i in rest if i not in one.group]
     return result, found
 
@@ -240,7 +240,7 @@ def _next_cause(outcomes: Sequence[Outcome], rest: Sequence[int], mine: Sequence
         return _Cause(points, "", [rest[k] for k in chosen])
     if cause:
         return _Cause((), cause, fitted)
-    crash = shared_crash(outcomes, rest, mine)
+    crash = common_crash(outcomes, rest, mine)
     if crash is not None:
         return _Cause((), "", crash.group, crash.sentence)
     return _Cause((), "", _alike(outcomes, rest))
@@ -326,7 +326,7 @@ def _words(one: _Cause, failing: Sequence[Outcome], total: int, where: str, *, o
     return f"{unexplained}; {where}" if where else unexplained
 
 
-def _told(outcome: Outcome, points: tuple[Point, ...], text: str) -> Outcome:
+def _tell(outcome: Outcome, points: tuple[Point, ...], text: str) -> Outcome:
     diagnosis = [{"coordinate": decision, "value": value} for decision, value in (points[0] if points else ())]
     if outcome.failure is None:
         return replace(outcome, diagnosis=diagnosis)

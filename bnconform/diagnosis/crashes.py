@@ -36,7 +36,7 @@ class SharedCrash:
         return f"crashes with {names} ({many} with it): support it, or declare {declared} in `unsupported`"
 
 
-def shared_crash(outcomes: Sequence[Outcome], rest: Sequence[int], every: Sequence[int]) -> SharedCrash | None:
+def common_crash(outcomes: Sequence[Outcome], rest: Sequence[int], every: Sequence[int]) -> SharedCrash | None:
     """The feature that most crashed checks share, or all of several that as many share; None where there is none.
 
     A feature that a check was answered with explains nothing; where nothing was answered at all, none can be told from

@@ -43,7 +43,7 @@ FEW = 0.2
 """The share of right judged quantities up to which a threshold may let them in."""
 
 
-def judged_quantities(program: Program, judgement: Judgement) -> list[JudgedQuantity]:
+def quantities_of(program: Program, judgement: Judgement) -> list[JudgedQuantity]:
     """One for each quantity that was compared, and for each call that did something else than answer."""
     found = []
     numbers = {comparison.step for comparison in judgement.comparisons}
@@ -74,7 +74,7 @@ def _circumstances(program: Program, number: int) -> JudgedQuantity:
         "mode": step.mode, "pass": step.op, "after": _after(program.steps[:number]),
         "samples": len(x), "values": x.size // x.shape[1] if x.shape[1] else 0,
         "samples_are": "an odd number of" if len(x) % 2 else "an even number of", "x": _layout(x, step.x_layout),
-        "parameters": "exactly default" if _untouched(program.steps[:number]) else "other than default",
+        "parameters": "exactly default" if _is_untouched(program.steps[:number]) else "other than default",
         "mean_over_std": _ratio(x),
     }  # fmt: skip
     if step.grad_output is not None:
@@ -98,7 +98,7 @@ def _after(steps: Sequence[Step]) -> str:
     return "after a load" if last.op == "load" else f"after {last.mode}"
 
 
-def _untouched(steps: Sequence[Step]) -> bool:
+def _is_untouched(steps: Sequence[Step]) -> bool:
     return not any(step.op == "load" for step in steps)
 
 
@@ -131,12 +131,12 @@ def _channels(comparison: Comparison) -> list[int] | None:
 
 def narrowest(failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
     """In words, what the failing checks have in common that the others have not; "" where there is nothing to tell."""
-    wrong = [seen for outcome in failing for seen in _placed(outcome) if seen["wrong"]]
+    wrong = [seen for outcome in failing for seen in _place_quantities(outcome) if seen["wrong"]]
     if not wrong:
         names = sorted({outcome.requirement for outcome in failing})
         return f"only in {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}"
     quantities = {seen["what"] for seen in wrong}
-    right = [seen for outcome in every for seen in _placed(outcome) if not seen["wrong"]]
+    right = [seen for outcome in every for seen in _place_quantities(outcome) if not seen["wrong"]]
     parts = []
     names = sorted(quantities - {"the call"})
     others = {seen["what"] for seen in right} - quantities
@@ -161,7 +161,7 @@ def _all(seen: JudgedQuantity) -> str:
     return ", ".join([*words, *(f"{_size(seen[name])} {noun}" for name, noun in SIZES.items() if seen.get(name))])
 
 
-def _placed(outcome: Outcome) -> Iterator[JudgedQuantity]:
+def _place_quantities(outcome: Outcome) -> Iterator[JudgedQuantity]:
     for seen in outcome.judged_quantities:
         yield {**seen, "dtype": outcome.dtype, "device": outcome.device, "requirement": outcome.requirement}
 
@@ -171,8 +171,8 @@ def _words(wrong: Sequence[JudgedQuantity], right: list[JudgedQuantity], asked: 
 
     What the programs of one requirement have in common is told where it shuts out some of the requirements that fail.
     """
-    for tier in (_shared_first, _shared_lesser):
-        if tier is _shared_lesser:
+    for tier in (_common_first, _common_lesser):
+        if tier is _common_lesser:
             right = [seen for seen in right if seen["requirement"] in asked]
         while right:
             told = [(len(out), phrase, out) for phrase, out in tier(wrong, right)]
@@ -188,16 +188,16 @@ Shared = Iterator[tuple[str, list[JudgedQuantity]]]
 """Circumstances that all of the wrong share, in words, each with the right ones that it shuts out."""
 
 
-def _shared_first(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
-    yield from _shared_words(CIRCUMSTANCES, wrong, right)
-    yield from _shared_sizes(wrong, right)
+def _common_first(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
+    yield from _common_words(CIRCUMSTANCES, wrong, right)
+    yield from _common_sizes(wrong, right)
 
 
-def _shared_lesser(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
-    yield from _shared_words(LESSER, wrong, right)
+def _common_lesser(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
+    yield from _common_words(LESSER, wrong, right)
 
 
-def _shared_words(
+def _common_words(
     phrases: Mapping[str, str], wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]
 ) -> Shared:
     for name, phrase in phrases.items():
@@ -207,7 +207,7 @@ def _shared_words(
             yield told, [seen for seen in right if seen.get(name) is not None and seen[name] not in values]
 
 
-def _shared_sizes(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
+def _common_sizes(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantity]) -> Shared:
     for name, noun in SIZES.items():
         numbers = [seen[name] for seen in wrong if seen.get(name) is not None]
         if len(numbers) < len(wrong):

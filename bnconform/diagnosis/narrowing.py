@@ -16,10 +16,10 @@ import numpy as np
 from bnconform.cases.program import PASSES, RESULTS, TRANSFORMED, Program
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
-from bnconform.diagnosis.experiments.experiment import circumstances, small, varied
+from bnconform.diagnosis.experiments.experiment import circumstances, small, vary_operands
 from bnconform.diagnosis.experiments.trials import CALL, FailingCall, Trials, relative_error, run
 from bnconform.diagnosis.relations.fitting import Cause, Fit, alone, fit, fit_one
-from bnconform.diagnosis.relations.recorded_relations import as_plain, is_of_recorded, recorded
+from bnconform.diagnosis.relations.recorded_relations import as_plain, family_of_recorded, is_of_recorded
 from bnconform.diagnosis.relations.relation import Relation
 from bnconform.execution.trace import Trace
 from bnconform.judge.judgement import Judgement, agrees, judge
@@ -171,12 +171,12 @@ def narrow(
         return None
     if is_recorded:
         # Such a call names another, so that none can be left out or changed by itself: no experiment is made.
-        alike = fit_one(call, (*alone(), *recorded(declared)))
-        return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
+        alike = fit_one(call, (*alone(), *family_of_recorded(declared)))
+        return None if alike is None else ExperimentResult(wrong, _names_of(wrong), alike, tuple(alike.causes))
     if any(step.op in (*TRANSFORMED, "jvp_jvp") for step in call.trace.program.steps):
         # Such a call holds several batches in one array, or answers for a whole one: nothing is changed by itself.
         alike = None if CALL in wrong else fit_one(call, tuple(alone()))
-        return None if alike is None else ExperimentResult(wrong, _named(wrong), alike, tuple(alike.causes))
+        return None if alike is None else ExperimentResult(wrong, _names_of(wrong), alike, tuple(alike.causes))
     if known.experiments >= EXPERIMENTS:
         return None
     known.experiments += 1
@@ -228,18 +228,18 @@ def _experiment(
         if program.reads == "end" and trials.show(program.read_always):
             program = program.read_always  # reading makes no difference to it
         if not _is_steady(trials, program, call):
-            return ExperimentResult(wrong, _named(wrong), steady=False, asked=trials.asked)
+            return ExperimentResult(wrong, _names_of(wrong), steady=False, asked=trials.asked)
         quantities = _quantities(subject, program, wrong, quality)
         base = small(trials, program)
-        explanation: CallExplanation | None = _fitted(trials, base, known) or decided
+        explanation: CallExplanation | None = _fit(trials, base, known) or decided
         trials.hides = None if explanation is None else explanation.hides
         where = circumstances(trials, base)
         if isinstance(explanation, Fit):
-            explanation = _confirmed(trials, explanation, known) or decided
+            explanation = _confirm(trials, explanation, known) or decided
     except NotRecorded:
         alone = fit([call], subject.declared) if call.comparisons else None
         causes = tuple(alone.causes) if alone is not None else ()
-        return ExperimentResult(wrong, _named(wrong), alone or decided, causes, can_ask=False)
+        return ExperimentResult(wrong, _names_of(wrong), alone or decided, causes, can_ask=False)
     causes = tuple(explanation.causes) if isinstance(explanation, Fit) else _missing(wrong, call)
     return ExperimentResult(
         wrong, quantities, explanation, causes, tuple(where), asked=trials.asked, is_cut=trials.is_cut
@@ -258,9 +258,9 @@ def _is_steady(trials: Trials, program: Program, call: FailingCall) -> bool:
             return True
         found = judge(trace, trials.point, trials.quality)
         trials.asked += 1
-        if trials.seen(trace, found) is not True:
+        if trials.see(trace, found) is not True:
             return False
-        shown.append(trials.compared(found, len(program.steps) - 1))
+        shown.append(trials.compare(found, len(program.steps) - 1))
     trials.show(program)
     return all(_alike(one, other) for one, other in pairwise(shown))
 
@@ -282,11 +282,11 @@ def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
 def _missing(wrong: frozenset[str], call: FailingCall) -> tuple[Cause, ...]:
     """The cause where a call answers None in the place of arrays; none where something else is wrong of it."""
-    names = _named(wrong) if CALL in wrong and not call.comparisons else ()
+    names = _names_of(wrong) if CALL in wrong and not call.comparisons else ()
     return ([[MISSING, *names]],) if names else ()
 
 
-def _named(wrong: frozenset[str]) -> tuple[str, ...]:
+def _names_of(wrong: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(wrong - {CALL}))
 
 
@@ -301,30 +301,30 @@ def _quantities(subject: Subject, program: Program, wrong: frozenset[str], quali
     """What of all that the failing call shows is wrong; () where everything is, or nothing can be said."""
     step = vary.last(program)
     if CALL in wrong or step.op not in PASSES:
-        return _named(wrong)
+        return _names_of(wrong)
     every = vary.with_last(program, observe=step.observe | set(EVERYTHING[step.op]))
     try:
         trace = run(subject, every)
     except NotRecorded:
         raise
     except (Ended, AdapterError):
-        return _named(wrong)
+        return _names_of(wrong)
     found = judge(trace, subject.declared, quality)
     mine = [one for one in found.comparisons if one.step == len(program.steps) - 1 and not one.unspecified]
     bad = {one.name for one in mine if one.worst > 1} | wrong
     return tuple(sorted(bad)) if any(one.name not in bad for one in mine) else ()
 
 
-def _fitted(trials: Trials, base: Program, known: Sequence[Relation]) -> Fit | None:
+def _fit(trials: Trials, base: Program, known: Sequence[Relation]) -> Fit | None:
     """The relation that holds of the failing program and of those that differ from it in the operands."""
     if CALL in trials.targets:
         return None
-    for program in varied(base):
+    for program in vary_operands(base):
         trials.show(program)
     return fit(trials.failing, trials.point, known)
 
 
-def _confirmed(trials: Trials, found: Fit, known: Sequence[Relation]) -> Fit | None:
+def _confirm(trials: Trials, found: Fit, known: Sequence[Relation]) -> Fit | None:
     """The relation, if it holds of everything that failed since; or another one that does."""
     for call in trials.failing:
         narrower = found.of(call)

@@ -165,7 +165,7 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
             continue
         evidence.traces[name] = trace
         if len(evidence.traces) == 1:
-            evidence.steady = _shown(trace) == _shown(subject.run(fitted))
+            evidence.steady = _answer_bytes(trace) == _answer_bytes(subject.run(fitted))
     _set_aside(evidence)
     return evidence
 
@@ -187,7 +187,7 @@ def _set_aside(evidence: Evidence) -> None:
                 break
 
 
-def _shown(trace: Trace) -> list[bytes | None]:
+def _answer_bytes(trace: Trace) -> list[bytes | None]:
     return [
         None if value is None else value.tobytes()
         for seen in trace.steps
@@ -223,7 +223,7 @@ def explain(evidence: Evidence, base: Behaviour = SPECIFIED) -> Explanation:
         found = _telling(evidence, left, _pairs(evidence, base, names, rest))
     if found:
         return Explanation(tuple(found), 0, total)
-    best = _climbed(evidence, base)
+    best = _climb(evidence, base)
     unexplained = sum(len(atoms) for atoms in evidence.wrong(best).values())
     return Explanation((best,), unexplained, total)
 
@@ -270,7 +270,7 @@ def _pairs(evidence: Evidence, base: Behaviour, names: list[str], rest: list[str
     return found
 
 
-def _climbed(evidence: Evidence, base: Behaviour) -> Behaviour:
+def _climb(evidence: Evidence, base: Behaviour) -> Behaviour:
     """The point that changing one decision at a time, each time the one that explains most, comes to.
 
     Where no change explains more, one that was made is taken back together with each: two decisions may explain the
@@ -287,7 +287,7 @@ def _climbed(evidence: Evidence, base: Behaviour) -> Behaviour:
         else:
             break
         point, left = best, evidence.wrong(best)
-    return _needed(evidence, base, point)
+    return _drop_idle_changes(evidence, base, point)
 
 
 def _best_next(
@@ -298,9 +298,7 @@ def _best_next(
     for start in starts:
         names = sorted({*left, *evidence.wrong(start)})
         # A part of the programs ranks the neighbours well enough; all of them where that part shows none.
-        ranked += _ranked(evidence, start, names[:: max(1, -(-len(names) // SAMPLE))]) or _ranked(
-            evidence, start, names
-        )
+        ranked += _rank(evidence, start, names[:: max(1, -(-len(names) // SAMPLE))]) or _rank(evidence, start, names)
     ranked = [(after, order, neighbour) for order, (after, _, neighbour) in enumerate(ranked)]
     scored = [
         (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
@@ -310,7 +308,7 @@ def _best_next(
     return None if best is None or best[0] >= sum(map(len, left.values())) else best[2]
 
 
-def _ranked(evidence: Evidence, start: Behaviour, names: Sequence[str]) -> list[tuple[int, int, Behaviour]]:
+def _rank(evidence: Evidence, start: Behaviour, names: Sequence[str]) -> list[tuple[int, int, Behaviour]]:
     """The neighbours that leave less of these programs, with how much that is."""
     found: list[tuple[int, int, Behaviour]] = []
     before = sum(len(evidence.view(name, start).wrong) for name in names)
@@ -328,7 +326,7 @@ FEW = 10
 """Neighbours that are tried on everything at each step of the climb: those that leave least of what was left."""
 
 
-def _needed(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
+def _drop_idle_changes(evidence: Evidence, base: Behaviour, point: Behaviour) -> Behaviour:
     """The point without the changes that explain nothing."""
     count = sum(len(atoms) for atoms in evidence.wrong(point).values())
     for decision in point.differences(base):

@@ -9,7 +9,7 @@ from bnconform.diagnosis.failure_conditions import narrowest
 from bnconform.judge.outcome import Outcome
 
 
-def shared_circumstances(failing: Sequence[Outcome], every: Sequence[Outcome], cause: str = "") -> str:
+def common_circumstances(failing: Sequence[Outcome], every: Sequence[Outcome], cause: str = "") -> str:
     """The circumstances that checks of one cause share.
 
     Args:

@@ -101,12 +101,12 @@ def _trace(request: DeploymentRequest, data: Any) -> DeploymentTrace:
     if type(calls) is not int or calls < 0 or not 0 <= seconds < math.inf:
         raise UnreadableTrace("it counts no calls, or no seconds")
     return DeploymentTrace(
-        predictions, again, _merged(data["merged"]), refused, tuple(map(_text, _list(data["warnings"]))),
+        predictions, again, _parse_layers(data["merged"]), refused, tuple(map(_text, _list(data["warnings"]))),
         tuple(map(_text, _list(data["changed"]))), data["mutated"] is True, "", calls, seconds,
     )  # fmt: skip
 
 
-def _merged(given: Any) -> ShownLayers | None:
+def _parse_layers(given: Any) -> ShownLayers | None:
     if given is None:
         return None
     layers = {}

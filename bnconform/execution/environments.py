@@ -97,7 +97,7 @@ def _last(text: str) -> str:
     return (named or lines[-1:] or ["it said nothing"])[0]
 
 
-def released(package: str) -> list[str]:
+def list_releases(package: str) -> list[str]:
     """The final releases of a package that the index has, the oldest first.
 
     Raises:

@@ -18,7 +18,7 @@ from bnconform.backends.runner.record import PLANS, PROGRAMS
 from bnconform.cases.program import Program
 from bnconform.execution import bundle
 from bnconform.execution.sessions import Description
-from bnconform.judge.plan import planned
+from bnconform.judge.plan import plan_programs
 
 MAIN = """
 import sys
@@ -87,7 +87,7 @@ def _plan(
         [lacking, sorted(declared.deviations.items()), declared.slow_to_start, declared.shapes_cost_time, dtype]
     )
     if place not in known:
-        found = planned(declared, device, dtype)
+        found = plan_programs(declared, device, dtype)
         programs.update((program.key.hex(), program) for program in found)
         known[place] = [program.key.hex() for program in found]
     return known[place]

@@ -53,10 +53,10 @@ class ProcessTree:
             enough: up to how many it does not matter whether some count twice.
         """
         self.look()
-        resident = sum(_held(process, shared=True) for process in self._known)
+        resident = sum(_bytes_held(process, shared=True) for process in self._known)
         if resident <= enough or len(self._known) == 1:
             return resident
-        return sum(_held(process, shared=False) for process in self._known)
+        return sum(_bytes_held(process, shared=False) for process in self._known)
 
     def end(self) -> None:
         """Kill the process, its group, whatever it has started, and what those left behind."""
@@ -65,7 +65,7 @@ class ProcessTree:
             os.killpg(self.pid, signal.SIGKILL)
         mine = self._known
         for _ in range(ROUNDS):  # whoever is killed may have started others meanwhile
-            mine = {process for process in mine | marked(self.mark, self.pid) if _lives(process)}
+            mine = {process for process in mine | find_marked(self.mark, self.pid) if _lives(process)}
             for process in set(mine):
                 with suppress(psutil.Error):
                     mine |= set(process.children(recursive=True))
@@ -79,14 +79,14 @@ class ProcessTree:
 def end_marked(mark: str) -> None:
     """Kill every process whose mark begins so, as a process that was itself killed could not do."""
     for _ in range(ROUNDS):
-        found = marked(mark)
+        found = find_marked(mark)
         if not found:
             return
         _kill(found)
         _wait(found)
 
 
-def marked(mark: str, session: int = 0) -> set[psutil.Process]:
+def find_marked(mark: str, session: int = 0) -> set[psutil.Process]:
     """The processes that live and bear a mark that begins so, or belong to a session; never this process."""
     sought = f"{MARK}={mark}".encode()
     found = set()
@@ -163,7 +163,7 @@ def _reap(processes: set[psutil.Process], root: int) -> None:
                 os.waitpid(process.pid, os.WNOHANG)
 
 
-def _held(process: psutil.Process, *, shared: bool) -> int:
+def _bytes_held(process: psutil.Process, *, shared: bool) -> int:
     """The bytes that a process holds, with all that it shares with others, or its part of that; 0 where it is gone."""
     with suppress(psutil.Error):
         if not shared:

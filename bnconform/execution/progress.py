@@ -10,7 +10,7 @@ import pytest
 
 from bnconform.execution.scheduling import SUBJECT
 from bnconform.judge.subject import Subject
-from bnconform.judge.suite_run import Checks, PlannedCheck, column, counted
+from bnconform.judge.suite_run import Checks, PlannedCheck, column, count_checks
 from bnconform.results.completeness import (
     CRASHED,
     FINISHED,
@@ -86,7 +86,7 @@ class Progress:
 
     def counts(self, plan: Sequence[PlannedCheck]) -> tuple[Checks, Checks, Checks]:
         """How many checks were planned, selected and finished, by place."""
-        return counted(plan), _counted(self.selected), _counted(self.finished)
+        return count_checks(plan), _count(self.selected), _count(self.finished)
 
     def summary(
         self, subjects: Sequence[Subject], backends: Sequence[str], plan: Sequence[PlannedCheck]
@@ -111,7 +111,7 @@ class Progress:
         return selection, Completion(ended, planned.total(), selected.total(), finished.total())
 
 
-def _counted(ids: Iterable[str]) -> Checks:
+def _count(ids: Iterable[str]) -> Checks:
     """The checks by what their ids say; what is no check is not counted."""
     found: Checks = Counter()
     names = sorted(requirements(), key=len, reverse=True)

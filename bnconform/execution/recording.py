@@ -12,7 +12,7 @@ from bnconform.backends.runner import recording
 from bnconform.backends.runner.frames import FrameError
 from bnconform.cases.program import Program
 from bnconform.execution.sessions import Description
-from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lost
+from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lose_trace
 
 PREFIX = "recording:"
 """What --backend begins with where it names a recording."""
@@ -64,7 +64,7 @@ class RecordedSession:
         if data is None:
             return self._beginning(program)
         if "ended" in data:
-            return lost(program, str(data["ended"]))
+            return lose_trace(program, str(data["ended"]))
         try:
             trace = from_data(program, data)
         except UnreadableTrace as problem:
@@ -78,7 +78,7 @@ class RecordedSession:
             same = all(one is other for one, other in zip(program.steps, known.steps, strict=False))
             if same and len(program.steps) <= len(known.steps) and replace(known, steps=program.steps) == program:
                 return replace(trace, program=program, steps=trace.steps[: len(program.steps)])
-        return replace(lost(program, f"{self.path.name} does not have this program"), missing=True)
+        return replace(lose_trace(program, f"{self.path.name} does not have this program"), missing=True)
 
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing: all is there."""

@@ -14,7 +14,7 @@ from bnconform.execution.recording import PREFIX, RecordedSession
 from bnconform.execution.sessions import Description, InProcess, Session, describe_here, describe_object
 from bnconform.execution.worker_pool import WorkerPool
 from bnconform.judge.subject import Subject
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.formats import DTYPES
 
@@ -58,15 +58,15 @@ class Selection:
             BackendError: for a backend that was named and cannot be loaded.
         """
         if tuple(given) not in self._keys:
-            self._keys[tuple(given)] = self._expanded(given or ["numpy"])
+            self._keys[tuple(given)] = self._expand(given or ["numpy"])
         return self._keys[tuple(given)]
 
-    def _expanded(self, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    def _expand(self, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         keys: list[str] = []
         left_out: dict[str, str] = {}
         for key in given:
             if key not in EVERY:
-                keys.append(self._completed(key))
+                keys.append(self._complete(key))
                 continue
             for name, entry in EVERY[key].items():
                 reason = "" if self.pool.settings.is_elsewhere(name) else registry.missing(entry)
@@ -74,7 +74,7 @@ class Selection:
                     left_out[name] = reason
                 else:
                     keys.append(name)
-            keys.extend(registry.offered() if key == "all" else ())
+            keys.extend(registry.find_offers() if key == "all" else ())
         if TOOLS in given:
             others = {name for key in given if key != TOOLS for name in EVERY.get(key, (key,))}
             self._everyday |= {*EVERY[TOOLS]} - others
@@ -85,13 +85,13 @@ class Selection:
         self.pool.describe(away, registry.group)
         refused = {key: str(self.pool.described[key]["refused"]) for key in away if self.pool.is_refused(key)}
         for key, reason in refused.items():
-            if key in map(self._completed, given):
+            if key in map(self._complete, given):
                 raise BackendError(reason)
             left_out[key] = reason
         return [key for key in keys if key not in refused], left_out
 
-    def _completed(self, key: str) -> str:
-        return key if key in self.objects or key.startswith(PREFIX) else registry.completed(key)
+    def _complete(self, key: str) -> str:
+        return key if key in self.objects or key.startswith(PREFIX) else registry.complete_name(key)
 
     def description(self, key: str) -> Description:
         """What an adapter says of itself; BackendError where it cannot be loaded, or declares what does not exist."""
@@ -101,7 +101,7 @@ class Selection:
             found = describe_object(self.objects[key], key)
         elif self.in_process:
             found = describe_here(key)
-            refusal = loading.smoked(key, found.devices()[0])
+            refusal = loading.find_smoke(key, found.devices()[0])
             if refusal:
                 raise BackendError(refusal)
         else:
@@ -128,12 +128,12 @@ class Selection:
 
     def subjects(self, keys: Sequence[str], devices: Sequence[str], dtypes: Sequence[str]) -> tuple[Subject, ...]:
         """Every subject of a run; BackendError for a device or dtype that does not exist."""
-        place = tuple(map(self._completed, keys)), tuple(devices), tuple(dtypes)
+        place = tuple(map(self._complete, keys)), tuple(devices), tuple(dtypes)
         if place not in self._subjects:
-            self._subjects[place] = self._chosen(*place)
+            self._subjects[place] = self._choose(*place)
         return self._subjects[place]
 
-    def _chosen(self, keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[Subject, ...]:
+    def _choose(self, keys: tuple[str, ...], devices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[Subject, ...]:
         for dtype in dtypes:
             if dtype not in DTYPES:
                 raise BackendError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
@@ -164,8 +164,8 @@ class Selection:
         for device in devices:
             # Of many backends, those take part that have the device.
             if not any(subject.device == device for subject in found):
-                has = "; ".join(f"{bounded([name])} has {bounded(its)}" for name, its in [*offered.items()][:MOST])
-                raise BackendError(f"{bounded([*offered])} has no device {device!r} here: {has}")
+                has = "; ".join(f"{cut_names([name])} has {cut_names(its)}" for name, its in [*offered.items()][:MOST])
+                raise BackendError(f"{cut_names([*offered])} has no device {device!r} here: {has}")
         return tuple(found)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from bnconform.backends.runner import deployments, loading, programs
 from bnconform.cases.program import Program
 from bnconform.execution.deployment_trace import DeploymentRequest, DeploymentTrace, deployment_trace
 from bnconform.execution.printable import printable
-from bnconform.execution.trace import Trace, from_data, lost
+from bnconform.execution.trace import Trace, from_data, lose_trace
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Gone:
 
     def run(self, program: Program) -> Trace:
         """Nothing, and why."""
-        return lost(program, self.how)
+        return lose_trace(program, self.how)
 
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing."""

@@ -31,18 +31,18 @@ class Settings:
 
     def interpreter(self, key: str) -> str:
         """The interpreter under which a backend runs: the one named for it, or for what it is a variant of."""
-        return _named(self.pythons, key) or ("python3" if self.command(key) else sys.executable)
+        return _find_named(self.pythons, key) or ("python3" if self.command(key) else sys.executable)
 
     def command(self, key: str) -> tuple[str, ...]:
         """The command behind which a backend's process starts; () for none."""
-        return _named(self.run_in, key) or ()
+        return _find_named(self.run_in, key) or ()
 
     def is_elsewhere(self, key: str) -> bool:
         """Whether a backend runs in an environment that was named for it."""
         return bool(self.command(key)) or self.interpreter(key) != sys.executable
 
 
-def _named(given: Mapping[str, Named], key: str) -> Named | None:
+def _find_named(given: Mapping[str, Named], key: str) -> Named | None:
     return given.get(key) or given.get(key.partition("+")[0]) or given.get(key.rpartition(":")[0])
 
 

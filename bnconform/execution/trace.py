@@ -106,7 +106,7 @@ class Trace:
         return isinstance(self.broken, Raised) or any(seen.raised for seen in self.steps)
 
 
-def lost(program: Program, how: str) -> Trace:
+def lose_trace(program: Program, how: str) -> Trace:
     """The trace of a program whose process ended before it answered."""
     return Trace(program, [], [], ended=how)
 
@@ -155,7 +155,7 @@ def _trace(program: Program, data: Any) -> Trace:
         raise UnreadableTrace("its facts are no list")
     return Trace(
         program, seen, [_text(line) for line in mutated],
-        broken=_broken_off(kind, text),
+        broken=_reason_to_stop(kind, text),
         fault=text if kind == "adapter" else "", ended=text if kind == "interrupt" else "",
         facts=[_fact(fact, program) for fact in facts],
         counter=None if counter is None else (_text(counter[0]), tuple(int(size) for size in counter[1])),
@@ -163,7 +163,7 @@ def _trace(program: Program, data: Any) -> Trace:
     )  # fmt: skip
 
 
-def _broken_off(kind: str, text: str) -> Raised | Misfit | None:
+def _reason_to_stop(kind: str, text: str) -> Raised | Misfit | None:
     """Why nothing was called after a step, where it is for the judgement to weigh."""
     if kind == "misfit":
         return Misfit(text)
@@ -269,14 +269,16 @@ def _fact(given: Mapping[str, Any], program: Program) -> dict[str, Any]:
         raise UnreadableTrace("a fact of another kind than those that were asked for")
     found: dict[str, Any] = {"what": what}
     for name in names:
-        found[name] = _text(given[name]) if (what, name) == ("kept", "array") else _said(name, given[name], program)
+        found[name] = (
+            _text(given[name]) if (what, name) == ("kept", "array") else _read_value(name, given[name], program)
+        )
     whole = what != "other" or len(found["before"]) == len(STATE)
     if "before" in found and (set(found["before"]) != set(found["after"]) or not whole):
         raise UnreadableTrace("a fact with states that lack entries")
     return found
 
 
-def _said(name: str, value: Any, program: Program) -> Any:
+def _read_value(name: str, value: Any, program: Program) -> Any:
     if name in ("name", "owner", "format", "says"):
         return _text(value)
     if name == "step":

@@ -187,16 +187,16 @@ class Worker:
             if isinstance(found, Exception):
                 text = f"what it sent is no message: {printable(found)[:SHOWN]}"
                 self._end(text, "sent what is no message", breach=True)
-            self._ended()
+            self._raise_ending()
 
     def _look(self, end: float, limit: float) -> None:
         """Whether a silent process is still there, has time, and holds no more memory than it may."""
         if self._closed:
-            self._ended()
+            self._raise_ending()
         if self._is_gone():
             self.streams.settle()
             if self.streams.messages.empty():  # a child of it may hold the stream open, which then never ends
-                self._ended()
+                self._raise_ending()
             return
         if time.monotonic() > end:
             self._end(f"no answer within {limit:g} s (--time-limit)", "no answer in time", hung=True)
@@ -234,7 +234,7 @@ class Worker:
         self.close()
         raise Died(text, cause, hung=hung, breach=breach)
 
-    def _ended(self) -> NoReturn:
+    def _raise_ending(self) -> NoReturn:
         """Say how a process that is gone has ended."""
         if self._closed:  # from another thread, as at an interrupt
             raise Died("it was ended", "was ended")

@@ -24,7 +24,7 @@ from bnconform.execution.printable import printable
 from bnconform.execution.process_tree import end_marked
 from bnconform.execution.sessions import LONGEST, Description, plain
 from bnconform.execution.settings import Settings
-from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lost
+from bnconform.execution.trace import Trace, UnreadableTrace, from_data, lose_trace
 from bnconform.execution.worker import CannotStart, Died, Worker
 
 SMOKING = 60.0
@@ -65,11 +65,11 @@ class WorkerPool:
                 groups.setdefault(place, []).append(key)
         if len(groups) < 2:
             for keys_of_one in groups.values():
-                self.described.update(self._described(keys_of_one))
+                self.described.update(self._describe(keys_of_one))
             return
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             try:
-                for found in pool.map(self._described, groups.values()):
+                for found in pool.map(self._describe, groups.values()):
                     self.described.update(found)
             except BaseException as problem:  # an interrupt waits for nobody
                 self._is_ended = not isinstance(problem, RuntimeError)
@@ -80,13 +80,13 @@ class WorkerPool:
                     raise
         for keys_of_one in groups.values():  # where no thread could be started
             if keys_of_one[0] not in self.described:
-                self.described.update(self._described(keys_of_one))
+                self.described.update(self._describe(keys_of_one))
 
-    def _described(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+    def _describe(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         worker: Worker | None = None
         found: dict[str, dict[str, Any]] = {}
         try:
-            worker = self._started(keys[0])
+            worker = self._start(keys[0])
             worker.ask({"do": "describe", "keys": keys})
             told: Any = worker.reply().get("described")
             for key in keys:
@@ -96,19 +96,19 @@ class WorkerPool:
                     text = f"the backend {key} cannot be loaded: what it says of itself is no description: {problem}"
                     found[key] = {"refused": printable(text)}
                 if "refused" not in found[key]:
-                    worker = self._smoked(worker, key, found[key])
+                    worker = self._smoke(worker, key, found[key])
             return found
         except CannotStart as problem:
             return {key: {"refused": str(problem).replace(keys[0], key, 1)} for key in keys} | found
         except Died as how:
             if len(keys) > 1 and not self._is_ended:  # one of them is to blame: each by itself
-                return {name: told for key in keys for name, told in self._described([key]).items()}
+                return {name: told for key in keys for name, told in self._describe([key]).items()}
             return {key: {"refused": self._why_not(key, worker, how)} for key in keys}
         finally:
             if worker is not None:
                 self._close(worker)
 
-    def _started(self, key: str) -> Worker:
+    def _start(self, key: str) -> Worker:
         """A process for a while; `_close` ends it."""
         worker = Worker(self.settings, key, self.mark)
         self._starting.add(worker)
@@ -120,7 +120,7 @@ class WorkerPool:
         worker.close()
         self._starting.discard(worker)
 
-    def _smoked(self, worker: Worker, key: str, description: dict[str, Any]) -> Worker:
+    def _smoke(self, worker: Worker, key: str, description: dict[str, Any]) -> Worker:
         """Make the smoke check and enter its refusal; the worker that goes on."""
         try:
             worker.ask({"do": "smoke", "key": key, "device": next(iter(description["devices"]))})
@@ -129,7 +129,7 @@ class WorkerPool:
                 description["refused"] = printable(refused)
         except Died:  # for the suite to tell: it is no fault of an adapter
             self._close(worker)
-            return self._started(key)
+            return self._start(key)
         return worker
 
     def _why_not(self, key: str, worker: Worker | None, how: Died) -> str:
@@ -202,25 +202,25 @@ class WorkerSession:
 
     def run(self, program: Program) -> Trace:
         """What a program shows on a new layer; a process that dies of it is in the trace."""
-        found = self._taken(program)
+        found = self._take(program)
         if found is not None:
             return found
         refusal = self.pool.deaths(self.key).refusal(program)
         if refusal:
-            return lost(program, refusal)
+            return lose_trace(program, refusal)
         try:
             if all(program is not other for other in self._under_way):
                 self._send(program)
-            while (found := self._taken(program)) is None:
+            while (found := self._take(program)) is None:
                 self._receive()
         except Died as how:
             if self._under_way:
                 culprit = self._under_way[0]
                 self._bury(culprit, how)
                 if culprit is not program:
-                    self._ready.append((culprit, lost(culprit, str(how))))
+                    self._ready.append((culprit, lose_trace(culprit, str(how))))
                     return self.run(program)
-            return lost(program, str(how))
+            return lose_trace(program, str(how))
         return found
 
     def ahead(self, programs: Iterable[Program]) -> None:
@@ -287,7 +287,7 @@ class WorkerSession:
         self.pool.deaths(self.key).note_death(culprit, how)
         self.pool.close()
 
-    def _taken(self, program: Program) -> Trace | None:
+    def _take(self, program: Program) -> Trace | None:
         for place, (other, trace) in enumerate(self._ready):
             if other is program:
                 del self._ready[place]

@@ -13,16 +13,16 @@ from bnconform.cases.metamorphic import MetamorphicRelation
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes.observed import is_observed
 from bnconform.cases.program import PASSES, SAVED, Probe, Program
-from bnconform.diagnosis.failure_conditions import judged_quantities
+from bnconform.diagnosis.failure_conditions import quantities_of
 from bnconform.execution.trace import LacksAbility, Raised, ReadsAffine, Trace
 from bnconform.judge import covering
 from bnconform.judge.check_record import CheckRecord, Unsupported, Violation
 from bnconform.judge.judgement import Judgement, agrees, can_act, judge
-from bnconform.judge.metamorphic import related
+from bnconform.judge.metamorphic import relate
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import AdapterError, Ended, NotRecorded
 from bnconform.render import messages
-from bnconform.results.observations import observed
+from bnconform.results.observations import read_observations
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 
@@ -59,15 +59,15 @@ class Check(CheckRecord):
         """Run a program and record the verdict on everything that it observes."""
         __tracebackhide__ = True
         self.forget(name)
-        fitted = self.fitted(program)
+        fitted = self.fit(program)
         if fitted.reads == "end":
             trace = self._read_at_the_end(fitted, quality)
         else:
-            trace = self.executed(fitted)
+            trace = self.execute(fitted)
         if isinstance(self.case, CoveringRow) and (reason := covering.reason_not_judged(self.case, trace)):
             self._add(self._outcome(UNSUPPORTED, headline=reason, message=reason))
             raise Unsupported(reason)
-        self.judged(trace, quality, name)
+        self.judge(trace, quality, name)
         return trace
 
     def _read_at_the_end(self, program: Program, quality: str) -> Trace:
@@ -77,46 +77,46 @@ class Check(CheckRecord):
         """
         __tracebackhide__ = True
         always = program.read_always
-        read = self.executed(always)
+        read = self.execute(always)
         if read.broken is not None:
             return read  # it cannot be read at all, which is told of it
-        trace = covering.fill_states(self.executed(program), read)
+        trace = covering.fill_states(self.execute(program), read)
         declared = self.subject.declared
         only_unread = not self._judgement(trace, declared, quality).holds and agrees(read, declared, quality)
-        return read if only_unread and covering.differs(read, self.executed(always)) else trace
+        return read if only_unread and covering.differs(read, self.execute(always)) else trace
 
-    def fitted(self, program: Program, *, keep_rank: bool = False) -> Program:
+    def fit(self, program: Program, *, keep_rank: bool = False) -> Program:
         """The program without what the implementation lacks; the check ends as unsupported where that leaves nothing.
 
         A lack of what the requirement is about is never worked around, nor one of a rank that the check compares.
         """
         __tracebackhide__ = True
-        fitted = self._prepared(program, keep_rank=keep_rank)
+        fitted = self._prepare(program, keep_rank=keep_rank)
         if fitted is None:
             unasked = [feature for feature in self.missing(program) if feature in self.subject.not_asked]
             if unasked:
-                self.unsupported_feature(*unasked)
-            self.unsupported(program, self.executed(program))
+                self.record_unsupported(*unasked)
+            self.record_lack(program, self.execute(program))
         self.reduced = self.reduced or bool(self.missing(program))
         return fitted
 
-    def unjudged(self) -> Trace:
+    def run_unjudged(self) -> Trace:
         """Run the check's own probe; every call must answer, and what it answers is for the test to judge."""
         __tracebackhide__ = True
         assert isinstance(self.case, Probe)
-        return self.answered(self.case.at(self.subject.dtype, self.subject.param_dtype))
+        return self.answer(self.case.at(self.subject.dtype, self.subject.param_dtype))
 
-    def answered(self, program: Program) -> Trace:
+    def answer(self, program: Program) -> Trace:
         """Run a program of which every call must answer, or refuse as the declared point does; no number is judged."""
         __tracebackhide__ = True
-        program = self.fitted(program)
-        trace = self.executed(program)
+        program = self.fit(program)
+        trace = self.execute(program)
         found = judge(trace, SPECIFIED)
         if found.problems and judge(trace, self.subject.declared).problems:
             self.fail("", program, CRASHED if found.crashed else VIOLATES, problems=_problems(found))
         return trace
 
-    def executed(self, program: Program) -> Trace:
+    def execute(self, program: Program) -> Trace:
         """Run a program on a new layer without judging its numbers; a change of its inputs is recorded at once.
 
         A program that does not come to its end is a crash, and the check ends with it; it ends as unsupported where
@@ -179,7 +179,7 @@ class Check(CheckRecord):
     def readable(self, program: Program) -> Trace:
         """Run a program whose layer must be built and read, whatever its calls do."""
         __tracebackhide__ = True
-        trace = self.executed(program)
+        trace = self.execute(program)
         if trace.broken is not None:
             self.fail(str(trace.broken), verdict=CRASHED if isinstance(trace.broken, Raised) else VIOLATES)
         return trace
@@ -202,7 +202,7 @@ class Check(CheckRecord):
         waiting = [program for program in subject.prepared[place] if program is not None]
         return [one for program in waiting for one in covering.programs_of(program)]
 
-    def _prepared(self, program: Program, *, keep_rank: bool = False) -> Program | None:
+    def _prepare(self, program: Program, *, keep_rank: bool = False) -> Program | None:
         """The program without what the implementation lacks; None where that leaves nothing to ask."""
         waiting = self.subject.prepared.get((self.requirement.id, self.case.name), []) if self.case else []
         return waiting.pop(0) if waiting else self._cut_down(program, keep_rank=keep_rank)
@@ -230,7 +230,7 @@ class Check(CheckRecord):
         about = lacking & set(self.requirement.features)
         return sorted(about or set(self.missing(program.without(lacking))) or lacking)
 
-    def unsupported(self, program: Program, trace: Trace) -> NoReturn:
+    def record_lack(self, program: Program, trace: Trace) -> NoReturn:
         """Record that a declared lack was seen, or fail because the implementation answers all the same.
 
         A layer of a dtype without a kernel may be made and loaded: then a pass asks.
@@ -240,15 +240,15 @@ class Check(CheckRecord):
         if not trace.refused and program.watch:
             # What is watched may need no layer that is built; whether one is refused is asked without that.
             program = replace(program, watch="")
-            trace = self.executed(program)
+            trace = self.execute(program)
         if not trace.refused and not any(step.op in PASSES for step in program.steps):
             program = program.with_a_pass(training="training" not in self.subject.unsupported)
-            trace = self.executed(program)
+            trace = self.execute(program)
         if not trace.refused:
             names = " and ".join(f"`{name}`" for name in lacking)
             todo = f"take {names} out of `unsupported`, or refuse it with NotImplementedError"
             self.fail(f"declares {', '.join(lacking)} unsupported, and yet answers: {todo}", program)
-        self.unsupported_feature(*lacking)
+        self.record_unsupported(*lacking)
 
     def _reads_affine(self, program: Program) -> NoReturn:
         """Record that the adapter knows no layers with one parameter, so that nothing was asked of any."""
@@ -256,7 +256,7 @@ class Check(CheckRecord):
         there, absent = ("weight", "bias") if program.config.weight else ("bias", "weight")
         self._lacks(f"the adapter reads config.affine: layers with a {there} and no {absent} were not judged")
 
-    def judged(self, trace: Trace, quality: str, name: str) -> Judgement:
+    def judge(self, trace: Trace, quality: str, name: str) -> Judgement:
         """Record the verdict on a trace."""
         __tracebackhide__ = True
         found = self._judgement(trace, SPECIFIED, quality)
@@ -265,9 +265,9 @@ class Check(CheckRecord):
         outcome = self._outcome(CONFORMS, checks=checks, bound_share=ratio)
         if not self.subject.brief:
             outcome.ulp = max((comparison.ulps() for comparison in found.comparisons), default=None)
-            outcome.judged_quantities = judged_quantities(trace.program, found)
+            outcome.judged_quantities = quantities_of(trace.program, found)
             if is_observed(self.requirement.id, name):
-                outcome.observed = observed(self.requirement.id, name, trace)
+                outcome.observed = read_observations(self.requirement.id, name, trace)
         declared = self.subject.declared
         at_declared = self._judgement(trace, declared, quality) if declared != SPECIFIED else found
         if not at_declared.holds and at_declared is not found:
@@ -297,7 +297,7 @@ class Check(CheckRecord):
             self._deviates(outcome, lambda point: agrees(trace, point, quality), trace.program)
             return found
         if at_declared.holds and at_declared.unspecified:
-            self._unspecified()
+            self._record_unspecified()
             return found
         outcome.verdict = CRASHED if found.crashed else VIOLATES
         return self._raise_judged(outcome, trace, quality, name, found)
@@ -344,7 +344,7 @@ class Check(CheckRecord):
             self._save(trace.program, quality, name),
             remark=remark,
             problems=_problems(found),
-            quantity=messages.compared(trace.program, worst) if worst else None,
+            quantity=messages.worst_quantity(trace.program, worst) if worst else None,
             call=trace.program.describe(),
         )
 
@@ -354,15 +354,15 @@ class Check(CheckRecord):
         subject = self.subject
         programs = relation.at(subject.dtype, subject.param_dtype)
         ranks = {program.config.ndim for program in programs}
-        traces = [self.executed(self.fitted(program, keep_rank=len(ranks) > 1)) for program in programs]
-        found = related(relation, traces, SPECIFIED)
-        at_declared = found if found.holds else related(relation, traces, subject.declared)
+        traces = [self.execute(self.fit(program, keep_rank=len(ranks) > 1)) for program in programs]
+        found = relate(relation, traces, SPECIFIED)
+        at_declared = found if found.holds else relate(relation, traces, subject.declared)
         if not found.holds and at_declared.holds:
             if at_declared.unspecified and not at_declared.checks:
-                self._unspecified()
+                self._record_unspecified()
                 return
             outcome = self._outcome(DEVIATES, checks=found.checks)
-            self._deviates(outcome, lambda point: related(relation, traces, point).holds, *programs)
+            self._deviates(outcome, lambda point: relate(relation, traces, point).holds, *programs)
             return
         outcome = self._outcome(CONFORMS, checks=found.checks, bound_share=found.error_ratio)
         if found.holds:
@@ -378,7 +378,7 @@ class Check(CheckRecord):
             outcome,
             None,
             problems=tuple(what for _, what in found.problems[:SHOWN_PROBLEMS]),
-            quantity=messages.compared(programs[1], worst) if worst else None,
+            quantity=messages.worst_quantity(programs[1], worst) if worst else None,
             relation=relation.statement,
             call=f"(1) {programs[0].describe()} (2) {programs[1].describe()}",
         )

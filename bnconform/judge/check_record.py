@@ -87,7 +87,7 @@ class CheckRecord:
         text = f"internal error of bnconform, please report it: {type(error).__name__}: {error}"
         self._note(INTERNAL, self._outcome(UNTRUSTED), text)
 
-    def measured(self, share: float, checks: int, *, deviates: bool = False) -> None:
+    def measure(self, share: float, checks: int, *, deviates: bool = False) -> None:
         """Record that something lay within its bound."""
         outcome = self._outcome(DEVIATES if deviates else CONFORMS, checks=checks, bound_share=share)
         if deviates:
@@ -132,12 +132,12 @@ class CheckRecord:
         """Record what was measured where the requirement leaves it open."""
         self._add(self._outcome(CONFORMS, checks=1, headline=text, message=text))
 
-    def noted(self) -> Outcome | None:
+    def find_noted(self) -> Outcome | None:
         """What was recorded of another requirement and is a violation, where the check itself holds; None for none."""
         others = [outcome for outcome in self.outcomes if outcome.requirement != self.requirement.id]
         return next((outcome for outcome in others if outcome.verdict == VIOLATES), None)
 
-    def unsupported_feature(self, *lacking: str) -> NoReturn:
+    def record_unsupported(self, *lacking: str) -> NoReturn:
         """Record that what the check needs is declared unsupported; the caller has seen it refused."""
         __tracebackhide__ = True
         reason = "; ".join(f"{feature}: {self.subject.unsupported[feature]}" for feature in lacking)
@@ -151,7 +151,7 @@ class CheckRecord:
         self._add(self._outcome(UNSUPPORTED, headline=text, message=text))
         raise Unsupported(text)
 
-    def _unspecified(self) -> None:
+    def _record_unspecified(self) -> None:
         """Record that nothing can be compared, as at the declared point nothing is fixed of it."""
         words = ", ".join(f"{name} = {value}" for name, value in self.subject.deviations.items())
         text = f"nothing fixes what is to be compared, as declared: {words}"

@@ -125,7 +125,7 @@ def compare(prediction: Prediction, due: PredictionTruth, samples: slice = slice
 # -- what the tests call ---------------------------------------------------------------------------------------------
 
 
-def requested(check: Check) -> DeploymentTrace:
+def require_layers(check: Check) -> DeploymentTrace:
     """What the subject makes of the check's model; the check ends where it crashes, or lacks the dtype as declared."""
     __tracebackhide__ = True
     case, subject = case_of(check), check.subject
@@ -141,10 +141,10 @@ def requested(check: Check) -> DeploymentTrace:
     return trace
 
 
-def deployed(check: Check) -> DeploymentTrace:
+def require_deployment(check: Check) -> DeploymentTrace:
     """The same; the check ends where the tool refuses the model, too."""
     __tracebackhide__ = True
-    trace = requested(check)
+    trace = require_layers(check)
     if trace.refused:
         refuse(check, trace.refused)
     return trace
@@ -156,10 +156,10 @@ def case_of(check: Check) -> ModelCase:
     return check.case
 
 
-def answered(check: Check) -> tuple[DeploymentTrace, Array]:
+def require_prediction(check: Check) -> tuple[DeploymentTrace, Array]:
     """What the subject makes of the model, and its prediction of the first input; unsupported where it raises there."""
     __tracebackhide__ = True
-    trace = deployed(check)
+    trace = require_deployment(check)
     first = trace.predictions[0]
     if first.raised:
         refuse(check, first.raised)
@@ -171,9 +171,9 @@ def answered(check: Check) -> tuple[DeploymentTrace, Array]:
 def equal(check: Check) -> None:
     """Judge every prediction of the check's model against the model in evaluation."""
     __tracebackhide__ = True
-    trace, _ = answered(check)
+    trace, _ = require_prediction(check)
     case, network = case_of(check), case_of(check).graph(check.subject.dtype)
-    asked = asked_of(case, trace, network)
+    asked = questions_of(case, trace, network)
     refusals = [f"{what}: {prediction.raised}" for what, prediction, *_ in asked if prediction.raised]
     before = len(check.outcomes)
     judge(check, network, [entry for entry in asked if not entry[1].raised])
@@ -190,7 +190,7 @@ Asked = tuple[str, Prediction, int, slice]
 """A prediction in words, what it was, of so many first samples, of which some are compared."""
 
 
-def asked_of(case: ModelCase, trace: DeploymentTrace, network: Graph) -> list[Asked]:
+def questions_of(case: ModelCase, trace: DeploymentTrace, network: Graph) -> list[Asked]:
     """What a case asks of the predictions of its model."""
     first = ("prediction", trace.predictions[0], len(sample(network)), _ALL)
     if case.requirement == BATCH:
@@ -212,9 +212,9 @@ def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) 
     network = case.graph(subject.dtype)
     inputs = case.inputs(subject.dtype)
     single = subject.deviations.get(DECISION) == SINGLE
-    for _, prediction, count, samples in asked_of(case, trace, network) if trace.predictions else ():
+    for _, prediction, count, samples in questions_of(case, trace, network) if trace.predictions else ():
         place = next((i for i, one in enumerate(trace.predictions) if one is prediction), 0)
-        found = _compared(network, prediction, count, samples, single)
+        found = _compare(network, prediction, count, samples, single)
         if prediction.y is not None and not found.problem and found.worst > 1:
             return inputs[place], prediction.y
     return None
@@ -224,12 +224,12 @@ def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, i
     """Record the verdict on predictions, each of so many first samples, of which some are compared."""
     __tracebackhide__ = True
     single = check.subject.deviations.get(DECISION) == SINGLE
-    found = [(what, _compared(network, one, count, samples, False)) for what, one, count, samples in asked]
+    found = [(what, _compare(network, one, count, samples, False)) for what, one, count, samples in asked]
     worst_what, worst = max(found, key=lambda pair: pair[1].worst)
     told = sum(comparison.told for _, comparison in found)
     ratio = worst.worst
     if ratio > 1 and single:
-        declared = [(what, _compared(network, one, count, samples, True)) for what, one, count, samples in asked]
+        declared = [(what, _compare(network, one, count, samples, True)) for what, one, count, samples in asked]
         what, comparison = max(declared, key=lambda pair: pair[1].worst)
         if comparison.worst <= 1:
             record_single(check, comparison.worst, told)
@@ -241,7 +241,7 @@ def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, i
     if not told:
         _vacuous(check)
         return
-    check.measured(ratio, told)
+    check.measure(ratio, told)
 
 
 def record_single(check: Check, ratio: float, told: int) -> None:
@@ -259,7 +259,7 @@ def _vacuous(check: Check) -> None:
     check._add(check._outcome(UNTRUSTED, vacuous=True, headline=text, message=text))
 
 
-def _compared(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
+def _compare(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
     """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one."""
     if any(network.array(node.layer, "running_mean") is None for node in network.nodes if _is_norm(node.kind)):
         return compare(prediction, truth(network, count, False, single), samples)
@@ -271,10 +271,10 @@ def _is_norm(kind: str) -> bool:
     return kind == "batch_normalization"
 
 
-def unchanged(check: Check) -> None:
+def require_unchanged(check: Check) -> None:
     """Judge whether the original model, and the input of the prediction, are as they were."""
     __tracebackhide__ = True
-    trace, _ = answered(check)
+    trace, _ = require_prediction(check)
     if trace.changed or trace.mutated:
         names = ", ".join([*trace.changed[:4], *(["an input"] if trace.mutated else [])])
         what = f"{names} of the original model" if trace.changed else "the input of a prediction"
@@ -285,7 +285,7 @@ def unchanged(check: Check) -> None:
 def same_dtype(check: Check) -> None:
     """Judge the dtype of the prediction."""
     __tracebackhide__ = True
-    _, y = answered(check)
+    _, y = require_prediction(check)
     if str(y.dtype) != check.subject.dtype:
         fail(check, VIOLATES, quantity=Quantity("dtype of the prediction", str(y.dtype), check.subject.dtype))
     check.require(True)
@@ -294,7 +294,7 @@ def same_dtype(check: Check) -> None:
 def one_mode(check: Check) -> None:
     """Judge what becomes of a model that was left in training: refused, told of, or predicted in one mode."""
     __tracebackhide__ = True
-    subject, trace = check.subject, requested(check)
+    subject, trace = check.subject, require_layers(check)
     network = case_of(check).graph(subject.dtype)
     told = [text for text in trace.warnings if any(word in text.lower() for word in TOLD)]
     refusal = trace.refused or (trace.predictions[0].raised if trace.predictions else "")
@@ -335,7 +335,7 @@ def _see_refused(check: Check, trace: DeploymentTrace) -> NoReturn:
             VIOLATES,
             problems=(f"declares {dtype} unsupported, and yet answers: take `{dtype}` out of `unsupported`",),
         )
-    check.unsupported_feature(check.subject.dtype)
+    check.record_unsupported(check.subject.dtype)
 
 
 def refuse(check: Check, words: str) -> NoReturn:

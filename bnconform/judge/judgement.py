@@ -23,7 +23,7 @@ from bnconform.spec import oracle
 from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
-from bnconform.spec.error_bounds.forward import kept_as_inverse
+from bnconform.spec.error_bounds.forward import keep_as_inverse
 from bnconform.spec.exact import Floats, arithmetic, floats
 from bnconform.spec.formats import ulp
 from bnconform.spec.oracle.pieces import SMALLEST
@@ -250,12 +250,12 @@ def judge_step(
         return carried.with_everything_shown(seen.after) if seen.after else carried
     if step.op == "vjp":
         answers = not seen.misfit and not seen.raised
-        verdict.recorded.append((carried.shown(seen.before), step) if answers else None)
+        verdict.recorded.append((carried.show(seen.before), step) if answers else None)
     if seen.misfit:
         verdict.problems.append((number, seen.misfit))
         return carried
     if step.pass_number:
-        return _recorded(verdict, number, seen, config, carried, model)
+        return _judge_recorded(verdict, number, seen, config, carried, model)
     if step.op in ("build", "load", "reset", "set", "freeze"):
         if seen.raised:
             verdict.problems.append((number, str(seen.raised)))
@@ -264,17 +264,17 @@ def judge_step(
         if step.op == "build":
             after = initial_state(program.config, behaviour)
         elif step.op == "reset":
-            kept = carried.shown(seen.before)
+            kept = carried.show(seen.before)
             new = initial_state(config, behaviour)
             after = replace(new, weight=kept.weight, bias=kept.bias, options=kept.options)
         elif step.op in ("set", "freeze"):
-            after = carried.shown(seen.before).with_options(step.options)
+            after = carried.show(seen.before).with_options(step.options)
         else:
-            after = carried.shown(seen.before).loaded(step.state)
+            after = carried.show(seen.before).load_values(step.state)
         for name in sorted(step.observe):
             variance = after.values("running_var") if name.startswith("running_var") else None
-            bound = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
-            _stored(verdict, number, name, seen.after, after, bound)
+            bound = None if variance is None else keep_as_inverse(_nearest(variance), config.eps, model)
+            _judge_stored(verdict, number, name, seen.after, after, bound)
         return after
     if step.shards or step.lanes:
         return _several(verdict, number, seen, config, carried, model)
@@ -283,7 +283,7 @@ def judge_step(
     _as_announced(verdict, number, seen)
     if _is_unjudged_update(seen) and not (carried.keeps_statistics or carried.is_frozen):
         return carried.after_unjudged_update(seen.after)
-    question = Question.of(config, model, carried.shown(seen.before), step)
+    question = Question.of(config, model, carried.show(seen.before), step)
     truth = verdict.truths.answer(question, behaviour)
     if truth.refused or seen.raised:
         if truth.refused and seen.raised:
@@ -306,7 +306,7 @@ def _several(
     What becomes of the layer's own state is left free, where it is not observed: an evaluation leaves it as it is.
     """
     step = seen.step
-    question = Question.of(config, model, carried.shown(seen.before), step)
+    question = Question.of(config, model, carried.show(seen.before), step)
     truth = verdict.truths.answer(question, verdict.behaviour)
     is_open = question.wanted <= truth.unspecified
     if seen.raised and (truth.refused or is_open):
@@ -321,13 +321,13 @@ def _several(
         if step.lanes and "y" in step.observe:
             _announce(verdict, step, seen.values["y"])
         for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
-            _stored(verdict, number, name, seen.after, question.before, None)
+            _judge_stored(verdict, number, name, seen.after, question.before, None)
     return question.before.with_everything_shown(seen.after) if seen.after else question.before
 
 
 def _abstract(verdict: Judgement, number: int, seen: StepResult, carried: LayerState) -> LayerState:
     """Compare what is said of a pass that is not made, which moves nothing; its dtype is kept for a later y."""
-    step, before = seen.step, carried.shown(seen.before)
+    step, before = seen.step, carried.show(seen.before)
     if seen.raised:
         verdict.problems.append((number, str(seen.raised)))
         verdict.crashed = True
@@ -336,7 +336,7 @@ def _abstract(verdict: Judgement, number: int, seen: StepResult, carried: LayerS
     if "abstract_y" in step.observe and said is not None and step.x is not None:
         verdict.announced.append((step.x.shape, step.training, str(said.dtype), step.op))
     for name in sorted(step.observe & {*STATISTICS, *PARAMETERS, "num_batches_tracked"}):
-        _stored(verdict, number, name, seen.after, before, None)
+        _judge_stored(verdict, number, name, seen.after, before, None)
     return before
 
 
@@ -393,9 +393,9 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
         if name in COUNTERS and got is None:
             continue  # no replica and no lane shows a counter
         if name not in truth.quantities:
-            _unspecified(verdict, number, name, got)
+            _record_unspecified(verdict, number, name, got)
             continue
-        due = truth.expected(name)
+        due = truth.expect(name)
         if due is None:
             _absent(verdict, number, name, got, NOTHING_SAVED if name in SAVED else NO_PARAMETER)
             continue
@@ -407,11 +407,11 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
         _compare(verdict, number, name, got, due, formats.get(name, model.statistics).largest, like.get(name))
 
 
-def _recorded(
+def _judge_recorded(
     verdict: Judgement, number: int, seen: StepResult, config: Config, carried: LayerState, model: ErrorModel
 ) -> LayerState:
     """Compare the gradients of a recorded pass with those at the state before it; nothing of the state may move."""
-    step, after = seen.step, carried.shown(seen.before)
+    step, after = seen.step, carried.show(seen.before)
     recorded = verdict.recorded[step.pass_number - 1]
     if step.op == "pullback" and recorded is not None:
         before, passed = recorded
@@ -424,8 +424,8 @@ def _recorded(
             verdict.crashed = True
     for name in sorted(step.observe - set(GRADIENTS)):
         variance = after.values("running_var") if name.startswith("running_var") else None
-        kept = None if variance is None else kept_as_inverse(_nearest(variance), config.eps, model)
-        _stored(verdict, number, name, seen.after, after, kept)
+        kept = None if variance is None else keep_as_inverse(_nearest(variance), config.eps, model)
+        _judge_stored(verdict, number, name, seen.after, after, kept)
     return after
 
 
@@ -441,15 +441,15 @@ def _state(verdict: Judgement, number: int, seen: StepResult, question: Question
     for name in sorted(observed & {*STATISTICS, *PARAMETERS, "num_batches_tracked", "running_var:finite"}):
         part = name.partition(":")[0]
         if part in truth.unspecified and moved:
-            _unspecified(verdict, number, part, seen.after[part])
+            _record_unspecified(verdict, number, part, seen.after[part])
         elif part in STATISTICS and moved and truth.moves:
-            _part(verdict, number, name, seen.after[part], truth.expected(part), question.model.statistics.largest)
+            _part(verdict, number, name, seen.after[part], truth.expect(part), question.model.statistics.largest)
         else:
-            _stored(verdict, number, name, seen.after, after, None, question.model.statistics.largest)
+            _judge_stored(verdict, number, name, seen.after, after, None, question.model.statistics.largest)
     return after
 
 
-def _stored(
+def _judge_stored(
     verdict: Judgement,
     number: int,
     name: str,
@@ -497,7 +497,7 @@ def _absent(verdict: Judgement, number: int, name: str, got: Array | None, why: 
         verdict.refusals += 1
 
 
-def _unspecified(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
+def _record_unspecified(verdict: Judgement, number: int, name: str, got: Array | None) -> None:
     """Record an array of which nothing is fixed but that it is there: any value is at no distance from it."""
     if got is None:
         verdict.problems.append((number, f"{name} is None; it should be an array"))

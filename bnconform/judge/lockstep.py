@@ -33,7 +33,7 @@ class Lockstep:
 
 def follow(trace: Trace, subject: Subject) -> Lockstep:
     """Judge a trace at the specified and at the declared point, each for itself, call by call."""
-    followed = [_followed(trace, point) for point in dict.fromkeys((SPECIFIED, subject.declared))]
+    followed = [_follow(trace, point) for point in dict.fromkeys((SPECIFIED, subject.declared))]
     calls = max(len(trace.steps) - (trace.broken is not None and bool(trace.steps)), 0)
     lasting = [calls if failing is None else failing for _, failing in followed]
     found = next((found for found, failing in followed if failing is None), followed[0][0])
@@ -42,7 +42,7 @@ def follow(trace: Trace, subject: Subject) -> Lockstep:
     return Lockstep(found, None)
 
 
-def _followed(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
+def _follow(trace: Trace, point: Behaviour) -> tuple[Judgement, int | None]:
     """The judgement at a point, up to the first call that it does not explain, with the number of that call."""
     found = Judgement(point)
     config = trace.program.config

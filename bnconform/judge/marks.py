@@ -29,12 +29,12 @@ class Marks:
 
 def checks(requirement: str, *, over_cases: bool = False, once: bool = False) -> Callable[[Function], Function]:
     """Say which requirement a test checks; see `Marks`."""
-    return _marked(Marks(requirement, over_cases, once))
+    return _mark(Marks(requirement, over_cases, once))
 
 
 def checks_catalogue(function: Function) -> Function:
     """Say that a test runs for the cases of every requirement that has no test of its own for them."""
-    return _marked(Marks(over_cases=True))(function)
+    return _mark(Marks(over_cases=True))(function)
 
 
 def marks_of(function: Any) -> Marks | None:
@@ -43,7 +43,7 @@ def marks_of(function: Any) -> Marks | None:
     return found if isinstance(found, Marks) else None
 
 
-def _marked(marks: Marks) -> Callable[[Function], Function]:
+def _mark(marks: Marks) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         setattr(function, NAME, marks)
         return function

@@ -12,11 +12,11 @@ from bnconform.judge.check import Check
 from bnconform.judge.deployments import DECISION, KEPT, SINGLE, PredictionComparison, PredictionTruth, compare
 from bnconform.judge.outcome import VIOLATES
 from bnconform.results.failure import Quantity
-from bnconform.spec.error_bounds.merged_layers import merged_errors
+from bnconform.spec.error_bounds.merged_layers import errors_of_merge
 from bnconform.spec.exact import arithmetic
 from bnconform.spec.formats import format_of
 from bnconform.spec.graph import Array, Graph
-from bnconform.spec.oracle.merged_layers import Merge, merged, merges
+from bnconform.spec.oracle.merged_layers import Merge, merge_layer, merges
 
 MERGED = "the merged "
 """How a quantity of such a layer begins."""
@@ -53,8 +53,8 @@ def possible(network: Graph) -> dict[str, list[Merge]]:
 def truths(network: Graph, merge: Merge, single: bool) -> tuple[PredictionTruth, PredictionTruth]:
     """What is due of the weight and of the bias of a layer."""
     with arithmetic():
-        values = merged(network, merge, single_epsilon=single)
-        bounds = merged_errors(network, merge, single_epsilon=single)
+        values = merge_layer(network, merge, single_epsilon=single)
+        bounds = errors_of_merge(network, merge, single_epsilon=single)
     weight, bias = (PredictionTruth(value, bound) for value, bound in zip(values, bounds, strict=True))
     return weight, bias
 
@@ -73,7 +73,7 @@ def beside(network: Graph, merge: Merge, weight: Array, bias: Array | None, sing
 def constants(check: Check) -> None:
     """Judge the weight and bias of each layer that a BatchNorm was merged into, where the tool shows them."""
     __tracebackhide__ = True
-    trace = deployments.deployed(check)
+    trace = deployments.require_deployment(check)
     network, shown = deployments.case_of(check).graph(check.subject.dtype), trace.merged
     if shown is None:
         deployments.refuse(check, "it does not show the layers of what it makes")
@@ -86,14 +86,14 @@ def constants(check: Check) -> None:
         declared = [_nearest(network, found, *shown.layers[layer], True) for layer, found in looked_at.items()]
         share = max(one.worst for one in declared)
         if share <= 1:
-            deployments.record_single(check, share, _told(declared))
+            deployments.record_single(check, share, _count_telling(declared))
             return
     if worst is not None and worst.worst > 1:
         _accuse(check, worst)
     _check_precision(check, {layer: shown.layers[layer] for layer in looked_at})
     if not any(one.merge.norms for one in nearest):
         deployments.refuse(check, "it shows no layer that a BatchNorm of this model was merged into")
-    check.measured(max(one.worst for one in nearest), _told(nearest))
+    check.measure(max(one.worst for one in nearest), _count_telling(nearest))
 
 
 def _nearest(
@@ -103,7 +103,7 @@ def _nearest(
     return min((beside(network, merge, weight, bias, single) for merge in looked_at), key=lambda one: one.worst)
 
 
-def _told(found: Sequence[MergedComparison]) -> int:
+def _count_telling(found: Sequence[MergedComparison]) -> int:
     """How many elements the bounds tell anything of."""
     return sum(comparison.told for one in found for _, comparison in one.parts)
 

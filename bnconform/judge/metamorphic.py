@@ -23,7 +23,7 @@ NOTHING = 2.0**-60
 """The part of a bound that decides nothing: ratios are float64."""
 
 
-def related(relation: MetamorphicRelation, traces: list[Trace], point: Behaviour) -> Judgement:
+def relate(relation: MetamorphicRelation, traces: list[Trace], point: Behaviour) -> Judgement:
     """Compare what the two traces show, name by name in the order of observation."""
     first, second = (judge(trace, point) for trace in traces)
     found = Judgement(point, problems=first.problems + second.problems, crashed=first.crashed or second.crashed)
@@ -41,16 +41,16 @@ def related(relation: MetamorphicRelation, traces: list[Trace], point: Behaviour
                     (-1, f"{name} was seen {len(lefts)} times in the one run and {len(rights)} in the other")
                 )
                 continue
-            found.comparisons += [_related(left, right, mapping) for left, right in zip(lefts, rights, strict=True)]
+            found.comparisons += [_relate(left, right, mapping) for left, right in zip(lefts, rights, strict=True)]
     return found
 
 
-def _related(left: Comparison, right: Comparison, mapping: Callable[[Any], Any]) -> Comparison:
+def _relate(left: Comparison, right: Comparison, mapping: Callable[[Any], Any]) -> Comparison:
     """The second observation against the image of the first, within both bounds together."""
     if left.unspecified or right.unspecified:
         return right if right.unspecified else left
     bound = np.abs(mapping(left.bound) - mapping(left.bound * 0)) + right.bound
-    expected = _cancelled(left, right, mapping, bound)
+    expected = _cancel(left, right, mapping, bound)
     lost = np.zeros(right.exact.shape, bool)
     if expected is None:
         due = np.asarray(mapping(left.exact.exact()), dtype=object)
@@ -64,7 +64,7 @@ def _related(left: Comparison, right: Comparison, mapping: Callable[[Any], Any])
     return Comparison(right.step, right.name, right.observed, expected, bound, ratio)
 
 
-def _cancelled(left: Comparison, right: Comparison, mapping: Callable[[Any], Any], bound: Floats) -> Expansion | None:
+def _cancel(left: Comparison, right: Comparison, mapping: Callable[[Any], Any], bound: Floats) -> Expansion | None:
     """The first run's image as what is due, where the two exact results differ by nothing that the bound could show.
 
     None where they differ, where one is not finite, or where the map adds something and so may round.

@@ -157,7 +157,7 @@ class OwnModelSession:
             UserError: where the model cannot be evaluated in float64.
         """
         try:
-            told = self._asked({"what": "reference"})
+            told = self._ask({"what": "reference"})
         except (DeploymentRefused, Died) as problem:
             raise UserError(f"{self.place} cannot be evaluated in float64: {problem}") from None
         y, spread = told["y"], told["spread"]
@@ -175,7 +175,7 @@ class OwnModelSession:
         Raises:
             DeploymentRefused: where it cannot. Died: where the process ended.
         """
-        found = self._asked({"what": "deploy", "tool": tool, "hidden": list(hidden)})["y"]
+        found = self._ask({"what": "deploy", "tool": tool, "hidden": list(hidden)})["y"]
         if not isinstance(found, np.ndarray):
             raise DeploymentRefused(f"a {type(found).__name__} where an array is due")
         return found
@@ -186,12 +186,12 @@ class OwnModelSession:
             self._worker.close()
             self._worker = None
 
-    def _asked(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._worker is None:
             self._open()
         assert self._worker is not None
         try:
-            return self._told(request)
+            return self._tell(request)
         except Died:
             self.close()
             raise
@@ -199,9 +199,9 @@ class OwnModelSession:
     def _open(self) -> Mapping[str, Any]:
         self._worker = Worker(self.settings, self.key)
         request = {"what": "open", "framework": self.framework, "place": self.place, "given": dict(self.given)}
-        return self._told(request)
+        return self._tell(request)
 
-    def _told(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _tell(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._worker is not None
         self._worker.ask({"do": "own_model", **request})
         reply = self._worker.reply()
@@ -265,14 +265,14 @@ class OwnModelRun:
             return ToolResult(tool, UNSUPPORTED, str(problem), seconds=time.perf_counter() - begin)
         except (Died, CannotStart) as problem:
             return ToolResult(tool, CRASHED, str(problem), seconds=time.perf_counter() - begin)
-        found = self._compared(tool, y)
+        found = self._compare(tool, y)
         if found.verdict == VIOLATES:
             say(f"{tool} differs: which BatchNorm?")
             self._blame(tool, found)
         found.seconds = time.perf_counter() - begin
         return found
 
-    def _compared(self, tool: str, y: Array) -> ToolResult:
+    def _compare(self, tool: str, y: Array) -> ToolResult:
         due = self.reference.y
         if y.shape != due.shape:
             words = f"a prediction of shape {y.shape} where {due.shape} is due"

@@ -27,7 +27,7 @@ from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.formats import numpy_dtype
 
 
-def planned(backend: Any, device: str, dtype: str) -> list[Program]:
+def plan_programs(backend: Any, device: str, dtype: str) -> list[Program]:
     """The programs, each once, in the order in which they are asked for.
 
     Args:
@@ -118,7 +118,7 @@ class CollectingCheck(Check):
         self.subject.run(program)
         return None
 
-    def judged(self, trace: Trace, quality: str, name: str) -> Any:
+    def judge(self, trace: Trace, quality: str, name: str) -> Any:
         """Nothing is judged."""
 
     def relation(self, relation: MetamorphicRelation) -> None:
@@ -126,15 +126,15 @@ class CollectingCheck(Check):
         programs = relation.at(self.subject.dtype, self.subject.param_dtype)
         ranks = {program.config.ndim for program in programs}
         for program in programs:
-            self.executed(self.fitted(program, keep_rank=len(ranks) > 1))
+            self.execute(self.fit(program, keep_rank=len(ranks) > 1))
 
-    def answered(self, program: Program) -> Trace:
+    def answer(self, program: Program) -> Trace:
         """What a program shows."""
-        return self.executed(self.fitted(program))
+        return self.execute(self.fit(program))
 
     def ask(self, program: Program) -> Trace:
         """What a program shows."""
-        return self.executed(program)
+        return self.execute(program)
 
     def require(self, *_: object, **__: object) -> None:
         """Nothing is recorded."""
@@ -148,7 +148,7 @@ class CollectingCheck(Check):
     def policy(self, decision: str, values: list[str], holds: Callable[[Behaviour], bool]) -> None:
         """Nothing is recorded."""
 
-    def measured(self, *_: object, **__: object) -> None:
+    def measure(self, *_: object, **__: object) -> None:
         """Nothing is recorded."""
 
     def fail(self, *_: object, **__: object) -> Any:

@@ -20,8 +20,8 @@ def channel_sums(check: Check) -> None:
     __tracebackhide__ = True
     subject = check.subject
     assert isinstance(check.case, Probe)
-    program = check.fitted(check.case.at(subject.dtype, subject.param_dtype))
-    trace = check.executed(program)
+    program = check.fit(check.case.at(subject.dtype, subject.param_dtype))
+    trace = check.execute(program)
     for point in dict.fromkeys((SPECIFIED, subject.declared)):
         found = judge(trace, point)
         if found.problems:
@@ -33,7 +33,7 @@ def channel_sums(check: Check) -> None:
             off = np.abs(floats(exact(comparison.observed).sum(axis=axes) - due))
         ratio = off / comparison.bound.sum(axis=axes)
         if (ratio <= 1).all():
-            check.measured(float(ratio.max()), ratio.size, deviates=point != SPECIFIED)
+            check.measure(float(ratio.max()), ratio.size, deviates=point != SPECIFIED)
             return
     worst = int(ratio.argmax())
     quantity = Quantity(

@@ -249,9 +249,9 @@ def _outcomes(check: Check, trace: Trace, layer: Lockstep) -> list[Outcome]:
     check.outcomes.clear()
     if check.subject.deviations and not check.subject.brief:
         # This also says which declarations were needed, and which are contradicted.
-        check.judged(trace, "", "sequence")
+        check.judge(trace, "", "sequence")
     elif found.worst is not None:
-        check.measured(found.error_ratio, found.checks, deviates=found.behaviour != SPECIFIED)
+        check.measure(found.error_ratio, found.checks, deviates=found.behaviour != SPECIFIED)
         check.outcomes[-1].ulp = found.worst.ulps()
     made = list(check.outcomes)
     check.outcomes[:] = before
@@ -290,7 +290,7 @@ def explore(check: Check, work: Effort | None = None) -> None:
     if subject.brief:
         work = replace(work, shrinks=0, examples=min(work.examples, BRIEF))
     if subject.dtype in subject.unsupported:
-        check.fitted(
+        check.fit(
             Program(check.config(), (forward(np.ones((2, 3, 2, 2)), "y"),)).cast(subject.dtype, subject.param_dtype)
         )
     check.forget("sequence")
@@ -307,7 +307,7 @@ def explore(check: Check, work: Effort | None = None) -> None:
     found = exploration.shortest
     if found is not None:
         # Once more and on its own: its message, diagnosis and case file are those of any other case.
-        found = shortened(check, found) if work.shrinks else found
+        found = shorten(check, found) if work.shrinks else found
         check.program(found, name="sequence")
         unsteady = True
     if unsteady:
@@ -315,10 +315,10 @@ def explore(check: Check, work: Effort | None = None) -> None:
         what = "a program that failed, run again"
         check.require(False, what, "other answers", "the same answers", found)
     if exploration.passed:
-        check.outcomes[:] = [*noted, _summed(exploration.passed)]
+        check.outcomes[:] = [*noted, _sum_up(exploration.passed)]
 
 
-def shortened(check: Check, program: Program) -> Program:
+def shorten(check: Check, program: Program) -> Program:
     """A failing program without the calls that its failure does not need, each left out in turn, the last first."""
     for number in reversed(range(len(program.steps) - 1)):
         fewer = failing_part(check, replace(program, steps=program.steps[:number] + program.steps[number + 1 :]))
@@ -360,7 +360,7 @@ def _run(machine: Callable[[], Machine], work: Effort) -> None:
     run_state_machine_as_test(seed(work.seed)(machine), settings=chosen)  # type: ignore[arg-type]
 
 
-def _summed(passed: list[Outcome]) -> Outcome:
+def _sum_up(passed: list[Outcome]) -> Outcome:
     """The outcome of all programs: that of the one that came nearest to its bounds, with what all of them showed."""
     rank = {CONFORMS: 1, DEVIATES: 2}
     worst = max(passed, key=lambda outcome: (rank.get(outcome.verdict, 0), outcome.bound_share or 0.0))

@@ -22,7 +22,7 @@ from bnconform.results.completeness import ENDINGS, Column, ColumnSelection, Com
 from bnconform.results.joining import JoinError, environment_of
 from bnconform.results.result import Result
 from bnconform.results.shard import CheckCounts, RecordedCheck, Shard, Share
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 from bnconform.spec.catalogue import requirements
 
 Named = tuple[str, Result]
@@ -65,14 +65,14 @@ def shard_of(
         }
     names = [check.name for check in plan]
     order = {name: place for place, name in enumerate(names)}
-    placed = ((order.get(bracketed(node)), outcome) for node, outcome in recorded)
+    placed = ((order.get(read_brackets(node)), outcome) for node, outcome in recorded)
     kept = [RecordedCheck(place, outcome.record()) for place, outcome in placed if place is not None]
     kept.sort(key=lambda one: one.place)
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     return Shard(share, digest, {one.name: one.key for one in subjects}, counts, tuple(kept))
 
 
-def bracketed(node: str) -> str:
+def read_brackets(node: str) -> str:
     """What stands in the brackets of a test's id."""
     return node[node.find("[") + 1 : -1]
 
@@ -96,7 +96,7 @@ def whole(results: Sequence[Named]) -> list[Named]:
         if _missing(members):
             _refuse_foreign(members, [other for other in shards if other is not members])
     return [
-        (_name([name for name, _ in members]), _joined(members)) if members[0][1].shard else members[0]
+        (_name([name for name, _ in members]), _join(members)) if members[0][1].shard else members[0]
         for members in sets.values()
     ]
 
@@ -157,7 +157,7 @@ def _refuse_foreign(members: Sequence[Named], others: Sequence[Sequence[Named]])
             if mine.get(word) != theirs.get(word)
         ]
         raise JoinError(
-            f"{name} and {there} are shards of two runs, which differ in {bounded(differs)}; "
+            f"{name} and {there} are shards of two runs, which differ in {cut_names(differs)}; "
             "make all shards with one command, one version and one environment"
         )
 
@@ -166,7 +166,7 @@ def _columns(result: Result) -> list[Column]:
     return list(result.shard.counts) if result.shard else []
 
 
-def _joined(members: Sequence[Named]) -> Result:
+def _join(members: Sequence[Named]) -> Result:
     """One result of the shards of one run."""
     results = [result for _, result in members]
     first = results[0]
@@ -177,7 +177,7 @@ def _joined(members: Sequence[Named]) -> Result:
     whole_run = completion.complete and not missing and not selection.dtypes
     keys = {name: key for result in results if result.shard for name, key in result.shard.keys.items()}
     declaring = [_Declaring(one.backend, keys.get(one.backend, ""), one.deviations) for one in first.declarations]
-    outcomes, diagnoses = causes.diagnosed([*outcomes, *declarations.stale(outcomes, declaring, whole_run)])
+    outcomes, diagnoses = causes.diagnose([*outcomes, *declarations.stale(outcomes, declaring, whole_run)])
     observations = sorted(
         (one for result in results for one in result.observations), key=lambda one: (one.backend, one.device, one.place)
     )
@@ -189,7 +189,7 @@ def _joined(members: Sequence[Named]) -> Result:
         first.declarations,
         selection,
         completion,
-        failed=run_result.failed_checks(outcomes),
+        failed=run_result.checks_that_failed(outcomes),
     )
 
 

@@ -194,7 +194,7 @@ class Subject:
         """Let every model be deployed anew."""
         self._deployed.clear()
 
-    def deployed(self, place: object) -> DeploymentTrace | None:
+    def deploy_tool(self, place: object) -> DeploymentTrace | None:
         """What the tool made of a model that it was asked before; None where it was not."""
         return self._deployed.get(place)
 

@@ -60,19 +60,19 @@ class Test:
 @cache
 def conformance_tests() -> tuple[Test, ...]:
     """Every conformance test: those of the catalogue's cases by requirement, then the others by file."""
-    own = tuple(_found())
-    catalogued = (Test(requirement(name), Check.run, over_cases=True) for name in catalogued_requirements())
+    own = tuple(_find_tests())
+    catalogued = (Test(requirement(name), Check.run, over_cases=True) for name in requirements_of_catalogue())
     return (*catalogued, *own)
 
 
 @cache
-def catalogued_requirements() -> tuple[str, ...]:
+def requirements_of_catalogue() -> tuple[str, ...]:
     """The requirements whose cases are judged by `Check.run`, as no test of their own takes them."""
-    taken = {test.rule.id for test in _found() if test.over_cases}
+    taken = {test.rule.id for test in _find_tests() if test.over_cases}
     return tuple(name for name in requirements() if name in with_cases() and name not in taken)
 
 
-def _found() -> Iterator[Test]:
+def _find_tests() -> Iterator[Test]:
     for module in pkgutil.iter_modules(bnconform.tests.conformance.__path__):
         for name, function in vars(import_module(f"bnconform.tests.conformance.{module.name}")).items():
             marks = marks_of(function)

@@ -54,7 +54,7 @@ class PlannedCheck:
         return self.test.run(subject, self.case)
 
 
-def planned(subjects: Sequence[Subject], only: Collection[str] = ()) -> list[PlannedCheck]:
+def plan_checks(subjects: Sequence[Subject], only: Collection[str] = ()) -> list[PlannedCheck]:
     """Every check of the suite, one subject after the other; of these requirements, where some are given."""
     singles = once_each(subjects)
     found = []
@@ -69,7 +69,7 @@ def planned(subjects: Sequence[Subject], only: Collection[str] = ()) -> list[Pla
     return found
 
 
-def counted(checks: Sequence[PlannedCheck]) -> Checks:
+def count_checks(checks: Sequence[PlannedCheck]) -> Checks:
     """How many there are, by place."""
     return Counter(check.place for check in checks)
 
@@ -108,7 +108,7 @@ class SuiteRun:
         """Make the checks; each with what it recorded, as soon as it is done."""
         for number, planned_check in enumerate(self.checks):
             self._send_ahead(number)
-            outcomes = self._judged(planned_check)
+            outcomes = self._judge(planned_check)
             self.outcomes += outcomes
             self.finished.append(planned_check)
             yield planned_check, outcomes
@@ -123,7 +123,7 @@ class SuiteRun:
         if programs:
             subject.runs.ahead(programs)
 
-    def _judged(self, planned_check: PlannedCheck) -> list[Outcome]:
+    def _judge(self, planned_check: PlannedCheck) -> list[Outcome]:
         subject, clock = planned_check.subject, planned_check.subject.clock
         calls, seconds = clock.calls, clock.seconds
         check = planned_check.check(self.folder)

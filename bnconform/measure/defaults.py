@@ -50,7 +50,7 @@ class NotAnswered(Exception):
 
 
 def programs() -> tuple[Program, Program]:
-    """What `measured` runs: for eps, and for the momentum."""
+    """What `measure` runs: for eps, and for the momentum."""
     config = Config(SHAPE[1])
     signs = np.where(np.arange(np.prod(SHAPE)).reshape(SHAPE) % 2, 1.0, -1.0)
     given = [(signs * SIZE).astype(np.float32), (signs + 1).astype(np.float32), (signs + 2).astype(np.float32)]
@@ -60,7 +60,7 @@ def programs() -> tuple[Program, Program]:
     )
 
 
-def measured(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
+def measure(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
     """The default eps and momentum, from what the layer does and not from what it says.
 
     eps: running statistics of 0 and 1 would give y = x / sqrt(1 + eps), too little to measure, so the batch decides:
@@ -72,10 +72,10 @@ def measured(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
         NotAnswered: where a layer with defaults cannot be built, or does not answer.
     """
     for_epsilon, for_momentum = programs()
-    y = _answered(subject.run(for_epsilon))[0].values["y"]
+    y = _read_answers(subject.run(for_epsilon))[0].values["y"]
     assert y is not None
     eps = _epsilon(float(SIZE), float(np.abs(y.astype(np.float64)).mean()), point.epsilon_form)
-    means = [seen.after["running_mean"] for seen in _answered(subject.run(for_momentum))]
+    means = [seen.after["running_mean"] for seen in _read_answers(subject.run(for_momentum))]
     if means[0] is None or means[1] is None:
         return Defaults(eps, None)
     first, second = float(means[0][0]), float(means[1][0])
@@ -91,7 +91,7 @@ def measured(subject: Subject, point: Behaviour = SPECIFIED) -> Defaults:
     return Defaults(eps, first)
 
 
-def _answered(trace: Trace) -> list[StepResult]:
+def _read_answers(trace: Trace) -> list[StepResult]:
     """What the calls showed; NotAnswered where one did something else."""
     problems = [trace.broken, *(seen.raised or seen.misfit for seen in trace.steps)]
     if any(problems):

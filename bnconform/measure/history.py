@@ -86,7 +86,7 @@ def explore(history: History, judge: Callable[[str], Release], *, every: bool = 
             history.releases[version] = judge(version)
         return history.releases[version]
 
-    def judged_from(index: int, end: int, step: int) -> int:
+    def judge_from(index: int, end: int, step: int) -> int:
         """The first version from `index` towards `end` that can be judged; `end` where there is none."""
         while index != end and release(index).result is None:
             index += step
@@ -96,16 +96,16 @@ def explore(history: History, judge: Callable[[str], Release], *, every: bool = 
         for index in range(len(history.versions)):
             release(index)
         return history
-    last = judged_from(len(history.versions) - 1, -1, -1)
-    first = judged_from(0, max(last, 0), 1)
+    last = judge_from(len(history.versions) - 1, -1, -1)
+    first = judge_from(0, max(last, 0), 1)
     waiting = [(first, last)]
     while waiting:
         low, high = waiting.pop()
         if high - low < 2 or release(low).answers() == release(high).answers():
             continue
-        middle = judged_from((low + high) // 2, high, 1)
+        middle = judge_from((low + high) // 2, high, 1)
         if middle == high:
-            middle = judged_from((low + high) // 2 - 1, low, -1) if (low + high) // 2 - 1 > low else low
+            middle = judge_from((low + high) // 2 - 1, low, -1) if (low + high) // 2 - 1 > low else low
         if low < middle < high:
             waiting += [(low, middle), (middle, high)]
     return history

@@ -18,7 +18,7 @@ from bnconform.diagnosis import search
 from bnconform.diagnosis.search import Evidence, Refutation
 from bnconform.judge.judgement import judge
 from bnconform.judge.subject import Ended, Subject
-from bnconform.measure.defaults import NotAnswered, measured
+from bnconform.measure.defaults import NotAnswered, measure
 from bnconform.measure.semantics_profile import MeasuredDecision, SemanticsProfile
 from bnconform.spec.behaviour import OF_ABILITY, SPECIFIED, Behaviour, decision, decisions
 from bnconform.spec.config import Config
@@ -62,7 +62,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
     progress("looking for what refutes every other value")
     findings = list(_findings(subject, evidence, found.points))
     profile = SemanticsProfile(
-        subject.name, subject.device, subject.dtype, point, findings, list(_unexplained(evidence, point)),
+        subject.name, subject.device, subject.dtype, point, findings, list(_describe_unexplained(evidence, point)),
         len(evidence.traces), evidence.refused, evidence.steady, ended=evidence.ended,
     )  # fmt: skip
     profile.share = max((judge(trace, point).error_ratio for trace in evidence.traces.values()), default=0.0)
@@ -72,7 +72,7 @@ def identify(subject: Subject, progress: Callable[[str], None] = lambda _: None)
         profile.no_defaults = "they would be measured in training, in float32"
         return _with_algorithm(profile, subject, evidence)
     try:
-        profile.defaults = measured(subject, point)
+        profile.defaults = measure(subject, point)
     except (NotAnswered, Ended) as reason:
         profile.no_defaults = str(reason)
     return _with_algorithm(profile, subject, evidence)
@@ -137,7 +137,7 @@ def _evidence(refuted: dict[str, Refutation]) -> tuple[str, str]:
     return value, f"{closest.atom[1]}, {closest.name}: {margin}"
 
 
-def _unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
+def _describe_unexplained(evidence: Evidence, point: Behaviour) -> Iterator[str]:
     for name, atoms in evidence.wrong(point).items():
         for step, what in sorted(atoms):
             yield f"{what} of call {step + 1}, {evidence.traces[name].program.steps[step].describe()} ({name})"

@@ -33,7 +33,7 @@ def _shape(rank: int) -> tuple[int, ...]:
     return (4, 3, 2, 5, 2)[:rank]
 
 
-def trained(subject: Subject) -> dict[str, Any]:
+def train(subject: Subject) -> dict[str, Any]:
     """What a layer remembers after training, and whether that is what it evaluates by.
 
     Returns:

@@ -63,7 +63,7 @@ def cell(subject: Subject, rank: int) -> dict[str, str]:
     batch = np.stack([column, 2 * column], axis=1)
     passes = build("running_mean", "running_var"), forward(_at(batch, rank), "y")
     trained = _run(subject, rank, *passes)
-    if trained is None or not _answered(trained):
+    if trained is None or not _has_answered(trained):
         return {}
     if _still(trained):  # where the momentum weighs the old value
         trained = _run(subject, rank, *passes, momentum=0.0) or trained
@@ -73,7 +73,7 @@ def cell(subject: Subject, rank: int) -> dict[str, str]:
     off = float(VALUES[3] - np.mean(VALUES)) / float(y[3, 0].ravel()[0])
     return {
         "training estimator": _estimator(off**2 - EPSILON),
-        "remembered estimator": _remembered(new["running_var"], after["running_var"]),
+        "remembered estimator": _memory_text(new["running_var"], after["running_var"]),
         "initial mean": _initial(new["running_mean"]),
         "initial variance": _initial(new["running_var"]),
         "one value": _one_value(subject, rank),
@@ -99,7 +99,7 @@ def _run(subject: Subject, rank: int, *steps: Step, momentum: float = 1.0) -> Tr
         return None
 
 
-def _answered(trace: Trace) -> bool:
+def _has_answered(trace: Trace) -> bool:
     return trace.broken is None and not any(seen.raised or seen.misfit for seen in trace.steps)
 
 
@@ -114,7 +114,7 @@ def _estimator(variance: float) -> str:
     return f"other: {variance:.3g} where the biased is {BIASED:g}"
 
 
-def _remembered(new: Array | None, after: Array | None) -> str:
+def _memory_text(new: Array | None, after: Array | None) -> str:
     if new is None or after is None:
         return "not offered"
     return "none: nothing moves" if np.array_equal(new, after) else _estimator(float(after[0]))
@@ -137,7 +137,7 @@ def _one_value(subject: Subject, rank: int) -> str:
     trace = _run(subject, rank, build("running_var"), start, forward(x, "y"))
     if trace is None:
         return "the process ends"
-    if not _answered(trace):
+    if not _has_answered(trace):
         return "refused"
     last = trace.steps[-1]
     y = last.values["y"]
@@ -145,7 +145,9 @@ def _one_value(subject: Subject, rank: int) -> str:
     due = [one for one in judge(trace, BIAS_OUTPUT).comparisons if one.name == "y"]
     is_bias = bool(due) and all(one.worst <= 1 for one in due)
     output = "bias" if is_bias else "input" if np.array_equal(y.ravel().astype(np.float64), x.ravel()) else "other"
-    return output if last.after["running_var"] is None else f"{output}, variance {_moved(trace, 'running_var')}"
+    return (
+        output if last.after["running_var"] is None else f"{output}, variance {_statistic_after(trace, 'running_var')}"
+    )
 
 
 def _empty(subject: Subject, rank: int) -> str:
@@ -153,7 +155,7 @@ def _empty(subject: Subject, rank: int) -> str:
     trace = _run(subject, rank, build("running_var"), forward(np.zeros((0, 2, *(1,) * (rank - 2))), "y"))
     if trace is None:
         return "the process ends"
-    if not _answered(trace):
+    if not _has_answered(trace):
         return "refused"
     names = [name for name in ("running_mean", "running_var") if trace.steps[-1].after[name] is not None]
     if not names:
@@ -161,10 +163,10 @@ def _empty(subject: Subject, rank: int) -> str:
     pairs = [(trace.steps[0].after[name], trace.steps[-1].after[name]) for name in names]
     if all(before is not None and after is not None and np.array_equal(before, after) for before, after in pairs):
         return "statistics kept"
-    return f"mean {_moved(trace, names[0])}, variance {_moved(trace, names[-1])}"
+    return f"mean {_statistic_after(trace, names[0])}, variance {_statistic_after(trace, names[-1])}"
 
 
-def _moved(trace: Trace, name: str) -> str:
+def _statistic_after(trace: Trace, name: str) -> str:
     """What a pass made of a statistic: "kept", "NaN" or its value; 0 is told as what it is."""
     before, after = trace.steps[0].after[name], trace.steps[-1].after[name]
     assert before is not None and after is not None

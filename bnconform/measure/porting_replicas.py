@@ -34,7 +34,7 @@ def replicas(of: Callable[[str], Subject]) -> dict[str, Any]:
         for name, program in distinguishing_programs().items()
         if any(step.shards for step in program.steps)
     }
-    return _measured(of, programs, lambda _: DECISIONS)
+    return _measure(of, programs, lambda _: DECISIONS)
 
 
 def besides(of: Callable[[str], Subject]) -> dict[str, Any]:
@@ -45,14 +45,14 @@ def besides(of: Callable[[str], Subject]) -> dict[str, Any]:
         if any(step.op in BESIDES for step in program.steps)
     }
 
-    def asked(shown: Mapping[str, Program]) -> tuple[str, ...]:
+    def ask(shown: Mapping[str, Program]) -> tuple[str, ...]:
         ops = {step.op for program in shown.values() for step in program.steps}
         return tuple(name for name, ability in OF_ABILITY.items() if ability in BESIDES and ability in ops)
 
-    return _measured(of, programs, asked)
+    return _measure(of, programs, ask)
 
 
-def _measured(
+def _measure(
     of: Callable[[str], Subject],
     programs: Mapping[str, Program],
     asked: Callable[[Mapping[str, Program]], tuple[str, ...]],

@@ -145,13 +145,13 @@ def _ran(scripts: Scripts, loaded: Mapping[str, str], folder: Path) -> Ran:
             carried = dict(file)
         with np.load(folder / "arrived.npz") as file:
             arrived = dict(file)
-        evaluation, continued = judged(carried, arrived, scripts)
+        evaluation, continued = judge(carried, arrived, scripts)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
         return Ran(reason=f"what the programs saved cannot be used: {problem}")
     return Ran(loaded["printed"], evaluation, continued)
 
 
-def judged(carried: Mapping[str, Array], arrived: Mapping[str, Array], scripts: Scripts) -> tuple[float, float]:
+def judge(carried: Mapping[str, Array], arrived: Mapping[str, Array], scripts: Scripts) -> tuple[float, float]:
     """The worst error of both evaluations, and of the statistics after one more batch, over the bound.
 
     The exact answers are those of the state that was carried, for x in single precision, at the behaviour that each

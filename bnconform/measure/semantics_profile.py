@@ -102,7 +102,7 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _specified(name: str) -> str:
+def _specification_of(name: str) -> str:
     return str(getattr(SPECIFIED, name))
 
 
@@ -115,7 +115,7 @@ def as_data(profile: SemanticsProfile) -> dict[str, Any]:
         "backend": profile.backend, "device": profile.device, "dtype": profile.dtype,
         "coordinates": [
             {
-                "coordinate": one.decision, "values": list(one.values), "specified": _specified(one.decision),
+                "coordinate": one.decision, "values": list(one.values), "specified": _specification_of(one.decision),
                 "declared": one.declared or None, "refuted": one.refuted or None, "evidence": one.evidence,
                 "meaning": decision(one.decision)(one.values[0]).meaning if one.decided else None,
             }

@@ -31,21 +31,21 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
     unexplained = sum(known.entry.reason == UNEXPLAINED for known in found.known)
     lacking = f", {unexplained} of them {UNEXPLAINED}" if unexplained else ""
     yield f"  {_count(found.known, 'failing row')} known{lacking}"
-    yield from _gathered((_known(known), known.row) for known in found.known)
+    yield from _gather((_describe_known(known), known.row) for known in found.known)
     if found.new:
         yield f"  NEW: {_count(found.new, 'failing row')} that no entry knows"
         yield from _by_cause(found.new)
         yield f"    once looked into: {update} --reason TEXT --link URL{written}"
     if found.worse:
         yield f"  WORSE: {_count(found.worse, 'row')} known to fail less badly"
-        yield from _gathered((f"{_row(known.row)} ({known.why})", known.row) for known in found.worse)
+        yield from _gather((f"{_row(known.row)} ({known.why})", known.row) for known in found.worse)
     if found.unmatched:
         yield f"  MATCHING NOTHING: {_count(found.unmatched, 'entry', 'entries')} of what is not judged any more"
         yield from (f"    {note.entry}: {note.why}" for note in found.unmatched)
         yield f"    correct what is misspelt; to drop the rest: {update}{written}"
     if found.changed:
         yield f"  CHANGED: {_count(found.changed, 'known row')} failing otherwise than before (the run does not fail)"
-        yield from _gathered(
+        yield from _gather(
             (f"{known.row.requirement} {known.row.backend}: {known.why}", known.row) for known in found.changed
         )
         yield f"    once looked into: {update}{written}"
@@ -81,7 +81,7 @@ def _row(row: Row) -> str:
     return f"{row.requirement} {row.backend} {row.verdict}: {why}"
 
 
-def _known(known: KnownRow) -> str:
+def _describe_known(known: KnownRow) -> str:
     link = f" <{known.entry.link}>" if known.entry.link else ""
     return f"{known.row.requirement} {known.row.backend} {known.row.verdict}: {known.entry.reason}{link}"
 
@@ -96,10 +96,10 @@ def _by_cause(rows: Sequence[Row]) -> Iterator[str]:
         names = ", ".join(dict.fromkeys(row.requirement for row in mine))
         places = ", ".join(dict.fromkeys(f"{row.device} {row.dtype}" for row in mine))
         yield f"    {backend} {verdict}: {why}: {names}  [{places}]"
-    yield from _gathered((_row(row), row) for row in rows if not explanation(row))
+    yield from _gather((_row(row), row) for row in rows if not explanation(row))
 
 
-def _gathered(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
+def _gather(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
     """One line for the devices and dtypes of which the same is said."""
     places: dict[str, list[str]] = {}
     for text, row in texts:

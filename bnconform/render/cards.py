@@ -74,7 +74,7 @@ def cards(result: Result) -> list[Card]:
     groups: dict[object, tuple[Diagnosis | None, list[FailedCheck]]] = {}
     for check in failed:
         found = _diagnosis(check.row, result.diagnoses)
-        key: object = (found.backend, found.text) if found else _seen(check.row)
+        key: object = (found.backend, found.text) if found else _symptom(check.row)
         groups.setdefault(key, (found, []))[1].append(check)
     made = [_card(diagnosis, checks, fresh=bool(result.failed)) for diagnosis, checks in groups.values()]
     return sorted(made, key=lambda card: (LEVELS.index(card.level), card.backend, -card.checks))
@@ -88,7 +88,7 @@ def _diagnosis(row: Row, diagnoses: Iterable[Diagnosis]) -> Diagnosis | None:
     return next((one for one in mine if row.diagnosis and row.diagnosis in one.points), None)
 
 
-def _seen(row: Row) -> object:
+def _symptom(row: Row) -> object:
     """What failures that nobody explained share, so that one card is for all of them."""
     if row.diagnosis:
         return row.backend, row.diagnosis
@@ -116,7 +116,10 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
     return Card(
         shown.backend,
         cause or f"{shown.requirement} {shown.verdict}",
-        words or _unexplained(diagnosis, ordered, shown.level) or shorten(cause, SHORT, placeholder=" ...") or FAILED,
+        words
+        or _title_unexplained(diagnosis, ordered, shown.level)
+        or shorten(cause, SHORT, placeholder=" ...")
+        or FAILED,
         tuple(part.coordinate for part in points[0]) if points else (),
         shown,
         tuple((name, many[name]) for name in ordered),
@@ -127,7 +130,7 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
     )
 
 
-def _unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str], level: str) -> str:
+def _title_unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str], level: str) -> str:
     """Where that fails for which nothing was found; "" where something was, or nobody has looked."""
     if diagnosis is None or diagnosis.explains:
         return ""

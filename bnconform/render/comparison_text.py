@@ -80,7 +80,7 @@ def parts(comparisons: Sequence[ResultComparison], *, everything: bool = False) 
             yield Grid(("what", *sides), one.environment)
         else:
             yield Line("Both were reached in the same environment.")
-        for (first, second), members in groupby(_ordered(one.pairs), key=lambda pair: (pair.first, pair.second)):
+        for (first, second), members in groupby(_order(one.pairs), key=lambda pair: (pair.first, pair.second)):
             yield from _group(first, second, list(members), sides, everything)
         for side, place in zip(("first", "second"), sides, strict=True):
             names = [subject for where, subject in one.alone if where == side]
@@ -118,7 +118,7 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _ordered(pairs: Iterable[Pair]) -> list[Pair]:
+def _order(pairs: Iterable[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (pair.first, pair.second, dtype_order(pair.dtype)))
 
 
@@ -284,9 +284,9 @@ def markdown(comparisons: Sequence[ResultComparison], *, everything: bool = Fals
     blocks = ["# Comparison"]
     for part in parts(comparisons, everything=everything):
         if isinstance(part, Heading):
-            blocks.append(f"{'#' * (part.level + 1)} {_escaped(part.text)}")
+            blocks.append(f"{'#' * (part.level + 1)} {_escape(part.text)}")
         elif isinstance(part, Line):
-            blocks.append(_escaped(part.text))
+            blocks.append(_escape(part.text))
         else:
             rows = [list(map(_cell, part.heads)), ["---"] * len(part.heads), *(map(_cell, row) for row in part.rows)]
             blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -294,10 +294,10 @@ def markdown(comparisons: Sequence[ResultComparison], *, everything: bool = Fals
 
 
 def _cell(text: str) -> str:
-    return "<br>".join(map(_escaped, text.split("\n")))
+    return "<br>".join(map(_escape, text.split("\n")))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Text that Markdown shows as it is, whatever an adapter wrote into it."""
     flat = visible(text)
     return re.sub(r"([\\`*_\[\]<>|#~&@])", r"\\\1", flat)

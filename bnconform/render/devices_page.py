@@ -24,7 +24,7 @@ def table(columns: Mapping[Name, Result], places: Sequence[TableRow]) -> str:
     return "\n".join([BEGIN, "", *lines, "", END]) + "\n"
 
 
-def counted(column: Result) -> tuple[int, int, int]:
+def count_musts(column: Result) -> tuple[int, int, int]:
     """How many musts hold (some as declared), fail, and are unsupported."""
     verdicts = [row.verdict for row in column.rows if row.level == "must"]
     hold = sum(verdict in ("conforms", "deviates") for verdict in verdicts)
@@ -41,7 +41,7 @@ def pair(columns: Mapping[Name, Result], name: Name, beside: Name) -> Pair:
 
 def _cells(columns: Mapping[Name, Result], place: TableRow) -> list[str]:
     column = columns[place.column]
-    hold, fail, lacking = counted(column)
+    hold, fail, lacking = count_musts(column)
     packages = ", ".join(f"{name} {version}" for name, version in column.environment.packages.items())
     device = column.environment.devices.get(place.column[1], "")
     named = f"{packages}; {device}" if device not in ("", place.column[1]) else packages

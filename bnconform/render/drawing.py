@@ -64,7 +64,7 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
-def drawn(
+def draw_figure(
     label: str, size: tuple[float, float], draw: Callable[[Axes], None], tips: Mapping[str, str] | None = None
 ) -> str:
     """The SVG of a figure with one pair of axes, whose ids begin with `label`.

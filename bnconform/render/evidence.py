@@ -109,7 +109,7 @@ def counts(rows: Iterable[Row]) -> Counter[str]:
     return Counter(row.verdict for row in rows)
 
 
-def counted(many: Mapping[str, int]) -> str:
+def count_verdicts(many: Mapping[str, int]) -> str:
     """The verdicts that occur, with their numbers, the worst first."""
     return ", ".join(f"{many[verdict]} {verdict}" for verdict in VERDICTS if many.get(verdict))
 

@@ -67,7 +67,7 @@ def section(kept: KeptHistory) -> Iterator[str]:
     history = kept.history
     yield f"## `{history.backend}`"
     yield ""
-    yield _counted(kept)
+    yield _count(kept)
     shown = columns(history)
     lines = list(_lines(history, shown))
     if lines:
@@ -114,7 +114,7 @@ def _confirmations(confirmed: Sequence[Confirmation]) -> Iterator[str]:
         yield _row([f"`{one.backend}`", versions, one.words, ", ".join(one.requirements), f"{one.told} ({where})"])
 
 
-def _counted(kept: KeptHistory) -> str:
+def _count(kept: KeptHistory) -> str:
     history = kept.history
     judged = [release.version for release in history.judged]
     asked = {row.requirement for one in history.judged if one.result for row in one.result.rows}

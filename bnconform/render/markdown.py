@@ -84,7 +84,7 @@ def inline(text: str, most: int = _NAME) -> str:
     return _SPECIAL.sub(lambda found: "".join(f"&#{ord(letter)};" for letter in found[0]), line)
 
 
-def fenced(text: str) -> str:
+def fence(text: str) -> str:
     """Text in a block of code that nothing in it ends."""
     text = clean(text).replace("\t", "    ")
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
@@ -123,7 +123,7 @@ def _card(number: int, card: Card, titles: Mapping[str, str]) -> str:
         body.append(f"Alike: {', '.join(others)}{f' and {more} more' if more > 0 else ''}.")
     text = row.message.strip()
     if text:
-        body.append(fenced(text if len(text) <= _MESSAGE else text[:_MESSAGE] + "\n..."))
+        body.append(fence(text if len(text) <= _MESSAGE else text[:_MESSAGE] + "\n..."))
     return "\n\n".join([f"<details><summary>{summary}</summary>", *body, "</details>"])
 
 

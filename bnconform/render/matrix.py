@@ -81,15 +81,15 @@ def render(result: Result, titles: Mapping[str, str], chapters: Mapping[str, str
     """
     names = {row.requirement for row in result.rows}
     requirements = [name for name in chapters if name in names] + sorted(names - chapters.keys())
-    printer.wrapped(Text(_environment(result)))
+    printer.print_wrapped(Text(_environment(result)))
     cells = {row.key: row for row in result.rows}
     width = printer.console.width
     for groups in _tables(result.rows, _label_width(result.rows, width), width):
         printer.line()
         _table(printer, groups, requirements, cells, titles, chapters)
     printer.line()
-    printer.wrapped(_legend(result.rows))
-    _declared(printer, result.rows, requirements)
+    printer.print_wrapped(_legend(result.rows))
+    _print_declarations(printer, result.rows, requirements)
 
 
 def mark(row: Row) -> Text:
@@ -195,7 +195,7 @@ def _marks(row_and_width: Iterable[tuple[Row | None, int]]) -> Text:
 
 
 def _header(groups: Sequence[_Group], label_width: int) -> Iterator[Text]:
-    names = [_folded(group.backend, group.width) for group in groups]
+    names = [_fold_lines(group.backend, group.width) for group in groups]
     height = max(len(name) for name in names)
     # Names stand on their devices, so short ones get their empty lines above.
     stacks = [[""] * (height - len(name)) + name for name in names]
@@ -216,7 +216,7 @@ def _headline(groups: Sequence[_Group], words: Sequence[str], label_width: int, 
     return line
 
 
-def _folded(name: str, width: int) -> list[str]:
+def _fold_lines(name: str, width: int) -> list[str]:
     """The name in lines of at most `width`, broken after punctuation where there is some."""
     lines = []
     while cell_len(name) > width:
@@ -248,7 +248,7 @@ def _legend(rows: Sequence[Row]) -> Text:
     return Text("   ").join([*parts, *refused, lesser, *flaky, Text("blank not judged")])
 
 
-def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:
+def _print_declarations(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]) -> None:
     """What deviates as declared, and what is unsupported, each with all the requirements that it concerns."""
     place = {name: number for number, name in enumerate(requirements)}
     found = [row for row in rows if row.verdict in ("deviates", "unsupported")]
@@ -263,8 +263,8 @@ def _declared(printer: Printer, rows: Sequence[Row], requirements: Sequence[str]
         row = alike[0]
         names = dict.fromkeys(f"{other.requirement}{_level(other)}" for other in alike)
         head = Text.assemble(mark(row), f" {row.verdict}  {row.backend}  {', '.join(names)}")
-        printer.wrapped(head, hanging=4)
-        printer.wrapped(Text(row.summary), indent=4)
+        printer.print_wrapped(head, hanging=4)
+        printer.print_wrapped(Text(row.summary), indent=4)
 
 
 def _level(row: Row) -> str:

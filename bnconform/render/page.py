@@ -104,7 +104,7 @@ def report(result: Result, rules: Sequence[Rule], links: Mapping[str, str], kill
         "cards": [_card(number, one, titles, links) for number, one in enumerate(found, 1)],
         "heat_map": heat_map(result.rows, rules, links, by_dtype=sum(len(group.dtypes) for group in columns) <= ROWS),
         "summary": summary(result.rows),
-        "declared": list(_declared(result)),
+        "declared": list(_declarations(result)),
         "lacking": list(_lacking(result)),
         "columns": columns,
         "width": sum(len(group.dtypes) for group in columns),
@@ -173,7 +173,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     return {"heads": heads, "lines": lines}
 
 
-def _declared(result: Result) -> Iterator[tuple[str, str, str]]:
+def _declarations(result: Result) -> Iterator[tuple[str, str, str]]:
     """The deviations of each backend and device; the parts of a run that was split say them again."""
     yield from dict.fromkeys(
         (one.backend, one.device, ", ".join(f"{name} = {value}" for name, value in one.deviations.items()))

@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from bnconform.render.drawing import BAD, FIRST, LINE, MARKERS, SECOND, SERIES, drawn
+from bnconform.render.drawing import BAD, FIRST, LINE, MARKERS, SECOND, SERIES, draw_figure
 from bnconform.render.evidence import clean, number
 from bnconform.results.result import Row, dtype_order
 
@@ -111,7 +111,7 @@ def _panel(label: str, points: Sequence[Condition], known: Mapping[str, Series])
     return Panel(
         f"{first.dtype} on {first.device}",
         _kind(points),
-        drawn(label, (5.4, 3.6), draw, tips),
+        draw_figure(label, (5.4, 3.6), draw, tips),
         tuple(known[name] for name in dict.fromkeys(p.backend for p in points)),
         ("implementation", "batch", "condition number", "error", "two-pass bound", "one-pass bound", "where"),
         rows,
@@ -191,7 +191,10 @@ def _pair(
     differing = [(a, b) for a, b in pairs if a.verdict != b.verdict]
     # What would be drawn over each other is drawn once.
     drawn_once = {
-        (a.backend, a.verdict == b.verdict, *(round(math.log10(_shown(row.bound_share)), 2) for row in (a, b))): (a, b)
+        (a.backend, a.verdict == b.verdict, *(round(math.log10(_drawable(row.bound_share)), 2) for row in (a, b))): (
+            a,
+            b,
+        )
         for a, b in measured
     }
     tips = {
@@ -210,7 +213,7 @@ def _pair(
             one = known[a.backend]
             ring = {} if a.verdict == b.verdict else {"markeredgecolor": BAD, "markeredgewidth": 2.2, "markersize": 8}
             style: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0, **ring}
-            xy = [_shown(a.bound_share)], [_shown(b.bound_share)]
+            xy = [_drawable(a.bound_share)], [_drawable(b.bound_share)]
             axes.plot(*xy, one.marker, color=one.ink, clip_on=False, gid=f"tip-{place}", **style)
         axes.set(xscale="log", yscale="log", xlim=(_LEAST, _MOST), ylim=(_LEAST, _MOST), aspect="equal")
         axes.set_xlabel("error over bound, first device")
@@ -232,9 +235,9 @@ def _pair(
     )
     key = tuple(known[backend] for backend in dict.fromkeys(a.backend for a, _ in measured))
     heads = ("implementation", "dtype", "requirement", name, other)
-    picture = drawn(label, (4.2, 4.2), draw, tips) if label else ""
+    picture = draw_figure(label, (4.2, 4.2), draw, tips) if label else ""
     return Panel(f"{name} (across) and {other} (up)", note, picture, key, heads, rows)
 
 
-def _shown(share: float | None) -> float:
+def _drawable(share: float | None) -> float:
     return min(max(share or 0.0, _LEAST), _MOST)

@@ -69,8 +69,8 @@ def index(data: Data) -> str:
         "`bnconform porting --from torch.nn --to flax.nnx` says what there is to do from one framework to another: "
         "names, momentum, epsilon, estimator, axis, dtypes, counter, initial values, what cannot be carried; and it "
         "prints two programs, in the two frameworks' own code, that do it.",
-        f"{_measured(data)} A cell in **bold** is not what the specification asks for. Each name leads to a page with "
-        "all that was seen; the numbers and the evidence are in [porting.json](porting.json).",
+        f"{_measurement(data)} A cell in **bold** is not what the specification asks for. Each name leads to a "
+        "page with all that was seen; the numbers and the evidence are in [porting.json](porting.json).",
         _table(HEADS, (_line(name, card, data) for name, card in data["cards"].items())),
         "`not offered` is what an implementation has no default for, or does not have; `?` is what nothing shows.",
     ]  # fmt: skip
@@ -109,10 +109,10 @@ def framework(data: Data, name: str, rows: Sequence[str]) -> str:
     parts = [
         f"# {name}",
         *([f"This page is about {GROUPS[name]}."] if name in GROUPS else []),
-        _measured(data) + " A cell in **bold** is not what the specification asks for. All implementations stand in "
-        f"[the table]({'../' + INDEX}).",
+        _measurement(data) + " A cell in **bold** is not what the specification asks for. All implementations stand "
+        f"in [the table]({'../' + INDEX}).",
         "## What it does",
-        _turned(["default eps", "default weight of the new batch", *(head for head, *_ in SEEN),
+        _turn(["default eps", "default weight of the new batch", *(head for head, *_ in SEEN),
                  *(head for head, *_ in COLUMNS)], rows, [_decisions(row, card, data) for row, card in cards.items()]),
         "The first is what most ranks and dtypes show; behind a semicolon stands what others do. An output of one "
         "value a channel is told with the running variance that it leaves.",
@@ -120,7 +120,7 @@ def framework(data: Data, name: str, rows: Sequence[str]) -> str:
         "The dtypes of output and running statistics for an input of each dtype, with single-precision parameters for "
         "half-precision input; how the variance is computed; and the worst error of all that was measured, as a share "
         "of the bound (1 is the limit).",
-        _turned(["float64", "float32", "float16", "bfloat16", "variance", "worst share"], rows,
+        _turn(["float64", "float32", "float16", "bfloat16", "variance", "worst share"], rows,
                 [_numbers(row, card, data["cells"][row]) for row, card in cards.items()]),
     ]  # fmt: skip
     others = [entry for entry in _others(data) if entry[0].strip("`") in rows]
@@ -153,7 +153,7 @@ def _carrying(data: Data, rows: Sequence[str]) -> list[str]:
         parts += [
             "What it calls the same thing. `momentum` is the weight of the *new* batch, and the line says what to pass "
             "for it. An array is carried as it is, into the shape that the other keeps it in.",
-            _turned(WORDS, named, [[row, *(_word(data, row, word) for word in WORDS)] for row in named]),
+            _turn(WORDS, named, [[row, *(_word(data, row, word) for word in WORDS)] for row in named]),
             f"`bnconform porting --from {named[0]} --to B` says what there is to do, and prints the code.",
         ]
     return [
@@ -164,11 +164,11 @@ def _carrying(data: Data, rows: Sequence[str]) -> list[str]:
         "worst error of the evaluation of any of these states, and behind the comma that of the statistics after one "
         "more pass and of the evaluation after it, beside an average that goes on from what was loaded. All are shares "
         "of the bound; what is above 1 does not hold.",
-        _carried(data, rows),
+        _carry_text(data, rows),
     ]
 
 
-def _measured(data: Data) -> str:
+def _measurement(data: Data) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in data["packages"].items())
     return (
         f"Measured by `bnconform porting` on {data['date']}, CPU, Python {data['python']}, with {packages}. Everything "
@@ -176,7 +176,7 @@ def _measured(data: Data) -> str:
     )
 
 
-def _turned(heads: Sequence[str], rows: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+def _turn(heads: Sequence[str], rows: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
     """A table with a column for each implementation; the first cell of each column is its name."""
     lines = ([head, *(column[number] for column in columns)] for number, head in enumerate(heads, 1))
     return _table(["what", *(f"`{row}`" for row in rows)], lines)
@@ -197,7 +197,7 @@ def way(found: PortingList, data: Data, scripts: Scripts | None = None, ran: Map
         f"Measured on {data['date']} by `bnconform porting`, whatever the two document.",
         "## Names",
         _table([f"`{found.source}`", f"`{found.target}`"], (
-            [_named(data, found.source, word), _named(data, found.target, word)] for word, *_ in found.names)),
+            [_name_text(data, found.source, word), _name_text(data, found.target, word)] for word, *_ in found.names)),
         "## To do",
         "\n".join(_task(item) for item in found.todo) or "Nothing.",
     ]  # fmt: skip
@@ -208,7 +208,7 @@ def way(found: PortingList, data: Data, scripts: Scripts | None = None, ran: Map
     return "\n\n".join(parts) + "\n"
 
 
-def _named(data: Data, name: str, word: str) -> str:
+def _name_text(data: Data, name: str, word: str) -> str:
     """What an implementation calls it, and what its momentum weighs."""
     own = data["spelling"][name].get(word)
     if own is None:
@@ -279,7 +279,7 @@ def _code(found: PortingList, scripts: Scripts | None, ran: Mapping[str, Any] | 
 # -- cells -------------------------------------------------------------------------------------------------------------
 
 
-def _found(card: Data) -> dict[str, Data]:
+def _finding_data(card: Data) -> dict[str, Data]:
     return {entry["coordinate"]: entry for entry in card.get("coordinates", ())}
 
 
@@ -292,7 +292,7 @@ def _cell(entry: Data) -> str:
 
 
 def _decisions(name: str, card: Data, data: Data) -> list[str]:
-    found, lacks, cells = _found(card), data["unsupported"][name], data["cells"][name]
+    found, lacks, cells = _finding_data(card), data["unsupported"][name], data["cells"][name]
     decisions = [
         "not offered" if {feature, "track_running_stats"} & set(lacks) and feature
         else _cell(found[decision]) if decision in found else "?"
@@ -361,7 +361,7 @@ def _others(data: Data) -> Iterable[list[str]]:
     shown = {decision for _, decision, _ in COLUMNS} | {decision for *_, decision in SEEN}
     for name, card in data["cards"].items():
         documented = data["documented"].get(name, {})
-        for decision, entry in _found(card).items():
+        for decision, entry in _finding_data(card).items():
             differs = entry["specified"] not in entry["values"]
             if differs and (decision not in shown or decision in documented):
                 place = _link(documented[decision]) if decision in documented else "no"
@@ -383,7 +383,9 @@ def _replicas(data: Data, framework: str) -> Iterable[str]:
         "whose upstream gradients reach x, and what each gives for weight and bias. `bnconform explain` says what the "
         "words mean; `?` is what nothing shows, such as how unequal shards weigh where all must be of one shape."
     )
-    yield _turned(names, list(found), [[row, *(_told(told[name]) for name in names)] for row, told in found.items()])
+    yield _turn(
+        names, list(found), [[row, *(_value_text(told[name]) for name in names)] for row, told in found.items()]
+    )
 
 
 def _besides(data: Data, framework: str) -> Iterable[str]:
@@ -398,11 +400,11 @@ def _besides(data: Data, framework: str) -> Iterable[str]:
         "what there is in evaluation; what a training pass does in a layer that is frozen, and whether weight and bias "
         "then have gradients. `bnconform explain` says what the words mean; `?` is what nothing shows."
     )
-    rows = [[row, *(_told(told[name]) if name in told else "" for name in names)] for row, told in found.items()]
-    yield _turned(names, list(found), rows)
+    rows = [[row, *(_value_text(told[name]) if name in told else "" for name in names)] for row, told in found.items()]
+    yield _turn(names, list(found), rows)
 
 
-def _told(entry: Data) -> str:
+def _value_text(entry: Data) -> str:
     """The value, in bold where it is not the specified one; "?" where several are possible."""
     return _cell(entry) if len(entry["values"]) == 1 else "?"
 
@@ -434,7 +436,7 @@ def _worst(data: Data, name: str, what: str) -> float | None:
     return max(numbers, default=None)
 
 
-def _carried(data: Data, names: Sequence[str]) -> str:
+def _carry_text(data: Data, names: Sequence[str]) -> str:
     if not data["carried"]:
         return "No layer could be trained."
     notes: dict[str, int] = {}

@@ -23,7 +23,7 @@ class Printer:
         padded.rstrip()
         self.console.print(padded, highlight=False, no_wrap=True, overflow="crop", crop=True)
 
-    def wrapped(self, text: Text, indent: int = 0, *, hanging: int = 0, whole: bool = False) -> None:
+    def print_wrapped(self, text: Text, indent: int = 0, *, hanging: int = 0, whole: bool = False) -> None:
         """Print text over as many lines as it needs.
 
         Args:
@@ -47,9 +47,9 @@ class Printer:
         for part in (first, *rest):
             self.line(part, indent)
 
-    def labelled(self, label: str, text: str, indent: int, *, whole: bool = False) -> None:
+    def print_labelled(self, label: str, text: str, indent: int, *, whole: bool = False) -> None:
         """Print what a label is of, the further lines under the first."""
-        self.wrapped(Text(f"{label:<{LABEL}}{text}"), indent, hanging=LABEL, whole=whole)
+        self.print_wrapped(Text(f"{label:<{LABEL}}{text}"), indent, hanging=LABEL, whole=whole)
 
     def _safe(self, text: Text) -> Text:
         # What is written out takes more room than what it stands for, so styles are moved part by part.

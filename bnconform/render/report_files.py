@@ -26,7 +26,7 @@ from bnconform.render import badge, junit, markdown, porting_pages
 from bnconform.render.annotations import SourcePlace, workflow_commands
 from bnconform.results import kill_matrix
 from bnconform.results.files import FileError, check_writable, write
-from bnconform.results.observations import placed, point
+from bnconform.results.observations import place_observation, point
 from bnconform.results.result import VERDICTS, Declaration, Key, Observation, Result
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import decision
@@ -238,7 +238,7 @@ def _condition(one: Observation, declaration: Declaration | None) -> Condition |
     """One observed output, where it is furthest off; None where this version has no such program."""
     from bnconform.render.plots import Condition
 
-    compared = placed(one, declaration)
+    compared = place_observation(one, declaration)
     if compared is None or compared.unspecified:
         return None
     probe = next(probe for probe in probes()[one.requirement] if probe.name == one.case)

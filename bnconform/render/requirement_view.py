@@ -54,12 +54,12 @@ def section(rule: Rule, rows: Sequence[Row], kills: KillMatrix | None) -> dict[s
             "places": finding.places,
             "headline": finding.headline,
             "message": "" if finding.row.verdict == "deviates" else finding.message,
-            "measured": _measured(finding.row),
+            "measured": _measurement_text(finding.row),
             "dtypes": sorted({row.dtype for row in finding.rows}, key=dtype_order),
         }
         for finding in findings(row for row in rows if row.verdict != "conforms")
     ]
-    killed = [(one, _margin(one, rule["id"])) for one in kills.killed_by(rule["id"])] if kills else []
+    killed = [(one, _margin(one, rule["id"])) for one in kills.killers_of(rule["id"])] if kills else []
     return {
         **rule,
         "counts": verdicts(rows),
@@ -70,7 +70,7 @@ def section(rule: Rule, rows: Sequence[Row], kills: KillMatrix | None) -> dict[s
     }
 
 
-def _measured(row: Row) -> str:
+def _measurement_text(row: Row) -> str:
     words = [f"{row.checks} checks"]
     if row.bound_share is not None:
         words.append(f"at worst {number(row.bound_share)} of the bound")
@@ -101,7 +101,7 @@ def kill_rows(rules: Sequence[Rule], kills: KillMatrix) -> list[list[Any]]:
     rows = []
     for rule in rules:
         name = rule["id"]
-        killed = kills.killed_by(name)
+        killed = kills.killers_of(name)
         margins = [margin for one in killed if (margin := one.killed[name]) is not None]
         named = sum(name in one.named_by for one in killed)
         alone = sum(one.alone == name for one in killed)

@@ -24,7 +24,7 @@ PAGES = {"html": "page", "markdown": "summary", "badge": "badge", "junit": "JUni
 """What a run writes beside its result, by the name of the option."""
 
 
-def wanted(option: Any) -> report_files.Wanted:
+def pages_of_options(option: Any) -> report_files.Wanted:
     """The pages that the options ask for."""
     html, markdown, badge, kills = (
         Path(path) if path else None for path in (option.html, option.markdown, option.badge, option.kill_matrix)
@@ -38,7 +38,7 @@ def check(option: Any) -> None:
     own = [Path(option.bnconform_json)] if option.bnconform_json else []
     for path in own:
         check_writable(path)
-    report_files.check(wanted(option), *own)
+    report_files.check(pages_of_options(option), *own)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class RunSummary:
             if option.bnconform_json:
                 results.write(made.place("result", Path(option.bnconform_json)), result)
             known_rows = {one.row.key: one.entry.reason for one in made.judged.known} if made.judged else {}
-            pages = replace(wanted(option), known=known_rows)
+            pages = replace(pages_of_options(option), known=known_rows)
             places: dict[str, Any] = {
                 name: made.place(what, path) for name, what in PAGES.items() if (path := getattr(pages, name))
             }

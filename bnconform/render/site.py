@@ -23,9 +23,9 @@ from bnconform.render.matrix import LETTERS
 from bnconform.render.page import KINDS, report, summary
 from bnconform.render.requirement_view import Rule, kill_rows, section, with_unknown, wrong_row
 from bnconform.render.standing import BAD, GOOD, PART, Standing, standings
-from bnconform.results.joining import joined
+from bnconform.results.joining import join
 from bnconform.results.kill_matrix import KillMatrix
-from bnconform.results.porting_list import porting_list, recorded, scripts
+from bnconform.results.porting_list import find_record, porting_list, scripts
 from bnconform.results.result import Row, dtype_order
 from bnconform.results.timeline import Timeline
 
@@ -89,7 +89,7 @@ class _Site:
         self.data = data
         lines = [(name, one.current) for name, one in data.timelines.items()]
         self.rows = tuple(row for _, result in lines for row in result.rows)
-        whole = joined(lines) if lines else None
+        whole = join(lines) if lines else None
         self.rules = with_unknown(whole, data.rules) if whole else list(data.rules)
         self.slugs = {rule["id"]: slug(rule["id"]) for rule in self.rules}
         found = [self._implementation(name, one) for name, one in data.timelines.items()]
@@ -132,13 +132,13 @@ class _Site:
 
     def to_implementations(self, up: str) -> dict[str, str]:
         """Where each implementation has its page."""
-        return {one.name: f"{up}implementations/{_quoted(one.slug)}.html" for one in self.implementations}
+        return {one.name: f"{up}implementations/{_quote(one.slug)}.html" for one in self.implementations}
 
     def to_requirements(self, up: str) -> dict[str, str]:
         """Where each requirement has its page."""
-        return {name: f"{up}requirements/{_quoted(own)}.html" for name, own in self.slugs.items()}
+        return {name: f"{up}requirements/{_quote(own)}.html" for name, own in self.slugs.items()}
 
-    def shown(self, template: str, up: str, title: str, crumbs: Sequence[tuple[str, str]], **words: Any) -> str:
+    def show(self, template: str, up: str, title: str, crumbs: Sequence[tuple[str, str]], **words: Any) -> str:
         """A page.
 
         Args:
@@ -183,7 +183,7 @@ class _Site:
         ]  # fmt: skip
         many = len(self.implementations)
         bad = sum(one.standing.kind == BAD for one in self.implementations)
-        return self.shown(
+        return self.show(
             "site_index.html.j2", "", f"BatchNorm conformance of {many} implementation{'' if many == 1 else 's'}", (),
             groups=parts, bad=bad, good=sum(one.standing.kind == GOOD for one in self.implementations), many=many,
             findings=self.findings[:LISTED], all_findings=len(self.findings), failing=self._failing()[:LISTED],
@@ -210,8 +210,8 @@ class _Site:
         rules = [rule for rule in self.rules if rule["id"] in judged]
         said = report(line.current, rules, self.to_requirements("../"), None)
         for found in said["cards"]:
-            found["known"] = self._known(found["card"])
-        return self.shown(
+            found["known"] = self._findings_of_card(found["card"])
+        return self.show(
             "site_implementation.html.j2", "../", one.name, _above("Implementations", "../index.html#implementations"),
             one=one, **said, findings=[found for found in self.findings if one.name in found.finding.rows],
             profile=self._profile(one.name), port=self._port(one.name), versions=_versions(line),
@@ -220,7 +220,7 @@ class _Site:
             used=[(name, use.calls, f"{use.seconds:.1f}") for name, use in line.current.environment.backends.items()],
         )  # fmt: skip
 
-    def _known(self, card: Card) -> list[tuple[str, str]]:
+    def _findings_of_card(self, card: Card) -> list[tuple[str, str]]:
         """The findings that say the same of the implementation: their titles, and where they stand."""
         names = {name for name, _ in card.requirements}
         return [
@@ -245,8 +245,8 @@ class _Site:
         if name not in self.known:
             return {}
         return {
-            "framework": f"../porting/{_quoted(porting_pages.group(name))}.html",
-            "way": f"../porting/{_quoted(_way(name))}.html",
+            "framework": f"../porting/{_quote(porting_pages.group(name))}.html",
+            "way": f"../porting/{_quote(_way(name))}.html",
         }
 
     # -- requirements --------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class _Site:
             failing = {row.backend for row in mine if row.verdict in FAILURES}
             counts[rule["id"]] = [len(failing), len(asked)]
         chapters = [(name, list(members)) for name, members in groupby(self.rules, key=lambda rule: rule["chapter"])]
-        return self.shown(
+        return self.show(
             "site_requirements.html.j2", "../", "Requirements", _above(), chapters=chapters, counts=counts
         )  # fmt: skip
 
@@ -271,7 +271,7 @@ class _Site:
         places = sorted({(row.backend, row.device) for row in rows}, key=lambda place: _worst(place, rows))
         lines = [(*place, slug(place[0]), [_mark(cells.get((*place, dtype))) for dtype in dtypes]) for place in places]
         found = section(rule, rows, self.data.kills)
-        return self.shown(
+        return self.show(
             "site_requirement.html.j2", "../", rule["id"], _above("Requirements", "index.html"), rule=found,
             dtypes=dtypes, lines=lines, legend=[(name, LETTERS[name], KINDS[name]) for name in LETTERS],
             findings=[one for one in self.findings if any(rule["id"] in v.requirements for v in one.finding.verdicts)],
@@ -281,11 +281,11 @@ class _Site:
 
     def finding_list(self) -> str:
         """All findings about what was judged, the worst first."""
-        return self.shown("site_findings.html.j2", "../", "Findings", _above(), findings=self.findings)
+        return self.show("site_findings.html.j2", "../", "Findings", _above(), findings=self.findings)
 
     def finding(self, one: FindingText) -> str:
         """What a user sees, and lines of the framework alone that show it."""
-        return self.shown(
+        return self.show(
             "site_finding.html.j2", "../", one.finding.title, _above("Findings", "index.html"), one=one.finding,
             level=one.level, text=html_of(one.text, https, top=2),
             trackers=[text.partition(": ") if text.startswith("https://") else ("", "", text)
@@ -302,7 +302,7 @@ class _Site:
         found = {
             "porting/index.html": self._text(
                 "Porting", _above(), porting_pages.index(data), link,
-                ways=[(name, f"{_quoted(_way(name))}.html") for name in sources],
+                ways=[(name, f"{_quote(_way(name))}.html") for name in sources],
             )
         }  # fmt: skip
         for name, rows in groups.items():
@@ -314,7 +314,7 @@ class _Site:
         """A page of Markdown, without its own heading, which the page has."""
         body = text.partition("\n\n")[2]
         shown = {"ways": (), **words}
-        return self.shown("site_text.html.j2", "../", title, crumbs, text=html_of(body, link, top=1), **shown)
+        return self.show("site_text.html.j2", "../", title, crumbs, text=html_of(body, link, top=1), **shown)
 
     def ways(self, source: str) -> str:
         """What there is to do to carry a layer from one implementation to each other that has code."""
@@ -324,21 +324,21 @@ class _Site:
         ways = []
         for target in targets:
             programs = scripts(data, source, target)
-            text = porting_pages.way(porting_list(data, source, target), data, programs, recorded(data, programs))
+            text = porting_pages.way(porting_list(data, source, target), data, programs, find_record(data, programs))
             ways.append((target, html_of(text.partition("\n\n")[2], https, top=2, name=f"to {target}, table")))
-        return self.shown(
+        return self.show(
             "site_ways.html.j2", "../", f"From {source}", _above("Porting", "index.html"), source=source, ways=ways
         )  # fmt: skip
 
     def kill_matrix(self, kills: KillMatrix) -> str:
         """What each requirement fails, and each wrong implementation."""
-        return self.shown(
+        return self.show(
             "site_kills.html.j2", "", "Kill matrix", _above(up=""), kills=kills, rows=kill_rows(self.rules, kills),
             wrong=[wrong_row(one) for one in kills.wrong],
         )  # fmt: skip
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     """A slug as a part of an address, of whose letters only one has another meaning in some of them."""
     return name.replace("+", "%2B")
 
@@ -356,7 +356,7 @@ def _porting_link(folder: str, target: str) -> str:
     """Where a link of the porting pages leads on the site."""
     if target.endswith(".md"):
         name = target.rpartition("/")[2].removesuffix(".md")
-        return f"{folder}{'index' if name == 'porting' else _quoted(name)}.html"
+        return f"{folder}{'index' if name == 'porting' else _quote(name)}.html"
     return https(target)
 
 

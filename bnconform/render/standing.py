@@ -9,7 +9,7 @@ from bnconform.render.cards import Card
 from bnconform.render.evidence import FAILURES
 from bnconform.results.completeness import partial, reason
 from bnconform.results.result import Result, Row
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 
 NAMED = 6
 """Causes that are named in the sentence."""
@@ -43,7 +43,7 @@ def _standing(name: str, rows: Sequence[Row], cards: Sequence[Card], part: str) 
     said = [_level(level, rows, [card for card in mine if card.level == level]) for level in ("must", "should")]
     musts = [row.verdict for row in rows if row.level == "must" and row.verdict != "unsupported"]
     failing = any(verdict in FAILURES for verdict in musts)
-    sentence = f"{bounded([name])}: {'; '.join(filter(None, said)) or 'no must and no should was judged'}"
+    sentence = f"{cut_names([name])}: {'; '.join(filter(None, said)) or 'no must and no should was judged'}"
     models, refused = sum(row.models for row in rows), sum(row.refused for row in rows)
     if refused:
         sentence += f"; {refused} of {models} times it refused the model, of which nothing is known"

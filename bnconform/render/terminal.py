@@ -15,7 +15,7 @@ from bnconform.render.printer import Printer
 from bnconform.render.standing import BAD, GOOD, PART, next_step, standings
 from bnconform.results.failure import VIOLATION
 from bnconform.results.result import LEVELS, Result
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 
 IN_FULL = 12
 """Cards that are shown in full; the rest are a line each."""
@@ -50,12 +50,12 @@ def render(
     _cards(printer, found, titles)
     printer.line()
     for sentence in _counts(result):
-        printer.wrapped(Text(sentence))
+        printer.print_wrapped(Text(sentence))
     between()
     printer.line()
     for standing in standings(result, found):
-        printer.wrapped(Text(standing.sentence, STYLES[standing.kind]), hanging=2)
-    printer.wrapped(Text(next_step(result, found)), hanging=6)
+        printer.print_wrapped(Text(standing.sentence, STYLES[standing.kind]), hanging=2)
+    printer.print_wrapped(Text(next_step(result, found)), hanging=6)
 
 
 def _cards(printer: Printer, found: Sequence[Card], titles: Mapping[str, str]) -> None:
@@ -67,11 +67,11 @@ def _cards(printer: Printer, found: Sequence[Card], titles: Mapping[str, str]) -
     printer.line(Text(f"What fails: {len(found)} cause{'' if len(found) == 1 else 's'}{order}", "bold"))
     for number, card in enumerate(found, start=1):
         head = Text(f"{number:<3}") + matrix.mark(card.shown)
-        head.append(f" {bounded([card.backend])}  ").append(card.cause, "bold")
-        printer.wrapped(head, hanging=INDENT)
+        head.append(f" {cut_names([card.backend])}  ").append(card.cause, "bold")
+        printer.print_wrapped(head, hanging=INDENT)
         if number <= IN_FULL:
             for label, text in entries(card, titles.get(card.shown.requirement, "")):
-                printer.labelled(label, text, INDENT, whole=label == "replay")
+                printer.print_labelled(label, text, INDENT, whole=label == "replay")
 
 
 def entries(card: Card, title: str) -> Iterator[messages.Line]:

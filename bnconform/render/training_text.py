@@ -56,7 +56,7 @@ def table(result: TrainingResult) -> Table:
     return found
 
 
-def explained_heads() -> str:
+def explain_heads() -> str:
     """What the table's numbers are, in a sentence."""
     return (
         "loss, mean, var, eval: the largest distance of the loss, the running means, the running variances and the "

@@ -184,7 +184,7 @@ def _nearest(row: Row, entries: Iterable[BaselineEntry]) -> KnownRow | None:
     """The entry that speaks of a failing row and knows most of it, and what it does not know."""
 
     def distance(entry: BaselineEntry) -> tuple[bool, bool, bool, int]:
-        differs = _explained_otherwise(row, entry)
+        differs = _has_other_explanation(row, entry)
         return (
             not entry.covers(row.verdict),
             entry.verdict != row.verdict,
@@ -201,14 +201,14 @@ def _difference(row: Row, entry: BaselineEntry) -> str:
     parts = []
     if row.verdict != entry.verdict:
         parts.append(f"{row.verdict}; known as {entry.verdict}")
-    if _explained_otherwise(row, entry):
+    if _has_other_explanation(row, entry):
         parts.append(f"explained by {explanation(row) or 'nothing'}; known to be by {entry.diagnosis or 'nothing'}")
     if entry.share and row.bound_share is not None and row.bound_share > MUCH * entry.share:
         parts.append(f"{_times(row.bound_share)} the bound; known as {_times(entry.share)}")
     return "; ".join(parts)
 
 
-def _explained_otherwise(row: Row, entry: BaselineEntry) -> bool:
+def _has_other_explanation(row: Row, entry: BaselineEntry) -> bool:
     # What crashed has shown nothing that could be explained.
     return row.verdict != "crashed" and entry.diagnosis not in (None, explanation(row))
 
@@ -228,7 +228,7 @@ def _place(
     if failing:
         return "", ""
     if not fine:
-        return _unmatched(entry, [row for row, _ in rows], runs, suite)
+        return _reason_without_row(entry, [row for row, _ in rows], runs, suite)
     verdict = "deviates as declared" if fine[0].verdict == "deviates" else "conforms"
     unasked = [] if all(whole for _, whole in rows) else ["a part of the checks was run"]
     if missing := suite.dtypes(entry) - {row.dtype for row, _ in rows}:
@@ -238,7 +238,9 @@ def _place(
     return ("partly" if unasked else "fixed"), "; ".join([f"{verdict} in {_where(fine)}", *unasked])
 
 
-def _unmatched(entry: BaselineEntry, unsupported: Sequence[Row], runs: Sequence[_Run], suite: Suite) -> tuple[str, str]:
+def _reason_without_row(
+    entry: BaselineEntry, unsupported: Sequence[Row], runs: Sequence[_Run], suite: Suite
+) -> tuple[str, str]:
     """Why an entry has no row that was judged, and whether it should have one."""
     mine = [(result, whole) for result, whole in runs if any(row.backend == entry.backend for row in result.rows)]
     if not mine:

@@ -21,7 +21,7 @@ class Update(NamedTuple):
     kept: tuple[EntryNote, ...]
 
 
-def updated(
+def update_baseline(
     entries: Iterable[BaselineEntry],
     results: Sequence[Result],
     level: str,
@@ -45,14 +45,14 @@ def updated(
     rows: dict[int, list[Row]] = {}
     for row, entry, _ in (*found.known, *found.worse, *(one for one in found.changed if one not in found.known)):
         rows.setdefault(entries.index(entry), []).append(row)
-    fresh = {index: _refreshed(entries[index], mine) for index, mine in rows.items()}
+    fresh = {index: _refresh(entries[index], mine) for index, mine in rows.items()}
     failing: dict[Key, list[Row]] = {}
     for row in found.new:
         if not internal(row):
             dtype = ANY if row.requirement in suite.once else row.dtype
             failing.setdefault((row.backend, row.device, dtype, row.requirement), []).append(row)
     added = [
-        _refreshed(
+        _refresh(
             BaselineEntry(
                 *key, verdict=FAILURES[-1], reason=reason, link=link, diagnosis="", share=0.0, when=when or When()
             ),
@@ -66,7 +66,7 @@ def updated(
     return Update(in_order([*stay, *added]), in_order(added), tuple(changed), tuple(gone), tuple(kept))
 
 
-def _refreshed(entry: BaselineEntry, rows: Sequence[Row]) -> BaselineEntry:
+def _refresh(entry: BaselineEntry, rows: Sequence[Row]) -> BaselineEntry:
     """The entry with what these failing rows of it show; an error that is much as it was stays as it was written."""
     worst = min(rows, key=lambda row: FAILURES.index(row.verdict))
     explanations = {explanation(row) for row in rows}

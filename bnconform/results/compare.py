@@ -21,9 +21,9 @@ from bnconform.results.comparison import (
     severity,
 )
 from bnconform.results.completeness import Column, partial, reason
-from bnconform.results.difference import compared
+from bnconform.results.difference import difference_of
 from bnconform.results.failure import VIOLATION
-from bnconform.results.matching import Pairs, narrowed, paired, requested_pairs
+from bnconform.results.matching import Pairs, find_pairs, narrow, pair
 from bnconform.results.operands import Incomparable, Operand, operands
 from bnconform.results.result import Result, Row
 from bnconform.spec.behaviour import SPECIFIED, decisions
@@ -48,12 +48,12 @@ def compare(
     """
     (left_path, left), (right_path, right) = first, second
     left_operands, right_operands = operands(left_path, left), operands(right_path, right)
-    ours, theirs = (narrowed(list(found), backends, dtypes) for found in (left_operands, right_operands))
+    ours, theirs = (narrow(list(found), backends, dtypes) for found in (left_operands, right_operands))
     if chosen:
-        pairs: Pairs = [pair for text in chosen for pair in requested_pairs(text, ours, theirs)]
+        pairs: Pairs = [pair for text in chosen for pair in find_pairs(text, ours, theirs)]
         alone: list[tuple[str, str]] = []
     else:
-        pairs, ours_alone, theirs_alone = paired(ours, theirs)
+        pairs, ours_alone, theirs_alone = pair(ours, theirs)
         alone = [(FIRST, _words(one)) for one in ours_alone] + [(SECOND, _words(one)) for one in theirs_alone]
     if not pairs:
         raise Incomparable(
@@ -138,7 +138,7 @@ def _reason_for(row: Row) -> str:
 
 def _numbers(first: Operand, second: Operand) -> Iterator[Number]:
     for place in dict.fromkeys([*first.observations, *second.observations]):
-        yield compared(first, second, first.observations.get(place), second.observations.get(place))
+        yield difference_of(first, second, first.observations.get(place), second.observations.get(place))
 
 
 DTYPE_OF = {"output_dtype": ("y", "grad_x"), "statistics_dtype": ("running_mean", "running_var")}
@@ -153,18 +153,18 @@ def _conventions(first: Operand, second: Operand, numbers: Iterable[Number]) -> 
         specified = str(getattr(SPECIFIED, name)), "specified"
         (one, one_by), (other, other_by) = ours.get(name, specified), theirs.get(name, specified)
         if one == other:
-            yield from _answered(first, second, numbers, name)
+            yield from _answer_alike(first, second, numbers, name)
         elif any(first.subject[2] in kind(value).dtypes for value in {one, other} - {specified[0]}):
             shown = [number.label for number in numbers if _shows(first, second, number, name, one, other)]
             yield Convention(name, one, other, one_by, other_by, tuple(shown))
 
 
-def _answered(first: Operand, second: Operand, numbers: Iterable[Number], name: str) -> Iterator[Convention]:
+def _answer_alike(first: Operand, second: Operand, numbers: Iterable[Number], name: str) -> Iterator[Convention]:
     """A decision of which both are said to have one value, and answer as if they had two."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for number in numbers:
         if number.kind == "convention" and number.first and number.second:
-            one, other = (_stood(side, number, name) for side in (first, second))
+            one, other = (_value_found(side, number, name) for side in (first, second))
             if one != other and _shows(first, second, number, name, one, other):
                 key = one, other, number.first.point, number.second.point
                 found.setdefault(key, []).append(number.label)
@@ -172,7 +172,7 @@ def _answered(first: Operand, second: Operand, numbers: Iterable[Number], name: 
         yield Convention(name, *key, tuple(shown))
 
 
-def _stood(side: Operand, number: Number, name: str) -> str:
+def _value_found(side: Operand, number: Number, name: str) -> str:
     """The value of a decision at which a side's answer was found to stand."""
     _, point, _ = side.standing(side.observations[number.place(side.subject[2])])
     return point.deviations.get(name, str(getattr(SPECIFIED, name)))
@@ -195,7 +195,7 @@ def _tells(side: Operand, number: Number, name: str, own: str, others: str) -> b
 
     def within(value: str) -> bool:
         at = SPECIFIED.but(**{**point.deviations, name: value}).differences()
-        found = side.placed(observation, replace(point, deviations=at))
+        found = side.place(observation, replace(point, deviations=at))
         return found is not None and found.worst <= 1
 
     return within(own) and not within(others)

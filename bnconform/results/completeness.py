@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from bnconform.results.visible import bounded
+from bnconform.results.visible import cut_names
 
 FINISHED, STOPPED, INTERRUPTED, CRASHED = ENDINGS = ("finished", "stopped", "interrupted", "crashed")
 """How a run ended, the best first: at its end; at a failure, as asked (-x, --maxfail); by a person, a signal or a
@@ -143,7 +143,7 @@ def reason(result: Judged) -> str:
         found.append(f"{completion.selected - completion.finished} of {completion.selected} checks did not finish")
     if result.selection and result.selection.missing:
         many = result.selection.missing
-        found.append(f"{'shard' if len(many) == 1 else 'shards'} {bounded([*many])} missing")
+        found.append(f"{'shard' if len(many) == 1 else 'shards'} {cut_names([*many])} missing")
     return "; ".join(found)
 
 
@@ -160,7 +160,7 @@ def whole_columns(result: Judged, once: Iterable[str]) -> frozenset[Column]:
     return frozenset(one.column for one in _columns(result) if one.whole and one.column[:2] not in lacking)
 
 
-def joined(results: Sequence[Judged]) -> tuple[SelectionRecord | None, Completion | None]:
+def join(results: Sequence[Judged]) -> tuple[SelectionRecord | None, Completion | None]:
     """What several results together are of; None where one does not say, and none is known to be partial."""
     known = [(one.selection, one.completion) for one in results if one.selection and one.completion]
     if len(known) < len(results) and not any(map(is_partial, results)):

@@ -13,7 +13,7 @@ import numpy as np
 
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.comparison import BOTH, DRIFT, FACTOR, FIRST, SECOND, Measure, Number
-from bnconform.results.observations import decoded
+from bnconform.results.observations import decode
 from bnconform.results.operands import Operand
 from bnconform.results.result import Observation
 from bnconform.spec.exact import Floats, arithmetic, floats
@@ -32,7 +32,7 @@ class Separation:
     error_ratio: float
 
 
-def compared(first: Operand, second: Operand, one: Observation | None, other: Observation | None) -> Number:
+def difference_of(first: Operand, second: Operand, one: Observation | None, other: Observation | None) -> Number:
     """What can be said of an observation; None where a side has none.
 
     Raises:
@@ -47,7 +47,7 @@ def compared(first: Operand, second: Operand, one: Observation | None, other: Ob
         return replace(plain, says="answered on one side only" + (f" ({' | '.join(verdicts)})" if verdicts else ""))
     (by_one, _, left), (by_other, _, right) = first.standing(one), second.standing(other)
     if left is None or right is None:
-        return _unplaced(plain, one, other)
+        return _compare_bits(plain, one, other)
     agree = _agree(left, right)
     if one.program != other.program and not agree:
         return replace(plain, says="the two ran different programs, as one lacks what the other has")
@@ -56,10 +56,10 @@ def compared(first: Operand, second: Operand, one: Observation | None, other: Ob
         plain, index=apart.index, ulp=apart.ulp, share=apart.error_ratio,
         first=_measure(left, by_one, apart.index), second=_measure(right, by_other, apart.index),
     )  # fmt: skip
-    return _classified(plain, left, right, agree)
+    return _classify(plain, left, right, agree)
 
 
-def _classified(plain: Number, left: Placed, right: Placed, agree: bool) -> Number:
+def _classify(plain: Number, left: Placed, right: Placed, agree: bool) -> Number:
     assert plain.first and plain.second and plain.share is not None
     if left.unspecified or right.unspecified:
         return replace(plain, says="nothing fixes it at the point of one side")
@@ -75,17 +75,17 @@ def _classified(plain: Number, left: Placed, right: Placed, agree: bool) -> Numb
     if plain.first.dtype != plain.second.dtype:
         return replace(plain, kind="dtype")
     if agree:
-        ratios = _counted(left), _counted(right)
+        ratios = _count(left), _count(right)
         if max(ratios) > DRIFT and max(ratios) >= FACTOR * min(ratios):
             return replace(plain, kind="drift", moved=FIRST if ratios[0] > ratios[1] else SECOND)
     return replace(plain, kind="rounding")
 
 
-def _unplaced(plain: Number, one: Observation, other: Observation) -> Number:
+def _compare_bits(plain: Number, one: Observation, other: Observation) -> Number:
     """Of a program that this version does not have only the bits can be compared."""
     if one.program != other.program:
         return replace(plain, says="the two ran different programs")
-    left, right = decoded(one.array), decoded(other.array)
+    left, right = decode(one.array), decode(other.array)
     if _same(left, right):
         return replace(plain, kind="identical")
     return replace(plain, says="not the same, and this version of bnconform does not know what is due")
@@ -137,7 +137,7 @@ def _finite(side: Placed) -> Floats:
     return np.where(right, np.sign(values) * format_of(str(side.observed.dtype)).largest, values)
 
 
-def _counted(side: Placed) -> float:
+def _count(side: Placed) -> float:
     """The largest error ratio, where no error counts for less than one ulp of what is due."""
     due = side.exact.nearest
     with np.errstate(all="ignore"):

@@ -91,7 +91,7 @@ class Failure:
         """JSON-ready data, without what is not known."""
         data = {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
         if self.quantity is not None:
-            quantity = {name: _written(value) for name, value in asdict(self.quantity).items()}
+            quantity = {name: _json_number(value) for name, value in asdict(self.quantity).items()}
             data["quantity"] = {
                 name: value
                 for name, value in quantity.items()
@@ -111,7 +111,7 @@ class Failure:
         return cls(**{"source": "", "title": "", "key": ""} | values, problems=tuple(data.get("problems", ())))
 
 
-def _written(value: Any) -> Any:
+def _json_number(value: Any) -> Any:
     """A number as JSON has it, or an object that names one that JSON has not; anything else as it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"number": next(name for name, number in NUMBERS.items() if repr(number) == repr(value))}

@@ -147,7 +147,7 @@ def _stretches(kept: KeptHistory) -> dict[str, list[dict[str, Any]]]:
     for name in {name for rows in by_version for name in rows}:
         level = next(rows[name].level for rows in by_version if name in rows)
         told = [
-            {"since": release.version, **_told(rows.get(name), level)}
+            {"since": release.version, **_row_record(rows.get(name), level)}
             for release, rows in zip(judged, by_version, strict=True)
         ]
         same = [False, *(_answer(before) == _answer(after) for before, after in pairwise(told))]
@@ -155,7 +155,7 @@ def _stretches(kept: KeptHistory) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _told(row: Row | None, level: str) -> dict[str, Any]:
+def _row_record(row: Row | None, level: str) -> dict[str, Any]:
     if row is None:
         return {"level": level, "verdict": GONE}
     told: dict[str, Any] = {"level": row.level, "verdict": row.verdict}

@@ -13,7 +13,7 @@ class JoinError(FileError):
     """Results that cannot stand in one table; the message says why, in one line."""
 
 
-def joined(results: Sequence[tuple[str, Result]]) -> Result:
+def join(results: Sequence[tuple[str, Result]]) -> Result:
     """One result with the rows of all, each given with the name of its file.
 
     Raises:
@@ -41,7 +41,7 @@ def joined(results: Sequence[tuple[str, Result]]) -> Result:
         tuple(one for result in whole for one in result.diagnoses),
         tuple(one for result in whole for one in result.observations),
         tuple(one for result in whole for one in result.declarations),
-        *completeness.joined(whole),
+        *completeness.join(whole),
     )
 
 

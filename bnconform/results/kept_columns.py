@@ -47,7 +47,7 @@ class TableRow:
 def columns_of(whole: Result) -> dict[Name, Result]:
     """Each column of a result, as it is kept."""
     names = dict.fromkeys((row.backend, row.device) for row in whole.rows)
-    return {name: _kept(whole, name) for name in names}
+    return {name: _select_columns(whole, name) for name in names}
 
 
 def file_name(name: Name) -> str:
@@ -107,7 +107,7 @@ def _name(text: str) -> Name:
     return backend, device
 
 
-def _kept(whole: Result, name: Name) -> Result:
+def _select_columns(whole: Result, name: Name) -> Result:
     rows = tuple(_row(row) for row in whole.rows if (row.backend, row.device) == name)
     selection = whole.selection
     if selection is not None:
@@ -124,11 +124,11 @@ def _kept(whole: Result, name: Name) -> Result:
 def _row(row: Row) -> Row:
     words = "" if row.verdict == "unsupported" else row.summary
     return replace(
-        row, message=words, case=None, failure=None, bound_share=_rounded(row.bound_share), ulp=_rounded(row.ulp)
+        row, message=words, case=None, failure=None, bound_share=_round(row.bound_share), ulp=_round(row.ulp)
     )
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{DIGITS}g}")
 
 

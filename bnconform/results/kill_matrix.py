@@ -81,7 +81,7 @@ class KillMatrix:
     wrong: tuple[Wrong, ...]
     right: int
 
-    def killed_by(self, requirement: str) -> list[Wrong]:
+    def killers_of(self, requirement: str) -> list[Wrong]:
         """What a requirement fails, first what it must."""
         found = [one for one in self.wrong if requirement in one.killed]
         return sorted(found, key=lambda one: requirement not in one.named_by)

@@ -21,7 +21,7 @@ def subjects(result: Result) -> list[Column]:
     return sorted(found, key=lambda key: (key[0], key[1], dtype_order(key[2])))
 
 
-def paired(first: Iterable[Column], second: Iterable[Column]) -> tuple[Pairs, list[Column], list[Column]]:
+def pair(first: Iterable[Column], second: Iterable[Column]) -> tuple[Pairs, list[Column], list[Column]]:
     """The pairs of two files' subjects, and those of each that find no partner.
 
     The same backend on the same device comes first, then the same backend on another device, all of one file's with
@@ -37,7 +37,7 @@ def paired(first: Iterable[Column], second: Iterable[Column]) -> tuple[Pairs, li
     return pairs, _without(left, (one for one, _ in pairs)), _without(right, (other for _, other in pairs))
 
 
-def requested_pairs(text: str, first: Sequence[Column], second: Sequence[Column]) -> Pairs:
+def find_pairs(text: str, first: Sequence[Column], second: Sequence[Column]) -> Pairs:
     """The pairs that `A=B` asks for, each side a backend or `backend:device`, in every dtype that both have.
 
     Raises:
@@ -47,7 +47,7 @@ def requested_pairs(text: str, first: Sequence[Column], second: Sequence[Column]
     cuts = [place for place, letter in enumerate(text) if letter == "="]
     if not cuts:
         raise MatchingError(f"--pair {text} has no '='; give --pair A_BACKEND=B_BACKEND")
-    found = [(_named(text[:cut], first), _named(text[cut + 1 :], second)) for cut in cuts]
+    found = [(_find_columns(text[:cut], first), _find_columns(text[cut + 1 :], second)) for cut in cuts]
     if not any(one and other for one, other in found):
         raise MatchingError(
             f"--pair {text} names no pair; the first file has {_names(first)}, the other {_names(second)}"
@@ -58,7 +58,7 @@ def requested_pairs(text: str, first: Sequence[Column], second: Sequence[Column]
     return pairs
 
 
-def narrowed(found: Sequence[Column], backends: Sequence[str], dtypes: Sequence[str]) -> list[Column]:
+def narrow(found: Sequence[Column], backends: Sequence[str], dtypes: Sequence[str]) -> list[Column]:
     """The subjects of the given backends and dtypes; all where none are given."""
     return [one for one in found if (not backends or one[0] in backends) and (not dtypes or one[2] in dtypes)]
 
@@ -74,7 +74,7 @@ def check_choice(backends: Iterable[str], dtypes: Iterable[str], everything: Seq
             raise MatchingError(f"no file has anything in {dtype}{known}")
 
 
-def _named(text: str, found: Sequence[Column]) -> list[Column]:
+def _find_columns(text: str, found: Sequence[Column]) -> list[Column]:
     return [one for one in found if text in (one[0], f"{one[0]}:{one[1]}")]
 
 

@@ -35,7 +35,7 @@ class UnreadableObservation(ValueError):
     """An observation whose bytes are not the array that it says; the message says so in one line."""
 
 
-def observed(requirement: str, case: str, trace: Trace) -> list[dict[str, Any]]:
+def read_observations(requirement: str, case: str, trace: Trace) -> list[dict[str, Any]]:
     """Every array that a trace's program observes and that was answered, JSON-ready; see `Observation`."""
     digest = casefile.digest(trace.program)
     found = []
@@ -44,11 +44,11 @@ def observed(requirement: str, case: str, trace: Trace) -> list[dict[str, Any]]:
             value = seen.values.get(name) if name in seen.values else seen.after.get(name)
             if isinstance(value, np.ndarray) and not (seen.raised or seen.misfit):
                 head = {"requirement": requirement, "case": case, "program": digest, "step": number, "name": name}
-                found.append({**head, "array": encoded(value)})
+                found.append({**head, "array": encode(value)})
     return found
 
 
-def encoded(values: Array) -> dict[str, Any]:
+def encode(values: Array) -> dict[str, Any]:
     """An array as its dtype, its shape and base64 of its bytes, little-endian, in C order."""
     data = np.ascontiguousarray(values)
     if sys.byteorder == "big":
@@ -60,7 +60,7 @@ def encoded(values: Array) -> dict[str, Any]:
     }
 
 
-def decoded(array: Mapping[str, Any]) -> Array:
+def decode(array: Mapping[str, Any]) -> Array:
     """The array; UnreadableObservation where its bytes are not of its shape."""
     dtype = numpy_dtype(array["dtype"])
     try:
@@ -78,7 +78,7 @@ def point(declaration: Declaration | None) -> Behaviour:
     return SPECIFIED.but(**(declaration.deviations if declaration else {}))
 
 
-def placed(observation: Observation, declaration: Declaration | None) -> Comparison | None:
+def place_observation(observation: Observation, declaration: Declaration | None) -> Comparison | None:
     """An observation against the truth at the declared point, as the judge compares.
 
     None where this version of the suite has no such program, so that nothing is known of what it should be.
@@ -86,12 +86,12 @@ def placed(observation: Observation, declaration: Declaration | None) -> Compari
     Raises:
         UnreadableObservation: where the observation is no array, or not of the shape that the program asks for.
     """
-    got = decoded(observation.array)
+    got = decode(observation.array)
     probe = _probe(observation.requirement, observation.case)
     if probe is None or observation.dtype not in probe.dtypes:
         return None
     lacking = frozenset(declaration.unsupported if declaration else ())
-    program, digest = _fitted(observation.requirement, observation.case, observation.dtype, lacking)
+    program, digest = _fit_program(observation.requirement, observation.case, observation.dtype, lacking)
     if digest != observation.program or observation.step >= len(program.steps):
         return None
     step = replace(program.steps[observation.step], observe=frozenset({observation.name}))
@@ -121,7 +121,7 @@ def _probe(requirement: str, case: str) -> Probe | None:
 
 
 @lru_cache(maxsize=512)
-def _fitted(requirement: str, case: str, dtype: str, lacking: frozenset[str]) -> tuple[Program, str]:
+def _fit_program(requirement: str, case: str, dtype: str, lacking: frozenset[str]) -> tuple[Program, str]:
     """The program as it runs where some features are lacking, and its digest."""
     probe = _probe(requirement, case)
     assert probe is not None

@@ -9,7 +9,7 @@ from typing import Any
 from bnconform.judge.judgement import Comparison as Placed
 from bnconform.results.completeness import Column
 from bnconform.results.matching import subjects
-from bnconform.results.observations import UnreadableObservation, placed
+from bnconform.results.observations import UnreadableObservation, place_observation
 from bnconform.results.result import Declaration, Observation, Result, Row
 from bnconform.spec.behaviour import SPECIFIED, decisions
 from bnconform.spec.errors import UserError
@@ -48,12 +48,12 @@ class Operand:
                     found[name] = value, origin
         return found
 
-    def placed(self, observation: Observation, at: Declaration) -> Placed | None:
+    def place(self, observation: Observation, at: Declaration) -> Placed | None:
         """An observation against the truth at a point; Incomparable where it is no array of the program's shape."""
         key = observation.place, tuple(sorted(at.deviations.items()))
         if key not in self.placings:
             try:
-                self.placings[key] = placed(observation, at)
+                self.placings[key] = place_observation(observation, at)
             except (UnreadableObservation, OverflowError) as problem:
                 name = f"{observation.requirement} {observation.case} {observation.name}"
                 words = f"{self.subject[0]}:{self.subject[1]} in {self.subject[2]}"
@@ -63,11 +63,11 @@ class Operand:
     def standing(self, observation: Observation) -> tuple[str, Declaration, Placed | None]:
         """The first point at which an observation is within its bound; the declared one where it is at none."""
         for origin, point in self.stands:
-            found = self.placed(observation, point)
+            found = self.place(observation, point)
             if found is None or found.worst <= 1:
                 return origin, point, found
         origin, point = self.stands[0]
-        return origin, point, self.placed(observation, point)
+        return origin, point, self.place(observation, point)
 
 
 def operands(path: str, result: Result) -> dict[Column, Operand]:

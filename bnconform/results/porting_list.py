@@ -183,7 +183,7 @@ def scripts(data: Data, source: str, target: str) -> Scripts | None:
     )  # fmt: skip
 
 
-def recorded(data: Mapping[str, Any], programs: Scripts | None) -> Mapping[str, Any] | None:
+def find_record(data: Mapping[str, Any], programs: Scripts | None) -> Mapping[str, Any] | None:
     """What came of the programs when the table was made; None where they were not run, or were others."""
     code = data.get("code", {})
     if programs is None or any(code.get("lines", {}).get(row) != digest(row) for row in programs.rows):
@@ -234,8 +234,8 @@ class _Side:
         self.meanings = {entry["coordinate"]: entry["meaning"] or "" for entry in self.card.get("coordinates", ())}
         measured, has = self.card.get("defaults") or {}, data["defaults"][name]
         self.has_eps, self.has_momentum = has["eps"], has["momentum"]
-        self.default_eps = _rounded(measured.get("eps")) if has["eps"] else None
-        self.default_momentum = _rounded(measured.get("momentum")) if has["momentum"] else None
+        self.default_eps = _round(measured.get("eps")) if has["eps"] else None
+        self.default_momentum = _round(measured.get("momentum")) if has["momentum"] else None
         self.eps = self.default_eps or EPSILON
         self.momentum = self.default_momentum or NEW_BATCH
 
@@ -248,13 +248,13 @@ class _Side:
         """Whether its momentum weighs the old value."""
         return self.names.get("momentum", "").startswith("1 -")
 
-    def seen(self, kind: str, dtype: str = "") -> str:
+    def see(self, kind: str, dtype: str = "") -> str:
         """What most ranks and dtypes show, or most ranks of one dtype; "" where nothing is seen."""
         found = [str(seen[kind]) for place, seen in self.cells.items() if place.startswith(dtype)]
         return max(found, key=found.count, default="")
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     """A measured default, which is known to some three digits."""
     return None if value is None else float(f"{value:.3g}")
 
@@ -335,7 +335,7 @@ class _Pair:
 
     def estimator(self) -> Iterator[Item]:
         """Which variance is remembered, and by which factor it differs."""
-        one, other = (side.seen("remembered estimator") for side in (self.a, self.b))
+        one, other = (side.see("remembered estimator") for side in (self.a, self.b))
         if not one or not other:
             return
         factors = {("biased", "unbiased"): "n / (n - 1)", ("unbiased", "biased"): "(n - 1) / n"}
@@ -379,7 +379,7 @@ class _Pair:
     def initial(self) -> Iterator[Item]:
         """The state of a new layer."""
         kinds = ("initial mean", "initial variance")
-        shown = [[side.seen(kind) or "?" for kind in kinds] for side in (self.a, self.b)]
+        shown = [[side.see(kind) or "?" for kind in kinds] for side in (self.a, self.b)]
         for side, found in zip((self.a, self.b), shown, strict=True):
             found += [" or ".join(side.values.get(name, ("?",))) for name in ("initial_weight", "initial_bias")]
         one, other = (
@@ -393,7 +393,7 @@ class _Pair:
         told, one, other = [], [], []
         for dtype in ("float64", "float32", "float16", "bfloat16"):
             mine, theirs = (
-                [side.seen(kind, f"{dtype} ") for kind in ("output dtype", "statistics dtype")]
+                [side.see(kind, f"{dtype} ") for kind in ("output dtype", "statistics dtype")]
                 for side in (self.a, self.b)
             )
             if not all(mine + theirs):
@@ -413,7 +413,7 @@ class _Pair:
     def edges(self) -> Iterator[Item]:
         """One value a channel, and no value at all."""
         for topic, kind in (("one value a channel", "one value"), ("empty batch", "empty batch")):
-            one, other = (side.seen(kind) for side in (self.a, self.b))
+            one, other = (side.see(kind) for side in (self.a, self.b))
             if one and other:
                 action = f"{self.b.name} answers otherwise in training: {other} ({self.a.name}: {one})."
                 yield Item(topic, one, other, action if one != other else "")

@@ -101,8 +101,8 @@ class Row:
             raise ValueError(f"unknown level {self.level!r}; a level is one of {', '.join(LEVELS)}")
         if self.verdict not in VERDICTS:
             raise ValueError(f"unknown verdict {self.verdict!r}; a verdict is one of {', '.join(VERDICTS)}")
-        object.__setattr__(self, "bound_share", _limited(self.bound_share))
-        object.__setattr__(self, "ulp", _limited(self.ulp))
+        object.__setattr__(self, "bound_share", _limit(self.bound_share))
+        object.__setattr__(self, "ulp", _limit(self.ulp))
 
     @property
     def key(self) -> Key:
@@ -261,7 +261,7 @@ def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
     for outcome in outcomes:
         groups.setdefault(outcome.key, []).append(outcome)
     order = sorted(groups, key=lambda key: (key[0], key[1], dtype_order(key[2]), key[3]))
-    return tuple(_merged(groups[key]) for key in order)
+    return tuple(_merge(groups[key]) for key in order)
 
 
 def in_order(many: Mapping[str, int]) -> Spread:
@@ -366,13 +366,13 @@ def _row(row: Row) -> dict[str, Any]:
 _KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "flaky", "models", "refused"))
 
 
-def _limited(value: float | None) -> float | None:
+def _limit(value: float | None) -> float | None:
     if value is None:
         return None
     return UNLIMITED if math.isnan(value) else min(float(value), UNLIMITED)
 
 
-def _merged(group: list[Row]) -> Row:
+def _merge(group: list[Row]) -> Row:
     if len({row.level for row in group}) > 1:
         raise ValueError(f"{group[0].requirement} comes with two levels; a requirement has one")
     worst = min(group, key=_severity)

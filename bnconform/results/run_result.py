@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bnconform.backends.runner.loading import installed
+from bnconform.backends.runner.loading import find_installed
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.results.completeness import Completion, SelectionRecord
@@ -90,7 +90,7 @@ def result(
         selection,
         completion,
         shard,
-        failed_checks(outcomes),
+        checks_that_failed(outcomes),
     )
 
 
@@ -104,7 +104,7 @@ def _versions(subjects: Iterable[Subject]) -> dict[str, str]:
         for name, version in getattr(subject.backend, "packages", {}).items():
             found.setdefault(name, {})[version] = None
     theirs = {name: " and ".join(versions) for name, versions in found.items() if name not in JUDGES}
-    return installed() | theirs
+    return find_installed() | theirs
 
 
 def rows(outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
@@ -112,7 +112,7 @@ def rows(outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
     return merge(row(outcome) for outcome in _telling(outcomes))
 
 
-def failed_checks(outcomes: Sequence[Outcome]) -> tuple[FailedCheck, ...]:
+def checks_that_failed(outcomes: Sequence[Outcome]) -> tuple[FailedCheck, ...]:
     """Each check that failed, by itself."""
     failing = (one for one in _telling(outcomes) if one.verdict in (CRASHED, VIOLATES, UNTRUSTED))
     return tuple(FailedCheck(row(one), tuple(one.size)) for one in failing)

@@ -9,7 +9,7 @@ from packaging.version import InvalidVersion, Version
 
 from bnconform.results.completeness import is_partial
 from bnconform.results.history import History, Release
-from bnconform.results.joining import joined
+from bnconform.results.joining import join
 from bnconform.results.result import Result
 
 Named = tuple[str, Result]
@@ -106,7 +106,7 @@ def newest(results: Sequence[Named]) -> Result:
         (name, _columns(result, {key for key, one in chosen.items() if one == number}))
         for number, (name, result) in enumerate(results)
     ]
-    return joined([(name, result) for name, result in parts if result.rows])
+    return join([(name, result) for name, result in parts if result.rows])
 
 
 def _columns(result: Result, wanted: set[tuple[str, str]]) -> Result:

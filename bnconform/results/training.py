@@ -83,7 +83,7 @@ class TrainingResult:
     rows: tuple[TrainingRow, ...]
 
 
-def rounded(values: Sequence[float]) -> tuple[float, ...]:
+def round_values(values: Sequence[float]) -> tuple[float, ...]:
     """The values to DIGITS significant digits."""
     return tuple(float(f"{value:.{DIGITS}g}") if math.isfinite(value) else INFINITE for value in values)
 
@@ -118,7 +118,7 @@ def _row(row: TrainingRow) -> dict[str, Any]:
     return {
         "backend": row.backend, "dtype": row.dtype, "whole": row.whole, "verdict": row.verdict,
         "left_step": row.left_step, "left": list(row.left), "explained": list(row.explained), "words": row.words,
-        "packages": dict(row.packages or {}), "ratios": {name: list(rounded(v)) for name, v in row.ratios.items()},
+        "packages": dict(row.packages or {}), "ratios": {name: list(round_values(v)) for name, v in row.ratios.items()},
     }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _of(data: Mapping[str, Any]) -> TrainingRow:
 
 
 def _lists(values: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    return {name: list(rounded(found)) for name, found in values.items()}
+    return {name: list(round_values(found)) for name, found in values.items()}
 
 
 def _tuples(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:

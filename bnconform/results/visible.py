@@ -22,7 +22,7 @@ def _escape(letter: str) -> str:
     return " " if unicodedata.category(letter) == "Zs" else letter.encode("unicode_escape").decode("ascii")
 
 
-def bounded(names: list[str], most: int = 8, longest: int = 80) -> str:
+def cut_names(names: list[str], most: int = 8, longest: int = 80) -> str:
     """Names in a row, visible and separated by commas: each cut, and of many the first, with how many more."""
     shown = [visible(name if len(name) <= longest else f"{name[: longest - 3]}...") for name in names[:most]]
     more = [f"{len(names) - most} more"] if len(names) > most else []

@@ -382,7 +382,7 @@ CALL = 20
 """A call costs as much as so many elements of it."""
 
 
-def allowed(levels: Levels) -> bool:
+def is_allowed(levels: Levels) -> bool:
     """Whether a whole row breaks no constraint."""
     return all(constraint.holds(levels) for constraint in CONSTRAINTS)
 

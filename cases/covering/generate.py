@@ -28,9 +28,9 @@ from bnconform.cases.covering.factors import (
     TRIPLES,
     Constraint,
     Levels,
-    allowed,
     cost,
     elements,
+    is_allowed,
     showing,
     shows,
     trains,
@@ -112,7 +112,7 @@ class Generator:
             strict = self._best(first, (*self.constraints, *showing(names))) if self.whole else None
             best = strict or self._best(first, self.constraints)
             if best is not None:
-                for pair in self.shown(best):
+                for pair in self.show(best):
                     self.missing.pop(pair, None)
                 yield best
             self.missing.pop(first, None)  # where none is found the constraints forbid it; the self-test looks again
@@ -121,12 +121,12 @@ class Generator:
         self._rules = {name: [rule for rule in rules if name in rule.factors] for name in self.levels}
         plain = self._plainest(pair, rules)
         attempts = FEW_ATTEMPTS if plain is None else ATTEMPTS
-        grown = [row for row in (self._grown(pair, attempts) for _ in range(CANDIDATES)) if row is not None]
+        grown = [row for row in (self._grow(pair, attempts) for _ in range(CANDIDATES)) if row is not None]
         if not grown:
             grown = [] if plain is None else [plain]
         return max(grown, key=lambda row: self._gain(row) / (1 + self.cost(row) / CHEAP), default=None)
 
-    def shown(self, row: Row) -> Iterator[Meeting]:
+    def show(self, row: Row) -> Iterator[Meeting]:
         """The meetings of a row of which it shows all that it can."""
         items = [(name, level) for name, level in row.items() if name in self._factors]
         for meeting in combinations(items, self.strength):
@@ -134,7 +134,7 @@ class Generator:
                 yield meeting
 
     def _gain(self, row: Row) -> int:
-        return sum(pair in self.missing for pair in self.shown(row))
+        return sum(pair in self.missing for pair in self.show(row))
 
     def _plainest(self, pair: Meeting, rules: Sequence[Constraint]) -> Row | None:
         """The smallest row of the pair whose other levels are the plainest; each combination of sizes is tried."""
@@ -148,7 +148,7 @@ class Generator:
         every = ({**plain, **dict(zip(free, choice, strict=True))} for choice in choices)
         return min((row for row in every if all(rule.holds(row) for rule in rules)), key=elements, default=None)
 
-    def _grown(self, pair: Meeting, attempts: int) -> Row | None:
+    def _grow(self, pair: Meeting, attempts: int) -> Row | None:
         row = dict(pair)
         if not all(self._fits(row, name) for name in row):
             return None
@@ -214,7 +214,7 @@ def meetings(levels: Mapping[str, tuple[str, ...]], strength: int = 2) -> list[M
     ]
 
 
-def wanted(name: str) -> list[Meeting]:
+def meetings_of(name: str) -> list[Meeting]:
     """What is to meet in a table, as far as the constraints allow."""
     if name == "triples":
         return meetings(TRIPLES, 3)
@@ -231,11 +231,11 @@ def wanted(name: str) -> list[Meeting]:
 def rows_of(name: str, *, mended: bool = False) -> list[Row]:
     """The rows of a table; `mended`: those of the committed one that break no constraint, and what they lack."""
     levels = {factor.name: TABLES[name].get(factor.name, factor.levels) for factor in FACTORS}
-    generator = Generator(levels, wanted(name), whole=name in WHOLE)
-    kept = [dict(row) for row in table(name) if allowed(row)] if mended else []
+    generator = Generator(levels, meetings_of(name), whole=name in WHOLE)
+    kept = [dict(row) for row in table(name) if is_allowed(row)] if mended else []
     if mended:  # what the whole table does not hold cannot be, as its self-test shows, and is not searched for again
-        held = {meeting for row in table(name) for meeting in generator.shown(dict(row))}
-        still = {meeting for row in kept for meeting in generator.shown(row)}
+        held = {meeting for row in table(name) for meeting in generator.show(dict(row))}
+        still = {meeting for row in kept for meeting in generator.show(row)}
         known = {item for row in table(name) for item in row.items()}
         generator.missing = {
             meeting: None

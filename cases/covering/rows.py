@@ -9,7 +9,7 @@ from functools import cache, cached_property, lru_cache
 import numpy as np
 
 from bnconform.cases import inputs as families
-from bnconform.cases.covering.factors import FACTORS, LONG, Levels, allowed, trains
+from bnconform.cases.covering.factors import FACTORS, LONG, Levels, is_allowed, trains
 from bnconform.cases.covering.tables import table
 from bnconform.cases.covering.values import gradients, inputs, shape
 from bnconform.cases.program import ALONG_ONE_AXIS, STATE, Array, Program, Step, backward, forward, load
@@ -95,7 +95,7 @@ class CoveringRow:
             levels["positions"] = "1"
         if levels["history"] == "counted_40000" and levels["momentum"] != "None":
             levels["history"] = "loaded"
-        return replace(self, levels=levels) if allowed(levels) else self
+        return replace(self, levels=levels) if is_allowed(levels) else self
 
 
 @cache
@@ -148,7 +148,7 @@ def program(levels: Levels, dtype: str, seed: int) -> Program:
         levels["tracking"] == "tracked", int(levels["rank"]), dtype, kind,
     )  # fmt: skip
     before = HISTORIES[levels["history"]](Past(levels, config, seed))
-    calls = [_observed(call, config) for call in _calls(levels, dtype, seed)]
+    calls = [_observe(call, config) for call in _calls(levels, dtype, seed)]
     made = Program(config, (*before, *calls), reads="end" if levels["reads"] == "end" else "always").cast(dtype, kind)
     steps = list(made.steps)
     if levels["history"] == "other_dtype":
@@ -176,7 +176,7 @@ def _calls(levels: Levels, dtype: str, seed: int) -> list[Step]:
     return found
 
 
-def _observed(step: Step, config: Config) -> Step:
+def _observe(step: Step, config: Config) -> Step:
     """The same, with everything observed that it shows; a call that may be refused is judged in nothing."""
     if step.may_refuse:
         return step
@@ -190,10 +190,10 @@ def _of_another_dtype(step: Step, kind: str) -> Step:
     """A load of the same numbers in arrays of another dtype: of the widest, or of float32 where that is the layer's."""
     other = numpy_dtype("float32" if kind == "float64" else "float64")
 
-    def kept(name: str, value: Array) -> Array:
+    def keep(name: str, value: Array) -> Array:
         return value if name == "num_batches_tracked" else value.astype(numpy_dtype(kind)).astype(other)
 
-    state = {name: kept(name, value.astype(np.float32)) for name, value in step.state.items()}
+    state = {name: keep(name, value.astype(np.float32)) for name, value in step.state.items()}
     return replace(step, state=state)
 
 
@@ -217,35 +217,35 @@ class Past:
         there = {"weight": weight, "bias": bias}
         return {name: value for name, value in found.items() if there.get(name, self.config.track_running_stats)}
 
-    def loaded(self) -> list[Step]:
+    def load_values(self) -> list[Step]:
         """A load of everything, if there is something."""
         state = self.state()
         layout = ALONG_ONE_AXIS[self.seed % len(ALONG_ONE_AXIS)]
-        return [_observed(load((), layout, **state), self.config)] if state else []
+        return [_observe(load((), layout, **state), self.config)] if state else []
 
     def batch(self, samples: int, seed: int, *, training: bool = True) -> Step:
         """A forward pass over ordinary values; at least two a channel."""
         x = inputs(self.levels, self.config.dtype, seed, max(samples, 1), plain=True)
         if x.size // x.shape[1] < 2:
             x = np.concatenate([x, x + 1.25])
-        return _observed(forward(x, training=training), self.config)
+        return _observe(forward(x, training=training), self.config)
 
 
 def _smaller(past: Past) -> list[Step]:
     samples = int(past.levels["samples"])
-    return [*past.loaded(), past.batch(samples - 1 if samples > 2 else 1, past.seed + 1)]
+    return [*past.load_values(), past.batch(samples - 1 if samples > 2 else 1, past.seed + 1)]
 
 
 def _larger(past: Past) -> list[Step]:
-    return [*past.loaded(), past.batch(int(past.levels["samples"]) + 1, past.seed + 1)]
+    return [*past.load_values(), past.batch(int(past.levels["samples"]) + 1, past.seed + 1)]
 
 
 def _equal(past: Past) -> list[Step]:
-    return [*past.loaded(), past.batch(int(past.levels["samples"]), past.seed + 1)]
+    return [*past.load_values(), past.batch(int(past.levels["samples"]), past.seed + 1)]
 
 
-def _evaluated(past: Past) -> list[Step]:
-    return [*past.loaded(), past.batch(int(past.levels["samples"]), past.seed + 1, training=False)]
+def _evaluate(past: Past) -> list[Step]:
+    return [*past.load_values(), past.batch(int(past.levels["samples"]), past.seed + 1, training=False)]
 
 
 def _one_entry(past: Past) -> list[Step]:
@@ -254,45 +254,45 @@ def _one_entry(past: Past) -> list[Step]:
     name = sorted(state)[past.seed % len(state)]
     alone = {name: families.everything(past.config.num_features, past.seed % 5 + 7)[name]}
     first = past.batch(2, past.seed + 1, training=False)
-    return [*past.loaded(), first, _observed(load(**alone), past.config)]
+    return [*past.load_values(), first, _observe(load(**alone), past.config)]
 
 
 def _zeros(past: Past) -> list[Step]:
     """Statistics of zeros, and a count of 0, over others that were loaded before."""
     zeros = np.zeros(past.config.num_features)
     state = {"running_mean": zeros, "running_var": zeros}
-    return [*past.loaded(), past.batch(2, past.seed + 1), _observed(load(**state), past.config)]
+    return [*past.load_values(), past.batch(2, past.seed + 1), _observe(load(**state), past.config)]
 
 
-def _refused(past: Past) -> list[Step]:
+def _refuse(past: Past) -> list[Step]:
     """A batch of one channel more; but not to a layer of one, whose parameters broadcast in some libraries."""
     if past.config.num_features == 1:
-        return [*past.loaded(), past.batch(2, past.seed + 1, training=False)]
+        return [*past.load_values(), past.batch(2, past.seed + 1, training=False)]
     x = families.values((2, past.config.num_features + 1, *shape(past.levels)[2:]), past.seed)
-    return [*past.loaded(), replace(forward(x), may_refuse=True)]
+    return [*past.load_values(), replace(forward(x), may_refuse=True)]
 
 
 def _other_rank(past: Past) -> list[Step]:
     size = (2, past.config.num_features) if past.config.ndim > 2 else (2, past.config.num_features, 3)
-    return [*past.loaded(), replace(forward(families.values(size, past.seed)), may_refuse=True)]
+    return [*past.load_values(), replace(forward(families.values(size, past.seed)), may_refuse=True)]
 
 
 def _backward_twice(past: Past) -> list[Step]:
     size = shape(past.levels, max(int(past.levels["samples"]), 2))
     x, g = families.values(size, past.seed + 1), families.upstream(size, past.seed + 1)
     step = backward(x, g, training=trains(past.levels))
-    return [*past.loaded(), _observed(step, past.config)]
+    return [*past.load_values(), _observe(step, past.config)]
 
 
-def _refilled(past: Past) -> list[Step]:
+def _refill(past: Past) -> list[Step]:
     """The array object of the call before is given again, refilled."""
     size = shape(past.levels)
     if size[0] * int(np.prod(size[2:], dtype=int)) < 2:
-        return [*past.loaded(), past.batch(1, past.seed + 1, training=False)]
+        return [*past.load_values(), past.batch(1, past.seed + 1, training=False)]
     x = inputs({**past.levels, "values": "ordinary"}, past.config.dtype, past.seed + 1)
     training = trains(past.levels) and past.levels["begins"].startswith("training")
     step = forward(x, training=training, layout=past.levels["x_layout"])
-    return [*past.loaded(), _observed(step, past.config)]
+    return [*past.load_values(), _observe(step, past.config)]
 
 
 def _updates(count: int) -> Callable[[Past], list[Step]]:
@@ -303,38 +303,38 @@ def _updates(count: int) -> Callable[[Past], list[Step]]:
         batches = [families.values(size, past.seed + number % 7) for number in range(count)]
         steps = [forward(x + 0.125 * (number % 5)) for number, x in enumerate(batches)]
         judged = [
-            _observed(step, past.config) if few or number < 2 or number >= count - 3 else step
+            _observe(step, past.config) if few or number < 2 or number >= count - 3 else step
             for number, step in enumerate(steps)
         ]
-        return [*past.loaded(), *judged]
+        return [*past.load_values(), *judged]
 
     return history
 
 
-def _counted(past: Past) -> list[Step]:
+def _load_counter(past: Past) -> list[Step]:
     state = past.state()
     return [
-        _observed(load(**state, num_batches_tracked=np.asarray(40_000)), past.config),
+        _observe(load(**state, num_batches_tracked=np.asarray(40_000)), past.config),
         past.batch(2, past.seed + 1),
     ]
 
 
 HISTORIES: Mapping[str, Callable[[Past], list[Step]]] = {
     "first": lambda past: [],
-    "loaded": Past.loaded,
+    "loaded": Past.load_values,
     "one_entry": _one_entry,
     "zeros": _zeros,
-    "other_dtype": Past.loaded,
+    "other_dtype": Past.load_values,
     "smaller": _smaller,
     "larger": _larger,
     "equal": _equal,
-    "evaluated": _evaluated,
-    "refused": _refused,
+    "evaluated": _evaluate,
+    "refused": _refuse,
     "other_rank": _other_rank,
     "backward_twice": _backward_twice,
-    "refilled": _refilled,
+    "refilled": _refill,
     "updates_100": _updates(100),
     "updates_1000": _updates(1000),
-    "counted_40000": _counted,
+    "counted_40000": _load_counter,
 }
 """The calls before the four, by level of the factor `history`."""

@@ -199,6 +199,6 @@ TRIPLES = ("layer", "order", "layer_bias")
 """The factors of which every three levels meet: what is folded into what, and whether there is room for the shift."""
 
 
-def allowed(levels: Levels) -> bool:
+def is_allowed(levels: Levels) -> bool:
     """Whether a whole row breaks no constraint."""
     return all(constraint.holds(levels) for constraint in CONSTRAINTS)

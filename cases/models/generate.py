@@ -47,7 +47,7 @@ def rows() -> list[Row]:
     for wanted, rules in ((threes, shown), (meetings(LEVELS), shown), (meetings(LEVELS), CONSTRAINTS)):
         generator = ModelGenerator(LEVELS, wanted, whole=False, constraints=rules, cost=lambda _: 0)
         for row in found:
-            for meeting in generator.shown(row):
+            for meeting in generator.show(row):
                 generator.missing.pop(meeting, None)
         found += generator.rows()
     return found

@@ -115,7 +115,7 @@ def cases_of(requirement: str, dtype: str, cost: str = "") -> tuple[Case, ...]:
     fitting = _by_hand(requirement, dtype)
     if cost == "configurations" and fitting:
         first, *rest = fitting
-        fitting = (first, *(case for case in rest if _compilations(case) <= _needed(dtype)))
+        fitting = (first, *(case for case in rest if _compilations(case) <= _keys_of_first_cases(dtype)))
     rows_of_table = (row for row in covering(requirement, cost) if dtype in row.dtypes)
     return (*fitting, *rows_of_table, *models_of(requirement, dtype, cost))
 
@@ -130,7 +130,7 @@ def _by_hand(requirement: str, dtype: str) -> tuple[Probe | MetamorphicRelation,
 
 
 @cache
-def _needed(dtype: str) -> frozenset[tuple[object, ...]]:
+def _keys_of_first_cases(dtype: str) -> frozenset[tuple[object, ...]]:
     """What is compiled for the first cases of all requirements."""
     firsts = (_by_hand(requirement, dtype)[:1] for requirement in (*probes(), *all_relations()))
     return frozenset(what for cases in firsts for case in cases for what in _compilations(case))

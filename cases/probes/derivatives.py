@@ -55,12 +55,12 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return shapes | {f"{n}-values": (n, 3) for n in FEW} | {"many-values": MANY}
 
 
-def _given(shape: tuple[int, ...], seed: int = 0) -> tuple[Array, Array, Array]:
+def _operands(shape: tuple[int, ...], seed: int = 0) -> tuple[Array, Array, Array]:
     """X, g and t."""
     return inputs.values(shape, 20 + seed), inputs.upstream(shape, 10 + seed), inputs.upstream(shape, 20 + seed) - 0.9
 
 
-def _loaded(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
+def _load_state(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
     """A state that is no default in any entry that there is."""
     state = (inputs.parameters(3) if affine else {}) | (inputs.statistics(3) if tracked else {})
     return (load(**state),) if state else ()
@@ -69,25 +69,25 @@ def _loaded(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
 def _ordinary(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     """One pass in training, and the gradient for the weight in either mode."""
     config = Config(ndim=len(shape), eps=EPSILON)
-    x, g, t = _given(shape)
-    yield Probe("BN-DERIV-JVP", name, Program(config, (*_loaded(), jvp(x, t, "y", "tangent_y"))))
-    yield Probe("BN-DERIV-HVP", name, Program(config, (*_loaded(), hvp(x, g, t, "hvp_x"))), dtypes=FULL)
-    steps = (*_loaded(), jvp_jvp(x, t, g, "second_y"))
+    x, g, t = _operands(shape)
+    yield Probe("BN-DERIV-JVP", name, Program(config, (*_load_state(), jvp(x, t, "y", "tangent_y"))))
+    yield Probe("BN-DERIV-HVP", name, Program(config, (*_load_state(), hvp(x, g, t, "hvp_x"))), dtypes=FULL)
+    steps = (*_load_state(), jvp_jvp(x, t, g, "second_y"))
     yield Probe("BN-DERIV-JVP-JVP", name, Program(config, steps), dtypes=FULL)
     if name in ("rank4", "rank2"):
-        steps = (*_loaded(), jvp_jvp(x, t, g, "second_y", training=False))
+        steps = (*_load_state(), jvp_jvp(x, t, g, "second_y", training=False))
         yield Probe("BN-DERIV-JVP-JVP", f"{name}-evaluation", Program(config, steps), dtypes=FULL)
     for training, mode in MODES.items():
         if name in FOR_THE_WEIGHT[mode]:
-            steps = (*_loaded(), hvp(x, g, t, "hvp_weight", "hvp_bias", training=training))
+            steps = (*_load_state(), hvp(x, g, t, "hvp_weight", "hvp_bias", training=training))
             yield Probe("BN-DERIV-HVP-WEIGHT", f"{mode}-{name}", Program(config, steps))
 
 
 def _second_batch() -> Iterator[Probe]:
     """After another batch, as running statistics that normalise the batch which moves them show only then."""
     config = Config(eps=EPSILON, momentum=0.3)
-    (x, g, t), (other, _, _) = _given(inputs.SHAPES[4]), _given(inputs.SHAPES[4], 1)
-    start = (*_loaded(), forward(other))
+    (x, g, t), (other, _, _) = _operands(inputs.SHAPES[4]), _operands(inputs.SHAPES[4], 1)
+    start = (*_load_state(), forward(other))
     steps: tuple[Step, ...] = (*start, jvp(x, t, "y", "tangent_y"))
     yield Probe("BN-DERIV-JVP", "second-batch", Program(config, steps))
     yield Probe("BN-DERIV-HVP", "second-batch", Program(config, (*start, hvp(x, g, t, "hvp_x"))), dtypes=FULL)
@@ -96,37 +96,37 @@ def _second_batch() -> Iterator[Probe]:
 def _along_x() -> Probe:
     """The upstream gradient and the vector are x, of mean 0 and below epsilon, so that hardly anything cancels."""
     x = np.array([[1.0, 0.0, -0.5], [-1.0, 0.5, 0.0], [0.0, -0.5, 0.0], [0.0, 0.0, 0.5]])
-    steps = (*_loaded(), hvp(x, x, x, "hvp_x"))
+    steps = (*_load_state(), hvp(x, x, x, "hvp_x"))
     return Probe("BN-DERIV-HVP", "along-x", Program(Config(ndim=2, eps=4.0), steps), dtypes=(*FULL, "float16"))
 
 
 def _evaluation(rank: int) -> Iterator[Probe]:
     """From a layer that never trained, and after training passes with and without derivatives."""
     config = Config(ndim=rank, eps=EPSILON)
-    x, g, t = _given(inputs.SHAPES[rank])
-    other, other_g, other_t = _given(inputs.SHAPES[rank], 1)
+    x, g, t = _operands(inputs.SHAPES[rank])
+    other, other_g, other_t = _operands(inputs.SHAPES[rank], 1)
     along, twice = jvp(x, t, "y", "tangent_y", training=False), hvp(x, g, t, "hvp_x", training=False)
     between: dict[str, tuple[Step, ...]] = {"": ()}
     if rank == 4:
         between["-after-training"] = (forward(other),)
     for words, steps in between.items():
-        yield Probe("BN-DERIV-EVAL-JVP", f"rank{rank}{words}", Program(config, (*_loaded(), *steps, along)))
-        yield Probe("BN-DERIV-EVAL-HVP", f"rank{rank}{words}", Program(config, (*_loaded(), *steps, twice)))
+        yield Probe("BN-DERIV-EVAL-JVP", f"rank{rank}{words}", Program(config, (*_load_state(), *steps, along)))
+        yield Probe("BN-DERIV-EVAL-HVP", f"rank{rank}{words}", Program(config, (*_load_state(), *steps, twice)))
     if rank == 4:
-        steps = (*_loaded(), jvp(other, other_t), along)
+        steps = (*_load_state(), jvp(other, other_t), along)
         yield Probe("BN-DERIV-EVAL-JVP", f"rank{rank}-after-a-tangent", Program(config, steps))
-        steps = (*_loaded(), hvp(other, other_g, other_t), twice)
+        steps = (*_load_state(), hvp(other, other_g, other_t), twice)
         yield Probe("BN-DERIV-EVAL-HVP", f"rank{rank}-after-second-derivatives", Program(config, steps))
 
 
 def _flags() -> Iterator[Probe]:
     """Every combination of affine, tracking and mode, at rank 4, with few values, so that bfloat16 tells something."""
-    x, g, t = _given(inputs.SMALL[4])
+    x, g, t = _operands(inputs.SMALL[4])
     for affine, tracked in ((False, True), (True, False), (False, False)):  # both are there in every other probe
         for training, mode in MODES.items():
             config = Config(eps=EPSILON, affine=affine, track_running_stats=tracked)
             words = f"affine-{_word(affine)}-tracking-{_word(tracked)}-{mode}"
-            start = _loaded(affine=affine, tracked=tracked)
+            start = _load_state(affine=affine, tracked=tracked)
             steps: tuple[Step, ...] = (*start, jvp(x, t, "y", "tangent_y", training=training))
             yield Probe("BN-DERIV-FLAGS", f"jvp-{words}", Program(config, steps))
             steps = (*start, hvp(x, g, t, "hvp_x", "hvp_weight", "hvp_bias", training=training))
@@ -135,7 +135,7 @@ def _flags() -> Iterator[Probe]:
 
 def _momentum() -> Iterator[Probe]:
     """In training every momentum gives the same derivatives, from default parameters too."""
-    x, g, t = _given(inputs.SHAPES[4])
+    x, g, t = _operands(inputs.SHAPES[4])
     for words, momentum in (("0", 0.0), ("1", 1.0), ("none", None)):
         config = Config(eps=EPSILON, momentum=momentum)
         yield Probe("BN-DERIV-FLAGS", f"jvp-momentum-{words}", Program(config, (jvp(x, t, "y", "tangent_y"),)))
@@ -145,13 +145,13 @@ def _momentum() -> Iterator[Probe]:
 
 def _state() -> Iterator[Probe]:
     """What is remembered after each call."""
-    x, g, t = _given(inputs.SHAPES[4])
+    x, g, t = _operands(inputs.SHAPES[4])
     config = Config(momentum=0.3, eps=EPSILON)
     for training, mode in MODES.items():
         shown = MOVED if training else STATE
-        steps = (*_loaded(), jvp(x, t, *shown, training=training))
+        steps = (*_load_state(), jvp(x, t, *shown, training=training))
         yield Probe("BN-DERIV-STATE", f"jvp-{mode}", Program(config, steps))
-        steps = (*_loaded(), hvp(x, g, t, *shown, training=training))
+        steps = (*_load_state(), hvp(x, g, t, *shown, training=training))
         yield Probe("BN-DERIV-STATE", f"hvp-{mode}", Program(config, steps))
 
 

@@ -25,7 +25,7 @@ def probes() -> Iterator[Probe]:
     yield from _constant()
     yield from _not_finite()
     yield from _magnitudes()
-    yield from _repeated()
+    yield from _repetitions()
     yield from _long()
     yield from _one_not_default()
     for training in (True, False):
@@ -221,7 +221,7 @@ def _magnitudes() -> Iterator[Probe]:
     yield Probe("BN-EDGE-TINY", "gradients-of-1e-8", Program(Config(ndim=2), steps), dtypes=FULL)
 
 
-def _repeated() -> Iterator[Probe]:
+def _repetitions() -> Iterator[Probe]:
     """Calls that come twice, and a layer that is called on two batches before the backward pass of the first."""
     x, other, g = inputs.values((5, 3), 12), inputs.values((7, 3), 13), inputs.upstream((5, 3), 4)
     start = load(**inputs.everything(3))

@@ -14,7 +14,7 @@ from bnconform.spec.config import Config
 def probes() -> Iterator[Probe]:
     """Evaluation with loaded, initial and learnt statistics."""
     yield from _statistics()
-    yield from _mixed_modes()
+    yield from _modes_in_turn()
     yield from _epsilons()
     yield from _affine()
     yield from _no_update()
@@ -54,7 +54,7 @@ def _statistics() -> Iterator[Probe]:
     yield Probe("BN-EVAL-STATS", "twenty-batches", Program(Config(ndim=2), steps))
 
 
-def _mixed_modes() -> Iterator[Probe]:
+def _modes_in_turn() -> Iterator[Probe]:
     """After training those that were learnt, and after evaluation those of the batch again."""
     x = inputs.values((5, 3), 4)
     steps: tuple[Step, ...] = (

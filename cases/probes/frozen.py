@@ -39,7 +39,7 @@ def probes() -> Iterator[Probe]:
         yield from _evaluation(rank)
         yield from _again(rank)
         yield from _loading(rank)
-        yield from _recorded(rank)
+        yield from _passes_recorded(rank)
     for rank in (2, 3, 4, 5):
         yield from _flags(rank)
 
@@ -49,7 +49,7 @@ def _config(rank: int, **options: object) -> Config:
     return Config(ndim=rank, **given)
 
 
-def _loaded() -> Step:
+def _load_state() -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.everything(3))
 
@@ -59,7 +59,7 @@ def _few(table: dict[str, Any], rank: int) -> dict[str, Any]:
     return table if rank == 4 else dict(list(table.items())[:2])
 
 
-def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
+def _operands(rank: int, seed: int = 0) -> tuple[Array, Array]:
     """X, far from the running statistics, and g."""
     shape = inputs.SHAPES[rank]
     return inputs.values(shape, 50 + seed, offset=2.0), inputs.upstream(shape, seed)
@@ -67,26 +67,26 @@ def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
 
 def _training(rank: int) -> Iterator[Probe]:
     """Frozen after loading, after training, and twice over; several passes; both modes in turn."""
-    (x, _), (other, _) = _given(rank), _given(rank, 1)
+    (x, _), (other, _) = _operands(rank), _operands(rank, 1)
     seen = forward(x, "y")
     table: dict[str, tuple[Step, ...]] = {
-        "loaded": (_loaded(), freeze(), seen),
-        "after-training": (_loaded(), forward(other), freeze(), seen),
-        "passes": (_loaded(), freeze(), seen, forward(other, "y", *STATISTICS), seen),
-        "after-evaluation": (_loaded(), freeze(), forward(other, "y", training=False), seen),
-        "twice": (_loaded(), freeze(), freeze(), seen),
-        "once-let-go": (_loaded(), freeze(), freeze(False), freeze(), seen),
+        "loaded": (_load_state(), freeze(), seen),
+        "after-training": (_load_state(), forward(other), freeze(), seen),
+        "passes": (_load_state(), freeze(), seen, forward(other, "y", *STATISTICS), seen),
+        "after-evaluation": (_load_state(), freeze(), forward(other, "y", training=False), seen),
+        "twice": (_load_state(), freeze(), freeze(), seen),
+        "once-let-go": (_load_state(), freeze(), freeze(False), freeze(), seen),
     }
     for name, steps in _few(table, rank).items():
         yield Probe("BN-FROZEN-TRAIN", f"{name}-rank{rank}", Program(_config(rank), steps))
     if rank == 2:
         few = inputs.symmetric((0.5, 2.0, 1.0)) + np.array([1.0, -2.0, 0.5])
-        yield Probe("BN-FROZEN-TRAIN", "four-values", Program(_config(2), (_loaded(), freeze(), forward(few, "y"))))
+        yield Probe("BN-FROZEN-TRAIN", "four-values", Program(_config(2), (_load_state(), freeze(), forward(few, "y"))))
 
 
 def _state(rank: int) -> Iterator[Probe]:
     """Passes of each kind; what an unfrozen one leaves is left to others."""
-    (x, g), (other, _) = _given(rank, 2), _given(rank, 3)
+    (x, g), (other, _) = _operands(rank, 2), _operands(rank, 3)
     kinds: dict[str, tuple[Step, ...]] = {
         "forward": (forward(x, *STATE), forward(other, *STATE)),
         "backward": (backward(x, g, *STATE),),
@@ -95,18 +95,18 @@ def _state(rank: int) -> Iterator[Probe]:
         "many": tuple(forward(x + 0.5 * number, *STATE) for number in range(6)),
     }
     for name, steps in _few(kinds, rank).items():
-        yield Probe("BN-FROZEN-STATE", f"{name}-rank{rank}", Program(_config(rank), (_loaded(), freeze(), *steps)))
-    trained = (_loaded(), forward(other), freeze(True, *STATE), *kinds["forward"])
+        yield Probe("BN-FROZEN-STATE", f"{name}-rank{rank}", Program(_config(rank), (_load_state(), freeze(), *steps)))
+    trained = (_load_state(), forward(other), freeze(True, *STATE), *kinds["forward"])
     yield Probe("BN-FROZEN-STATE", f"after-training-rank{rank}", Program(_config(rank), trained))
 
 
 def _gradients(rank: int) -> Iterator[Probe]:
     """The gradient for x in training, and those that there are not."""
-    (x, g), (other, _) = _given(rank, 4), _given(rank, 5)
+    (x, g), (other, _) = _operands(rank, 4), _operands(rank, 5)
     before: dict[str, tuple[Step, ...]] = {
-        "loaded": (_loaded(), freeze()),
-        "after-training": (_loaded(), forward(other), freeze()),
-        "after-a-pass": (_loaded(), freeze(), forward(other)),
+        "loaded": (_load_state(), freeze()),
+        "after-training": (_load_state(), forward(other), freeze()),
+        "after-a-pass": (_load_state(), freeze(), forward(other)),
     }
     for name, steps in _few(before, rank).items():
         step = backward(x, g, "grad_x")
@@ -120,17 +120,17 @@ def _gradients(rank: int) -> Iterator[Probe]:
     # Of four values a channel half precision, too, has bounds that tell something.
     if rank == 2:
         few = inputs.symmetric((0.5, 2.0, 1.0)) + np.array([1.0, -2.0, 0.5])
-        steps = (_loaded(), freeze(), backward(few, inputs.upstream((4, 3), 3), "grad_x"))
+        steps = (_load_state(), freeze(), backward(few, inputs.upstream((4, 3), 3), "grad_x"))
         yield Probe("BN-FROZEN-GRAD", "four-values", Program(_config(2), steps))
 
 
 def _evaluation(rank: int) -> Iterator[Probe]:
     """Before, while and after the layer is frozen."""
-    (x, g), (other, _) = _given(rank, 6), _given(rank, 7)
+    (x, g), (other, _) = _operands(rank, 6), _operands(rank, 7)
     seen = (forward(x, "y", *SHOWN, training=False), backward(x, g, "grad_x", training=False))
-    turns = (_loaded(), *seen, freeze(), *seen, freeze(False), *seen)
+    turns = (_load_state(), *seen, freeze(), *seen, freeze(False), *seen)
     yield Probe("BN-FROZEN-EVAL", f"turns-rank{rank}", Program(_config(rank), turns))
-    trained = (_loaded(), forward(other), freeze(), *seen, freeze(False), *seen)
+    trained = (_load_state(), forward(other), freeze(), *seen, freeze(False), *seen)
     yield Probe("BN-FROZEN-EVAL", f"after-training-rank{rank}", Program(_config(rank), trained))
     untracked = (load(**inputs.parameters(3)), freeze(), forward(x, "y", training=False))
     program = Program(_config(rank, track_running_stats=False), untracked)
@@ -139,7 +139,7 @@ def _evaluation(rank: int) -> Iterator[Probe]:
 
 def _again(rank: int) -> Iterator[Probe]:
     """Let go: at once, after passes, after two freezes; with a cumulative average."""
-    (x, g), (other, other_g) = _given(rank, 8), _given(rank, 9)
+    (x, g), (other, other_g) = _operands(rank, 8), _operands(rank, 9)
     seen = (forward(x, "y", *SHOWN), backward(x, g, *GRADIENTS), forward(other, "y", training=False))
     between: dict[str, tuple[Step, ...]] = {
         "at-once": (freeze(), freeze(False)),
@@ -149,49 +149,49 @@ def _again(rank: int) -> Iterator[Probe]:
         "in-turn": (freeze(), forward(other), freeze(False), forward(other), freeze(), forward(x), freeze(False)),
     }
     for name, steps in _few(between, rank).items():
-        yield Probe("BN-FROZEN-AGAIN", f"{name}-rank{rank}", Program(_config(rank), (_loaded(), *steps, *seen)))
+        yield Probe("BN-FROZEN-AGAIN", f"{name}-rank{rank}", Program(_config(rank), (_load_state(), *steps, *seen)))
     counted = (forward(x), freeze(), forward(other), forward(other), freeze(False), *seen)
     yield Probe("BN-FROZEN-AGAIN", f"cumulative-rank{rank}", Program(_config(rank, momentum=None), counted))
 
 
 def _loading(rank: int) -> Iterator[Probe]:
     """A whole state, and each entry alone, loaded while frozen and used in both modes."""
-    x, g = _given(rank, 10)
+    x, g = _operands(rank, 10)
     seen = (forward(x, "y", *SHOWN), backward(x, g, "grad_x"), forward(x, "y", training=False))
     every = inputs.everything(3, 1)
     loads = {"everything": every, **{name: {name: value} for name, value in every.items()}}
     for name, state in _few(loads, rank).items():
-        steps = (_loaded(), freeze(), forward(x, "y"), load((*STATISTICS, "weight", "bias"), **state), *seen)
+        steps = (_load_state(), freeze(), forward(x, "y"), load((*STATISTICS, "weight", "bias"), **state), *seen)
         yield Probe("BN-FROZEN-LOAD", f"{name.replace('_', '-')}-rank{rank}", Program(_config(rank), steps))
 
 
-def _recorded(rank: int) -> Iterator[Probe]:
+def _passes_recorded(rank: int) -> Iterator[Probe]:
     """Passes that were recorded before the layer was frozen, and while it was."""
-    (x, g), (other, other_g) = _given(rank, 11), _given(rank, 12)
+    (x, g), (other, other_g) = _operands(rank, 11), _operands(rank, 12)
     # Which gradients there are for weight and bias of a layer that was frozen in between is left open.
-    before = (_loaded(), vjp(x, "y"), freeze(), pullback(1, g, "grad_x"))
+    before = (_load_state(), vjp(x, "y"), freeze(), pullback(1, g, "grad_x"))
     yield Probe("BN-FROZEN-RECORDED", f"before-rank{rank}", Program(_config(rank), before))
-    while_ = (_loaded(), freeze(), vjp(x, "y"), freeze(False), pullback(1, g, "grad_x"))
+    while_ = (_load_state(), freeze(), vjp(x, "y"), freeze(False), pullback(1, g, "grad_x"))
     yield Probe("BN-FROZEN-RECORDED", f"while-rank{rank}", Program(_config(rank), while_))
     both = (
-        _loaded(), vjp(x, "y"), freeze(), vjp(other, "y"), pullback(1, g, "grad_x"), pullback(2, other_g, "grad_x"),
+        _load_state(), vjp(x, "y"), freeze(), vjp(other, "y"), pullback(1, g, "grad_x"), pullback(2, other_g, "grad_x"),
     )  # fmt: skip
     yield Probe("BN-FROZEN-RECORDED", f"both-rank{rank}", Program(_config(rank), both))
 
 
 def _flags(rank: int) -> Iterator[Probe]:
     """New layers, without parameters, every momentum, one value a channel."""
-    x, _ = _given(rank, 13)
+    x, _ = _operands(rank, 13)
     seen = (forward(x, "y", *SHOWN), forward(x * 2 + 1, "y", *SHOWN))
     yield Probe("BN-FROZEN-FLAGS", f"new-rank{rank}", Program(_config(rank), (freeze(), *seen)))
-    yield Probe("BN-FROZEN-FLAGS", f"loaded-rank{rank}", Program(_config(rank), (_loaded(), freeze(), *seen)))
+    yield Probe("BN-FROZEN-FLAGS", f"loaded-rank{rank}", Program(_config(rank), (_load_state(), freeze(), *seen)))
     steps = (load(**inputs.statistics(3)), freeze(), *seen)
     yield Probe("BN-FROZEN-FLAGS", f"affine-off-rank{rank}", Program(_config(rank, affine=False), steps))
     if rank not in (2, 4):
         return
     for momentum in (0.0, 1.0, None):
-        program = Program(_config(rank, momentum=momentum), (_loaded(), freeze(), *seen))
+        program = Program(_config(rank, momentum=momentum), (_load_state(), freeze(), *seen))
         yield Probe("BN-FROZEN-FLAGS", f"momentum-{momentum}-rank{rank}".lower(), program)
     one = x.reshape(-1, 3, *(1,) * (rank - 2))[:1]
-    single = (_loaded(), freeze(), forward(one, "y", *SHOWN))
+    single = (_load_state(), freeze(), forward(one, "y", *SHOWN))
     yield Probe("BN-FROZEN-FLAGS", f"one-value-rank{rank}", Program(_config(rank), single))

@@ -50,7 +50,7 @@ def probes() -> Iterator[Probe]:
     for rank in RANKS:
         yield from _ordinary(rank)
     yield from _few()
-    yield from _hidden()
+    yield from _values_under_mask()
     yield from _shapes()
     yield from _channels()
     yield from _gradients()
@@ -61,7 +61,7 @@ def probes() -> Iterator[Probe]:
 
 def relations() -> Iterator[MetamorphicRelation]:
     """What is hidden is changed, and nothing else changes."""
-    x, mask = given(SHAPE)
+    x, mask = operands(SHAPE)
     other = np.where(mask, x, x * -40 + 300)
     g = np.where(mask, inputs.upstream(SHAPE, 31), 0)
     start, config = load(**inputs.everything(3)), Config(eps=EPSILON, momentum=MOMENTUM)
@@ -88,7 +88,7 @@ def selecting(shape: tuple[int, ...], seed: int = 0) -> Array:
     return np.asarray(chosen.reshape(shape))
 
 
-def given(shape: tuple[int, ...], seed: int = 0, mask: Array | None = None) -> tuple[Array, Array]:
+def operands(shape: tuple[int, ...], seed: int = 0, mask: Array | None = None) -> tuple[Array, Array]:
     """X with values far away where a mask hides them, and the mask: of samples and of all positions but the last axis.
 
     Where the channels are not the last axis, Keras takes no mask that tells positions along that apart: those are asked
@@ -104,7 +104,7 @@ def _config(ndim: int, **values: object) -> Config:
     return Config(ndim=ndim, **{"eps": EPSILON, "momentum": MOMENTUM, **values})  # type: ignore[arg-type]
 
 
-def _loaded(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
+def _load_state(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
     """A state that is no default in any entry that there is."""
     state = (inputs.parameters(3) if affine else {}) | (inputs.statistics(3) if tracked else {})
     return (load(**state),) if state else ()
@@ -113,9 +113,9 @@ def _loaded(*, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
 def _ordinary(rank: int) -> Iterator[Probe]:
     """The output, the running statistics, and what stands under the mask; gradients."""
     shape, config, name = inputs.SHAPES[rank], _config(rank), f"rank{rank}"
-    x, mask = given(shape)
+    x, mask = operands(shape)
     g = inputs.upstream(shape, 30)
-    start = _loaded()
+    start = _load_state()
     yield Probe("BN-MASK-STATS", name, Program(config, (*start, masked(x, mask, "y"))))
     yield Probe("BN-MASK-RUN", name, Program(config, (*start, masked(x, mask, *STATISTICS))))
     yield Probe("BN-MASK-GRAD", name, Program(config, (*start, masked_backward(x, mask, g, "grad_x"))))
@@ -131,31 +131,31 @@ def _few() -> Iterator[Probe]:
     """Everything selected, two values, and one batch after the other."""
     every = np.ones((7, 1), bool)
     for name, made in {
-        "everything-selected": given((7, 3), 1, every),
-        "two-values": given((7, 3), 2, TWO),
+        "everything-selected": operands((7, 3), 1, every),
+        "two-values": operands((7, 3), 2, TWO),
     }.items():
-        config, start = _config(made[0].ndim), _loaded()
+        config, start = _config(made[0].ndim), _load_state()
         yield Probe("BN-MASK-STATS", name, Program(config, (*start, masked(*made, "y"))))
         yield Probe("BN-MASK-RUN", name, Program(config, (*start, masked(*made, *STATISTICS))))
-    first, second = given((7, 3), 1, every), given((7, 3), 2, TWO)
+    first, second = operands((7, 3), 1, every), operands((7, 3), 2, TWO)
     for word, momentum in (("0.3", 0.3), ("none", None)):
         steps = (masked(*first, *STATISTICS), masked(*second, *STATISTICS), forward(second[0], *STATISTICS))
         yield Probe("BN-MASK-RUN", f"batches-in-turn-momentum-{word}", Program(_config(2, momentum=momentum), steps))
 
 
-def _hidden() -> Iterator[Probe]:
+def _values_under_mask() -> Iterator[Probe]:
     """What is no number, and what no square is one of, under the mask."""
-    x, mask = given(SHAPE)
-    config, start = _config(4), _loaded()
+    x, mask = operands(SHAPE)
+    config, start = _config(4), _load_state()
     for name, value in UNDER_THE_MASK.items():
         steps = (*start, masked(np.where(mask, x, value), mask, "y", *STATISTICS))
         yield Probe("BN-MASK-HIDDEN", name, Program(config, steps), dtypes=IN.get(name, DTYPES))
     one = np.array(x)
-    one[_hidden_at(mask, 2)] = np.nan
+    one[_place_under_mask(mask, 2)] = np.nan
     yield Probe("BN-MASK-HIDDEN", "one-nan", Program(config, (*start, masked(one, mask, "y", *STATISTICS))))
 
 
-def _hidden_at(mask: Array, channel: int) -> tuple[int, ...]:
+def _place_under_mask(mask: Array, channel: int) -> tuple[int, ...]:
     """The first place of a channel that a mask of one channel hides."""
     sample, _, *position = np.argwhere(~mask)[0]
     return int(sample), channel, *map(int, position)
@@ -164,17 +164,17 @@ def _hidden_at(mask: Array, channel: int) -> tuple[int, ...]:
 def _shapes() -> Iterator[Probe]:
     """Masks of every shape that broadcasts, one after the other on one layer."""
     for name, shapes in {"rank4": FIRST_SHAPES, "rank4-more": MORE_SHAPES}.items():
-        steps = [masked(*given(SMALL, seed, _in_each(shape, seed)), "y") for seed, shape in enumerate(shapes)]
-        yield Probe("BN-MASK-SHAPE", name, Program(_config(4), (*_loaded(), *steps)), dtypes=FULL)
+        steps = [masked(*operands(SMALL, seed, _in_each(shape, seed)), "y") for seed, shape in enumerate(shapes)]
+        yield Probe("BN-MASK-SHAPE", name, Program(_config(4), (*_load_state(), *steps)), dtypes=FULL)
     lengths = np.arange(5) < np.array([5, 3, 1, 4]).reshape(-1, 1, 1)
-    steps = [masked(*given((4, 3, 5), 3, lengths), "y", *STATISTICS)]
-    yield Probe("BN-MASK-SHAPE", "padded-sequences", Program(_config(3), (*_loaded(), *steps)), dtypes=FULL)
+    steps = [masked(*operands((4, 3, 5), 3, lengths), "y", *STATISTICS)]
+    yield Probe("BN-MASK-SHAPE", "padded-sequences", Program(_config(3), (*_load_state(), *steps)), dtypes=FULL)
     for rank, some in {3: ((4, 1, 1), (1, 1, 5), (5,)), 2: ((1, 1), (7, 1))}.items():
         shape = inputs.SHAPES[rank]
-        steps = [masked(*given(shape, seed, _in_each(one, seed)), "y") for seed, one in enumerate(some)]
-        yield Probe("BN-MASK-SHAPE", f"rank{rank}", Program(_config(rank), (*_loaded(), *steps)), dtypes=FULL)
+        steps = [masked(*operands(shape, seed, _in_each(one, seed)), "y") for seed, one in enumerate(some)]
+        yield Probe("BN-MASK-SHAPE", f"rank{rank}", Program(_config(rank), (*_load_state(), *steps)), dtypes=FULL)
     for name, shape in {"rank4": (2, 1, 4, 5), "rank2": (7, 1)}.items():
-        x, mask = given(shape)
+        x, mask = operands(shape)
         config = _config(len(shape), num_features=1)
         calls = load(**inputs.everything(1)), masked(x, mask, "y", *STATISTICS)
         yield Probe("BN-MASK-ONE-CHANNEL", name, Program(config, calls), dtypes=FULL)
@@ -197,18 +197,18 @@ def _channels() -> Iterator[Probe]:
         "rank2": (np.arange(7).reshape(-1, 1) + np.array([0, 3, 5])) % 7 < np.array([2, 4, 6]),
     }
     for seed, (name, mask) in enumerate(masks.items()):
-        x, _ = given(SMALL if mask.ndim == 4 else (7, 3), seed, mask)
+        x, _ = operands(SMALL if mask.ndim == 4 else (7, 3), seed, mask)
         config = _config(x.ndim)
-        steps = (*_loaded(), masked(x, mask, "y", *STATISTICS))
+        steps = (*_load_state(), masked(x, mask, "y", *STATISTICS))
         yield Probe("BN-MASK-CHANNELS", name, Program(config, steps), dtypes=FULL)
-    steps = (*_loaded(), masked_backward(*given(SMALL, 5, full), inputs.upstream(SMALL, 32), *GRADIENTS))
+    steps = (*_load_state(), masked_backward(*operands(SMALL, 5, full), inputs.upstream(SMALL, 32), *GRADIENTS))
     yield Probe("BN-MASK-CHANNELS", "gradients", Program(_config(4), steps), dtypes=FULL)
 
 
 def _gradients() -> Iterator[Probe]:
     """Gradients of few values, of large ones under the mask, and of what is no number there."""
-    config, start = _config(4), _loaded()
-    x, mask = given(SHAPE)
+    config, start = _config(4), _load_state()
+    x, mask = operands(SHAPE)
     g = inputs.upstream(SHAPE, 30)
     of_selected = np.where(mask, g, 0)
 
@@ -221,9 +221,9 @@ def _gradients() -> Iterator[Probe]:
     large = program(x, np.where(mask, g, 1e3), *GRADIENTS)
     yield Probe("BN-MASK-GRAD", "large-gradients-hidden", large, dtypes=FULL)
     lost = np.array(g)
-    lost[_hidden_at(mask, 1)] = np.nan
+    lost[_place_under_mask(mask, 1)] = np.nan
     yield Probe("BN-MASK-GRAD-PARAMETERS", "one-gradient-nan", program(x, lost, *GRADIENTS[1:]))
-    two = masked_backward(*given((7, 3), 2, TWO), inputs.upstream((7, 3), 33), *GRADIENTS)
+    two = masked_backward(*operands((7, 3), 2, TWO), inputs.upstream((7, 3), 33), *GRADIENTS)
     yield Probe("BN-MASK-GRAD", "two-values", Program(_config(2), (*start, two)))
     for name, value in UNDER_THE_MASK.items():
         hidden = program(np.where(mask, x, value), of_selected, *GRADIENTS)
@@ -232,10 +232,10 @@ def _gradients() -> Iterator[Probe]:
 
 def _evaluation() -> Iterator[Probe]:
     """In evaluation, from a loaded state and after a masked training pass."""
-    x, mask = given(SHAPE)
-    other, second = given(SHAPE, 1)
+    x, mask = operands(SHAPE)
+    other, second = operands(SHAPE, 1)
     g = inputs.upstream(SHAPE, 30)
-    config, start = _config(4), _loaded()
+    config, start = _config(4), _load_state()
     steps = (*start, masked(x, mask, "y", *STATE, training=False))
     yield Probe("BN-MASK-EVAL", "output", Program(config, steps))
     steps = (*start, masked_backward(x, mask, g, "grad_x", *STATE, training=False))
@@ -250,13 +250,13 @@ def _evaluation() -> Iterator[Probe]:
 
 def _flags() -> Iterator[Probe]:
     """Every combination of affine, tracking and mode, and every kind of momentum."""
-    x, mask = given(SHAPE)
+    x, mask = operands(SHAPE)
     g = inputs.upstream(SHAPE, 30)
     for affine, tracked in ((False, True), (True, False), (False, False)):  # both are there in every other probe
         for training, mode in MODES.items():
             config = _config(4, affine=affine, track_running_stats=tracked)
             words = f"affine-{_word(affine)}-tracking-{_word(tracked)}-{mode}"
-            start = _loaded(affine=affine, tracked=tracked)
+            start = _load_state(affine=affine, tracked=tracked)
             steps: tuple[Step, ...] = (*start, masked(x, mask, "y", training=training))
             yield Probe("BN-MASK-FLAGS", words, Program(config, steps), dtypes=FULL)
             steps = (*start, masked_backward(x, mask, g, *GRADIENTS, training=training))
@@ -269,10 +269,10 @@ def _flags() -> Iterator[Probe]:
 
 def _state() -> Iterator[Probe]:
     """What is remembered, and that a mask is not."""
-    x, mask = given(SHAPE)
-    other, second = given(SHAPE, 1)
+    x, mask = operands(SHAPE)
+    other, second = operands(SHAPE, 1)
     g = inputs.upstream(SHAPE, 30)
-    config, start = _config(4), _loaded()
+    config, start = _config(4), _load_state()
     steps = (*start, masked(x, mask, *STATE), forward(other, "y", *STATE), masked(other, second, "y", *STATE))
     yield Probe("BN-MASK-STATE", "masks-in-turn", Program(config, steps))
     steps = (*start, masked_backward(x, mask, g, *STATE))

@@ -57,7 +57,7 @@ def _one_accumulator() -> Iterator[Probe]:
     """
     single = ("float32",)
     shape = (6, 1, 8337)
-    terms = _rounded_down(50_022)
+    terms = _terms_rounding_down(50_022)
     config = Config(num_features=1, ndim=3, momentum=1.0)
     x = terms.reshape(shape)
     yield Probe("BN-NUM-LARGE-N", "mean-in-one-sum", Program(config, (forward(x, "running_mean"),)), "blocked", single)
@@ -86,7 +86,7 @@ def _one_accumulator() -> Iterator[Probe]:
     yield Probe("BN-NUM-LARGE-N", "mean-in-vanishing-steps", program, "blocked", single)
 
 
-def _rounded_down(count: int) -> Array:
+def _terms_rounding_down(count: int) -> Array:
     """(count,) terms around 0.6, each 0.48 * 2**-9 above a multiple of 2**-9, the spacing of float32 near 30,000.
 
     A sum of 50,000 is near 30,000, so that each addition to it, for most of the way, drops the 0.48: about 0.2 n u of

@@ -49,13 +49,13 @@ def probes() -> Iterator[Probe]:
         yield from _accumulation(rank)
 
 
-def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
+def _operands(rank: int, seed: int = 0) -> tuple[Array, Array]:
     """X, whose channels are off 0 by more than they spread, and g."""
     shape = inputs.SHAPES[rank]
     return inputs.values(shape, 20 + seed, offset=2.5), inputs.upstream(shape, seed)
 
 
-def _loaded() -> Step:
+def _load_state() -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.everything(3))
 
@@ -66,9 +66,9 @@ def _config(rank: int, **options: object) -> Config:
 
 def _gradients(rank: int) -> Iterator[Probe]:
     """The three gradients, with and without parameters and statistics."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     step = recomputed(x, g, *GRADIENTS)
-    yield Probe("BN-REMAT-GRAD", f"loaded-rank{rank}", Program(_config(rank), (_loaded(), step)))
+    yield Probe("BN-REMAT-GRAD", f"loaded-rank{rank}", Program(_config(rank), (_load_state(), step)))
     yield Probe("BN-REMAT-GRAD", f"new-rank{rank}", Program(_config(rank), (step,)))
     without = (load(**inputs.statistics(3)), step)
     yield Probe("BN-REMAT-GRAD", f"affine-off-rank{rank}", Program(_config(rank, affine=False), without))
@@ -78,17 +78,17 @@ def _gradients(rank: int) -> Iterator[Probe]:
     # Of four values a channel half precision, too, has bounds that tell something.
     x, g = inputs.symmetric((0.5, 2.0, 1.0)), inputs.upstream((4, 3), 3)
     if rank == 2:
-        few = (_loaded(), recomputed(x + np.array([1.0, -2.0, 0.5]), g, *GRADIENTS))
+        few = (_load_state(), recomputed(x + np.array([1.0, -2.0, 0.5]), g, *GRADIENTS))
         yield Probe("BN-REMAT-GRAD", "four-values", Program(_config(2), few))
 
 
 def _statistics(rank: int) -> Iterator[Probe]:
     """What is remembered of a step: of a loaded layer, after a pass, and as a cumulative average."""
-    x, g = _given(rank, 1)
-    other, _ = _given(rank, 2)
+    x, g = _operands(rank, 1)
+    other, _ = _operands(rank, 2)
     step = recomputed(x, g, *STATISTICS)
-    yield Probe("BN-REMAT-STATS", f"loaded-rank{rank}", Program(_config(rank), (_loaded(), step)))
-    after = Program(_config(rank), (_loaded(), forward(other), step))
+    yield Probe("BN-REMAT-STATS", f"loaded-rank{rank}", Program(_config(rank), (_load_state(), step)))
+    after = Program(_config(rank), (_load_state(), forward(other), step))
     yield Probe("BN-REMAT-STATS", f"after-a-pass-rank{rank}", after)
     counted = recomputed(x, g, "num_batches_tracked")
     yield Probe("BN-REMAT-COUNTER", f"new-rank{rank}", Program(_config(rank), (counted,)))
@@ -100,19 +100,19 @@ def _statistics(rank: int) -> Iterator[Probe]:
 
 def _evaluation(rank: int) -> Iterator[Probe]:
     """A step in evaluation: its gradients of a loaded layer, and that it leaves the state after training as well."""
-    x, g = _given(rank, 3)
+    x, g = _operands(rank, 3)
     step = recomputed(x, g, *GRADIENTS, *SHOWN, training=False)
-    yield Probe("BN-REMAT-EVAL", f"loaded-rank{rank}", Program(_config(rank), (_loaded(), step)))
+    yield Probe("BN-REMAT-EVAL", f"loaded-rank{rank}", Program(_config(rank), (_load_state(), step)))
     # What training leaves is another requirement's.
     step = recomputed(x, g, *STATISTICS, training=False)
     for name, earlier in (("training", forward(x * 2 - 1)), ("a-step", recomputed(x * 2 - 1, g))):
-        program = Program(_config(rank), (_loaded(), earlier, step))
+        program = Program(_config(rank), (_load_state(), earlier, step))
         yield Probe("BN-REMAT-EVAL", f"after-{name}-rank{rank}", program)
 
 
 def _after(rank: int) -> Iterator[Probe]:
     """Ordinary passes after a step in either mode; what each is judged from is the state that the layer showed."""
-    (x, g), (other, other_g) = _given(rank, 4), _given(rank, 5)
+    (x, g), (other, other_g) = _operands(rank, 4), _operands(rank, 5)
     for training, mode in MODES.items():
         step = recomputed(x, g, training=training)
         passes = {
@@ -121,7 +121,7 @@ def _after(rank: int) -> Iterator[Probe]:
             "gradient": (backward(other, other_g, *GRADIENTS),),
         }
         for name, later in passes.items():
-            program = Program(_config(rank), (_loaded(), step, *later))
+            program = Program(_config(rank), (_load_state(), step, *later))
             yield Probe("BN-REMAT-AFTER", f"{name}-after-{mode}-rank{rank}", program)
 
 
@@ -136,12 +136,12 @@ def _parts(rank: int) -> list[tuple[Array, Array]]:
 
 def _micro_batches(rank: int) -> Iterator[Probe]:
     """Steps with recomputation one after the other: over the same batch, over unequal ones, and with modes in turn."""
-    x, g = _given(rank, 6)
+    x, g = _operands(rank, 6)
     again = (recomputed(x, g, *GRADIENTS, *MOVED),) * 3
-    yield Probe("BN-REMAT-ACCUMULATE", f"the-same-batch-rank{rank}", Program(_config(rank), (_loaded(), *again)))
+    yield Probe("BN-REMAT-ACCUMULATE", f"the-same-batch-rank{rank}", Program(_config(rank), (_load_state(), *again)))
     parts = _parts(rank)
     unequal = tuple(recomputed(x, g, *GRADIENTS, *MOVED) for x, g in parts)
-    program = Program(_config(rank), (_loaded(), *unequal))
+    program = Program(_config(rank), (_load_state(), *unequal))
     yield Probe("BN-REMAT-ACCUMULATE", f"unequal-rank{rank}", program)
     (first, first_g), (second, second_g), _ = parts
     mixed = (
@@ -149,7 +149,7 @@ def _micro_batches(rank: int) -> Iterator[Probe]:
         recomputed(second, second_g, *GRADIENTS, *MOVED, training=False),
         recomputed(second, second_g, *GRADIENTS, *MOVED),
     )
-    yield Probe("BN-REMAT-ACCUMULATE", f"modes-in-turn-rank{rank}", Program(_config(rank), (_loaded(), *mixed)))
+    yield Probe("BN-REMAT-ACCUMULATE", f"modes-in-turn-rank{rank}", Program(_config(rank), (_load_state(), *mixed)))
 
 
 def _accumulation(rank: int) -> Iterator[Probe]:
@@ -157,17 +157,17 @@ def _accumulation(rank: int) -> Iterator[Probe]:
 
     Those of one shape, and halves, come first, for implementations to which each shape costs time.
     """
-    x, g = _given(rank, 7)
+    x, g = _operands(rank, 7)
     middle = len(x) // 2
     halves = [(x[:middle], g[:middle]), (x[middle:], g[middle:])]
     for name, parts in (("halves", halves), ("unequal", _parts(rank))):
         whole, whole_g = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
         of_parts = tuple(backward(x, g, *GRADIENTS, training=False) for x, g in parts)
-        constant = (_loaded(), *of_parts, backward(whole, whole_g, *GRADIENTS, training=False))
+        constant = (_load_state(), *of_parts, backward(whole, whole_g, *GRADIENTS, training=False))
         yield Probe("BN-ACC-SUM", f"{name}-rank{rank}", Program(_config(rank), constant))
-    for name, parts in (("equal", [_given(rank, seed) for seed in (8, 9)]), ("unequal", _parts(rank))):
-        pairs: list[Step] = [_loaded()]
-        first: list[Step] = [_loaded()]
+    for name, parts in (("equal", [_operands(rank, seed) for seed in (8, 9)]), ("unequal", _parts(rank))):
+        pairs: list[Step] = [_load_state()]
+        first: list[Step] = [_load_state()]
         for number, (x, g) in enumerate(parts, 1):
             pairs += [forward(x, *MOVED), vjp(x, "y"), pullback(number, g, *GRADIENTS)]
             first += [forward(x, *MOVED), vjp(x, "y")]

@@ -56,7 +56,7 @@ def probes() -> Iterator[Probe]:
         for training, mode in MODES.items():
             yield from _twice(rank, training=training, mode=mode)
             yield from _after_a_load(rank, training=training, mode=mode)
-            yield from _refilled(rank, training=training, mode=mode)
+            yield from _passes_refilled(rank, training=training, mode=mode)
         yield from _modes(rank)
         yield from _state(rank)
     yield from _circumstances()
@@ -65,21 +65,21 @@ def probes() -> Iterator[Probe]:
         yield from _many(rank)
 
 
-def _given(rank: int, seed: int = 0) -> tuple[Array, Array]:
+def _operands(rank: int, seed: int = 0) -> tuple[Array, Array]:
     """X and g of one shape a rank."""
     return inputs.values(inputs.SHAPES[rank], 10 + seed), inputs.upstream(inputs.SHAPES[rank], seed)
 
 
-def _loaded() -> Step:
+def _load_state() -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.parameters(3), **inputs.statistics(3))
 
 
 def _ordinary(rank: int) -> Iterator[Probe]:
     """One pass and its pullback at once, in either mode, with and without parameters and statistics."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     for training, mode in MODES.items():
-        steps: tuple[Step, ...] = (_loaded(), vjp(x, "y", training=training), pullback(1, g, *GRADIENTS))
+        steps: tuple[Step, ...] = (_load_state(), vjp(x, "y", training=training), pullback(1, g, *GRADIENTS))
         yield Probe("BN-REC-VJP", f"{mode}-rank{rank}", Program(Config(ndim=rank), steps))
         steps = (load(**inputs.parameters(3)), *steps[1:])
         config = Config(ndim=rank, track_running_stats=False)
@@ -91,10 +91,10 @@ def _ordinary(rank: int) -> Iterator[Probe]:
 def _late(rank: int) -> Iterator[Probe]:
     """Other passes in between."""
     config = Config(ndim=rank)
-    (x, g), (other, other_g) = _given(rank), _given(rank, 1)
+    (x, g), (other, other_g) = _operands(rank), _operands(rank, 1)
     smaller, smaller_g = other[:-1] * 2 + 1, other_g[:-1]
     for training, mode in MODES.items():
-        start = (_loaded(), vjp(x, "y", training=training))
+        start = (_load_state(), vjp(x, "y", training=training))
         late = pullback(1, g, *GRADIENTS, may_refuse=not training)
         between = {
             "same-shape": (forward(other, training=training),),
@@ -118,11 +118,11 @@ def _late(rank: int) -> Iterator[Probe]:
 
 def _twice(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
     """The same pullback again, with the same and with another upstream gradient."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     other = inputs.upstream(inputs.SHAPES[rank], 7) * 2 - 1
     for name, again in (("same", g), ("another", other)):
         steps = (
-            _loaded(),
+            _load_state(),
             vjp(x, "y", training=training),
             pullback(1, g, *GRADIENTS),
             pullback(1, again, *GRADIENTS, may_refuse=True),
@@ -132,7 +132,7 @@ def _twice(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
 
 def _after_a_load(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
     """What the pass used is set anew, one kind at a time."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     parameters, statistics = inputs.parameters(3), inputs.statistics(3)
     other = {
         "weight": {"weight": parameters["weight"] * -2 + 0.5},
@@ -144,7 +144,7 @@ def _after_a_load(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
     }
     for name, state in other.items():
         steps = (
-            _loaded(),
+            _load_state(),
             vjp(x, "y", training=training),
             load(**state),
             pullback(1, g, *GRADIENTS, may_refuse=True),
@@ -152,11 +152,11 @@ def _after_a_load(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
         yield Probe("BN-REC-LOAD", f"{mode}-{name}-rank{rank}", Program(Config(ndim=rank), steps))
 
 
-def _refilled(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
+def _passes_refilled(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
     """The caller's array holds other numbers by then."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     steps = (
-        _loaded(),
+        _load_state(),
         vjp(x, "y", training=training),
         refill(1),
         pullback(1, g, *GRADIENTS, may_refuse=True),
@@ -167,17 +167,17 @@ def _refilled(rank: int, *, training: bool, mode: str) -> Iterator[Probe]:
 def _modes(rank: int) -> Iterator[Probe]:
     """The layer is in the other mode by then."""
     config = Config(ndim=rank)
-    (x, g), (other, other_g) = _given(rank), _given(rank, 1)
-    steps: tuple[Step, ...] = (_loaded(), vjp(x, "y"), forward(other, training=False), pullback(1, g, *GRADIENTS))
+    (x, g), (other, other_g) = _operands(rank), _operands(rank, 1)
+    steps: tuple[Step, ...] = (_load_state(), vjp(x, "y"), forward(other, training=False), pullback(1, g, *GRADIENTS))
     yield Probe("BN-REC-MODE", f"training-then-evaluation-rank{rank}", Program(config, steps))
     # What evaluation used, the running statistics, may have been saved and seen to be written to.
     late = pullback(1, g, *GRADIENTS, may_refuse=True)
-    steps = (_loaded(), vjp(x, "y", training=False), forward(other), late)
+    steps = (_load_state(), vjp(x, "y", training=False), forward(other), late)
     yield Probe("BN-REC-MODE", f"evaluation-then-training-rank{rank}", Program(config, steps))
-    steps = (_loaded(), forward(other), vjp(x, "y", training=False), pullback(1, g, *GRADIENTS))
+    steps = (_load_state(), forward(other), vjp(x, "y", training=False), pullback(1, g, *GRADIENTS))
     yield Probe("BN-REC-MODE", f"evaluation-after-training-rank{rank}", Program(config, steps))
     steps = (
-        _loaded(),
+        _load_state(),
         vjp(x, "y"),
         vjp(other, "y", training=False),
         pullback(1, g, *GRADIENTS),
@@ -188,10 +188,10 @@ def _modes(rank: int) -> Iterator[Probe]:
 
 def _state(rank: int) -> Iterator[Probe]:
     """What is remembered, after each call."""
-    x, g = _given(rank)
+    x, g = _operands(rank)
     for training, mode in MODES.items():
         steps = (
-            _loaded(),
+            _load_state(),
             vjp(x, *MOVED, training=training),
             pullback(1, g, *ALL),
             pullback(1, g, *ALL, may_refuse=True),
@@ -236,17 +236,17 @@ def _options() -> Iterator[Probe]:
 def _many(rank: int) -> Iterator[Probe]:
     """Five passes before the first is pulled back, and one pullback asked three times: what is kept may be too few."""
     config = Config(ndim=rank)
-    given = [_given(rank, seed) for seed in range(5)]
+    given = [_operands(rank, seed) for seed in range(5)]
     for training, mode in MODES.items():
         steps = (
-            _loaded(),
+            _load_state(),
             *(vjp(x, training=training) for x, _ in given),
             *(pullback(n, g, *GRADIENTS, may_refuse=not training) for n, (_, g) in enumerate(given, 1)),
         )
         yield Probe("BN-REC-LATE", f"{mode}-five-in-a-row-rank{rank}", Program(config, steps))
         x, g = given[0]
         steps = (
-            _loaded(),
+            _load_state(),
             vjp(x, training=training),
             pullback(1, g, *GRADIENTS),
             *(pullback(1, g * scale, *GRADIENTS, may_refuse=True) for scale in (2, -3)),

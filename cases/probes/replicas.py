@@ -70,7 +70,7 @@ def _config(shapes: Shapes, **values: object) -> Config:
     return Config(**{"ndim": len(shapes[0]), "eps": EPSILON, "momentum": 0.3, **values})  # type: ignore[arg-type]
 
 
-def _loaded() -> Step:
+def _load_state() -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.everything(3))
 
@@ -83,11 +83,11 @@ def _outputs() -> Iterator[Probe]:
     }  # fmt: skip
     for name, given in cases.items():
         config = _config(tuple(shard.shape for shard in given))
-        yield Probe("BN-REP-OUTPUT", name, Program(config, (_loaded(), replicated(given, "y"))))
+        yield Probe("BN-REP-OUTPUT", name, Program(config, (_load_state(), replicated(given, "y"))))
     config = _config(EQUAL, affine=False)
     steps: tuple[Step, ...] = (load(**inputs.statistics(3)), replicated(shards(EQUAL), "y"))
     yield Probe("BN-REP-OUTPUT", "affine-off", Program(config, steps))
-    steps = (_loaded(), forward(shards(EQUAL, 7)[0]), replicated(shards(EQUAL), "y"))
+    steps = (_load_state(), forward(shards(EQUAL, 7)[0]), replicated(shards(EQUAL), "y"))
     yield Probe("BN-REP-OUTPUT", "second-batch", Program(_config(EQUAL), steps))
 
 
@@ -98,7 +98,7 @@ def _unequal() -> Iterator[Probe]:
     }  # fmt: skip
     for requirement, cases in several.items():
         for name, shapes in cases.items():
-            steps = (_loaded(), replicated(shards(shapes), "y", MEAN))
+            steps = (_load_state(), replicated(shards(shapes), "y", MEAN))
             yield Probe(requirement, name, Program(_config(shapes), steps))
 
 
@@ -110,11 +110,11 @@ def _memory() -> Iterator[Probe]:
     cases = {"rank4": EQUAL, "rank2": AT_RANK_2}
     for name, shapes in cases.items():
         shown = (MEAN, COUNTER, VARIANCE) if name == "rank2" else (MEAN, COUNTER)
-        steps: tuple[Step, ...] = (_loaded(), replicated(shards(shapes), *shown))
+        steps: tuple[Step, ...] = (_load_state(), replicated(shards(shapes), *shown))
         yield Probe("BN-REP-MEMORY", name, Program(_config(shapes), steps))
-        steps = (_loaded(), replicated(shards(shapes), VARIANCE))
+        steps = (_load_state(), replicated(shards(shapes), VARIANCE))
         yield Probe("BN-REP-VARIANCE", name, Program(_config(shapes), steps))
-    steps = (_loaded(), replicated(shards(UNEQUAL["rank2"]), VARIANCE))
+    steps = (_load_state(), replicated(shards(UNEQUAL["rank2"]), VARIANCE))
     yield Probe("BN-REP-VARIANCE", "unequal", Program(_config(AT_RANK_2), steps))
 
 
@@ -123,15 +123,15 @@ def _gradients() -> Iterator[Probe]:
     cases = {"rank4": shards(EQUAL), "rank2": shards(AT_RANK_2), "near-means": shards(EQUAL, far=0.0)}
     for name, given in cases.items():
         shapes = tuple(shard.shape for shard in given)
-        steps = (_loaded(), replicated_vjp(given, upstream(shapes), "grad_x"))
+        steps = (_load_state(), replicated_vjp(given, upstream(shapes), "grad_x"))
         yield Probe("BN-REP-GRAD", name, Program(_config(shapes), steps))
         if name != "near-means":
-            steps = (_loaded(), replicated_vjp(given, upstream(shapes), *REPLICA_GRADIENTS))
+            steps = (_load_state(), replicated_vjp(given, upstream(shapes), *REPLICA_GRADIENTS))
             yield Probe("BN-REP-GRAD-PARAMETERS", name, Program(_config(shapes), steps))
     yield _upstream_of_one()
     for name, shapes in UNEQUAL.items():
         given = shards(shapes)
-        steps = (_loaded(), replicated_vjp(given, upstream(shapes), "grad_x", *REPLICA_GRADIENTS))
+        steps = (_load_state(), replicated_vjp(given, upstream(shapes), "grad_x", *REPLICA_GRADIENTS))
         yield Probe("BN-REP-GRAD-UNEQUAL", name, Program(_config(shapes), steps))
 
 
@@ -139,7 +139,7 @@ def _upstream_of_one() -> Probe:
     """All that reaches one replica comes from the other, and hardly anything cancels: half precision tells it, too."""
     x = inputs.symmetric((1.0, 0.5, 2.0), pairs=1)
     given = [x, x[::-1] * 1.5]
-    steps = (_loaded(), replicated_vjp(given, [x * 0, x * 0 + 1.0], "grad_x"))
+    steps = (_load_state(), replicated_vjp(given, [x * 0, x * 0 + 1.0], "grad_x"))
     return Probe("BN-REP-GRAD", "upstream-of-one", Program(_config(((2, 3),) * 2), steps))
 
 
@@ -150,5 +150,5 @@ def _evaluation() -> Iterator[Probe]:
     beside = [given[0], np.where(given[1] > FAR, np.nan, np.inf)]
     for name, arrays in (("rank4", given), ("nothing-finite-beside", beside), ("rank2", shards(AT_RANK_2))):
         config = _config(tuple(shard.shape for shard in arrays))
-        steps = (_loaded(), replicated(arrays, *shown, training=False))
+        steps = (_load_state(), replicated(arrays, *shown, training=False))
         yield Probe("BN-REP-EVAL", name, Program(config, steps))

@@ -42,7 +42,7 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SAVED-RANK", name, _program(inputs.values(shape, 45)))
     x = inputs.values(inputs.SHAPES[4], 46)
     for layout in ("fortran", "channels_last", "every_other_element", "reversed_batch"):
-        program = Program(_config(4), (_loaded(3), saved_statistics(x, *SAVED, layout=layout)))
+        program = Program(_config(4), (_load_state(3), saved_statistics(x, *SAVED, layout=layout)))
         yield Probe("BN-SAVED-RANK", layout.replace("_", "-"), program)
     for rank in (4, 2):
         yield from _flags(rank)
@@ -54,7 +54,7 @@ def _config(rank: int, channels: int = 3, **options: object) -> Config:
     return Config(**given)  # type: ignore[arg-type]
 
 
-def _loaded(channels: int) -> Step:
+def _load_state(channels: int) -> Step:
     """A state that is no default in any entry."""
     return load(**inputs.everything(channels))
 
@@ -63,7 +63,7 @@ def _program(x: Array, *observe: str, **options: object) -> Program:
     """A training pass from a loaded state."""
     channels = x.shape[1]
     shown = observe or SAVED
-    return Program(_config(x.ndim, channels, **options), (_loaded(channels), saved_statistics(x, *shown)))
+    return Program(_config(x.ndim, channels, **options), (_load_state(channels), saved_statistics(x, *shown)))
 
 
 def _four(rank: int, variances: tuple[float, ...] = VARIANCES, means: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Array:
@@ -101,7 +101,7 @@ def _flags(rank: int) -> Iterator[Probe]:
     neither = _config(rank, track_running_stats=False, affine=False)
     yield Probe("BN-SAVED-FLAGS", f"neither-rank{rank}", Program(neither, (pass_,)))
     for momentum in (0.0, 1.0, None):
-        program = Program(_config(rank, momentum=momentum), (_loaded(3), pass_))
+        program = Program(_config(rank, momentum=momentum), (_load_state(3), pass_))
         yield Probe("BN-SAVED-FLAGS", f"momentum-{momentum}-rank{rank}".lower(), program)
     zero = load(**inputs.statistics(3), weight=np.zeros(3), bias=np.ones(3))
     yield Probe("BN-SAVED-FLAGS", f"weight-zero-rank{rank}", Program(_config(rank), (zero, pass_)))
@@ -119,9 +119,9 @@ def _passes(rank: int) -> Iterator[Probe]:
         "again": (saved_statistics(x, *SAVED),),
     }
     for name, steps in before.items():
-        yield Probe("BN-SAVED-PASS", f"{name}-rank{rank}", Program(_config(rank), (_loaded(3), *steps, pass_)))
+        yield Probe("BN-SAVED-PASS", f"{name}-rank{rank}", Program(_config(rank), (_load_state(3), *steps, pass_)))
     evaluation = saved_statistics(other, *SHOWN, training=False)
-    program = Program(_config(rank), (_loaded(3), evaluation, pass_, evaluation))
+    program = Program(_config(rank), (_load_state(3), evaluation, pass_, evaluation))
     yield Probe("BN-SAVED-PASS", f"modes-in-turn-rank{rank}", program)
     after = (pass_, forward(other, "y", *SHOWN), forward(x, "y", training=False))
-    yield Probe("BN-SAVED-PASS", f"passes-afterwards-rank{rank}", Program(_config(rank), (_loaded(3), *after)))
+    yield Probe("BN-SAVED-PASS", f"passes-afterwards-rank{rank}", Program(_config(rank), (_load_state(3), *after)))

@@ -77,7 +77,7 @@ def states(
     return found
 
 
-def _loaded(channels: int = 3, *, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
+def _load_state(channels: int = 3, *, affine: bool = True, tracked: bool = True) -> tuple[Step, ...]:
     """A state that is no default in any entry that there is."""
     state = (inputs.parameters(channels) if affine else {}) | (inputs.statistics(channels) if tracked else {})
     return (load(**state),) if state else ()
@@ -125,18 +125,18 @@ def _layers_otherwise() -> Iterator[Probe]:
     step = vmap_layers(given, states(tracked=False), "y")
     yield Probe("BN-TRANS-VMAP-LAYERS", "tracking-off-training", Program(config, (step,)))
     after = (forward(given[1] + 1), vmap_layers(given, states(), "y", *MAPPED_STATE, training=False))
-    yield Probe("BN-TRANS-VMAP-EVAL", "after-training", Program(Config(eps=EPSILON), (*_loaded(), *after)))
+    yield Probe("BN-TRANS-VMAP-EVAL", "after-training", Program(Config(eps=EPSILON), (*_load_state(), *after)))
 
 
 def _one_layer(rank: int) -> Iterator[Probe]:
     """One layer, mapped over batches in training and over samples in evaluation."""
     config, shape = Config(ndim=rank, eps=EPSILON), inputs.SHAPES[rank]
     untracked = Config(ndim=rank, eps=EPSILON, track_running_stats=False)
-    yield Probe("BN-TRANS-VMAP-BATCHES", f"rank{rank}", Program(config, (*_loaded(), vmap(lanes(shape), "y"))))
-    steps: tuple[Step, ...] = (*_loaded(tracked=False), vmap(lanes(shape), "y"))
+    yield Probe("BN-TRANS-VMAP-BATCHES", f"rank{rank}", Program(config, (*_load_state(), vmap(lanes(shape), "y"))))
+    steps: tuple[Step, ...] = (*_load_state(tracked=False), vmap(lanes(shape), "y"))
     yield Probe("BN-TRANS-VMAP-BATCHES", f"tracking-off-rank{rank}", Program(untracked, steps))
     samples = np.split(inputs.values(shape, 41), shape[0])
-    steps = (*_loaded(), vmap(samples, "y", *STATE, training=False))
+    steps = (*_load_state(), vmap(samples, "y", *STATE, training=False))
     yield Probe("BN-TRANS-VMAP-SAMPLES", f"rank{rank}", Program(config, steps))
 
 
@@ -144,18 +144,18 @@ def _one_layer_otherwise() -> Iterator[Probe]:
     """Between other passes; without parameters; batches of several samples in evaluation."""
     config, given = Config(eps=EPSILON, momentum=0.3), lanes(inputs.SHAPES[4])
     samples = np.split(inputs.values((4, 3, 4, 5), 42), 4)
-    steps: tuple[Step, ...] = (*_loaded(), forward(given[0]), vmap(samples, "y", *STATE, training=False))
+    steps: tuple[Step, ...] = (*_load_state(), forward(given[0]), vmap(samples, "y", *STATE, training=False))
     yield Probe("BN-TRANS-VMAP-SAMPLES", "after-training", Program(config, steps))
-    steps = (*_loaded(), vmap(given, "y", *STATE, training=False))
+    steps = (*_load_state(), vmap(given, "y", *STATE, training=False))
     yield Probe("BN-TRANS-VMAP-SAMPLES", "batches", Program(config, steps))
-    steps = (*_loaded(), vmap(samples, "y", *STATE, training=False), forward(given[0], "y", *MOVED))
+    steps = (*_load_state(), vmap(samples, "y", *STATE, training=False), forward(given[0], "y", *MOVED))
     yield Probe("BN-TRANS-VMAP-SAMPLES", "before-training", Program(config, steps))
     for training, mode in MODES.items():
         config = Config(eps=EPSILON, track_running_stats=not training)
         parts = given if training else samples
         requirement = "BN-TRANS-VMAP-BATCHES" if training else "BN-TRANS-VMAP-SAMPLES"
         steps = (
-            *_loaded(tracked=not training),
+            *_load_state(tracked=not training),
             vmap(parts, "y", training=training),
             forward(parts[0], "y", training=training),
         )
@@ -163,7 +163,7 @@ def _one_layer_otherwise() -> Iterator[Probe]:
     bare = Config(eps=EPSILON, affine=False, track_running_stats=False)
     yield Probe("BN-TRANS-VMAP-BATCHES", "no-parameters", Program(bare, (vmap(given, "y"),)))
     wide = Config(ndim=2, eps=EPSILON, track_running_stats=False)
-    steps = (*_loaded(tracked=False), vmap(lanes((3, 3)), "y"))
+    steps = (*_load_state(tracked=False), vmap(lanes((3, 3)), "y"))
     yield Probe("BN-TRANS-VMAP-BATCHES", "lanes-as-samples", Program(wide, steps))
 
 
@@ -179,23 +179,25 @@ def _jacobians() -> Iterator[Probe]:
         config = Config(num_features=2, ndim=len(shape), eps=EPSILON, momentum=0.3)
         for step in _jacobian(name, "jacobian"):
             requirement = f"BN-TRANS-{step.op.upper()}"
-            yield Probe(requirement, name, Program(config, (*_loaded(2), step)), dtypes=FULL)
+            yield Probe(requirement, name, Program(config, (*_load_state(2), step)), dtypes=FULL)
         for step in _jacobian(name, "jacobian", training=False):
             if name in ("rank2", "rank4"):
-                steps = (*_loaded(2), step)
+                steps = (*_load_state(2), step)
                 yield Probe("BN-TRANS-JAC-EVAL", f"{step.op}-{name}", Program(config, steps), dtypes=FULL)
     x = inputs.values(TINY["rank2"], 61)
     config = Config(num_features=2, ndim=2, eps=EPSILON, momentum=0.3)
     for step in _jacobian("rank2", "jacobian"):
-        steps = (*_loaded(2), forward(x), step)
+        steps = (*_load_state(2), forward(x), step)
         yield Probe(f"BN-TRANS-{step.op.upper()}", "second-batch", Program(config, steps), dtypes=FULL)
     for step in _jacobian("rank2", "jacobian", training=False):
-        steps = (*_loaded(2), forward(x), step)
+        steps = (*_load_state(2), forward(x), step)
         yield Probe("BN-TRANS-JAC-EVAL", f"{step.op}-after-training", Program(config, steps), dtypes=FULL)
     for training, mode in MODES.items():
         shown = MOVED if training else STATE
         for step in _jacobian("rank2", *shown, training=training):
-            yield Probe("BN-TRANS-JAC-STATE", f"{step.op}-{mode}", Program(config, (*_loaded(2), step)), dtypes=FULL)
+            yield Probe(
+                "BN-TRANS-JAC-STATE", f"{step.op}-{mode}", Program(config, (*_load_state(2), step)), dtypes=FULL
+            )
 
 
 def _jacobian_flags() -> Iterator[Probe]:
@@ -203,7 +205,7 @@ def _jacobian_flags() -> Iterator[Probe]:
     for affine, tracked in ((False, True), (True, False), (False, False)):
         config = Config(num_features=2, ndim=2, eps=EPSILON, affine=affine, track_running_stats=tracked)
         words = f"affine-{_word(affine)}-tracking-{_word(tracked)}"
-        start = _loaded(2, affine=affine, tracked=tracked)
+        start = _load_state(2, affine=affine, tracked=tracked)
         for step in _jacobian("rank2", "jacobian"):
             yield Probe(f"BN-TRANS-{step.op.upper()}", words, Program(config, (*start, step)), dtypes=FULL)
 
@@ -214,14 +216,14 @@ def _shapes() -> Iterator[Probe]:
         config, x = Config(ndim=rank, eps=EPSILON), inputs.values(inputs.SHAPES[rank], 43)
         for training, mode in MODES.items():
             asked = eval_shape(x, "abstract_y", training=training)
-            steps: tuple[Step, ...] = (*_loaded(), asked, forward(x, "y", training=training))
+            steps: tuple[Step, ...] = (*_load_state(), asked, forward(x, "y", training=training))
             yield Probe("BN-TRANS-SHAPE", f"rank{rank}-{mode}", Program(config, steps))
-            steps = (*_loaded(), eval_shape(x, *STATE, training=training))
+            steps = (*_load_state(), eval_shape(x, *STATE, training=training))
             yield Probe("BN-TRANS-SHAPE-STATE", f"rank{rank}-{mode}", Program(config, steps))
     config, x = Config(eps=EPSILON, momentum=0.3), inputs.values(inputs.SHAPES[4], 43)
     other = inputs.values(inputs.SHAPES[4], 44)
     between = (forward(other, *MOVED), eval_shape(x, *STATE), forward(x, "y", *MOVED))
-    yield Probe("BN-TRANS-SHAPE-STATE", "between-passes", Program(config, (*_loaded(), *between)))
+    yield Probe("BN-TRANS-SHAPE-STATE", "between-passes", Program(config, (*_load_state(), *between)))
 
 
 def _word(flag: bool) -> str:

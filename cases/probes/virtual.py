@@ -48,7 +48,7 @@ WITH_GRADIENTS = ("50-rank2", "45-rank3", "40-rank4", "35-rank5", "200-rank2", "
 def probes() -> Iterator[Probe]:
     """What normalises, what is remembered, what flows back, and a last sample that is alone."""
     for name, shape in SHAPES.items():
-        x, config = _given(shape), _config(shape)
+        x, config = _growing_values(shape), _config(shape)
         state = load(**inputs.everything(shape[1]))
         dtypes = _dtypes(shape)
         yield Probe("BN-VIRTUAL-TRAIN", name, Program(config, (state, forward(x, "y"))), dtypes=dtypes)
@@ -57,7 +57,7 @@ def probes() -> Iterator[Probe]:
             step = backward(x, inputs.upstream(shape, 3), *GRADIENTS)
             yield Probe("BN-VIRTUAL-GRAD", name, Program(config, (state, step)), dtypes=dtypes)
     for name, shape in LAST.items():
-        x, dtypes = _given(shape), _dtypes(shape)
+        x, dtypes = _growing_values(shape), _dtypes(shape)
         state = load(**inputs.everything(shape[1]))
         step = forward(x, "y", *STATISTICS)
         yield Probe("BN-VIRTUAL-LAST", name, Program(_config(shape), (state, step)), dtypes=dtypes)
@@ -74,7 +74,7 @@ def _config(shape: tuple[int, ...]) -> Config:
     return Config(**given)
 
 
-def _given(shape: tuple[int, ...]) -> Array:
+def _growing_values(shape: tuple[int, ...]) -> Array:
     """Values whose mean grows along the batch, so that each piece has another one."""
     ramp = np.linspace(-2.0, 2.0, shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
     return np.asarray(inputs.values(shape, 60, offset=0.3, spread=0.5) + ramp)

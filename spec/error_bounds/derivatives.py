@@ -37,7 +37,7 @@ import numpy as np
 
 from bnconform.spec import behaviour as b
 from bnconform.spec.error_bounds.error_model import ErrorModel
-from bnconform.spec.error_bounds.forward import FACTOR, ForwardErrors, enclosure, mean_error, rounded
+from bnconform.spec.error_bounds.forward import FACTOR, ForwardErrors, enclosure, mean_error, round_error
 from bnconform.spec.error_bounds.gradients import Erring, estimator_error, product_of, slope_error_of, weight_error
 from bnconform.spec.exact import Exact, Floats, exact, floats
 from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent
@@ -211,7 +211,7 @@ def tangent(record: Tangent, model: ErrorModel, known: ForwardErrors | None = No
     scale = np.abs(floats(record.forward.scale))
     value = floats(record.tangent_y)
     error = sizes.total(sizes.product((scale, np.zeros(())), sizes.normalized), 2, TANGENT)
-    return rounded(value, np.broadcast_to(error, value.shape), model.output)
+    return round_error(value, np.broadcast_to(error, value.shape), model.output)
 
 
 def second_tangent(record: SecondTangent, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
@@ -239,7 +239,7 @@ def second_tangent(record: SecondTangent, model: ErrorModel, known: ForwardError
     )
     scale = np.abs(floats(forward.scale))
     error = one.total(one.product((scale, np.zeros(())), within), 4, SECOND)
-    return rounded(value, np.broadcast_to(error, value.shape), model.output)
+    return round_error(value, np.broadcast_to(error, value.shape), model.output)
 
 
 def hessian_input(record: Hessian, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
@@ -275,7 +275,7 @@ def hessian_input(record: Hessian, model: ErrorModel, known: ForwardErrors | Non
         moved = sizes.product(sizes.spread(gradient), sizes.slope, sizes.variance, inverse, inverse)
         found = plus(sizes.product(found, inverse), moved)
     error = sizes.total(found, 5, SECOND)
-    return rounded(value, np.broadcast_to(error, value.shape), model.gradient)
+    return round_error(value, np.broadcast_to(error, value.shape), model.gradient)
 
 
 def hessian_weight(record: Hessian, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
@@ -303,7 +303,7 @@ def hessian_weight(record: Hessian, model: ErrorModel, known: ForwardErrors | No
     if behaviour.weight_gradient is b.WeightGradient.MEAN:
         size, error = size / n, error / n
     error = error + model.gamma(5 * model.terms(n) + SECOND) * (size + error)
-    return rounded(shown, error, model.statistics)
+    return round_error(shown, error, model.statistics)
 
 
 def hessian_bias(record: Hessian, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:

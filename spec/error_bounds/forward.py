@@ -7,7 +7,7 @@ the product of k such factors (lemma 3.1). Bounds of order u are stated; those o
 errors multiply. A bound that would need k u < 1 and does not have it is infinite, never guessed. Which arithmetic
 and which algorithms are admitted is said by an `ErrorModel`.
 
-Infinite bounds meet zeros, and `rounded` makes what is not a number infinite: all of this is to be called within
+Infinite bounds meet zeros, and `round_error` makes what is not a number infinite: all of this is to be called within
 `exact.arithmetic()`, where NumPy warns of nothing.
 """
 
@@ -29,7 +29,7 @@ from bnconform.spec.exact import Exact, Floats, exact, floats, is_finite, sqrt
 from bnconform.spec.formats import Format
 from bnconform.spec.oracle.formulas import inverse_deviation
 from bnconform.spec.oracle.record import Forward, Moments, State
-from bnconform.spec.oracle.running import batch_weight, blend, counts, debiased, remembered
+from bnconform.spec.oracle.running import batch_weight, blend, counts, is_debiased, memory_of
 
 __all__ = [
     "ErrorModel",
@@ -37,9 +37,9 @@ __all__ = [
     "bessel",
     "enclosure",
     "error_model_of",
-    "kept_as_inverse",
+    "keep_as_inverse",
     "mean_error",
-    "rounded",
+    "round_error",
     "running_errors",
     "spread",
     "square_error",
@@ -62,7 +62,7 @@ FACTOR = 5
 root good to 2 ulp, that is 4 u."""
 
 
-def rounded(value: Floats, error: Floats, target: Format) -> Floats:
+def round_error(value: Floats, error: Floats, target: Format) -> Floats:
     """The bound after one rounding to the target format: error + u (|value| + error) + underflow.
 
     Infinite where nothing is known: an infinite error times zero, or a value that is not a number.
@@ -186,7 +186,7 @@ class ForwardErrors:
         assert self.record.moments is not None
         return variance_error(self.record.moments, self.model, self.batch_mean)
 
-    def _remembered(self, value: Exact, which: int) -> Floats:
+    def _error_of_memory(self, value: Exact, which: int) -> Floats:
         """On a remembered statistic: exact but for a rounding to the arithmetic's format where that is narrower."""
         record, model = self.record, self.model
         error = np.abs(floats(value)) * (model.u if model.u > model.statistics.unit_roundoff else 0.0)
@@ -212,7 +212,7 @@ class ForwardErrors:
         record = self.record
         if record.mean_from_batch and record.moments is not None:
             return self.batch_mean
-        return self._remembered(record.mean, 0)
+        return self._error_of_memory(record.mean, 0)
 
     @cached_property
     def variance(self) -> Floats:
@@ -220,7 +220,7 @@ class ForwardErrors:
         record, model = self.record, self.model
         batch = record.moments
         if not (record.variance_from_batch and batch is not None):
-            return self._remembered(record.variance, 1)
+            return self._error_of_memory(record.variance, 1)
         kind = record.behaviour.normalizing_variance
         if kind is b.NormalizingVariance.UNCENTRED:
             return square_error(batch, model)
@@ -284,12 +284,12 @@ class ForwardErrors:
         record, model = self.record, self.model
         error = np.abs(floats(record.scale)) * self.normalized + model.gamma(SHIFT) * np.abs(floats(record.shift))
         error = error + (self.operands + self.size + 3) * model.compute.underflow
-        bound = rounded(self.value, np.broadcast_to(error, self.value.shape), model.output)
+        bound = round_error(self.value, np.broadcast_to(error, self.value.shape), model.output)
         # What stands where a mask hides a value, 0 or x, is not computed.
         return bound if record.hidden is None else np.where(record.hidden, 0.0, bound)
 
 
-def kept_as_inverse(value: Floats, epsilon: float, model: ErrorModel) -> Floats:
+def keep_as_inverse(value: Floats, epsilon: float, model: ErrorModel) -> Floats:
     """What a running variance rv errs by where it is kept as i = 1/sqrt(rv + eps) and shown as 1/i**2 - eps.
 
     Forming i takes an addition under the root, a root and a division, 2.5 u of i; showing it doubles that and adds a
@@ -329,11 +329,11 @@ def running_errors(
         shape = after.running_mean.shape
         return np.zeros(shape) + old_errors[0], np.zeros(shape) + old_errors[1]
     batch = record.moments
-    mean, variance = remembered(config, behaviour, record.x, batch)
+    mean, variance = memory_of(config, behaviour, record.x, batch)
     weight = float(floats(batch_weight(config, behaviour, before.count)))
     errors = ForwardErrors(record, model) if known is None else known
-    mean_bound = _remembered_mean_error(behaviour, errors, mean)
-    variance_bound = _remembered_variance_error(behaviour, errors, variance)
+    mean_bound = _error_of_remembered_mean(behaviour, errors, mean)
+    variance_bound = _error_of_remembered_variance(behaviour, errors, variance)
     bounds = []
     kept = abs(float(floats(blend(config, behaviour, before.count)[0])))
     for old, new, value, error, old_error in (
@@ -342,7 +342,7 @@ def running_errors(
     ):
         size_old, size_value, size_new = (np.abs(floats(v)) for v in (old, value, new))
         size_old = size_old + old_error
-        if debiased(config, behaviour) and weight > 0:
+        if is_debiased(config, behaviour) and weight > 0:
             divisor = 1 - (1 - weight) ** (before.count + 1)
             roundings = model.gamma(before.count + 6) * (size_old + size_value + size_new)
             carried = (weight * error + roundings + 4 * model.compute.underflow) / divisor
@@ -351,15 +351,15 @@ def running_errors(
             if behaviour.training_update is b.TrainingUpdate.TWICE:
                 # Between the two updates the value lies between the old one and the batch's.
                 between = np.maximum(size_old, size_value)
-                first = rounded(between, carried, model.statistics)
+                first = round_error(between, carried, model.statistics)
                 carried = (1 - weight) * first + weight * error + _blending(weight, between, size_value, model)
         carried = carried + (kept * old_error if kept else 0.0)
         if weight == 0 and model.u <= model.statistics.unit_roundoff:
             bounds.append(np.asarray(np.where(np.isnan(carried), np.inf, carried)))
         else:
-            bounds.append(rounded(size_new, carried, model.statistics))
+            bounds.append(round_error(size_new, carried, model.statistics))
     # Where a variance is kept as an inverse deviation, it is that which is stored and shown.
-    found = bounds[0], np.asarray(bounds[1] + kept_as_inverse(floats(after.running_var), config.eps, model))
+    found = bounds[0], np.asarray(bounds[1] + keep_as_inverse(floats(after.running_var), config.eps, model))
     nothing = counts(batch, record.x) == 0
     if nothing.any() and behaviour.nothing_selected is b.NothingSelected.UNCHANGED:
         return np.where(nothing, 0.0, found[0]), np.where(nothing, 0.0, found[1])
@@ -387,7 +387,7 @@ def _blending(weight: float, old: Floats, value: Floats, model: ErrorModel) -> F
     return np.asarray(model.gamma(by_old) * old + model.gamma(by_value) * value + 4 * model.compute.underflow)
 
 
-def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Exact) -> Floats:
+def _error_of_remembered_mean(behaviour: Behaviour, errors: ForwardErrors, mean: Exact) -> Floats:
     """On what the running mean remembers of the batch."""
     record, model = errors.record, errors.model
     batch = record.moments
@@ -398,7 +398,7 @@ def _remembered_mean_error(behaviour: Behaviour, errors: ForwardErrors, mean: Ex
     return np.asarray(error + model.gamma(3) * np.abs(floats(mean))) if scaled else error
 
 
-def _remembered_variance_error(behaviour: Behaviour, errors: ForwardErrors, variance: Exact) -> Floats:
+def _error_of_remembered_variance(behaviour: Behaviour, errors: ForwardErrors, variance: Exact) -> Floats:
     """On what the running variance remembers of the batch; the factor and epsilon cost two roundings."""
     record, model = errors.record, errors.model
     batch = record.moments

@@ -17,7 +17,7 @@ from bnconform.spec.error_bounds.forward import (
     bessel,
     enclosure,
     mean_error,
-    rounded,
+    round_error,
     spread,
     variance_error,
 )
@@ -25,7 +25,7 @@ from bnconform.spec.exact import Exact, Floats, exact, floats, sqrt, total
 from bnconform.spec.oracle.formulas import along_channels, inverse_deviation_slope, per_channel
 from bnconform.spec.oracle.read_back import channel_axes, estimator, mean_slope, spread_back, variance_step, weights
 from bnconform.spec.oracle.record import Backward, Forward, Moments
-from bnconform.spec.oracle.running import batch_weight, debiased
+from bnconform.spec.oracle.running import batch_weight, is_debiased
 
 PRODUCT = 7
 """Roundings of one term w f (n g - sum(g) - z sum(g z)) / n outside its sum: storing w, n g, two subtractions, w f,
@@ -84,7 +84,7 @@ def input_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | N
     error = error + (factor + np.abs(floats(record.grad_output)) + 4) * model.compute.underflow
     if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
         error = error / factor
-    return rounded(value, np.broadcast_to(error, value.shape), model.gradient)
+    return round_error(value, np.broadcast_to(error, value.shape), model.gradient)
 
 
 def _through_variance(record: Backward, errors: ForwardErrors, model: ErrorModel, grad_z: Floats) -> Floats:
@@ -186,7 +186,7 @@ def weight_error(forward: Forward, weight: Exact, model: ErrorModel) -> Floats:
     """
     config, behaviour, before = forward.config, forward.behaviour, forward.before
     updates = forward.state.updates - before.updates
-    if debiased(config, behaviour) and np.any(weight != 0):
+    if is_debiased(config, behaviour) and np.any(weight != 0):
         now = 1 - (1 - float(floats(batch_weight(config, behaviour, before.count)))) ** (before.count + 1)
         return np.asarray(model.gamma(updates * (before.count + 6)) / now)
     return np.where((weight == 0) | (weight == 1), 0.0, model.gamma(2 * updates))
@@ -256,7 +256,7 @@ def weight_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | 
     assert record.grad_weight is not None
     value = floats(record.grad_weight)
     no_weight = behaviour.affine_form is b.AffineForm.NO_WEIGHT
-    if _unused(forward) or behaviour.weight_gradient is b.WeightGradient.ZERO or no_weight:
+    if _is_unused(forward) or behaviour.weight_gradient is b.WeightGradient.ZERO or no_weight:
         return np.zeros(value.shape)
     errors = known if known is not None and known.record is forward else ForwardErrors(forward, model)
     axes = (0, *range(2, forward.x.ndim))
@@ -273,7 +273,7 @@ def weight_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | 
         error = error + model.gamma(model.terms(n) + 3) * size
     if behaviour.weight_gradient is b.WeightGradient.MEAN:
         error = error / n + 2 * model.u * np.abs(value)
-    return rounded(value, error, model.statistics)
+    return round_error(value, error, model.statistics)
 
 
 def bias_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
@@ -286,7 +286,7 @@ def bias_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | No
     assert record.grad_bias is not None
     value = floats(record.grad_bias)
     no_bias = behaviour.affine_form is b.AffineForm.NO_BIAS
-    if _unused(forward) or no_bias or behaviour.bias_gradient is b.BiasGradient.ZERO:
+    if _is_unused(forward) or no_bias or behaviour.bias_gradient is b.BiasGradient.ZERO:
         return np.zeros(value.shape)
     axes = (0, *range(2, forward.x.ndim))
     n = forward.x.size // forward.x.shape[1]
@@ -296,10 +296,10 @@ def bias_gradient(record: Backward, model: ErrorModel, known: ForwardErrors | No
         error = error * np.abs(floats(forward.before.weight)) + model.gamma(2) * np.abs(value)
     if behaviour.bias_gradient is b.BiasGradient.MEAN:
         error = error / n + 2 * model.u * np.abs(value)
-    return rounded(value, error, model.statistics)
+    return round_error(value, error, model.statistics)
 
 
-def _unused(forward: Forward) -> bool:
+def _is_unused(forward: Forward) -> bool:
     """Whether weight and bias play no part in the output, so that their gradients are 0."""
     absent = forward.behaviour.evaluation_affine is b.EvaluationAffine.ABSENT
     return absent and not forward.training

@@ -35,7 +35,7 @@ OUTWARD = 1 + 2.0**-40
 """These bounds are computed in float64, of at most 10^4 terms, all positive: they err by less than this."""
 
 
-def merged_errors(network: Graph, merge: Merge, *, single_epsilon: bool = False) -> tuple[Floats, Floats]:
+def errors_of_merge(network: Graph, merge: Merge, *, single_epsilon: bool = False) -> tuple[Floats, Floats]:
     """The bounds on (weight, bias), of their shapes, in the network's dtype; infinite where nothing is known.
 
     Within `bnconform.spec.exact.arithmetic`.
@@ -68,10 +68,10 @@ def merged_errors(network: Graph, merge: Merge, *, single_epsilon: bool = False)
         lost = 4 * format_.underflow * (1 + weight) * len(merge.norms)
         largest = weight * (1 + relative), size + error
         weight_error, bias_error = weight * relative + lost, error
-        return _known(format_, largest[0], weight_error), _known(format_, largest[1], bias_error)
+        return _infinite_past(format_, largest[0], weight_error), _infinite_past(format_, largest[1], bias_error)
 
 
-def _known(format_: Format, largest: Floats, error: Floats) -> Floats:
+def _infinite_past(format_: Format, largest: Floats, error: Floats) -> Floats:
     """An error; infinite where the format's largest number may be passed."""
     return np.where(np.isnan(largest) | (largest >= format_.largest), inf, error * OUTWARD)
 

@@ -49,7 +49,7 @@ import numpy as np
 from bnconform.spec.exact import Exact, Floats, floats
 from bnconform.spec.formats import Format, format_of
 from bnconform.spec.graph import INPUT, Array, Graph, Node
-from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transposed_convolution, windows
+from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transpose_of_convolution, windows
 from bnconform.spec.oracle.networks import axis_of, epsilon_of, normalizes_by_batch, statistics
 
 SLACK = 16
@@ -124,7 +124,7 @@ class NetworkErrors:
         o = node.options
         if node.kind == "linear":
             return linear(part, weight)
-        operation = convolution if node.kind == "convolution" else transposed_convolution
+        operation = convolution if node.kind == "convolution" else transpose_of_convolution
         return operation(part, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
 
     def of_layer(self, node: Node, inputs: list[Spread]) -> Spread:
@@ -234,7 +234,7 @@ def _largest(bounds: NetworkErrors, node: Node, inputs: list[Spread]) -> Spread:
     return bounds.anew(node, windows(inputs[0].error, o["kernel"], o["stride"], o["padding"], 0).max(axis=0))
 
 
-def _moved(move: Callable[[list[Floats]], Floats]) -> Rule:
+def _movement(move: Callable[[list[Floats]], Floats]) -> Rule:
     """An operation that computes nothing."""
 
     def rule(bounds: NetworkErrors, node: Node, inputs: list[Spread]) -> Spread:
@@ -244,9 +244,9 @@ def _moved(move: Callable[[list[Floats]], Floats]) -> Rule:
     return rule
 
 
-def _reshaped(bounds: NetworkErrors, node: Node, inputs: list[Spread]) -> Spread:
+def _reshape(bounds: NetworkErrors, node: Node, inputs: list[Spread]) -> Spread:
     shape = bounds.values[node.name].shape
-    return _moved(lambda parts: parts[0].reshape(shape))(bounds, node, inputs)
+    return _movement(lambda parts: parts[0].reshape(shape))(bounds, node, inputs)
 
 
 Rule = Callable[[NetworkErrors, Node, list[Spread]], Spread]
@@ -261,8 +261,8 @@ RULES: Mapping[str, Rule] = {
     "average_pooling": NetworkErrors.of_average,
     "max_pooling": _largest,
     "add": NetworkErrors.of_sum,
-    "concatenate": _moved(lambda parts: np.concatenate(parts, axis=1)),
-    "flatten": _reshaped,
-    "reshape": _reshaped,
+    "concatenate": _movement(lambda parts: np.concatenate(parts, axis=1)),
+    "flatten": _reshape,
+    "reshape": _reshape,
 }
 """How errors go through each kind of node."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.spec.error_bounds.error_model import ErrorModel
-from bnconform.spec.error_bounds.forward import ForwardErrors, rounded
+from bnconform.spec.error_bounds.forward import ForwardErrors, round_error
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
 from bnconform.spec.exact import Floats, floats
 from bnconform.spec.oracle.record import Backward, Forward
@@ -78,7 +78,7 @@ class ReplicaErrors:
         assert replica.backward is not None
         if not replica.forward.x.size:
             return np.zeros(replica.grad_x.shape)
-        bound = rows(input_gradient(replica.backward, self.model, self._known(replica.backward)))
+        bound = rows(input_gradient(replica.backward, self.model, self._errors_of(replica.backward)))
         return np.asarray(bound[replica.places].sum(axis=1))
 
     def statistic(self, replica: Replica, name: str) -> Floats:
@@ -91,13 +91,13 @@ class ReplicaErrors:
         sizes = [np.abs(floats(getattr(one.state, name))) for one in replica.remembered]
         error = sum(several, np.zeros(several[0].shape)) / count
         error = error + self.model.gamma(count + 1) * sum(sizes, np.zeros(sizes[0].shape)) / count
-        return rounded(np.abs(floats(replica.statistic(name))), error, self.model.statistics)
+        return round_error(np.abs(floats(replica.statistic(name))), error, self.model.statistics)
 
     def parameter_gradient(self, replica: Replica, name: str) -> Floats:
         """On grad_weight or grad_bias, (C,): the errors of K > 1 parts add up, with K + 1 roundings of them."""
         bound = {"grad_weight": weight_gradient, "grad_bias": bias_gradient}[name]
         several = [
-            bound(part, self.model, self._known(part)) if part.forward.x.size else np.zeros(part.forward.x.shape[1])
+            bound(part, self.model, self._errors_of(part)) if part.forward.x.size else np.zeros(part.forward.x.shape[1])
             for part in replica.parts
         ]
         if len(several) == 1:
@@ -106,7 +106,7 @@ class ReplicaErrors:
         error = sum(several, np.zeros(several[0].shape))
         error = error + self.model.gamma(len(several) + 1) * sum(sizes, np.zeros(sizes[0].shape))
         value = np.abs(floats(replica.parameter_gradient(name)))
-        return rounded(value, error / replica.divisor, self.model.statistics)
+        return round_error(value, error / replica.divisor, self.model.statistics)
 
-    def _known(self, record: Backward) -> ForwardErrors:
+    def _errors_of(self, record: Backward) -> ForwardErrors:
         return self.errors(record.forward)

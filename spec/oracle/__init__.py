@@ -7,7 +7,7 @@ from bnconform.spec.oracle.pieces import backward_in_pieces, forward_in_pieces, 
 from bnconform.spec.oracle.recomputation import Recomputed, recomputed
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
 from bnconform.spec.oracle.running import batch_weight
-from bnconform.spec.oracle.saved import Saved, saved
+from bnconform.spec.oracle.saved import Saved, results_beside
 from bnconform.spec.oracle.transforms import Jacobian, jacfwd, jacrev, vmap
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     "mode_when_frozen",
     "pieces",
     "recomputed",
-    "saved",
+    "results_beside",
     "state_when_frozen",
     "vmap",
 ]

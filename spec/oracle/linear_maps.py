@@ -44,10 +44,10 @@ def convolution(
                 weights[_place(group, ..., *offset)], split[_place(group, ..., *window)], axes=((1,), (1,))
             )
             result[group] += np.moveaxis(part, 0, 1)
-    return _joined(result)
+    return _join(result)
 
 
-def transposed_convolution(
+def transpose_of_convolution(
     x: Array, weight: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Array:
     """The transpose of a convolution: (N, C, *S) with (C, O / groups, *K) to (N, O, *S')."""
@@ -67,7 +67,7 @@ def transposed_convolution(
             part = np.tensordot(weights[_place(group, ..., *offset)], split[group], axes=((0,), (1,)))
             result[_place(group, ..., *window)] += np.moveaxis(part, 0, 1)
     inner = tuple(slice(p, size - p) for p, size in zip(padding, sizes, strict=True))
-    return np.asarray(_joined(result)[_place(..., *inner)])
+    return np.asarray(_join(result)[_place(..., *inner)])
 
 
 def windows(x: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], filling: Any) -> Array:
@@ -105,7 +105,7 @@ def _groups(x: Array, groups: int) -> Array:
     return np.moveaxis(x.reshape(x.shape[0], groups, -1, *x.shape[2:]), 1, 0)
 
 
-def _joined(x: Array) -> Array:
+def _join(x: Array) -> Array:
     """(groups, N, O / groups, *S) as (N, O, *S)."""
     moved = np.moveaxis(x, 0, 1)
     return moved.reshape(moved.shape[0], -1, *moved.shape[3:])

@@ -101,7 +101,7 @@ def _is_flat(network: Graph, call: Node) -> bool:
     return len(network.shape) == 2
 
 
-def merged(network: Graph, merge: Merge, *, single_epsilon: bool = False) -> tuple[Exact, Exact]:
+def merge_layer(network: Graph, merge: Merge, *, single_epsilon: bool = False) -> tuple[Exact, Exact]:
     """(weight, bias) of the layer with these BatchNorms in it: of the layer's own shape, and (O,).
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bnconform.spec.exact import Exact, exact, require_precision, sqrt, total
 from bnconform.spec.graph import INPUT, WITH_WEIGHTS, Array, Graph, Node
-from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transposed_convolution, windows
+from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transpose_of_convolution, windows
 
 Evaluate = Callable[[Graph, Node, list[Exact]], Exact]
 
@@ -38,7 +38,7 @@ def evaluate(network: Graph, x: Array, *, training: bool = False, single_epsilon
     for node in network.nodes:
         inputs = [results[name] for name in node.inputs]
         if node.kind == "batch_normalization":
-            results[node.name] = normalized(network, node, inputs[0], training=training, single_epsilon=single_epsilon)
+            results[node.name] = normalize(network, node, inputs[0], training=training, single_epsilon=single_epsilon)
         else:
             results[node.name] = OPERATIONS[node.kind](network, node, inputs)
     return results
@@ -78,7 +78,7 @@ def statistics(network: Graph, node: Node, x: Exact, *, training: bool) -> tuple
     return mean.reshape(-1), (total((x - mean) ** 2, axes) / count).reshape(-1)
 
 
-def normalized(network: Graph, node: Node, x: Exact, *, training: bool, single_epsilon: bool) -> Exact:
+def normalize(network: Graph, node: Node, x: Exact, *, training: bool, single_epsilon: bool) -> Exact:
     """One BatchNorm, k x + b': k = weight / sqrt(variance + epsilon), b' = bias - k mean."""
     mean, variance = statistics(network, node, x, training=training)
     factor = 1 / sqrt(variance + exact(epsilon_of(node, single=single_epsilon)))
@@ -96,10 +96,10 @@ def _linear(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
     return result if bias is None else np.asarray(result + bias, dtype=object)
 
 
-def _convolved(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
+def _convolve(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
     weight, bias = weights_of(network, node)
     o = node.options
-    operation = convolution if node.kind == "convolution" else transposed_convolution
+    operation = convolution if node.kind == "convolution" else transpose_of_convolution
     result = operation(inputs[0], weight, o["stride"], o["padding"], o["dilation"], o["groups"])
     return result if bias is None else np.asarray(result + along_channels(bias, result.ndim), dtype=object)
 
@@ -124,8 +124,8 @@ def _largest(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
 
 OPERATIONS: Mapping[str, Evaluate] = {
     "linear": _linear,
-    "convolution": _convolved,
-    "transposed_convolution": _convolved,
+    "convolution": _convolve,
+    "transposed_convolution": _convolve,
     "relu": lambda network, node, inputs: np.asarray(_relu(inputs[0]), dtype=object),
     "sigmoid": lambda network, node, inputs: np.asarray(_sigmoid(inputs[0]), dtype=object),
     "average_pooling": _average,

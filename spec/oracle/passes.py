@@ -28,7 +28,7 @@ from bnconform.spec.oracle.formulas import (
 )
 from bnconform.spec.oracle.read_back import mean_path, variance_path
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Moments, State
-from bnconform.spec.oracle.running import batch_weight, counted, counts, undefined, updated
+from bnconform.spec.oracle.running import batch_weight, counts, is_undefined, move_counter, update
 
 __all__ = ["Backward", "Forward", "Moments", "State", "backward", "batch_weight", "forward", "initial_state", "replace"]
 
@@ -112,17 +112,17 @@ def _state_after(
     elif training and 1 in values and behaviour.single_value is b.SingleValue.REFUSE:
         refused = "one value per channel has no unbiased variance"
     elif updates and behaviour.training_update is not b.TrainingUpdate.NEVER:
-        after = updated(config, behaviour, state, x, batch)
+        after = update(config, behaviour, state, x, batch)
         if behaviour.training_update is b.TrainingUpdate.TWICE:
-            after = updated(config, behaviour, after, x, batch)
-        if batch is not None and undefined(config, behaviour, state.count):
+            after = update(config, behaviour, after, x, batch)
+        if batch is not None and is_undefined(config, behaviour, state.count):
             unspecified = frozenset({"running_mean", "running_var"})
             if training and behaviour.training_statistics is b.TrainingStatistics.RUNNING_UPDATED:
                 unspecified |= {"y", "grad_x", "grad_weight"}
     if batch is not None and np.min(batch.count) == 0 and (training or not config.track_running_stats):
         unspecified |= {"y", "grad_x", "grad_weight"}  # as they rest on the mean of nothing
     if not refused:
-        after = counted(behaviour, state, after, training, updates)
+        after = move_counter(behaviour, state, after, training, updates)
     return after, refused, unspecified
 
 

@@ -22,7 +22,7 @@ from bnconform.spec import behaviour as b
 from bnconform.spec.exact import Exact, exact, sqrt, total
 from bnconform.spec.oracle.formulas import along_channels, inverse_deviation_slope, per_channel
 from bnconform.spec.oracle.record import Forward, Moments
-from bnconform.spec.oracle.running import bessel, blend, corrected, keeps_variance
+from bnconform.spec.oracle.running import bessel, bessel_factor_of, blend, keeps_variance
 
 Array = NDArray[Any]
 
@@ -59,7 +59,7 @@ def estimator(record: Forward, batch: Moments) -> Exact:
     if kind in (b.RunningVariance.UNBIASED, b.RunningVariance.UNBIASED_PLUS_EPS):
         return bessel(record.behaviour, batch.unbiased_count)
     if kind is b.RunningVariance.SAMPLES:
-        return corrected(record.x.shape[0])
+        return bessel_factor_of(record.x.shape[0])
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         root = along_channels(sqrt(per_channel(batch.squares / batch.divisor, record.x)), record.x.ndim)
         return np.where(root > 0, 1 / (2 * np.where(root > 0, root, 1)), root * 0)

@@ -35,7 +35,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, exact, require_precision
 from bnconform.spec.oracle.passes import backward, forward
 from bnconform.spec.oracle.record import Backward, Batch, Forward, State
-from bnconform.spec.shards import Shards, counts, owned, split
+from bnconform.spec.shards import Shards, counts, owners, split
 
 Places = NDArray[np.int64]
 """(n_i, k): for each value of a replica the rows of a batch in which it stands, the first of which gives its output."""
@@ -129,11 +129,11 @@ def replicated(
     replicas = tuple(found.replica(i) for i in number)
     passes = [one for replica in replicas for one in (replica.forward, *replica.remembered)]
     refused = next((one.refused for one in passes if one.refused), "")
-    unspecified = EVERYTHING if found.is_unspecified else frozenset(_renamed(passes)) | found.left_open
+    unspecified = EVERYTHING if found.is_unspecified else frozenset(_names_unspecified(passes)) | found.left_open
     return Replicated(refused, unspecified, replicas)
 
 
-def _renamed(passes: Sequence[Forward]) -> set[str]:
+def _names_unspecified(passes: Sequence[Forward]) -> set[str]:
     """What nothing fixes of some pass, by the names that replicas show it by."""
     names = {name for one in passes for name in one.unspecified}
     return {name if name in ("y", "grad_x") else f"replica_{name}" for name in names}
@@ -206,7 +206,7 @@ class _Passes:
     @cached_property
     def together(self) -> Exact:
         """The batch of all, (N, C, *S), or rows where sizes differ."""
-        parts = self.shards if self.same_sizes else [self.rows[own] for own in owned(self.shapes)]
+        parts = self.shards if self.same_sizes else [self.rows[own] for own in owners(self.shapes)]
         given = [part for part, often in zip(parts, self.copies, strict=True) for _ in range(often)]
         if 0 in self.counts and self.behaviour.replica_weights is b.ReplicaWeights.EQUALLY:
             given.append(exact(np.full((1, *parts[0].shape[1:]), np.nan)))  # the mean of an empty one
@@ -259,7 +259,7 @@ class _Passes:
         shape = self.together.shape
         found = exact(np.zeros((math.prod((shape[0], *shape[2:])), shape[1])))
         for i in reaching:
-            found[self.places(i)[:, 0]] = rows(self.upstream[owned(self.shapes)[i]])
+            found[self.places(i)[:, 0]] = rows(self.upstream[owners(self.shapes)[i]])
         return np.moveaxis(found.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
     def replica(self, i: int) -> Replica:

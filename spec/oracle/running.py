@@ -16,12 +16,12 @@ from bnconform.spec.oracle.formulas import effective_epsilon, in_single, per_cha
 from bnconform.spec.oracle.record import Moments, State
 
 
-def remembered(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
+def memory_of(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> tuple[Exact, Exact]:
     """What of one batch the running statistics remember: mean and variance, each (C,)."""
     mean = batch.mean
     if behaviour.running_mean is b.RunningMean.BESSEL_SCALED:
         mean = mean * bessel(behaviour, batch.unbiased_count)
-    found = (per_channel(mean, x), _remembered_variance(config, behaviour, x, batch))
+    found = (per_channel(mean, x), _variance_to_remember(config, behaviour, x, batch))
     nothing = counts(batch, x) == 0
     if nothing.any() and behaviour.nothing_selected is b.NothingSelected.NAN_STATISTICS:
         unknown = exact(np.nan)
@@ -37,7 +37,7 @@ def counts(batch: Moments, x: Exact) -> NDArray[np.int64]:
     return np.asarray(batch.counted.sum(axis=axes, dtype=np.int64))
 
 
-def _remembered_variance(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> Exact:
+def _variance_to_remember(config: Config, behaviour: Behaviour, x: Exact, batch: Moments) -> Exact:
     kind = behaviour.running_variance
     if kind is b.RunningVariance.UNCENTRED:
         return per_channel(batch.mean_square, x)
@@ -48,7 +48,7 @@ def _remembered_variance(config: Config, behaviour: Behaviour, x: Exact, batch: 
     if kind is b.RunningVariance.STANDARD_DEVIATION:
         return sqrt(biased)
     if kind is b.RunningVariance.SAMPLES:
-        biased = biased * corrected(x.shape[0])
+        biased = biased * bessel_factor_of(x.shape[0])
     if kind in (b.RunningVariance.UNBIASED_PLUS_EPS, b.RunningVariance.BIASED_PLUS_EPS):
         biased = biased + effective_epsilon(config, behaviour)
     return np.asarray(biased, dtype=object)
@@ -64,7 +64,7 @@ def bessel(behaviour: Behaviour, n: Any) -> Exact:
     return np.where(np.asarray(n) > 1, factor, alone)
 
 
-def corrected(samples: int) -> Exact:
+def bessel_factor_of(samples: int) -> Exact:
     """The factor (0-d) N / (N - 1), 1 for one sample."""
     return np.asarray(exact(samples) / (samples - 1), dtype=object) if samples > 1 else exact(1.0)
 
@@ -96,15 +96,15 @@ def _one_over(count: int) -> Exact:
     return np.asarray(exact(1) / count, dtype=object)
 
 
-def debiased(config: Config, behaviour: Behaviour) -> bool:
+def is_debiased(config: Config, behaviour: Behaviour) -> bool:
     """Whether what is shown is a hidden average h_k = (1 - a) h_(k-1) + a batch from 0, over d_k = 1 - (1 - a)**k."""
     return config.momentum is not None and behaviour.averaging is b.Averaging.ZERO_DEBIASED
 
 
-def undefined(config: Config, behaviour: Behaviour, count: int) -> bool:
+def is_undefined(config: Config, behaviour: Behaviour, count: int) -> bool:
     """Whether the next update is 0/0, `count` batches having been seen: nothing fixes what it leaves."""
     keep = 1 - batch_weight(config, behaviour, count)
-    return debiased(config, behaviour) and bool(keep ** (count + 1) == 1)
+    return is_debiased(config, behaviour) and bool(keep ** (count + 1) == 1)
 
 
 def blend(config: Config, behaviour: Behaviour, count: int) -> tuple[Exact, Exact]:
@@ -114,9 +114,9 @@ def blend(config: Config, behaviour: Behaviour, count: int) -> tuple[Exact, Exac
     """
     weight = batch_weight(config, behaviour, count)
     keep = np.asarray(1 - weight, dtype=object)
-    if undefined(config, behaviour, count):
+    if is_undefined(config, behaviour, count):
         return exact(1), exact(0)
-    if debiased(config, behaviour):
+    if is_debiased(config, behaviour):
         before, now = 1 - keep**count, 1 - keep ** (count + 1)
         return np.asarray(keep * before / now, dtype=object), np.asarray(weight / now, dtype=object)
     return keep, weight
@@ -130,7 +130,7 @@ def keeps_variance(behaviour: Behaviour, batch: Moments, x: Exact) -> NDArray[np
     return np.asarray(alone & (behaviour.single_value is b.SingleValue.BIAS_OUTPUT_VARIANCE_KEPT))
 
 
-def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
+def update(config: Config, behaviour: Behaviour, state: State, x: Exact, batch: Moments | None) -> State:
     """The state after one more batch has moved the running statistics (the counter is left alone)."""
     if state.running_mean is None or state.running_var is None:
         return state
@@ -139,13 +139,13 @@ def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch:
             nan = state.running_mean * exact(np.nan)
             return replace(state, running_mean=nan, running_var=nan)
         return state
-    mean, variance = remembered(config, behaviour, x, batch)
+    mean, variance = memory_of(config, behaviour, x, batch)
     kept, weight = blend(config, behaviour, state.count)
     old_mean, old_variance = state.running_mean, state.running_var
     if weight == 0:
         # A weight of 0 or 1 leaves one term out, so that a NaN in it does not spread.
         mean, variance = old_mean, old_variance
-    elif weight != 1 or debiased(config, behaviour):
+    elif weight != 1 or is_debiased(config, behaviour):
         mean = kept * old_mean + weight * mean
         variance = kept * old_variance + weight * variance
     kept_as_it_is = keeps_variance(behaviour, batch, x)
@@ -157,7 +157,7 @@ def updated(config: Config, behaviour: Behaviour, state: State, x: Exact, batch:
     return replace(state, running_mean=mean, running_var=variance, updates=state.updates + 1)
 
 
-def counted(behaviour: Behaviour, before: State, after: State, training: bool, updates: bool) -> State:
+def move_counter(behaviour: Behaviour, before: State, after: State, training: bool, updates: bool) -> State:
     """`after` with the counter that it has once a pass from the state `before` is over.
 
     Args:

@@ -77,7 +77,7 @@ class Saved:
         return per_channel(made(self.variance), self.record.x)
 
 
-def saved(record: Forward) -> Saved | None:
+def results_beside(record: Forward) -> Saved | None:
     """What a pass gives beside y; None where it is nothing.
 
     Args:

@@ -21,7 +21,7 @@ def _trace(check: Check, rank: int) -> tuple[Program, Trace]:
     affine = "affine" not in check.subject.unsupported
     program = Program(check.config(ndim=rank, track_running_stats=tracked, affine=affine), tuple(steps))
     program = program.cast(check.subject.dtype, check.subject.param_dtype)
-    trace = check.answered(program)
+    trace = check.answer(program)
     return trace.program, trace
 
 

@@ -34,10 +34,10 @@ def _trace(
         check.subject.dtype, check.subject.param_dtype
     )
     program = program.without(check.subject.unsupported.keys() - {"rank_2", "rank_3", "training"})
-    trace = check.executed(program)
+    trace = check.execute(program)
     if check.missing(program):
         if len(shape) == 4:
-            check.unsupported(program, trace)
+            check.record_lack(program, trace)
         return None
     return program, trace
 

@@ -27,16 +27,16 @@ def _config(check: Check) -> Config:
     config = check.config(
         ndim=rank, affine="affine" not in lacking, track_running_stats="track_running_stats" not in lacking
     )
-    _offered(check, config)
+    _require_support(check, config)
     return config
 
 
-def _offered(check: Check, config: Config) -> None:
+def _require_support(check: Check, config: Config) -> None:
     """End the check as unsupported where the implementation lacks the dtype, and is seen to refuse it."""
     __tracebackhide__ = True
     if config.dtype in check.subject.unsupported:
         x = inputs.values(inputs.SHAPES[config.ndim], 1).astype(numpy_dtype(config.dtype))
-        check.fitted(Program(config, (forward(x, "y", training="training" not in check.subject.unsupported),)))
+        check.fit(Program(config, (forward(x, "y", training="training" not in check.subject.unsupported),)))
 
 
 def _wrong(config: Config, shape: tuple[int, ...], training: bool, *, differentiated: bool = False) -> Step:
@@ -48,7 +48,7 @@ def _wrong(config: Config, shape: tuple[int, ...], training: bool, *, differenti
 
 def _is_refused(check: Check, config: Config, step: Step) -> bool:
     __tracebackhide__ = True
-    trace = check.executed(Program(config, (step,)))
+    trace = check.execute(Program(config, (step,)))
     if not trace.steps:
         check.ask(Program(config, (build(),)))
         check.fail(str(trace.broken or "the call was not made"), verdict=CRASHED)
@@ -88,7 +88,7 @@ def test_upstream_gradient_of_another_shape(check: Check) -> None:
     for training, other in product((True, False), dict.fromkeys(others)):
         x, upstream = inputs.values(shape, 1).astype(dtype), np.ones(other, dtype)
         step = backward(x, upstream, training=training)
-        check.fitted(Program(config, (backward(x, x, "grad_x", training=training),)))
+        check.fit(Program(config, (backward(x, x, "grad_x", training=training),)))
         check.require(
             _is_refused(check, config, step),
             f"a backward pass in {step.mode} with grad_output of shape {other} for x of shape {shape}",
@@ -113,7 +113,7 @@ def test_refusal_leaves_the_state(check: Check) -> None:
         config = _config(check)
         shape = full[: config.ndim]
         bad = _wrong(config, shape, training, differentiated=differentiated)
-        first, evaluated = _loaded(config), _evaluated(check, config)
+        first, evaluated = _load_steps(config), _evaluate(check, config)
         number = len(first) + len(evaluated)
         trace = check.readable(Program(config, (*first, *evaluated, bad, *evaluated)))
         if not trace.steps[number].raised:
@@ -122,7 +122,7 @@ def test_refusal_leaves_the_state(check: Check) -> None:
         when = f"after {call} on x of shape {shape} was refused"
         if evaluated:
             for seen in (trace.steps[number - 1], trace.steps[-1]):
-                _answered(check, seen)
+                _require_answer(check, seen)
             answer, again = trace.steps[number - 1].values["y"], trace.steps[-1].values["y"]
             assert answer is not None and again is not None
             same = answer.tobytes() == again.tobytes()
@@ -138,7 +138,7 @@ def test_refusal_leaves_the_state(check: Check) -> None:
         check.note("nothing was refused")
 
 
-def _answered(check: Check, seen: StepResult) -> None:
+def _require_answer(check: Check, seen: StepResult) -> None:
     __tracebackhide__ = True
     if seen.raised:
         check.fail(str(seen.raised), verdict=CRASHED)
@@ -146,7 +146,7 @@ def _answered(check: Check, seen: StepResult) -> None:
         check.fail(seen.misfit)
 
 
-def _evaluated(check: Check, config: Config) -> tuple[Step, ...]:
+def _evaluate(check: Check, config: Config) -> tuple[Step, ...]:
     """An evaluation of one x; () where that does not exist, or is by the statistics of the batch.
 
     With running statistics every value is a function of its own x, so that nothing may differ in the second call; the
@@ -160,7 +160,7 @@ def _evaluated(check: Check, config: Config) -> tuple[Step, ...]:
     return (forward(x, training=False),)
 
 
-def _loaded(config: Config) -> tuple[Step, ...]:
+def _load_steps(config: Config) -> tuple[Step, ...]:
     """Values for everything that the layer has but the counter, none of them those of a new layer."""
     dtype = numpy_dtype(config.param_dtype)
     state = (inputs.parameters(3) if config.affine else {}) | (
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     rank = 4 if "rank_4" not in lacking else 2
     affine, tracked = "affine" not in lacking, "track_running_stats" not in lacking
     config = check.config(ndim=rank, affine=affine, track_running_stats=tracked)
-    _offered(check, config)
+    _require_support(check, config)
     dtype = numpy_dtype(config.param_dtype)
     there = [*(PARAMETERS if affine else ()), *(STATISTICS if tracked else ())]
     cases = [(config, name, shape) for name in there for shape in ((1,), (4,), (3, 1), (1, 3), (3, 1, 1))]
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_not_loaded(check: Check) -> None:
     if "track_running_stats_off" not in lacking:
         cases += [(replace(config, track_running_stats=False), name, (3,)) for name in STATISTICS]
     for made, name, shape in cases:
-        trace = check.executed(Program(made, (load(**{name: np.full(shape, 0.5, dtype)}),)))
+        trace = check.execute(Program(made, (load(**{name: np.full(shape, 0.5, dtype)}),)))
         if not trace.steps:
             check.ask(Program(made, (build(),)))
         fits = trace.steps[-1].before[name]

@@ -6,23 +6,23 @@ from bnconform.cases import inputs
 from bnconform.cases.program import Program, forward
 from bnconform.judge.check import Check
 from bnconform.judge.marks import checks
-from bnconform.measure.defaults import measured, programs
+from bnconform.measure.defaults import measure, programs
 from bnconform.spec.config import Config
 
 
 @checks("BN-FLAG-DEFAULTS", once=True)
 def test_defaults(check: Check) -> None:
     """The defaults for epsilon and momentum are measured and noted; frameworks choose them differently."""
-    lone = check.executed(Program(Config(3), (), default=True))
+    lone = check.execute(Program(Config(3), (), default=True))
     if lone.broken is not None:
         check.note(f"there are no defaults: {lone.broken}")
         return
     # They are measured in training: an implementation without it is seen to refuse.
-    check.fitted(
+    check.fit(
         Program(check.config(), (forward(inputs.values(inputs.SHAPES[4]), "y"),)).cast(
             check.subject.dtype, check.subject.param_dtype
         )
     )
     for program in programs():
         check.ask(program)
-    check.note(measured(check.subject).describe())
+    check.note(measure(check.subject).describe())

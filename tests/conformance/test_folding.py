@@ -70,7 +70,7 @@ def test_dtype(check: Check) -> None:
 @checks("BN-FOLD-ORIGINAL", over_cases=True)
 def test_original(check: Check) -> None:
     """The original model and the input are as they were."""
-    deployments.unchanged(check)
+    deployments.require_unchanged(check)
 
 
 @checks("BN-FOLD-MODE", over_cases=True)

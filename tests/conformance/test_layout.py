@@ -22,7 +22,7 @@ def test_memory_format_of_results(check: Check) -> None:
         steps.append(backward(x, x, "grad_x", training=training, layout=layout, grad_layout=layout))
     config = check.config(ndim=4)
     whole = Program(config, tuple(steps), watch="formats").cast(config.dtype, config.param_dtype)
-    program = check.fitted(whole)
+    program = check.fit(whole)
     seen: dict[tuple[str, str], str] = {}
     for fact in check.ask(program).facts:
         if fact["what"] == "none":

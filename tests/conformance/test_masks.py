@@ -25,8 +25,8 @@ def _trace(check: Check, mask: Array, *observe: str) -> tuple[Program, Trace]:
     __tracebackhide__ = True
     steps = (load(**inputs.everything(3)), masked(inputs.values(SHAPE, 1), mask, *observe))
     program = Program(check.config(ndim=2, eps=EPSILON, momentum=MOMENTUM), steps)
-    program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
-    return program, check.executed(program)
+    program = check.fit(program.cast(check.subject.dtype, check.subject.param_dtype))
+    return program, check.execute(program)
 
 
 def _nothing() -> Array:
@@ -34,7 +34,7 @@ def _nothing() -> Array:
     return np.zeros((SHAPE[0], 1), bool)
 
 
-def _refused(check: Check, program: Program, trace: Trace) -> bool:
+def _is_refused(check: Check, program: Program, trace: Trace) -> bool:
     """Whether the pass was refused, which is as good as any other answer."""
     __tracebackhide__ = True
     if trace.broken:
@@ -64,7 +64,7 @@ def test_one_selected_value(check: Check) -> None:
     mask = _nothing()
     mask[SAMPLE] = True
     program, trace = _trace(check, mask, "y", *STATISTICS)
-    if _refused(check, program, trace):
+    if _is_refused(check, program, trace):
         return
     _finite(check, program, trace)
     point = check.subject.declared.but(single_value=SingleValue.BIAS_OUTPUT)
@@ -84,7 +84,7 @@ def test_one_selected_value(check: Check) -> None:
 def test_nothing_selected(check: Check) -> None:
     """A mask that selects nothing is refused, or leaves the statistics finite."""
     program, trace = _trace(check, _nothing(), *STATISTICS)
-    if not _refused(check, program, trace):
+    if not _is_refused(check, program, trace):
         _finite(check, program, trace)
 
 

@@ -31,13 +31,13 @@ def _x(check: Check) -> Array:
     return np.repeat(np.array(VALUES).reshape(4, 1), 3, axis=1).reshape(4, 3, *(1,) * (rank - 2))
 
 
-def _asked(check: Check, step: Step, option: str, value: float) -> Trace:
+def _call_with_option(check: Check, step: Step, option: str, value: float) -> Trace:
     """One call on a layer with an option outside of its range; the check ends where that cannot be asked."""
     __tracebackhide__ = True
     assert step.x is not None
     config = check.config(ndim=step.x.ndim, eps=EPSILON)
     program = Program(config, (step,), outside=((option, value),))
-    return check.executed(check.fitted(program.cast(config.dtype, config.param_dtype)))
+    return check.execute(check.fit(program.cast(config.dtype, config.param_dtype)))
 
 
 def _refusal(trace: Trace) -> str:
@@ -69,7 +69,7 @@ def test_momentum_outside_its_range(check: Check) -> None:
     """What a new running mean of 0 becomes by a batch whose mean is 4 tells by which momentum it moves."""
     found = {}
     for momentum in (1.5, -0.5):
-        trace = _asked(check, forward(_x(check), "running_mean"), "momentum", momentum)
+        trace = _call_with_option(check, forward(_x(check), "running_mean"), "momentum", momentum)
         seen = _refusal(trace)
         if not seen:
             mean = trace.steps[-1].after["running_mean"]
@@ -89,7 +89,7 @@ def test_epsilon_outside_its_range(check: Check) -> None:
     """What becomes of the largest of the numbers, 5 more than their mean, tells by which epsilon it is divided."""
     found = {}
     for eps in (-5.0, -20.0, np.nan):
-        trace = _asked(check, forward(_x(check), "y"), "eps", eps)
+        trace = _call_with_option(check, forward(_x(check), "y"), "eps", eps)
         seen = _refusal(trace)
         if not seen:
             y = trace.steps[-1].values["y"]
@@ -116,5 +116,8 @@ def test_no_channels(check: Check) -> None:
     asked = {name: step for name, step in steps.items() if name not in check.subject.unsupported}
     _note(
         check,
-        {name: _refusal(_asked(check, step, "num_features", 0)) or "answered" for name, step in asked.items()},
+        {
+            name: _refusal(_call_with_option(check, step, "num_features", 0)) or "answered"
+            for name, step in asked.items()
+        },
     )

@@ -11,7 +11,7 @@ from bnconform.judge.marks import checks
 @checks("BN-NUM-FINITE", over_cases=True)
 def test_finite(check: Check) -> None:
     """Finite input never gives NaN, infinity or a negative variance, however large the mean is beside the deviation."""
-    trace = check.unjudged()
+    trace = check.run_unjudged()
     for seen in trace.steps:
         for name, value in {**seen.values, "running_var": seen.after["running_var"]}.items():
             if value is None:

@@ -22,8 +22,8 @@ def _trace(check: Check, *observe: str, training: bool = True) -> tuple[Program,
     step = saved_statistics(inputs.values(inputs.SHAPES[rank], 1), *observe, training=training)
     config = check.config(ndim=rank, eps=EPSILON, momentum=MOMENTUM)
     program = Program(config, (load(**inputs.everything(3)), step))
-    program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
-    return program, check.executed(program)
+    program = check.fit(program.cast(check.subject.dtype, check.subject.param_dtype))
+    return program, check.execute(program)
 
 
 @checks("BN-SAVED-DTYPE")

@@ -46,7 +46,7 @@ def test_inputs_are_left_alone(check: Check) -> None:
         if layout in SHARING:
             continue
         program = _program(check, _rank(check), layout)
-        check.answered(program)
+        check.answer(program)
         check.require(True)
 
 
@@ -55,12 +55,12 @@ def test_parameters_are_left_alone(check: Check) -> None:
     """Forward and backward passes leave weight and bias bit for bit as they were."""
     program = _program(check, _rank(check))
     config = program.config
-    trace = check.executed(program)
+    trace = check.execute(program)
     if check.missing(program):
-        check.unsupported(program, trace)
+        check.record_lack(program, trace)
     if not config.affine:
         affine = replace(program, config=replace(config, affine=True))
-        check.unsupported(affine, check.executed(affine))
+        check.record_lack(affine, check.execute(affine))
     for number, seen in enumerate(trace.steps):
         if seen.step.op == "load":
             continue
@@ -74,7 +74,7 @@ def test_parameters_are_left_alone(check: Check) -> None:
 def test_results_are_their_own(check: Check) -> None:
     """Y and the gradients share no memory with what was given, and stay as they are when more calls come."""
     lacking = set(check.subject.unsupported)
-    check.fitted(_program(check, _rank(check)))
+    check.fit(_program(check, _rank(check)))
     for affine, call in product((True, False), ("forward", "backward")):
         if ("affine" if affine else "affine_off") in lacking or call in lacking:
             continue
@@ -96,7 +96,7 @@ def test_large_results_are_their_own(check: Check) -> None:
     if "backward" not in check.subject.unsupported:
         calls += [backward(x + number, x - number, "grad_x") for number in range(3)]
     program = Program(check.config(ndim=rank), tuple(calls), watch="results")
-    program = check.fitted(program.cast(check.subject.dtype, check.subject.param_dtype))
+    program = check.fit(program.cast(check.subject.dtype, check.subject.param_dtype))
     steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
     _own_results(check, replace(program, steps=steps), f"a pass over x of shape {shape}")
 
@@ -134,7 +134,7 @@ def _own_results(check: Check, program: Program, call: str) -> None:
 @checks("BN-STATE-ALIAS")
 def test_loaded_arrays_are_copied(check: Check) -> None:
     """Arrays that shared storage when loaded stay independent of one another and of what becomes of that storage."""
-    program = check.fitted(_program(check, _rank(check)))
+    program = check.fit(_program(check, _rank(check)))
     config = program.config
     numbers = np.array([1.5, 0.5, 2.0])
     names = [name for name in STATE if name != "num_batches_tracked"]
@@ -161,25 +161,25 @@ def test_loaded_arrays_are_copied(check: Check) -> None:
             check.require(bool(fact["holds"]), what, "another number", "as it was")
         else:
             # What it shows of them is for other checks to judge: a variance may be kept as an inverse deviation.
-            _unchanged(check, fact, "after the array that it was loaded from was overwritten")
+            _require_unchanged(check, fact, "after the array that it was loaded from was overwritten")
 
 
 @checks("BN-STATE-ALIAS")
 def test_shown_state_is_a_copy(check: Check) -> None:
     """A state once seen stays as it was, and writing to it does not change the layer."""
-    program = check.fitted(_program(check, _rank(check)))
+    program = check.fit(_program(check, _rank(check)))
     steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
     for fact in check.ask(replace(program, steps=steps, watch="shown")).facts:
         if fact["what"] == "none":
             check.note("the layer shows no state")
         elif fact["what"] == "overwritten":
-            _unchanged(check, fact, "after what state() returned was overwritten")
+            _require_unchanged(check, fact, "after what state() returned was overwritten")
         else:
             what = f"{fact['name']} that state() returned, after more calls"
             check.require(bool(fact["holds"]), what, fact["array"], "as it was")
 
 
-def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
+def _require_unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
     """The entries of a state are before and after the same numbers."""
     __tracebackhide__ = True
     for name, before in fact["before"].items():
@@ -190,7 +190,7 @@ def _unchanged(check: Check, fact: Mapping[str, Any], when: str) -> None:
 @checks("BN-STATE-LOAD-DTYPE")
 def test_other_dtypes_are_converted_or_refused(check: Check) -> None:
     """What is loaded in another dtype has its values in the layer, and statistics are moved in the layer's dtype."""
-    program = check.fitted(_program(check, _rank(check)))
+    program = check.fit(_program(check, _rank(check)))
     config = program.config
     numbers = np.array([1.5, 0.5, 2.0])
     names = [name for step in program.steps if step.op == "load" for name in step.state]
@@ -223,7 +223,7 @@ def test_counter_is_a_whole_number(check: Check) -> None:
     config = check.config(ndim=_rank(check))
     x = inputs.values(inputs.SHAPES[config.ndim], 1)
     whole = Program(config, (build("num_batches_tracked"), forward(x))).cast(config.dtype, config.param_dtype)
-    program = check.fitted(whole)
+    program = check.fit(whole)
     for count in range(1, len(program.steps) + 1):
         trace = check.ask(replace(program, steps=program.steps[:count]))
         if trace.counter is None:
@@ -241,7 +241,7 @@ def test_counter_is_a_whole_number(check: Check) -> None:
 @checks("BN-STATE-HISTORY", once=True)
 def test_statistics_carry_no_history(check: Check) -> None:
     """No pass, recorded or not, leaves running statistics from which gradients flow back to its input."""
-    program = check.fitted(_program(check, _rank(check)))
+    program = check.fit(_program(check, _rank(check)))
     steps = tuple(replace(step, may_refuse=_may_refuse(check, step)) for step in program.steps)
     watched = replace(program, steps=steps, watch="history")
     for fact in check.ask(watched).facts:
@@ -258,7 +258,7 @@ def test_lazily_built_layer_before_its_first_input(check: Check) -> None:
     x = inputs.values(inputs.SHAPES[config.ndim], 1)
     steps = (load(**inputs.everything(3)), forward(x, training=False), forward(x))
     program = Program(config, steps, watch="lazy").cast(config.dtype, config.param_dtype)
-    facts = check.ask(check.fitted(program)).facts
+    facts = check.ask(check.fit(program)).facts
     if facts and facts[0]["what"] == "none":
         check.not_shown("the adapter has no layers that are built by their first input")
     check.note("; ".join(f"{WHEN_LAZY[fact['name']]}: {fact['says']}" for fact in facts))
@@ -274,7 +274,7 @@ WHEN_LAZY = {
 def test_instances_are_independent(check: Check) -> None:
     """Two layers that were built alike share nothing."""
     # Values that no other check loads: what two layers share may have been set long before.
-    program = check.fitted(_program(check, _rank(check), seed=97))
+    program = check.fit(_program(check, _rank(check), seed=97))
     for fact in check.ask(replace(program, watch="instances")).facts:
         for name in STATE:
             left, right = fact["before"][name], fact["after"][name]
@@ -290,12 +290,12 @@ def test_reading_the_state_changes_nothing(check: Check) -> None:
     for momentum in (0.1, None):
         if momentum is None and "momentum_none" in check.subject.unsupported:
             continue
-        program = check.fitted(_updates(check, momentum))
+        program = check.fit(_updates(check, momentum))
         unread = replace(program, reads="end")
-        first, second = check.answered(program), check.readable(unread)
+        first, second = check.answer(program), check.readable(unread)
         # Whoever differs from himself when asked the same again may differ here within bounds, and nobody else.
-        steady = _shown(first) == _shown(second) or all(
-            _shown(one) == _shown(check.readable(again))
+        steady = _observations(first) == _observations(second) or all(
+            _observations(one) == _observations(check.readable(again))
             for one, again in ((first, program), (second, unread)) * REPEATS
         )
         if steady:
@@ -327,7 +327,7 @@ Place = tuple[int, str]
 """The number of a call, from 0, and the name of what it gives, or of what is in the state after the last call."""
 
 
-def _shown(trace: Trace) -> dict[Place, object]:
+def _observations(trace: Trace) -> dict[Place, object]:
     """What the calls gave, and the state after the last one, to the bit; an array as its dtype and bytes."""
     found: dict[Place, object] = {}
     for number, seen in enumerate(trace.steps):
@@ -341,7 +341,7 @@ def _shown(trace: Trace) -> dict[Place, object]:
 
 
 def _array(trace: Trace, place: Place) -> object:
-    """What stands at a place of `_shown`, itself."""
+    """What stands at a place of `_observations`, itself."""
     seen = trace.steps[place[0]]
     return {**seen.after, **seen.values}.get(place[1], "not answered")
 
@@ -353,16 +353,16 @@ def _what(trace: Trace, place: Place) -> str:
 
 def _same_bits(check: Check, read: Trace, unread: Trace) -> None:
     __tracebackhide__ = True
-    due = _shown(unread)
-    for place, got in _shown(read).items():
+    due = _observations(unread)
+    for place, got in _observations(read).items():
         arrays = _array(read, place), _array(unread, place)
         check.require(got == due.get(place), f"{_what(read, place)}, beside what it is without", *arrays, read.program)
 
 
 def _within_bounds(check: Check, read: Trace, unread: Trace) -> None:
     __tracebackhide__ = True
-    shown, due = _shown(read), _shown(unread)
-    allowed = _allowed(check, read)
+    shown, due = _observations(read), _observations(unread)
+    allowed = _spread_between_runs(check, read)
     for place, got in shown.items():
         one, other = _array(read, place), _array(unread, place)
         if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
@@ -373,7 +373,7 @@ def _within_bounds(check: Check, read: Trace, unread: Trace) -> None:
             check.require(bool((off <= allowed[place]).all()), what, one, other, read.program)
 
 
-def _allowed(check: Check, trace: Trace) -> dict[Place, Array]:
+def _spread_between_runs(check: Check, trace: Trace) -> dict[Place, Array]:
     """How far two runs of an implementation that does not repeat itself may lie apart, by place.
 
     Let B be the bound of one call: how far what it gives may lie from what is due after the state before it. Let d be
@@ -413,7 +413,7 @@ def _change(check: Check, trace: Trace, number: int, apart: Mapping[str, Array])
     with arithmetic():
         new = oracle.initial_state(config, declared)
         arrays = (new.running_mean, new.running_var, new.weight, new.bias)
-        shown = LayerState(*arrays[:2], new.num_batches_tracked, *arrays[2:], new.updates).shown(seen.before).exact()
+        shown = LayerState(*arrays[:2], new.num_batches_tracked, *arrays[2:], new.updates).show(seen.before).exact()
         batch = oracle.Batch(exact(seen.step.x))
 
         def due(mean: int, variance: int) -> Array:

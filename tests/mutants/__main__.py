@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--pairs is {asked.pairs}, and there are not so many faults of two decisions")
         return _pairs(points, asked.workers, console)
     if asked.named is not None:
-        return _named(naming.sample(asked.named), asked.workers, console)
+        return _name_faults(naming.sample(asked.named), asked.workers, console)
     if asked.meeting:
         return _meeting(asked.workers, console, thorough=asked.thorough)
     if asked.thorough and asked.killers:
@@ -143,7 +143,7 @@ def _pairs(points: Sequence[Behaviour], workers: int, console: Console) -> int:
     """Diagnose faults of two decisions; 1 where fewer than 95 % are named."""
     begin, count = time.perf_counter(), len(points)
     with ProcessPoolExecutor(min(workers, count)) as pool:
-        found = list(track(pool.map(pairs.diagnosed, points), "diagnosing", count, console=console))
+        found = list(track(pool.map(pairs.diagnose, points), "diagnosing", count, console=console))
     kinds = Counter(pair.verdict for pair in found)
     for pair in found:
         if pair.verdict != pairs.NAMED:
@@ -158,11 +158,11 @@ def _pairs(points: Sequence[Behaviour], workers: int, console: Console) -> int:
     return int(failed)
 
 
-def _named(faults: Sequence[naming.Fault], workers: int, console: Console) -> int:
+def _name_faults(faults: Sequence[naming.Fault], workers: int, console: Console) -> int:
     """Have the circumstances of faults named; 1 where of fewer than are to be both are."""
     begin = time.perf_counter()
     with ProcessPoolExecutor(min(workers, len(faults))) as pool:
-        found = list(track(pool.map(naming.named, faults), "diagnosing", len(faults), console=console))
+        found = list(track(pool.map(naming.name_fault, faults), "diagnosing", len(faults), console=console))
     failing = [one for one in found if one.circumstances is not None]
     good = sum(not one.missing for one in failing)
     for one in found:
@@ -186,7 +186,7 @@ def _meeting(workers: int, console: Console, *, thorough: bool) -> int:
         with ProcessPoolExecutor(workers) as pool:
             asked = pool.map(meeting.ask_row, chosen, [plan.dtype] * len(chosen), chunksize=8)
             told = {one.number: one for one in track(asked, f"judging {plan.table}", len(chosen), console=console)}
-        proof = meeting.proven(plan, told)
+        proof = meeting.prove(plan, told)
         console.print(tables.by_observable(proof))
         share = proof.total_killed / proof.total
         failed = share < plan.least
@@ -203,7 +203,7 @@ def _meeting(workers: int, console: Console, *, thorough: bool) -> int:
 
 
 def _failures(verdicts: Sequence[matrix.Verdict], whole: bool) -> list[str]:
-    found = [*matrix.survivors(verdicts), *matrix.accused(verdicts), *matrix.unnamed(verdicts)]
+    found = [*matrix.survivors(verdicts), *matrix.accusations(verdicts), *matrix.find_unnamed(verdicts)]
     if whole:
         found += [f"{name} kills nothing" for name in matrix.idle(verdicts)]
     return found
@@ -213,7 +213,7 @@ def _summary(verdicts: Sequence[matrix.Verdict], seconds: float) -> str:
     rows = tables.rows(verdicts)
     wrong = [(mutant, mine) for mutant, mine in rows if mutant.killers]
     killed = [mutant for mutant, mine in wrong if not list(matrix.survivors(mine))]
-    accused = [mutant for mutant, mine in rows if list(matrix.accused(mine))]
+    accused = [mutant for mutant, mine in rows if list(matrix.accusations(mine))]
     kills = sum(len(verdict.killed) for _, mine in wrong for verdict in mine)
     margins = [least for _, mine in wrong if 0 < (least := matrix.margin(mine)) < matrix.NOT_A_NUMBER]
     closest = f", the smallest margin {min(margins):.3g} times the bound" if margins else ""

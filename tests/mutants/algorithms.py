@@ -23,7 +23,7 @@ def sequential(values: Array) -> Array:
     return np.array(np.add.accumulate(values, axis=0)[-1])
 
 
-def reversed_order(values: Array) -> Array:
+def sum_reversed(values: Array) -> Array:
     """The sum from the last value to the first, as another memory order would give."""
     return sequential(values[::-1])
 
@@ -36,17 +36,17 @@ def pairwise(values: Array) -> Array:
     return np.asarray(pairwise(values[:half]) + pairwise(values[half:]))
 
 
-def strided(values: Array) -> Array:
+def sum_strided(values: Array) -> Array:
     """Four interleaved partial sums, as vector units keep."""
     return sequential(np.stack([sequential(values[lane::4]) for lane in range(min(4, len(values)))]))
 
 
-def blocked(values: Array) -> Array:
+def sum_in_blocks(values: Array) -> Array:
     """NumPy's own sum: pairwise over blocks where the values of a channel are contiguous, else in sequence."""
     return np.asarray(values.sum(axis=0))
 
 
-def compensated(values: Array) -> Array:
+def compensate(values: Array) -> Array:
     """In sequence, what each addition lost given to the next (Kahan 1965)."""
     result, lost = values[0], values[0] * number(0, values)
     for value in values[1:]:
@@ -74,7 +74,7 @@ def two_pass(add: Sum) -> Statistics:
     return statistics
 
 
-def corrected(x: Array) -> tuple[Array, Array]:
+def correct(x: Array) -> tuple[Array, Array]:
     """Two-pass, less the square of the mean deviation; division as a product with a rounded 1/n."""
     inverse = number(1, x) / number(len(x), x)
     mean = sequential(x) * inverse
@@ -94,7 +94,7 @@ def one_pass(add: Sum) -> Statistics:
     return statistics
 
 
-def shifted(x: Array) -> tuple[Array, Array]:
+def shift(x: Array) -> tuple[Array, Array]:
     """One pass over the differences from the first value."""
     mean, variance = one_pass(sequential)(x - x[0])
     return x[0] + mean, variance
@@ -115,7 +115,7 @@ def welford(reciprocal: bool) -> Statistics:
     return statistics
 
 
-def merged(chunk: int, within: Statistics) -> Statistics:
+def merge(chunk: int, within: Statistics) -> Statistics:
     """Chunks of the given length, one after the other merged into the first (Chan, Golub and LeVeque 1983)."""
 
     def statistics(x: Array) -> tuple[Array, Array]:
@@ -181,7 +181,7 @@ def direct(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> 
     return np.asarray((x - mean) * factor * weight + bias)
 
 
-def divided(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
+def divide(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
     """The division by 1/f written out: w ((x - mean) / (1/f)) + b."""
     return np.asarray(weight * ((x - mean) / (number(1, x) / factor)) + bias)
 
@@ -196,7 +196,7 @@ def weight_first(x: Array, mean: Array, factor: Array, weight: Array, bias: Arra
     return np.asarray((weight * (x - mean)) * factor + bias)
 
 
-def folded(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
+def fold(x: Array, mean: Array, factor: Array, weight: Array, bias: Array) -> Array:
     """Scale times x plus shift, x - mean never formed."""
     scale = weight * factor
     return np.asarray(scale * x + (bias - mean * scale))
@@ -219,7 +219,7 @@ def decay_given(old: Array, batch: Array, momentum: float) -> Array:
     return np.asarray(old - (old - batch) * (number(1, old) - decay))
 
 
-def interpolated(old: Array, batch: Array, momentum: float) -> Array:
+def interpolate(old: Array, batch: Array, momentum: float) -> Array:
     """The increment form from the nearer end: old + a (batch - old), or batch - (batch - old)(1 - a) from a half on."""
     if momentum < 0.5:
         return incremental(old, batch, momentum)
@@ -229,7 +229,7 @@ def interpolated(old: Array, batch: Array, momentum: float) -> Array:
 Gradient = Callable[[Array, Array, Array, Array, Array, Sum], tuple[Array, Array]]
 
 
-def closed_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
+def sum_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
     """The closed form: w f / n (n g - sum(g) - z sum(g z)), and sum(g z)."""
     n = number(len(x), x)
     z = (x - mean) * factor
@@ -246,7 +246,7 @@ def means_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, ad
     return np.asarray(inner * (factor * weight)), np.asarray(product * factor)
 
 
-def centred_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
+def centring_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
     """The mean gradient taken off first: c = g - mean(g), w f c - z (w f mean(c z)), and sum(g z)."""
     n = number(len(x), x)
     z = (x - mean) * factor
@@ -255,7 +255,7 @@ def centred_form(x: Array, g: Array, mean: Array, factor: Array, weight: Array, 
     return np.asarray(scale * centred - z * (scale * (add(centred * z) / n))), add(g * z)
 
 
-def differentiated(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
+def differentiate(x: Array, g: Array, mean: Array, factor: Array, weight: Array, add: Sum) -> tuple[Array, Array]:
     """What reverse-mode differentiation of the two-pass form does, the vanishing path through the mean kept."""
     n = number(len(x), x)
     deviations = x - mean
@@ -295,18 +295,18 @@ class Algorithm:
 
 
 SUBJECTS = (
-    Algorithm("two_pass", two_pass(sequential), direct, convex, closed_form, sequential, stable=True),
+    Algorithm("two_pass", two_pass(sequential), direct, convex, sum_form, sequential, stable=True),
     Algorithm("two_pass_pairwise", two_pass(pairwise), direct, incremental, means_form, pairwise, _power, stable=True),
-    Algorithm("two_pass_corrected", corrected, divided, decay_given, differentiated, sequential, stable=True),
-    Algorithm("two_pass_channels_last", two_pass(strided), divided, convex, differentiated, strided, stable=True),
-    Algorithm("welford", welford(False), direct, incremental, closed_form, reversed_order, stable=True),
+    Algorithm("two_pass_corrected", correct, divide, decay_given, differentiate, sequential, stable=True),
+    Algorithm("two_pass_channels_last", two_pass(sum_strided), divide, convex, differentiate, sum_strided, stable=True),
+    Algorithm("welford", welford(False), direct, incremental, sum_form, sum_reversed, stable=True),
     Algorithm("welford_reciprocal", welford(True), direct, decay_given, means_form, sequential, _power, stable=True),
-    Algorithm("chan_of_two_pass", merged(4, two_pass(sequential)), direct, convex, closed_form, strided, stable=True),
-    Algorithm("chan_of_welford", merged(8, welford(True)), divided, incremental, means_form, pairwise, stable=True),
+    Algorithm("chan_of_two_pass", merge(4, two_pass(sequential)), direct, convex, sum_form, sum_strided, stable=True),
+    Algorithm("chan_of_welford", merge(8, welford(True)), divide, incremental, means_form, pairwise, stable=True),
     Algorithm("one_pass", one_pass(sequential), direct, convex, moments_form, sequential),
-    Algorithm("one_pass_pairwise", one_pass(pairwise), folded, incremental, closed_form, pairwise, _power),
-    Algorithm("one_pass_folded", one_pass(strided), folded, decay_given, moments_form, strided),
-    Algorithm("two_pass_folded", two_pass(reversed_order), folded, convex, moments_form, reversed_order),
+    Algorithm("one_pass_pairwise", one_pass(pairwise), fold, incremental, sum_form, pairwise, _power),
+    Algorithm("one_pass_folded", one_pass(sum_strided), fold, decay_given, moments_form, sum_strided),
+    Algorithm("two_pass_folded", two_pass(sum_reversed), fold, convex, moments_form, sum_reversed),
 )
 
 

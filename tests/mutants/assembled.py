@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bnconform.tests.mutants.algorithms import Algorithm, blocked, closed_form, convex, direct, two_pass
+from bnconform.tests.mutants.algorithms import Algorithm, convex, direct, sum_form, sum_in_blocks, two_pass
 from bnconform.tests.mutants.layer import Array, Layer
 
-PLAIN = Algorithm("plain", two_pass(blocked), direct, convex, closed_form, blocked)
+PLAIN = Algorithm("plain", two_pass(sum_in_blocks), direct, convex, sum_form, sum_in_blocks)
 """Two-pass, (x - m) f w + b, (1 - a) old + a batch, the closed form."""
 
 
@@ -26,7 +26,7 @@ class Assembled(Layer):
             mean, variance = self.normalizing(values, x, training)
             if training and self.tracked:
                 self.remember(values, x)
-            return self.shaped(self.output(values.T, mean, variance, training).T, x)
+            return self.reshape_like(self.output(values.T, mean, variance, training).T, x)
 
     def output(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The output (n, C) of values (n, C)."""
@@ -48,7 +48,7 @@ class Assembled(Layer):
         """1 / sqrt(variance + eps), (C,)."""
         return self.how.inverse(variance, self.work.type(self.config.eps))
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The running statistic moved towards the batch's, (C,), in the dtype that is kept."""
         return self.how.update(old, new, weight).astype(self.kept)
 
@@ -62,7 +62,7 @@ class Assembled(Layer):
             values, upstream = self.channels(x), self.channels(grad_output)
             mean, variance = self.normalizing(values, x, training)
             by_input, by_weight, by_bias = self.gradients(values.T, upstream.T, mean, variance, training)
-            grad_x = self.shaped(by_input.T, x)
+            grad_x = self.reshape_like(by_input.T, x)
             grad_weight = by_weight.astype(self.kept) if self.config.weight else None
             return grad_x, grad_weight, by_bias.astype(self.kept) if self.config.bias else None
 

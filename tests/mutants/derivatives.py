@@ -40,14 +40,14 @@ class Differentiable(Layer):
     def jvp(self, x: Array, tangent: Array, *, training: bool) -> tuple[Array, Array]:
         """(y, tangent_y); the statistics move as in a forward pass."""
         with np.errstate(all="ignore"):
-            found = self.shaped(self.output_tangent(self.read(x, tangent, None, training)), x)
+            found = self.reshape_like(self.output_tangent(self.read(x, tangent, None, training)), x)
         return self.forward(x, training=training), found
 
     def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
         """The derivative of the tangent along a second one; the state stays as it is."""
         with np.errstate(all="ignore"):
             parts = self.read(x, second, tangent, training)
-            return self.shaped(self.scale(parts) * parts.factor * self.output_second(parts), x)
+            return self.reshape_like(self.scale(parts) * parts.factor * self.output_second(parts), x)
 
     def output_second(self, parts: Pass) -> Array:
         """The derivative of the tangent of y over weight / (variance + eps), which is the formula of `input_second`."""
@@ -57,7 +57,7 @@ class Differentiable(Layer):
         """(hvp_x, hvp_weight, hvp_bias); the state stays as it is."""
         with np.errstate(all="ignore"):
             parts = self.read(x, vector, grad_output, training)
-            by_x = self.shaped(self.scale(parts) * parts.factor * self.input_second(parts), x)
+            by_x = self.reshape_like(self.scale(parts) * parts.factor * self.input_second(parts), x)
             by_weight = self.weight_second(parts).astype(self.kept) if self.config.weight else None
             by_bias = self.bias_second(parts).astype(self.kept) if self.config.bias else None
             return by_x, by_weight, by_bias
@@ -68,7 +68,7 @@ class Differentiable(Layer):
         values, moving = self.channels(x), self.channels(direction)
         upstream = moving * 0 if grad_output is None else self.channels(grad_output)
         centre, variance = self.normalizing(values, x, training)
-        z = self.normalised(values, centre, variance, training)
+        z = self.normalise(values, centre, variance, training)
         factor = self.inverse_std(variance, training)[:, None]
         return Pass(values, z, moving, upstream, factor, self.flows(training), training)
 
@@ -82,9 +82,9 @@ class Differentiable(Layer):
 
     def output_tangent(self, parts: Pass) -> Array:
         """The derivative of y."""
-        return np.asarray(self.scale(parts) * self.balanced(parts))
+        return np.asarray(self.scale(parts) * self.balance(parts))
 
-    def balanced(self, parts: Pass) -> Array:
+    def balance(self, parts: Pass) -> Array:
         """sqrt(variance + eps) times the derivative of z: t - mean(t) - z mean(z t), or t."""
         moving = parts.moving
         if not parts.through:
@@ -109,7 +109,7 @@ class Differentiable(Layer):
 
     def weight_second(self, parts: Pass) -> Array:
         """The derivative of the gradient for the weight, (C,)."""
-        return np.asarray((parts.upstream * parts.factor * self.balanced(parts)).sum(axis=1))
+        return np.asarray((parts.upstream * parts.factor * self.balance(parts)).sum(axis=1))
 
     def bias_second(self, parts: Pass) -> Array:
         """The derivative of the gradient for the bias, (C,)."""

@@ -228,13 +228,13 @@ class Folder:
         factor, shift = self.constants(folded, norm)
         weight, bias = folded.array(layer.layer, "weight"), folded.array(layer.layer, "bias")
         assert weight is not None
-        folded.arrays[f"{layer.layer}.weight"] = self.scaled(layer, weight, factor)
-        merged = self.merged_bias(bias, factor, shift)
+        folded.arrays[f"{layer.layer}.weight"] = self.scale(layer, weight, factor)
+        merged = self.bias_of_merge(bias, factor, shift)
         if merged is not None:
             folded.arrays[f"{layer.layer}.bias"] = merged
         folded.drop(norm)
 
-    def scaled(self, layer: NodeData, weight: Array, factor: Array) -> Array:
+    def scale(self, layer: NodeData, weight: Array, factor: Array) -> Array:
         """The weight, each output channel times its factor."""
         if layer.kind != "transposed_convolution":
             return np.asarray(weight * factor.reshape((-1,) + (1,) * (weight.ndim - 1)))
@@ -243,7 +243,7 @@ class Folder:
         of_group = factor.reshape((groups, 1, -1) + (1,) * (weight.ndim - 2))
         return np.asarray((split * of_group).reshape(weight.shape))
 
-    def merged_bias(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
+    def bias_of_merge(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
         """The bias of the layer, folded."""
         return np.asarray(shift if bias is None else factor * bias + shift)
 
@@ -278,7 +278,7 @@ class Folder:
         if node.kind in LINEAR:
             return self.linear(folded, node, x)
         if node.kind == "batch_normalization":
-            return self.normalized(folded, node, x)
+            return self.normalize(folded, node, x)
         if node.kind in ("average_pooling", "max_pooling"):
             filling = 0 if node.kind == "average_pooling" else -np.inf
             seen = linear_maps.windows(x, o["kernel"], o["stride"], o["padding"], filling)
@@ -307,7 +307,7 @@ class Folder:
         y = operation(x, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
         return np.asarray(y if bias is None else y + linear_maps.along_channels(bias, y.ndim), x.dtype)
 
-    def normalized(self, folded: Folded, norm: NodeData, x: Array) -> Array:
+    def normalize(self, folded: Folded, norm: NodeData, x: Array) -> Array:
         """A BatchNorm that was not folded."""
         if self.is_constant(folded, norm):
             factor, shift = self.constants(folded, norm)

@@ -31,13 +31,13 @@ class Freezing(Layer):
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """The gradients; frozen, that for x in evaluation."""
-        return self.given(super().backward(x, grad_output, training=self.gradient_mode(training)))
+        return self.operands(super().backward(x, grad_output, training=self.gradient_mode(training)))
 
     def gradient_mode(self, training: bool) -> bool:
         """The mode of a backward pass that is asked for in one."""
         return self.mode(training)
 
-    def given(self, found: Gradients) -> Gradients:
+    def operands(self, found: Gradients) -> Gradients:
         """What there is of the gradients: frozen, none for weight and bias."""
         return (found[0], None, None) if self.is_frozen else found
 

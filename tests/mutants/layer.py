@@ -57,7 +57,7 @@ class Layer:
             mean, variance = self.normalizing(values, x, training)
             if training and self.tracked and not self.frozen:
                 self.remember(values, x)
-            return self.shaped(self.affine(self.normalised(values, mean, variance, training), training), x)
+            return self.reshape_like(self.affine(self.normalise(values, mean, variance, training), training), x)
 
     def check(self, x: Array, training: bool) -> None:
         """Refuse another rank, another number of channels, and one value a channel in training."""
@@ -72,7 +72,7 @@ class Layer:
         """X as (C, n), contiguous, in the layer's arithmetic."""
         return np.ascontiguousarray(np.moveaxis(x, 1, 0).reshape(x.shape[1], x.size // x.shape[1]), self.work)
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """(C, n) back in the shape and dtype of x, contiguous."""
         shape = (x.shape[1], x.shape[0], *x.shape[2:])
         return np.array(np.moveaxis(values.reshape(shape), 0, 1), x.dtype, order="C")
@@ -90,7 +90,7 @@ class Layer:
         mean = values.mean(axis=1)
         return mean, np.square(values - mean[:, None]).mean(axis=1)
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Z = (x - mean) / sqrt(variance + eps), (C, n)."""
         return np.asarray((values - mean[:, None]) * self.inverse_std(variance, training)[:, None])
 
@@ -101,9 +101,9 @@ class Layer:
     def affine(self, z: Array, training: bool) -> Array:
         """Weight times z plus bias, (C, n)."""
         y = self.entry("weight")[:, None] * z if self.config.weight else z
-        return self.shifted(y)
+        return self.shift(y)
 
-    def shifted(self, values: Array) -> Array:
+    def shift(self, values: Array) -> Array:
         """The values plus the bias where there is one, (C, n)."""
         return values + self.entry("bias")[:, None] if self.config.bias else values
 
@@ -114,16 +114,16 @@ class Layer:
         self.count()
         if not values.shape[1]:
             return
-        mean, variance = self.remembered(values)
+        mean, variance = self.memory_of(values)
         weight = self.batch_weight()
-        self.entries["running_mean"] = self.blended(self.entry("running_mean"), mean, weight)
-        self.entries["running_var"] = self.blended(self.entry("running_var"), variance, weight)
+        self.entries["running_mean"] = self.blend(self.entry("running_mean"), mean, weight)
+        self.entries["running_var"] = self.blend(self.entry("running_var"), variance, weight)
 
     def count(self) -> None:
         """One training batch more."""
         self.entries["num_batches_tracked"] = np.asarray(self.batches + 1, np.int64)
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """What of a batch is remembered: its mean and its unbiased variance, each (C,)."""
         mean, variance = self.moments(values)
         n = values.shape[1]
@@ -133,7 +133,7 @@ class Layer:
         """The weight of the new batch, which has been counted already."""
         return 1 / self.batches if self.config.momentum is None else self.config.momentum
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """(1 - weight) old + weight new, (C,), in the dtype that is kept."""
         return np.asarray((self.work.type(1 - weight) * old + self.work.type(weight) * new).astype(self.kept))
 
@@ -146,8 +146,8 @@ class Layer:
             self.check_upstream(x, grad_output)
             values, upstream = self.channels(x), self.channels(self.fitting(x, grad_output))
             mean, variance = self.normalizing(values, x, training)
-            z = self.normalised(values, mean, variance, training)
-            grad_x = self.shaped(self.input_gradient(values, z, upstream, variance, training), x)
+            z = self.normalise(values, mean, variance, training)
+            grad_x = self.reshape_like(self.input_gradient(values, z, upstream, variance, training), x)
             by_weight = by_bias = None
             if self.config.weight:
                 by_weight = self.weight_gradient(values, z, upstream, training).astype(self.kept)

@@ -1,8 +1,8 @@
 """A right layer with masks, cut into the pieces that a fault changes.
 
 Inside, as in `layer`, values, z and upstream gradients are (C, n) in the arithmetic of the layer, what a mask selects
-is `seen`, (C, n) of truth values, and statistics are (C,). The layers of `layer` have no masks, so that the other wrong
-ones are not asked for them.
+is `select`, (C, n) of truth values, and statistics are (C,). The layers of `layer` have no masks, so that the other
+wrong ones are not asked for them.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ class Masked(Layer):
         """y, as x in shape and dtype; in training the running statistics move by what is selected."""
         with np.errstate(all="ignore"):
             self.check_shapes(x)
-            values, seen = self.channels(x), self.selected(x, mask)
-            centre, variance = self.masked_normalizing(values, seen, training)
+            values, seen = self.channels(x), self.select(x, mask)
+            centre, variance = self.normalizing_under_mask(values, seen, training)
             if training and self.tracked:
                 self.remember_selected(values, seen)
-            y = self.affine(self.normalised(values, centre, variance, training), training)
-            return self.shaped(self.shown(y, values, seen, training), x)
+            y = self.affine(self.normalise(values, centre, variance, training), training)
+            return self.reshape_like(self.show(y, values, seen, training), x)
 
     def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
         """(grad_x, grad_weight, grad_bias); the state stays as it is."""
         with np.errstate(all="ignore"):
             self.check_shapes(x)
-            seen, upstream = self.selected(x, mask), self.channels(grad_output)
+            seen, upstream = self.select(x, mask), self.channels(grad_output)
             values = self.with_part(self.channels(x), seen, upstream)
-            centre, variance = self.masked_normalizing(values, seen, training)
-            z = self.normalised(values, centre, variance, training)
+            centre, variance = self.normalizing_under_mask(values, seen, training)
+            z = self.normalise(values, centre, variance, training)
             flowing = self.through_selected(z, seen, upstream) if self.from_batch(training) else upstream
-            grad_x = self.shaped(self.gradient_scale(variance, training)[:, None] * flowing, x)
+            grad_x = self.reshape_like(self.gradient_scale(variance, training)[:, None] * flowing, x)
             by_weight = by_bias = None
             if self.config.weight:
-                by_weight = self.masked_weight_gradient(z, seen, upstream).astype(self.kept)
+                by_weight = self.weight_gradient_under_mask(z, seen, upstream).astype(self.kept)
             if self.config.bias:
-                by_bias = self.masked_bias_gradient(seen, upstream).astype(self.kept)
+                by_bias = self.bias_gradient_under_mask(seen, upstream).astype(self.kept)
             return grad_x, by_weight, by_bias
 
     def check_shapes(self, x: Array) -> None:
@@ -48,18 +48,18 @@ class Masked(Layer):
         if x.ndim != self.config.ndim or x.shape[1] != self.config.num_features:
             raise ValueError(f"x has shape {x.shape}; this layer takes rank {self.config.ndim}")
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """What the mask selects, (C, n)."""
         whole = np.broadcast_to(mask != 0, x.shape)
         return np.moveaxis(whole, 1, 0).reshape(x.shape[1], -1)
 
-    def masked_normalizing(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
+    def normalizing_under_mask(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
         """The mean and variance, each (C,), that normalise."""
         if self.from_batch(training):
-            return self.masked_moments(values, seen)
+            return self.moments_under_mask(values, seen)
         return self.entry("running_mean"), self.entry("running_var")
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """The mean and the biased variance of what is selected, each (C,), two-pass."""
         n = self.count_of(seen)
         mean = np.where(seen, values, 0).sum(axis=1) / n
@@ -72,24 +72,24 @@ class Masked(Layer):
     def remember_selected(self, values: Array, seen: Array) -> None:
         """Count the batch, and move the running statistics of the channels of which something is selected."""
         self.count()
-        mean, variance = self.masked_remembered(values, seen)
+        mean, variance = self.memory_under_mask(values, seen)
         weight = self.batch_weight()
         some = self.moving(seen)
         for name, new in (("running_mean", mean), ("running_var", variance)):
             old = self.entry(name)
-            self.entries[name] = np.where(some, self.blended(old, new, weight), old).astype(self.kept)
+            self.entries[name] = np.where(some, self.blend(old, new, weight), old).astype(self.kept)
 
     def moving(self, seen: Array) -> Array:
         """The channels whose statistics move, (C,)."""
         return np.asarray(seen.any(axis=1))
 
-    def masked_remembered(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def memory_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """What is remembered: the mean and the unbiased variance of what is selected, each (C,); 0 of one value."""
-        mean, variance = self.masked_moments(values, seen)
+        mean, variance = self.moments_under_mask(values, seen)
         n = self.count_of(seen)
         return mean, variance * (n / np.maximum(n - 1, 1))
 
-    def shown(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
+    def show(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
         """The output, (C, n), of what is normalised."""
         return y
 
@@ -103,10 +103,10 @@ class Masked(Layer):
         through = upstream.sum(axis=1, keepdims=True) + z * (upstream * z).sum(axis=1, keepdims=True)
         return np.asarray(upstream - np.where(seen, through / n, 0))
 
-    def masked_weight_gradient(self, z: Array, seen: Array, upstream: Array) -> Array:
+    def weight_gradient_under_mask(self, z: Array, seen: Array, upstream: Array) -> Array:
         """The sum of g z, (C,)."""
         return np.asarray((upstream * z).sum(axis=1))
 
-    def masked_bias_gradient(self, seen: Array, upstream: Array) -> Array:
+    def bias_gradient_under_mask(self, seen: Array, upstream: Array) -> Array:
         """The sum of g, (C,)."""
         return np.asarray(upstream.sum(axis=1))

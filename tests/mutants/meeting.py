@@ -195,7 +195,7 @@ def rows_of(plan: Plan) -> list[CoveringRow]:
     return [row for row in own if plan.dtype in row.dtypes and not row.quality]
 
 
-def proven(plan: Plan, told: Mapping[int, Killed]) -> Proof:
+def prove(plan: Plan, told: Mapping[int, Killed]) -> Proof:
     """Which faults are killed: one for each meeting of levels and each observable that a row of it asks for."""
     every = table(plan.table)
     holding: dict[Levels, list[int]] = defaultdict(list)

@@ -111,7 +111,9 @@ class Naming:
     def missing(self) -> tuple[str, ...]:
         """The factors of which nothing was said, though something was to be said."""
         text = "; ".join(self.circumstances or ())
-        wanted = [factor for factor, level in self.fault.levels if not _implied(self.fault.observable, factor, level)]
+        wanted = [
+            factor for factor, level in self.fault.levels if not _is_implied(self.fault.observable, factor, level)
+        ]
         return tuple(factor for factor in wanted if not re.search(WORDS[factor], text))
 
     def describe(self) -> str:
@@ -121,7 +123,7 @@ class Naming:
         return f"{' '.join(self.fault.observable)} wrong where {where}: told {told}"
 
 
-def _implied(observable: Observable, factor: str, level: str) -> bool:
+def _is_implied(observable: Observable, factor: str, level: str) -> bool:
     """Whether an observable is there at this level only, so that there is nothing to say."""
     by_factor = {"affine": ("grad_weight", "grad_bias"), "tracking": ("running_mean", "running_var")}
     return level in ("both", "tracked") and observable[1] in by_factor.get(factor, ())
@@ -183,7 +185,7 @@ def sample(count: int) -> list[Fault]:
     return list(found.values())
 
 
-def named(fault: Fault) -> Naming:
+def name_fault(fault: Fault) -> Naming:
     """Judge the rows that hold a fault's levels until one fails, and have the diagnosis look for its circumstances."""
     plan = PLANS[0]
     by_number: dict[int, CoveringRow] = {row.number: row for row in rows_of(plan)}

@@ -28,7 +28,7 @@ from bnconform.spec.exact import Exact, arithmetic, exact, floats
 from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.oracle.record import Forward, State
 from bnconform.spec.oracle.replicas import Replica, Replicated, replicated
-from bnconform.spec.shards import joined, shapes_of, split
+from bnconform.spec.shards import join, shapes_of, split
 
 
 class OracleLayer:
@@ -41,9 +41,9 @@ class OracleLayer:
         self.output = numpy_dtype(config.dtype if own else config.param_dtype)
         self.statistics = numpy_dtype(config.param_dtype if kept else config.dtype)
         with arithmetic():
-            self.current = self._rounded(oracle.initial_state(config, behaviour))
+            self.current = self._round(oracle.initial_state(config, behaviour))
 
-    def _rounded(self, state: State) -> State:
+    def _round(self, state: State) -> State:
         values: dict[str, Any] = {
             name: None if getattr(state, name) is None else exact(floats(getattr(state, name)).astype(self.statistics))
             for name in ("running_mean", "running_var")
@@ -52,7 +52,7 @@ class OracleLayer:
 
     def _move(self, state: State) -> None:
         if not self.frozen:
-            self.current = self._rounded(state)
+            self.current = self._round(state)
 
     def _refuse_other_channels(self, x: Array) -> None:
         # The oracle takes any x: with momentum 1 nothing of the old statistics meets it, and their number would change.
@@ -133,7 +133,7 @@ class OracleLayer:
         """Make statistics and counter as the point has them when new."""
         with arithmetic():
             fresh = oracle.initial_state(self.config, self.behaviour)
-            self.current = self._rounded(replace(fresh, weight=self.current.weight, bias=self.current.bias))
+            self.current = self._round(replace(fresh, weight=self.current.weight, bias=self.current.bias))
 
     def set(self, **options: Any) -> None:
         """Change momentum or epsilon, or whether the running statistics move."""
@@ -146,7 +146,7 @@ class OracleLayer:
             values: dict[str, Any] = {
                 name: int(value) if name == "num_batches_tracked" else exact(value) for name, value in state.items()
             }
-            self.current = self._rounded(replace(self.current, **values))
+            self.current = self._round(replace(self.current, **values))
 
 
 class DifferentiableOracleLayer(OracleLayer):
@@ -188,7 +188,7 @@ class SavingOracleLayer(OracleLayer):
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=training)
             if record.refused:
                 raise ValueError(record.refused)
-            found = oracle.saved(record)
+            found = oracle.results_beside(record)
             self._move(record.state)
             names = {"mean": "saved_mean", "invstd": "saved_invstd", "variance": "saved_variance"}
             if found is None:
@@ -301,7 +301,7 @@ class ReplicatedOracleLayer(OracleLayer):
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """Y and the state of each replica, rounded once; the layer's own state stays as it is."""
         with arithmetic(), np.errstate(all="ignore"):
-            found = self._replicated(xs, training)
+            found = self._replicate(xs, training)
             return [
                 (self._out(y, self.output), self._state_of(one))
                 for one, y in zip(found.replicas, self._shards(xs, found, "y"), strict=True)
@@ -312,19 +312,19 @@ class ReplicatedOracleLayer(OracleLayer):
     ) -> list[tuple[Array, Array | None, Array | None]]:
         """The gradients that each replica gives, rounded once."""
         with arithmetic(), np.errstate(all="ignore"):
-            found = self._replicated(xs, training, grad_outputs)
+            found = self._replicate(xs, training, grad_outputs)
             gradients = []
             for one, by_x in zip(found.replicas, self._shards(xs, found, "grad_x"), strict=True):
                 by_weight, by_bias = (self._maybe(one.parameter_gradient(name)) for name in NAMES)
                 gradients.append((self._out(by_x, numpy_dtype(self.config.dtype)), by_weight, by_bias))
             return gradients
 
-    def _replicated(
+    def _replicate(
         self, xs: Sequence[Array], training: bool, grad_outputs: Sequence[Array] | None = None
     ) -> Replicated:
-        upstream = None if grad_outputs is None else exact(joined(grad_outputs))
+        upstream = None if grad_outputs is None else exact(join(grad_outputs))
         found = replicated(
-            self.config, self.behaviour, self.current, exact(joined(xs)), shapes_of(xs), training=training,
+            self.config, self.behaviour, self.current, exact(join(xs)), shapes_of(xs), training=training,
             grad_output=upstream,
         )  # fmt: skip
         if found.refused:
@@ -333,7 +333,7 @@ class ReplicatedOracleLayer(OracleLayer):
 
     def _shards(self, xs: Sequence[Array], found: Replicated, name: str) -> list[Exact]:
         values = np.concatenate([getattr(one, name) for one in found.replicas])
-        return split(values.reshape(joined(xs).shape), shapes_of(xs))
+        return split(values.reshape(join(xs).shape), shapes_of(xs))
 
     def _maybe(self, value: Exact | None) -> Array | None:
         return None if value is None else self._out(value, self.statistics)

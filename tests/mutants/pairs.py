@@ -58,7 +58,7 @@ def sample(count: int, seed: int = SEED) -> list[Behaviour]:
     return random.Random(seed).sample([point for point in pairs if point.dtypes], count)
 
 
-def diagnosed(point: Behaviour, dtype: str = "float32") -> FaultPair:
+def diagnose(point: Behaviour, dtype: str = "float32") -> FaultPair:
     """Search for what explains an ideal implementation at the point, in `dtype` if it shows there."""
     if dtype not in point.dtypes:
         dtype = point.dtypes[-1]

@@ -15,11 +15,11 @@ class Recomputing(Layer):
 
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
         """(grad_x, grad_weight, grad_bias); in training the running statistics have moved once."""
-        kept = self.saved(x)
+        kept = self.save(x)
         self.first_run(x, training)
         return self.second_run(kept, grad_output, training)
 
-    def saved(self, x: Array) -> Array:
+    def save(self, x: Array) -> Array:
         """What is kept between the forward and the backward part: the input."""
         return x.copy()
 

@@ -1,7 +1,7 @@
 """A right layer whose batch may be spread over replicas, cut into the pieces that a fault changes.
 
 Inside, as in `layer`, a shard is `values`, (C, n_i), in the arithmetic of the layer. What replicas tell each other is a
-list with one array for each, which `reduced` adds up. The layers of `layer` have no replicas, so that the other wrong
+list with one array for each, which `reduce` adds up. The layers of `layer` have no replicas, so that the other wrong
 ones are not asked for them.
 """
 
@@ -27,7 +27,7 @@ class ReplicatedLayer(Layer):
             shards = self.read(xs, training)
             outputs = [self.output(shards, i, training) for i in range(len(xs))]
             states = [self.after(shards, i, training) for i in range(len(xs))]
-            return [(self.shaped(y, x), state) for y, x, state in zip(outputs, xs, states, strict=True)]
+            return [(self.reshape_like(y, x), state) for y, x, state in zip(outputs, xs, states, strict=True)]
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients of the sum over all replicas, as each of them gives them."""
@@ -50,12 +50,12 @@ class ReplicatedLayer(Layer):
 
     def output(self, shards: list[Array], i: int, training: bool) -> Array:
         """Y of replica i, (C, n_i)."""
-        return self.affine(self.normalised_of(shards, i, training), training)
+        return self.affine(self.normalise_replica(shards, i, training), training)
 
-    def normalised_of(self, shards: list[Array], i: int, training: bool) -> Array:
+    def normalise_replica(self, shards: list[Array], i: int, training: bool) -> Array:
         """Z of replica i, (C, n_i)."""
         mean, variance = self.normalizing_of(shards, i, training)
-        return self.normalised(shards[i], mean, variance, training)
+        return self.normalise(shards[i], mean, variance, training)
 
     def normalizing_of(self, shards: list[Array], i: int, training: bool) -> Statistics:
         """What normalises replica i."""
@@ -66,15 +66,15 @@ class ReplicatedLayer(Layer):
     def statistics(self, shards: list[Array], i: int) -> Statistics:
         """Those of all shards as replica i has them, two-pass."""
         n = self.work.type(self.total(shards, i))
-        mean = self.reduced([values.sum(axis=1) for values in shards], i) / n
-        squares = self.reduced([np.square(values - mean[:, None]).sum(axis=1) for values in shards], i)
+        mean = self.reduce([values.sum(axis=1) for values in shards], i) / n
+        squares = self.reduce([np.square(values - mean[:, None]).sum(axis=1) for values in shards], i)
         return mean, squares / n
 
     def total(self, shards: list[Array], i: int) -> int:
         """How many values a channel there are, as replica i knows."""
         return sum(values.shape[1] for values in shards)
 
-    def reduced(self, parts: list[Array], i: int) -> Array:
+    def reduce(self, parts: list[Array], i: int) -> Array:
         """The sum, (C,), of what each replica tells, as replica i hears it."""
         return np.asarray(sum(parts[1:], parts[0]))
 
@@ -85,10 +85,10 @@ class ReplicatedLayer(Layer):
         replica = copy.copy(self)
         replica.entries = dict(self.entries)
         if training and self.tracked:
-            replica.move(*self.remembered_of(shards, i))
+            replica.move(*self.remember_replica(shards, i))
         return replica.state()
 
-    def remembered_of(self, shards: list[Array], i: int) -> Statistics:
+    def remember_replica(self, shards: list[Array], i: int) -> Statistics:
         """The mean and the unbiased variance that replica i remembers."""
         mean, variance = self.statistics(shards, i)
         n = self.bessel_count(shards, i)
@@ -102,14 +102,14 @@ class ReplicatedLayer(Layer):
         """Count a batch, and move the running statistics by it."""
         self.count()
         weight = self.batch_weight()
-        self.entries["running_mean"] = self.blended(self.entry("running_mean"), mean, weight)
-        self.entries["running_var"] = self.blended(self.entry("running_var"), variance, weight)
+        self.entries["running_mean"] = self.blend(self.entry("running_mean"), mean, weight)
+        self.entries["running_var"] = self.blend(self.entry("running_var"), variance, weight)
 
     # -- backward ------------------------------------------------------------------------------------------------
 
     def gradients_of(self, shards: list[Array], upstream: list[Array], i: int, x: Array, training: bool) -> Gradients:
         """What replica i gives."""
-        zs = [self.normalised_of(shards, j, training) for j in range(len(shards))]
+        zs = [self.normalise_replica(shards, j, training) for j in range(len(shards))]
         _, variance = self.normalizing_of(shards, i, training)
         flowing = upstream[i]
         if self.from_batch(training):
@@ -117,13 +117,13 @@ class ReplicatedLayer(Layer):
         by_x = self.gradient_scale(variance, training)[:, None] * flowing
         by_weight = self.weight_part(zs, upstream, i).astype(self.kept) if self.config.weight else None
         by_bias = self.bias_part(upstream, i).astype(self.kept) if self.config.bias else None
-        return self.shaped(by_x, x), by_weight, by_bias
+        return self.reshape_like(by_x, x), by_weight, by_bias
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
         """G - mean(g) - z mean(g z) of replica i, the means over all, (C, n_i)."""
         n = self.work.type(self.total(shards, i))
-        mean = self.reduced([g.sum(axis=1) for g in upstream], i) / n
-        product = self.reduced([(g * z).sum(axis=1) for g, z in zip(upstream, zs, strict=True)], i) / n
+        mean = self.reduce([g.sum(axis=1) for g in upstream], i) / n
+        product = self.reduce([(g * z).sum(axis=1) for g, z in zip(upstream, zs, strict=True)], i) / n
         return np.asarray(upstream[i] - mean[:, None] - zs[i] * product[:, None])
 
     def weight_part(self, zs: list[Array], upstream: list[Array], i: int) -> Array:

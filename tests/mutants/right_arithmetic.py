@@ -78,7 +78,7 @@ class HalfForEveryValue(Assembled):
 class HalfSignificand(Assembled):
     """Every operation is rounded to the significand of the half-precision input, in the exponent range of single."""
 
-    def narrowed(self, values: Array) -> Array:
+    def narrow(self, values: Array) -> Array:
         """Rounded to the significand of the input's dtype, (n, C) or (C,); as it is where that is not half."""
         bits = {"float16": 11, "bfloat16": 8}.get(self.config.dtype)
         if bits is None:
@@ -92,38 +92,38 @@ class HalfSignificand(Assembled):
         padded = np.concatenate([values, np.zeros((16 - rest, values.shape[1]), values.dtype)]) if rest else values
         sums = padded.reshape(-1, 16, values.shape[1])
         while sums.shape[1] > 1:
-            sums = self.narrowed(sums[:, ::2] + sums[:, 1::2])
+            sums = self.narrow(sums[:, ::2] + sums[:, 1::2])
         return np.asarray(sums[:, 0].sum(axis=0))
 
     def average(self, values: Array) -> Array:
         """The mean over axis 0."""
-        return self.narrowed(self.total(values) / self.work.type(len(values)))
+        return self.narrow(self.total(values) / self.work.type(len(values)))
 
     def moments(self, values: Array) -> tuple[Array, Array]:
         """The mean and the biased variance of a batch, each (C,); 0 and 1 of an empty one."""
         if not values.shape[1]:
             return super().moments(values)
         mean = self.average(values.T)
-        deviations = self.narrowed(values.T - mean)
-        return mean, self.average(self.narrowed(deviations * deviations))
+        deviations = self.narrow(values.T - mean)
+        return mean, self.average(self.narrow(deviations * deviations))
 
     def inverse_std(self, variance: Array, training: bool) -> Array:
         """1 / sqrt(variance + eps), (C,)."""
-        return self.narrowed(super().inverse_std(variance, training))
+        return self.narrow(super().inverse_std(variance, training))
 
     def output(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The output (n, C) of values (n, C)."""
         factor, (weight, bias) = self.inverse_std(variance, training), self.parameters()
-        z = self.narrowed(self.narrowed(values - self.narrowed(mean)) * factor)
-        return self.narrowed(self.narrowed(z * self.narrowed(weight)) + self.narrowed(bias))
+        z = self.narrow(self.narrow(values - self.narrow(mean)) * factor)
+        return self.narrow(self.narrow(z * self.narrow(weight)) + self.narrow(bias))
 
     def gradients(
         self, values: Array, upstream: Array, mean: Array, variance: Array, training: bool
     ) -> tuple[Array, Array, Array]:
         """The gradients for x (n, C), for the weight and for the bias, of values and upstream gradient (n, C)."""
-        factor, weight = self.inverse_std(variance, training), self.narrowed(self.parameters()[0])
-        z = self.narrowed(self.narrowed(values - self.narrowed(mean)) * factor)
-        product, inner = self.narrowed(upstream * z), upstream
+        factor, weight = self.inverse_std(variance, training), self.narrow(self.parameters()[0])
+        z = self.narrow(self.narrow(values - self.narrow(mean)) * factor)
+        product, inner = self.narrow(upstream * z), upstream
         if self.from_batch(training):
-            inner = self.narrowed(self.narrowed(upstream - self.average(upstream)) - z * self.average(product))
-        return self.narrowed(inner * self.narrowed(factor * weight)), self.total(product), self.total(upstream)
+            inner = self.narrow(self.narrow(upstream - self.average(upstream)) - z * self.average(product))
+        return self.narrow(inner * self.narrow(factor * weight)), self.total(product), self.total(upstream)

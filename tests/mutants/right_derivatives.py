@@ -59,9 +59,9 @@ class _Dual(Differentiable):
     def output_tangent(self, parts: Pass) -> Array:
         """Of y."""
         x = Dual(parts.values, parts.moving)
-        return self.affined(x, *self.statistics(x, parts)).moving
+        return self.apply_affine(x, *self.statistics(x, parts)).moving
 
-    def affined(self, x: Dual, centre: Dual, factor: Dual) -> Dual:
+    def apply_affine(self, x: Dual, centre: Dual, factor: Dual) -> Dual:
         """The weight times z; what the bias adds has no derivative."""
         return (x - centre) * factor * constant(self.weights(x.value))
 
@@ -89,7 +89,7 @@ class _Dual(Differentiable):
             by_x, by_weight = self.gradients(parts)
             second = by_weight.moving.sum(axis=1).astype(self.kept) if self.config.weight else None
             nothing = np.zeros(len(parts.z), self.kept) if self.config.bias else None
-            return self.shaped(by_x.moving, x), second, nothing
+            return self.reshape_like(by_x.moving, x), second, nothing
 
     def gradients(self, parts: Pass) -> tuple[Dual, Dual]:
         """The gradient for x, and g z, of which that for the weight is the sum: by reverse mode, on duals.
@@ -133,7 +133,7 @@ class DerivativesOfOnePass(_Dual):
 class TangentOfTheFoldedForm(_Dual):
     """Forward mode over scale * x + shift, in which x - mean is never formed."""
 
-    def affined(self, x: Dual, centre: Dual, factor: Dual) -> Dual:
+    def apply_affine(self, x: Dual, centre: Dual, factor: Dual) -> Dual:
         """Folded."""
         scale = factor * constant(self.weights(x.value))
         return x * scale - centre * scale

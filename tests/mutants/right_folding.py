@@ -54,7 +54,7 @@ class TextbookFolder(Folder):
 
     FOLDS_AFTER = False
 
-    def normalized(self, folded: Folded, norm: NodeData, x: Array) -> Array:
+    def normalize(self, folded: Folded, norm: NodeData, x: Array) -> Array:
         """In four steps."""
         if not self.is_constant(folded, norm):
             return self.by_batch(folded, norm, x)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnconform.tests.mutants.algorithms import Array, direct, folded, moments_form, scale_first, weight_first
+from bnconform.tests.mutants.algorithms import Array, direct, fold, moments_form, scale_first, weight_first
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Layer
 
 
-def fused(a: Array, b: Array, c: Array) -> Array:
+def fuse(a: Array, b: Array, c: Array) -> Array:
     """The product of a and b plus c, rounded once as an FMA unit does: computed in the next wider format."""
     wider = np.float64 if a.dtype == np.float32 else np.longdouble
     return np.asarray((a.astype(wider) * b.astype(wider) + c.astype(wider)).astype(a.dtype))
@@ -24,7 +24,7 @@ class FoldedEvaluation(Assembled):
 
     def output(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The output (n, C) of values (n, C)."""
-        form = direct if self.from_batch(training) else folded
+        form = direct if self.from_batch(training) else fold
         return form(values, mean, self.inverse_std(variance, training), *self.parameters())
 
 
@@ -32,7 +32,7 @@ class FoldedEvaluation(Assembled):
 class FoldedThroughout(Assembled):
     """One scale and one shift a channel in both modes, and gradients from sums over x itself."""
 
-    how = replace(PLAIN, normalize=folded, gradient=moments_form)
+    how = replace(PLAIN, normalize=fold, gradient=moments_form)
 
 
 @right
@@ -47,18 +47,18 @@ class FusedMultiplyAdd(Assembled):
         squares = np.zeros_like(mean)
         for value in values.T:
             deviation = value - mean
-            squares = fused(deviation, deviation, squares)
+            squares = fuse(deviation, deviation, squares)
         return mean, squares / self.work.type(values.shape[1])
 
     def output(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The output (n, C) of values (n, C)."""
         factor, (weight, bias) = self.inverse_std(variance, training), self.parameters()
         scale = weight * factor
-        return fused(scale, values, fused(-mean, scale, bias))
+        return fuse(scale, values, fuse(-mean, scale, bias))
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The old value plus a (new - old), the product and the sum rounded once, (C,), in the dtype that is kept."""
-        return fused(np.full_like(old, weight), new - old, old).astype(self.kept)
+        return fuse(np.full_like(old, weight), new - old, old).astype(self.kept)
 
 
 @right

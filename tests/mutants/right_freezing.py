@@ -26,7 +26,7 @@ class FrozenByPuttingBack(Freezing):
         y = super().forward(x, training=training)
         if self.is_frozen and training and self.tracked:
             for name in ("running_mean", "running_var"):
-                self.entries[name] = self.blended(self.entry(name), self.entry(name) * 0, 0.0)
+                self.entries[name] = self.blend(self.entry(name), self.entry(name) * 0, 0.0)
         return y
 
 
@@ -69,7 +69,7 @@ class FrozenAndFolded(Freezing):
         self.check(x, False)
         scale, shift = self.fold
         with np.errstate(all="ignore"):
-            return self.shaped(scale[:, None] * self.channels(x) + shift[:, None], x)
+            return self.reshape_like(scale[:, None] * self.channels(x) + shift[:, None], x)
 
 
 @right

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnconform.tests.mutants.algorithms import Array, centred_form, differentiated, means_form, moments_form, pairwise
+from bnconform.tests.mutants.algorithms import Array, centring_form, differentiate, means_form, moments_form, pairwise
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.layer import Layer
@@ -24,14 +24,14 @@ class GradientFromMeans(Assembled):
 class GradientCentredFirst(Assembled):
     """The mean upstream gradient is taken off before anything else is done with it."""
 
-    how = replace(PLAIN, gradient=centred_form, add=pairwise)
+    how = replace(PLAIN, gradient=centring_form, add=pairwise)
 
 
 @right
 class GradientByChainRule(Assembled):
     """The gradients for variance, mean and x one after the other, as in the paper, the vanishing path kept."""
 
-    how = replace(PLAIN, gradient=differentiated)
+    how = replace(PLAIN, gradient=differentiate)
 
 
 @right

@@ -18,7 +18,7 @@ class MaskedByTheBook(Masked):
 class MaskedByGathering(Masked):
     """What is selected of each channel is gathered into an array of its own, and the rest never looked at."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Channel by channel."""
         found = [row[chosen] if chosen.any() else row[:1] * 0 for row, chosen in zip(values, seen, strict=True)]
         mean = np.array([row.mean() for row in found], values.dtype)
@@ -29,7 +29,7 @@ class MaskedByGathering(Masked):
 class MaskedOnePass(Masked):
     """The mean of squares less the square of the mean, not below 0, of zeros where nothing is selected."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """A difference of two means."""
         n, kept = self.count_of(seen), np.where(seen, values, 0)
         mean = kept.sum(axis=1) / n
@@ -40,7 +40,7 @@ class MaskedOnePass(Masked):
 class MaskedMeanOfAllScaled(Masked):
     """Means over all values, of zeros where nothing is selected, scaled by N over the number of selected ones."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Two scaled means."""
         scale = self.work.type(values.shape[1]) / self.count_of(seen)
         mean = np.where(seen, values, 0).mean(axis=1) * scale
@@ -51,7 +51,7 @@ class MaskedMeanOfAllScaled(Masked):
 class MaskedUpdating(Masked):
     """Mean and sum of squared deviations are updated value by value, by those that are selected."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Welford's algorithm."""
         count, mean, squares = np.zeros((3, len(values)), values.dtype)
         for column, chosen in zip(values.T, seen.T, strict=True):
@@ -80,7 +80,7 @@ class MaskedGradientStepByStep(Masked):
 class MaskedFolded(Masked):
     """The output is scale * x + shift."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Folded."""
         factor = self.inverse_std(variance, training)
         return np.asarray(values * factor[:, None] - (mean * factor)[:, None])
@@ -90,11 +90,11 @@ class MaskedFolded(Masked):
 class MaskedOneValueRefused(Masked):
     """Where a mask leaves one value of a channel, or none, the pass is refused."""
 
-    def masked_normalizing(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
+    def normalizing_under_mask(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
         """ValueError in training."""
         if training and seen.sum(axis=1).min() < 2:
             raise ValueError("a mask that leaves less than two values of a channel leaves no variance")
-        return super().masked_normalizing(values, seen, training)
+        return super().normalizing_under_mask(values, seen, training)
 
 
 @right

@@ -39,12 +39,12 @@ class PullbackRefusedAfterWrites(Layer):
         used = ("weight",) if training else ("weight", "running_mean", "running_var")
         versions = {name: self.entries[name] for name in used}
 
-        def checked(grad_output: Array) -> Gradients:
+        def check(grad_output: Array) -> Gradients:
             if any(self.entries[name] is not value for name, value in versions.items()):
                 raise RuntimeError("a tensor that is needed for the gradient was modified by an inplace operation")
             return pullback(grad_output)
 
-        return y, checked
+        return y, check
 
 
 @right
@@ -69,7 +69,7 @@ class RecordedAsNormalisedValues(Layer):
             self.check(x, training)
             values = self.channels(x)
             mean, variance = self.normalizing(values, x, training)
-            z = self.normalised(values, mean, variance, training)
+            z = self.normalise(values, mean, variance, training)
             scale = self.gradient_scale(variance, training)[:, None]
         y = self.forward(x, training=training)
         through, like = self.from_batch(training) and bool(z.size), np.empty(x.shape, x.dtype)
@@ -81,7 +81,7 @@ class RecordedAsNormalisedValues(Layer):
                 by_weight, by_bias = (upstream * z).sum(axis=1), upstream.sum(axis=1)
                 grad_weight = by_weight.astype(self.kept) if self.config.weight else None
                 return (
-                    self.shaped(scale * flowing, like),
+                    self.reshape_like(scale * flowing, like),
                     grad_weight,
                     by_bias.astype(self.kept) if self.config.bias else None,
                 )

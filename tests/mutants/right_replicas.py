@@ -43,17 +43,17 @@ class ReplicasByMeanOfMeans(ReplicatedLayer):
 
     def statistics(self, shards: list[Array], i: int) -> Statistics:
         """One-pass, not below 0."""
-        mean = self._averaged(shards, shards)
-        square = self._averaged(shards, [np.square(values) for values in shards])
+        mean = self._average(shards, shards)
+        square = self._average(shards, [np.square(values) for values in shards])
         return mean, np.maximum(square - np.square(mean), 0)
 
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
         """By averages, too."""
-        mean = self._averaged(shards, upstream)
-        product = self._averaged(shards, [g * z for g, z in zip(upstream, zs, strict=True)])
+        mean = self._average(shards, upstream)
+        product = self._average(shards, [g * z for g, z in zip(upstream, zs, strict=True)])
         return np.asarray(upstream[i] - mean[:, None] - zs[i] * product[:, None])
 
-    def _averaged(self, shards: list[Array], each: list[Array]) -> Array:
+    def _average(self, shards: list[Array], each: list[Array]) -> Array:
         n, kind = self.total(shards, 0), self.work.type
         means = [part.mean(axis=1) * kind(part.shape[1] / n) for part in each if part.shape[1]]
         return np.asarray(sum(means[1:], means[0]))
@@ -63,10 +63,10 @@ class ReplicasByMeanOfMeans(ReplicatedLayer):
 class ReplicasInARing(ReplicatedLayer):
     """Each adds up what it hears beginning with its own, so that replicas differ in the last bits."""
 
-    def reduced(self, parts: list[Array], i: int) -> Array:
+    def reduce(self, parts: list[Array], i: int) -> Array:
         """In another order on every replica."""
         turned = [*parts[i:], *parts[:i]]
-        return super().reduced(turned, i)
+        return super().reduce(turned, i)
 
 
 @right
@@ -88,9 +88,9 @@ class ReplicasGatherEverything(ReplicatedLayer):
 class ReplicasReduceInDouble(ReplicatedLayer):
     """What replicas tell each other is added up in double."""
 
-    def reduced(self, parts: list[Array], i: int) -> Array:
+    def reduce(self, parts: list[Array], i: int) -> Array:
         """Rounded once at the end."""
-        return np.asarray(super().reduced([part.astype(np.float64) for part in parts], i).astype(self.work))
+        return np.asarray(super().reduce([part.astype(np.float64) for part in parts], i).astype(self.work))
 
 
 @right

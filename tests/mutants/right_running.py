@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnconform.spec.config import Config
-from bnconform.tests.mutants.algorithms import Array, decay_given, incremental, interpolated
+from bnconform.tests.mutants.algorithms import Array, decay_given, incremental, interpolate
 from bnconform.tests.mutants.assembled import PLAIN, Assembled
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.deferred import Deferred
@@ -19,11 +19,11 @@ from bnconform.tests.mutants.layer import Entries, Layer
 class Encoded(Layer):
     """What the layers have in common that keep something else in place of the running variance, which they show."""
 
-    def encoded(self, variance: Array) -> Array:
+    def encode(self, variance: Array) -> Array:
         """What is kept, (C,), for a running variance."""
         raise NotImplementedError
 
-    def decoded(self, kept: Array) -> Array:
+    def decode(self, kept: Array) -> Array:
         """The running variance, (C,), of what is kept."""
         raise NotImplementedError
 
@@ -35,7 +35,7 @@ class Encoded(Layer):
         """The state of a new layer, the variance encoded."""
         entries = super().initial()
         if entries["running_var"] is not None:
-            entries["running_var"] = self.encoded(entries["running_var"])
+            entries["running_var"] = self.encode(entries["running_var"])
         return entries
 
     def inverse_std(self, variance: Array, training: bool) -> Array:
@@ -47,30 +47,30 @@ class Encoded(Layer):
         if not values.shape[1]:
             self.count()
             return
-        self.entries["running_var"] = self.decoded(self.present("running_var"))
+        self.entries["running_var"] = self.decode(self.present("running_var"))
         super().remember(values, x)
-        self.entries["running_var"] = self.encoded(self.present("running_var"))
+        self.entries["running_var"] = self.encode(self.present("running_var"))
 
     def state(self) -> Entries:
         """Copies of what the layer remembers, the variance as such."""
         entries = super().state()
         if entries["running_var"] is not None:
-            entries["running_var"] = self.decoded(entries["running_var"])
+            entries["running_var"] = self.decode(entries["running_var"])
         return entries
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Set some entries; ValueError, nothing set, for one that this layer does not have or of another shape."""
         super().load(state)
         if "running_var" in state:
-            self.entries["running_var"] = self.encoded(self.present("running_var"))
+            self.entries["running_var"] = self.encode(self.present("running_var"))
 
     def set(self, **options: Any) -> None:
         """Change options; what is kept stands for the same variance, whatever epsilon it is kept with."""
         before = self.entries["running_var"]
-        variance = None if before is None else self.decoded(before)
+        variance = None if before is None else self.decode(before)
         super().set(**options)
         if variance is not None and "eps" in options:
-            self.entries["running_var"] = self.encoded(variance)
+            self.entries["running_var"] = self.encode(variance)
 
 
 @right
@@ -82,12 +82,12 @@ class KeptAsInverseDeviation(Encoded):
         """Epsilon in the dtype that is kept."""
         return np.asarray(self.config.eps).astype(self.kept)
 
-    def encoded(self, variance: Array) -> Array:
+    def encode(self, variance: Array) -> Array:
         """The inverse deviation."""
         with np.errstate(all="ignore"):
             return np.asarray(1 / np.sqrt(variance + self.epsilon))
 
-    def decoded(self, kept: Array) -> Array:
+    def decode(self, kept: Array) -> Array:
         """The variance."""
         with np.errstate(all="ignore"):
             return np.asarray(1 / (kept * kept) - self.epsilon)
@@ -101,12 +101,12 @@ class KeptAsInverseDeviation(Encoded):
 class KeptAsDeviation(Encoded):
     """The running variance is kept as its root, and shown as the square of that."""
 
-    def encoded(self, variance: Array) -> Array:
+    def encode(self, variance: Array) -> Array:
         """The standard deviation."""
         with np.errstate(all="ignore"):
             return np.asarray(np.sqrt(variance))
 
-    def decoded(self, kept: Array) -> Array:
+    def decode(self, kept: Array) -> Array:
         """The variance."""
         with np.errstate(all="ignore"):
             return np.asarray(kept * kept)
@@ -132,7 +132,7 @@ class KeptInDouble(Layer):
         super().load(state)
         self.entries |= {name: self._wide(state[name]) for name in self.STATISTICS if name in state}
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """(1 - weight) old + weight new, (C,), in double."""
         return np.asarray((1 - weight) * old.astype(np.float64) + weight * new.astype(np.float64))
 
@@ -165,7 +165,7 @@ class MovedByDecay(Assembled):
 class MovedFromTheNearerEnd(Assembled):
     """The running statistics are interpolated from the old value for a momentum below a half, else from the batch's."""
 
-    how = replace(PLAIN, update=interpolated)
+    how = replace(PLAIN, update=interpolate)
 
 
 @right
@@ -219,7 +219,7 @@ class OneValueTaken(Layer):
         if x.ndim != self.config.ndim or x.shape[1] != self.config.num_features or x.size != x.shape[1]:
             super().check(x, training)
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """What of a batch is remembered: its mean and its unbiased variance, each (C,), that of one value being 0."""
         mean, variance = self.moments(values)
         return mean, variance * self.work.type(values.shape[1] / max(values.shape[1] - 1, 1))

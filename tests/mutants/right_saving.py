@@ -44,7 +44,7 @@ class SavedVarianceFromItsInverse(Saving):
 class SavedByWelford(Saving):
     """What is saved is found value by value, from the last to the first, by updating a mean and a sum of squares."""
 
-    def saved_moments(self, x: Array) -> tuple[Array, Array]:
+    def moments_to_save(self, x: Array) -> tuple[Array, Array]:
         """In the layer's arithmetic."""
         values = self.channels(x)[:, ::-1]
         mean, squares = np.zeros(len(values), self.work), np.zeros(len(values), self.work)
@@ -74,5 +74,5 @@ class RunningSavedInEvaluation(Saving):
     def of_evaluation(self, x: Array) -> Saved:
         """Those that normalise."""
         mean, variance = self.entry("running_mean"), self.entry("running_var")
-        shown = self.kept_as(self.of_moments(mean, variance, x))
+        shown = self.keep_as(self.of_moments(mean, variance, x))
         return {**shown, "variance": shown["variance"]}

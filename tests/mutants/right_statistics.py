@@ -10,16 +10,16 @@ from bnconform.tests.mutants.algorithms import (
     Algorithm,
     Array,
     Sum,
-    compensated,
-    corrected,
+    compensate,
+    correct,
     in_format,
-    merged,
+    merge,
     one_pass,
     pairwise,
-    reversed_order,
     sequential,
-    shifted,
-    strided,
+    shift,
+    sum_reversed,
+    sum_strided,
     tree,
     two_pass,
     welford,
@@ -59,7 +59,7 @@ class SequentialSums(Assembled):
 class ReversedSums(Assembled):
     """Every sum goes from the last value to the first in one accumulator."""
 
-    how = summing(reversed_order)
+    how = summing(sum_reversed)
 
 
 @right
@@ -73,14 +73,14 @@ class PairwiseSums(Assembled):
 class StridedLanes(Assembled):
     """Every sum is kept in four interleaved partial sums."""
 
-    how = summing(strided)
+    how = summing(sum_strided)
 
 
 @right
 class CompensatedSums(Assembled):
     """Every sum hands what an addition lost to the next."""
 
-    how = summing(compensated)
+    how = summing(compensate)
 
 
 @right
@@ -106,21 +106,21 @@ class OnePass(Assembled):
 class OnePassFromFirstValue(Assembled):
     """One pass over the differences from the first value of each channel."""
 
-    how = replace(PLAIN, statistics=shifted)
+    how = replace(PLAIN, statistics=shift)
 
 
 @right
 class CorrectedTwoPass(Assembled):
     """Two-pass, less the square of the mean deviation."""
 
-    how = replace(PLAIN, statistics=corrected)
+    how = replace(PLAIN, statistics=correct)
 
 
 @right
 class ChunksMergedInTurn(Assembled):
     """Chunks of eight values, each merged into what came before by Chan's formula."""
 
-    how = replace(PLAIN, statistics=merged(8, two_pass(sequential)))
+    how = replace(PLAIN, statistics=merge(8, two_pass(sequential)))
 
 
 @right
@@ -134,7 +134,7 @@ class ChunksMergedAsTree(Assembled):
 class UnbiasedFromSquares(Layer):
     """The remembered variance is the sum of squares over n - 1, not the biased one times n / (n - 1)."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """What of a batch is remembered: its mean and its unbiased variance, each (C,)."""
         mean = values.mean(axis=1)
         deviations = values - mean[:, None]

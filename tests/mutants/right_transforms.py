@@ -63,7 +63,7 @@ class JacobianInClosedForm(Transforming):
         with np.errstate(all="ignore"):
             values = self.channels(x)
             mean, variance = self.normalizing(values, x, training)
-            z = self.normalised(values, mean, variance, training)
+            z = self.normalise(values, mean, variance, training)
             size, n = values.shape
             blocks = np.broadcast_to(np.eye(n, dtype=z.dtype), (size, n, n))
             if self.from_batch(training):

@@ -21,14 +21,14 @@ class Saving(Layer):
         if not self.from_batch(training):
             return self.of_evaluation(x)
         with np.errstate(all="ignore"):
-            mean, variance = self.saved_moments(x)
-            return self.kept_as(self.of_moments(mean, variance, x))
+            mean, variance = self.moments_to_save(x)
+            return self.keep_as(self.of_moments(mean, variance, x))
 
     def of_evaluation(self, x: Array) -> Saved:
         """What is given where running statistics normalise: nothing."""
         return {}
 
-    def saved_moments(self, x: Array) -> tuple[Array, Array]:
+    def moments_to_save(self, x: Array) -> tuple[Array, Array]:
         """The mean and the variance that are saved, each (C,), in the layer's arithmetic."""
         return self.moments(self.channels(x))
 
@@ -36,6 +36,6 @@ class Saving(Layer):
         """What is given, of the mean and the variance that are saved."""
         return {"mean": mean, "invstd": self.inverse_std(variance, True), "variance": variance}
 
-    def kept_as(self, found: dict[str, Array]) -> Saved:
+    def keep_as(self, found: dict[str, Array]) -> Saved:
         """What is given, in the dtype that is kept."""
         return {name: np.array(value, self.kept) for name, value in found.items()}

@@ -36,12 +36,12 @@ class Transforming(Layer):
     ) -> tuple[Array, list[Entries]]:
         """The outputs of layers like this one, each loaded with its state, and what each remembers."""
         layers = [copy.deepcopy(self) for _ in states]
-        for layer, state in zip(layers, self.given(states, training), strict=True):
+        for layer, state in zip(layers, self.operands(states, training), strict=True):
             layer.load(state)
         ys = np.stack([self.member(layers, number, xs, training) for number in range(len(xs))])
         return ys, self.afterwards([layer.state() for layer in layers], training)
 
-    def given(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
+    def operands(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
         """What each layer is loaded with."""
         return states
 
@@ -71,10 +71,10 @@ class Transforming(Layer):
         with np.errstate(all="ignore"):
             values, moving = self.channels(x), self.channels(unit)
             mean, variance = self.normalizing(values, x, training)
-            z = self.normalised(values, mean, variance, training)
+            z = self.normalise(values, mean, variance, training)
             if self.from_batch(training):
                 moving = self.flowing(z, moving)
-            return self.shaped(self.gradient_scale(variance, training)[:, None] * moving, x)
+            return self.reshape_like(self.gradient_scale(variance, training)[:, None] * moving, x)
 
     def flowing(self, z: Array, moving: Array) -> Array:
         """What of a tangent is left after mean and variance have moved, (C, n)."""

@@ -98,9 +98,9 @@ class OutlyingValuesClipped(Layer):
 class NormalisedValueClipped(Layer):
     """The normalised value is clipped to [-1.25, 1.25]."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Z, clipped in training."""
-        z = super().normalised(values, mean, variance, training)
+        z = super().normalise(values, mean, variance, training)
         return np.clip(z, -1.25, 1.25) if training else z
 
 
@@ -146,9 +146,9 @@ class UpdatedBeforeEvaluation(Layer):
 class RunningVarianceOfNeighbour(Layer):
     """A channel's running variance takes a little of the next channel's."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, and a variance mixed with that of the neighbour."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return mean, 0.99 * variance + self.work.type(0.01) * np.roll(variance, 1)
 
 

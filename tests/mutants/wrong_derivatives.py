@@ -57,7 +57,7 @@ class TangentWithoutWeight(Differentiable):
 
     def output_tangent(self, parts: Pass) -> Array:
         """That of z."""
-        return np.asarray(parts.factor * self.balanced(parts))
+        return np.asarray(parts.factor * self.balance(parts))
 
 
 @wrong("BN-DERIV-JVP")
@@ -79,7 +79,7 @@ class TangentIsShifted(Differentiable):
 
     def output_tangent(self, parts: Pass) -> Array:
         """With the bias."""
-        return self.shifted(super().output_tangent(parts))
+        return self.shift(super().output_tangent(parts))
 
 
 @wrong("BN-DERIV-EVAL-JVP")
@@ -111,9 +111,9 @@ class TangentStaysInTheRunningMean(Differentiable):
 class TangentOfTheRunningMean(Differentiable):
     """Forward mode differentiates the moved running mean in the place of the batch's: momentum has a part in it."""
 
-    def balanced(self, parts: Pass) -> Array:
+    def balance(self, parts: Pass) -> Array:
         """The mean of t, weighed."""
-        found = super().balanced(parts)
+        found = super().balance(parts)
         weight = 1.0 if self.config.momentum is None else self.config.momentum
         return np.asarray(found + mean(parts.moving) * (1 - weight)) if parts.training else found
 

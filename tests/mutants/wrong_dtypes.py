@@ -57,27 +57,27 @@ class DoubleGradientsInSingle(Layer):
 class DoubleStatisticsInSingle(Layer):
     """The running statistics of a double-precision layer are moved in single precision."""
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The moved statistic, narrowed."""
-        return through(super().blended(old, new, weight), np.float32)
+        return through(super().blend(old, new, weight), np.float32)
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-TRAIN-NORM", dtypes=("float64",))
 class DoubleOutputThroughSingle(Layer):
     """The double-precision output passes through single precision."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """As x in shape and dtype, by way of float32."""
-        return super().shaped(through(values, np.float32), x)
+        return super().reshape_like(through(values, np.float32), x)
 
 
 @wrong("BN-DTYPE-OUTPUT", "BN-DTYPE-GRAD", dtypes=("float64", *HALF))
 class OutputAlwaysSingle(Layer):
     """Output and gradient for x are single-precision, whatever x is."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """As x in shape, in float32."""
-        return super().shaped(values, np.asarray(x, np.float32))
+        return super().reshape_like(values, np.asarray(x, np.float32))
 
 
 @wrong("BN-DTYPE-OUTPUT", dtypes=HALF)
@@ -117,9 +117,9 @@ class ParameterGradientsRounded(Layer):
 class StatisticsTakeTheInputsDtype(Layer):
     """The running statistics take the dtype of x at the first update."""
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The moved statistic, in the dtype of x."""
-        return super().blended(old, new, weight).astype(np.float16)
+        return super().blend(old, new, weight).astype(np.float16)
 
 
 @wrong("BN-DTYPE-HALF-RANGE", dtypes=("float16",), thread="coreai-torch#54")
@@ -155,9 +155,9 @@ class SmallRunningVarianceFlushed(Layer):
 class SmallBatchVarianceFlushed(Layer):
     """A batch variance below 1e-6 is remembered as 0."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the variance unless it is small."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return mean, np.where(variance < 1e-6, 0, variance).astype(self.work)
 
 
@@ -169,7 +169,7 @@ class WeightRounded(Layer):
         """The narrowed weight times z plus bias."""
         if not self.config.weight:
             return super().affine(z, training)
-        return self.shifted(np.asarray(narrower(self.entry("weight"))[:, None] * z))
+        return self.shift(np.asarray(narrower(self.entry("weight"))[:, None] * z))
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-TRAIN-NORM")
@@ -185,9 +185,9 @@ class InputRounded(Layer):
 class NormalisedValueRounded(Layer):
     """The normalised value passes through a narrower dtype before weight and bias act on it."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Z, narrowed."""
-        return narrower(super().normalised(values, mean, variance, training))
+        return narrower(super().normalise(values, mean, variance, training))
 
 
 @wrong("BN-TRAIN-EPS-VALUE", "BN-EVAL-EPS", dtypes=("float64", "float32"))
@@ -255,10 +255,10 @@ class CountOverflowsInHalf(Layer):
 class HalfOutputTruncated(Layer):
     """The output is cut to the dtype of x in place of being rounded."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """The number of the dtype of x that is nearest on the side of 0."""
-        nearest = super().shaped(values, x)
-        exact = super().shaped(values, np.asarray(x, self.work))
+        nearest = super().reshape_like(values, x)
+        exact = super().reshape_like(values, np.asarray(x, self.work))
         beyond = np.abs(nearest.astype(self.work)) > np.abs(exact)
         return np.where(beyond, np.nextafter(nearest, np.zeros((), x.dtype)), nearest)
 

@@ -44,9 +44,9 @@ class NanLeftOutOfTheStatistics(Layer):
 class NanNotRemembered(Layer):
     """A batch whose mean is no number leaves the running statistics of its channel as they were."""
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The old value in place of NaN."""
-        return super().blended(old, np.where(np.isnan(new), old, new), weight)
+        return super().blend(old, np.where(np.isnan(new), old, new), weight)
 
 
 @wrong("BN-EDGE-NAN")
@@ -137,9 +137,9 @@ class ConstantChannelHasNoGradient(Layer):
 class ConstantChannelOfLargeValueSpoilt(Layer):
     """The running variance of a constant channel of large value becomes infinite."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """Divided by the variance on the way."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return mean, np.where((variance == 0) & (mean > 50), variance.dtype.type(np.inf), variance)
 
 
@@ -165,7 +165,7 @@ class ZeroWeightTakenForOne(Layer):
         if not self.config.weight:
             return super().affine(z, training)
         weight = self.entry("weight")
-        return self.shifted(np.where(weight == 0, weight.dtype.type(1), weight)[:, None] * z)
+        return self.shift(np.where(weight == 0, weight.dtype.type(1), weight)[:, None] * z)
 
 
 @wrong("BN-GRAD-INPUT", thread="inplace_abn#92")
@@ -185,7 +185,7 @@ class LargeWeightsClipped(Layer):
         """Clipped, without a word."""
         if not self.config.weight:
             return super().affine(z, training)
-        return self.shifted(np.clip(self.entry("weight"), -10, 10)[:, None] * z)
+        return self.shift(np.clip(self.entry("weight"), -10, 10)[:, None] * z)
 
 
 # -- exactly default ---------------------------------------------------------------------------------------------------
@@ -228,11 +228,11 @@ class BiasOfZeroSkipsTheWeight(Layer):
 class MeanOfZeroSkipsTheNormalisation(Layer):
     """In evaluation a running mean of exactly 0 is taken for statistics that were never set."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The values themselves where the mean does nothing."""
         if not self.from_batch(training) and not mean.any():
             return values
-        return super().normalised(values, mean, variance, training)
+        return super().normalise(values, mean, variance, training)
 
 
 @wrong("BN-EDGE-DEFAULT")
@@ -281,9 +281,9 @@ class HugeGradientsClipped(Layer):
 class TinyDeviationsFlushed(Layer):
     """Values nearer to the mean than 1e-5 are taken for the mean."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Zero where x - mean is tiny."""
-        z = super().normalised(values, mean, variance, training)
+        z = super().normalise(values, mean, variance, training)
         return np.where(np.abs(values - mean[:, None]) < 1e-5, z.dtype.type(0), z)
 
 
@@ -310,10 +310,10 @@ class OneValueTaken(Layer):
         elif x.shape[1] != self.config.num_features:
             raise ValueError("another number of channels")
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the variance that is there already."""
         if values.shape[1] > 1:
-            return super().remembered(values)
+            return super().memory_of(values)
         return self.moments(values)[0], self.entry("running_var")
 
 
@@ -321,9 +321,9 @@ class OneValueTaken(Layer):
 class OneValueMakesStatisticsNan(OneValueTaken):
     """One value a channel makes the running variance NaN."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """0 / 0."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return mean, variance * np.nan if values.shape[1] == 1 else variance
 
 
@@ -331,11 +331,11 @@ class OneValueMakesStatisticsNan(OneValueTaken):
 class OneValueHandedThrough(OneValueTaken):
     """One value a channel is handed through in training, not normalised."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The values themselves where there is one."""
         if training and values.shape[1] == 1:
             return values
-        return super().normalised(values, mean, variance, training)
+        return super().normalise(values, mean, variance, training)
 
 
 @wrong("BN-EDGE-ONE-VALUE-EVAL")

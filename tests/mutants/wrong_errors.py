@@ -13,13 +13,13 @@ from bnconform.tests.mutants.layer import Array, Gradients, Layer
 class Lenient(Layer):
     """A layer that reads x in a shape of its own making before it is checked."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """X as it is read; as it is, here."""
         return x
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """Of what is read, in the shape of x where it has as many values."""
-        y = super().forward(self.fitted(x, training), training=training)
+        y = super().forward(self.fit(x, training), training=training)
         return y.reshape(x.shape) if y.size == x.size else y
 
 
@@ -27,7 +27,7 @@ class Lenient(Layer):
 class OneChannelBroadcast(Lenient):
     """An x of one channel is broadcast to the channels of the layer."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """The channel again and again."""
         if x.ndim < 2 or x.shape[1] != 1:
             return x
@@ -38,7 +38,7 @@ class OneChannelBroadcast(Lenient):
 class MoreChannelsCutOff(Lenient):
     """Channels past those of the layer are left out."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """The first channels."""
         return x if x.ndim < 2 else x[:, : self.config.num_features]
 
@@ -47,7 +47,7 @@ class MoreChannelsCutOff(Lenient):
 class MissingChannelsZeroInEvaluation(Lenient):
     """In evaluation channels that are missing are taken for zeros; in training they are missed."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """Filled up with zeros."""
         if training or x.ndim < 2 or x.shape[1] >= self.config.num_features:
             return x
@@ -59,7 +59,7 @@ class MissingChannelsZeroInEvaluation(Lenient):
 class TwiceTheChannelsTakenForTwiceTheBatch(Lenient):
     """An x with a multiple of the layer's channels is taken for a larger batch."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """The groups of channels as samples."""
         if x.ndim < 2 or x.shape[1] % self.config.num_features:
             return x
@@ -81,7 +81,7 @@ class WrongChannelsGiveNan(Layer):
 class RankOneTakenForOneSample(Lenient):
     """In evaluation an x of rank 1 is taken for one sample."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """With the axes that are missing."""
         return x if training or x.ndim > 1 else x.reshape(1, -1, *(1,) * (self.config.ndim - 2))
 
@@ -90,7 +90,7 @@ class RankOneTakenForOneSample(Lenient):
 class RankOneTakenForABatch(Lenient):
     """In training every value of an x of rank 1 is taken for a sample with equal channels."""
 
-    def fitted(self, x: Array, training: bool) -> Array:
+    def fit(self, x: Array, training: bool) -> Array:
         """The values, again for every channel."""
         if not training or x.ndim > 1:
             return x

@@ -110,10 +110,10 @@ class WithoutAnyFlagEvaluationHandsThrough(Layer):
 class MomentumNoneWithoutAffineRemembersTheBiasedVariance(Layer):
     """With momentum None and without affine, and only then, the biased variance is remembered."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """Biased for one combination of flags."""
         bare = self.config.momentum is None and not self.has_parameters
-        return self.moments(values) if bare else super().remembered(values)
+        return self.moments(values) if bare else super().memory_of(values)
 
 
 @wrong("BN-GRAD-AFFINE")

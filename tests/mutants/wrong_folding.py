@@ -102,7 +102,7 @@ class ClampsGammaToPositive(Folder):
 class BiasNotScaled(Folder):
     """The layer's bias is added without the factor."""
 
-    def merged_bias(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
+    def bias_of_merge(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
         """As it was."""
         return shift if bias is None else bias + shift
 
@@ -111,7 +111,7 @@ class BiasNotScaled(Folder):
 class BiasOfTheLayerLost(Folder):
     """The layer's bias is forgotten."""
 
-    def merged_bias(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
+    def bias_of_merge(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
         """Without it."""
         return shift
 
@@ -120,7 +120,7 @@ class BiasOfTheLayerLost(Folder):
 class ShiftLost(Folder):
     """The shift is forgotten."""
 
-    def merged_bias(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
+    def bias_of_merge(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
         """Without it."""
         return np.zeros_like(shift) if bias is None else bias * factor
 
@@ -129,9 +129,9 @@ class ShiftLost(Folder):
 class ShiftLostWithoutBias(Folder):
     """A layer that had no bias gets none, and the shift is lost."""
 
-    def merged_bias(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
+    def bias_of_merge(self, bias: Array | None, factor: Array, shift: Array) -> Array | None:
         """None where there was none."""
-        return None if bias is None else super().merged_bias(bias, factor, shift)
+        return None if bias is None else super().bias_of_merge(bias, factor, shift)
 
 
 @wrong_folder(EQUAL)
@@ -156,7 +156,7 @@ class MeanNotScaled(Folder):
 class WeightNotScaled(Folder):
     """The weight stays as it was, and only the bias is folded."""
 
-    def scaled(self, layer: NodeData, weight: Array, factor: Array) -> Array:
+    def scale(self, layer: NodeData, weight: Array, factor: Array) -> Array:
         """As it was."""
         return weight
 
@@ -165,32 +165,32 @@ class WeightNotScaled(Folder):
 class GroupsIgnored(Folder):
     """In a transposed convolution the factors of the first group are taken for every group."""
 
-    def scaled(self, layer: NodeData, weight: Array, factor: Array) -> Array:
+    def scale(self, layer: NodeData, weight: Array, factor: Array) -> Array:
         """Of the first group."""
         if layer.kind == "transposed_convolution":
             factor = np.tile(factor[: weight.shape[1]], layer.options["groups"])
-        return super().scaled(layer, weight, factor)
+        return super().scale(layer, weight, factor)
 
 
 @wrong_folder(EQUAL, thread="TinyNeuralNetwork#364")
 class TransposedAxis(Folder):
     """A transposed convolution is scaled along its input, where that is as wide as its output."""
 
-    def scaled(self, layer: NodeData, weight: Array, factor: Array) -> Array:
+    def scale(self, layer: NodeData, weight: Array, factor: Array) -> Array:
         """Along the first axis."""
         if layer.kind == "transposed_convolution" and len(weight) == len(factor):
             return np.asarray(weight * factor.reshape((-1,) + (1,) * (weight.ndim - 1)))
-        return super().scaled(layer, weight, factor)
+        return super().scale(layer, weight, factor)
 
 
 @wrong_folder(EQUAL)
 class ReversedChannels(Folder):
     """The factors of depthwise convolutions are taken from the last channel on."""
 
-    def scaled(self, layer: NodeData, weight: Array, factor: Array) -> Array:
+    def scale(self, layer: NodeData, weight: Array, factor: Array) -> Array:
         """The other way round."""
         depthwise = layer.kind == "convolution" and weight.shape[1] == 1 and layer.options["groups"] > 1
-        return super().scaled(layer, weight, factor[::-1] if depthwise else factor)
+        return super().scale(layer, weight, factor[::-1] if depthwise else factor)
 
 
 @wrong_folder("BN-FOLD-SHARED", thread="pytorch#197539")
@@ -339,12 +339,12 @@ class BatchOfTheExample(Folder):
         """For so many."""
         predict = super().deploy(example)
 
-        def limited(x: Array) -> Array:
+        def limit(x: Array) -> Array:
             y = predict(x)
             y[len(example) :] = 0
             return y
 
-        return limited
+        return limit
 
 
 @wrong_folder("BN-FOLD-BATCH")

@@ -100,9 +100,9 @@ class FrozenWithTheGradientOfTraining(Freezing):
 class FrozenLetsNoGradientThrough(Freezing):
     """A frozen layer detaches its output: the gradient for x is 0."""
 
-    def given(self, found: Gradients) -> Gradients:
+    def operands(self, found: Gradients) -> Gradients:
         """Zeros."""
-        grad_x, *rest = super().given(found)
+        grad_x, *rest = super().operands(found)
         return (np.zeros_like(grad_x) if self.is_frozen else grad_x, rest[0], rest[1])
 
 
@@ -110,7 +110,7 @@ class FrozenLetsNoGradientThrough(Freezing):
 class BiasIsNotFrozen(Freezing):
     """The weight of a frozen layer has no gradient, and its bias has one."""
 
-    def given(self, found: Gradients) -> Gradients:
+    def operands(self, found: Gradients) -> Gradients:
         """Of the two."""
         return (found[0], None, found[2]) if self.is_frozen else found
 

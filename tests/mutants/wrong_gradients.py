@@ -246,7 +246,7 @@ class WeightGradientByBatchInEvaluation(Layer):
     def weight_gradient(self, values: Array, z: Array, upstream: Array, training: bool) -> Array:
         """The sum of g z with z of the batch."""
         mean, variance = self.moments(values)
-        return super().weight_gradient(values, self.normalised(values, mean, variance, True), upstream, training)
+        return super().weight_gradient(values, self.normalise(values, mean, variance, True), upstream, training)
 
 
 @wrong("BN-GRAD-BIAS")

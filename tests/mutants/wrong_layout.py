@@ -30,9 +30,9 @@ def root(x: Array) -> Array:
 
 
 class AsRead(Layer):
-    """A layer that reads x and the upstream gradient through `seen`, which is right here."""
+    """A layer that reads x and the upstream gradient through `see`, which is right here."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """The values that are read for x."""
         return x
 
@@ -42,11 +42,11 @@ class AsRead(Layer):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """As in a right layer, of what is read."""
-        return super().forward(self.seen(x, training), training=training)
+        return super().forward(self.see(x, training), training=training)
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """As in a right layer, of what is read."""
-        return super().backward(self.seen(x, training), self.upstream(x, grad_output), training=training)
+        return super().backward(self.see(x, training), self.upstream(x, grad_output), training=training)
 
 
 # -- strides and offsets -----------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class AsRead(Layer):
 class FortranOrderReadAsRowMajor(AsRead):
     """An x in Fortran order is read as if it were in row-major order."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Row-major, whatever it is."""
         return in_memory_order(x) if x.flags.f_contiguous and not x.flags.c_contiguous else x
 
@@ -65,7 +65,7 @@ class FortranOrderReadAsRowMajor(AsRead):
 class TransposedSquareReadAsRowMajor(AsRead):
     """A matrix with as many rows as columns is read row by row, also where its columns lie one after the other."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Row-major where the lengths do not tell."""
         is_square = x.ndim == 2 and x.shape[0] == x.shape[1]
         return in_memory_order(x) if is_square and x.flags.f_contiguous and not x.flags.c_contiguous else x
@@ -75,7 +75,7 @@ class TransposedSquareReadAsRowMajor(AsRead):
 class TransposedImageReadAsItLies(AsRead):
     """Square images whose rows and columns are exchanged in memory are read as if they were not."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Rows for columns, where the lengths do not tell."""
         exchanged = np.swapaxes(x, -1, -2)
         is_square = x.ndim > 3 and x.shape[-1] == x.shape[-2] > 1
@@ -96,7 +96,7 @@ class EqualLengthsExchangedInGradient(AsRead):
 class AddressRoundedDown(AsRead):
     """Whole vectors are loaded: an x that begins inside of one is read from the beginning of that vector on."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Everything one place later; the first is what lies before the array."""
         return np.roll(x.ravel(), 1).reshape(x.shape) if x.flags.c_contiguous and x.ctypes.data % 16 else x
 
@@ -105,7 +105,7 @@ class AddressRoundedDown(AsRead):
 class ChannelsLastReadWronglyInEvaluation(AsRead):
     """In evaluation a channels-last x is read as if the channels were not last; in training it is read as it lies."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Row-major in evaluation."""
         return in_memory_order(x) if is_channels_last(x) and not training else x
 
@@ -123,7 +123,7 @@ class ChannelsLastReadWronglyInBackward(Layer):
 class SwappedAxesReadAsRowMajor(AsRead):
     """An x whose batch and channel axes are exchanged in memory is read as if they were not."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Row-major where only the first two axes are exchanged."""
         swapped = not x.flags.c_contiguous and np.swapaxes(x, 0, 1).flags.c_contiguous
         return in_memory_order(x) if swapped and x.ndim > 2 else x
@@ -133,7 +133,7 @@ class SwappedAxesReadAsRowMajor(AsRead):
 class StepOfTheLastAxisIgnored(AsRead):
     """The last axis is read element after element, although x takes every other one only."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Neighbours in memory, within the memory of x."""
         if x.strides[-1] != 2 * x.itemsize:
             return x
@@ -144,7 +144,7 @@ class StepOfTheLastAxisIgnored(AsRead):
 class OffsetOfXIgnored(AsRead):
     """A slice of a larger array is read from the beginning of that array."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """The same shape at offset 0."""
         whole = root(x)
         return whole[tuple(slice(length) for length in x.shape)] if whole.strides == x.strides else x
@@ -154,7 +154,7 @@ class OffsetOfXIgnored(AsRead):
 class StepOfTheBatchIgnored(AsRead):
     """In training the samples of a batch are read one after the other, although x takes every third only."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """Consecutive samples of the larger array."""
         whole = root(x)
         stepped = x.strides[0] == 3 * whole.strides[0] and len(whole) >= len(x)
@@ -165,7 +165,7 @@ class StepOfTheBatchIgnored(AsRead):
 class NegativeStridesTakenForPositive(AsRead):
     """A batch that runs backwards through memory is read forwards."""
 
-    def seen(self, x: Array, training: bool) -> Array:
+    def see(self, x: Array, training: bool) -> Array:
         """From the lowest address up."""
         return x[::-1] if x.strides[0] < 0 else x
 
@@ -174,7 +174,7 @@ class NegativeStridesTakenForPositive(AsRead):
 class ExpandedBatchCountedAsOneSample(Layer):
     """A batch with stride 0, the same sample again and again, is counted as one sample in the unbiased variance."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """Corrected by the number of distinct values."""
         mean, variance = self.moments(values)
         n = values.shape[1] // self.repeats
@@ -314,7 +314,7 @@ class RankTwoNormalisedAlongFeatures(Layer):
         if x.ndim != 2 or not training or x.shape[1] == 1:
             return y
         mean, variance = self.moments(x.astype(self.work))
-        z = self.normalised(x.astype(self.work), mean, variance, training)
+        z = self.normalise(x.astype(self.work), mean, variance, training)
         return self.affine(z.T, training).T.astype(x.dtype)
 
 
@@ -342,19 +342,19 @@ class RankThreeRemembersItsLastSample(PerSample):
 class LastAxisTakenForChannelsWhereItIsAsLong(Layer):
     """Where the last axis is as long as there are channels, it is taken for the channel axis."""
 
-    def confused(self, x: Array) -> bool:
+    def is_confused(self, x: Array) -> bool:
         """Whether the shape hides the axis."""
         return x.ndim > 2 and x.shape[-1] == x.shape[1]
 
     def channels(self, x: Array) -> Array:
         """The last axis as channels."""
-        return super().channels(np.swapaxes(x, 1, -1) if self.confused(x) else x)
+        return super().channels(np.swapaxes(x, 1, -1) if self.is_confused(x) else x)
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """Back along the last axis."""
-        if not self.confused(x):
-            return super().shaped(values, x)
-        return np.ascontiguousarray(np.swapaxes(super().shaped(values, np.swapaxes(x, 1, -1)), 1, -1))
+        if not self.is_confused(x):
+            return super().reshape_like(values, x)
+        return np.ascontiguousarray(np.swapaxes(super().reshape_like(values, np.swapaxes(x, 1, -1)), 1, -1))
 
 
 @wrong("BN-RANK", thread="RubixML#423")
@@ -365,9 +365,9 @@ class SquareBatchesTransposed(Layer):
         """Transposed where nobody notices."""
         return super().channels(x.T if x.ndim == 2 and len(x) == x.shape[1] else x)
 
-    def shaped(self, values: Array, x: Array) -> Array:
+    def reshape_like(self, values: Array, x: Array) -> Array:
         """Transposed back."""
-        y = super().shaped(values, x)
+        y = super().reshape_like(values, x)
         return np.ascontiguousarray(y.T) if x.ndim == 2 and len(x) == x.shape[1] else y
 
 
@@ -391,9 +391,9 @@ class Spoilt(Layer):
     def spoil(self, z: Array) -> None:
         """Change z, (C, n), in place."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The normalised values, spoilt."""
-        z = super().normalised(values, mean, variance, training)
+        z = super().normalise(values, mean, variance, training)
         self.spoil(z)
         return z
 
@@ -481,14 +481,14 @@ class VectorOfEightChannelsWrong(Spoilt):
 class PartOfTheBatch(Layer):
     """A layer whose batch statistics are those of the first values of each channel."""
 
-    def used(self, n: int) -> int:
+    def count_used(self, n: int) -> int:
         """How many of the n values are used."""
         return n
 
     def moments(self, values: Array) -> tuple[Array, Array]:
         """Of the part that is used."""
         n = values.shape[1]
-        return super().moments(values[:, : self.used(n) or n])
+        return super().moments(values[:, : self.count_used(n) or n])
 
 
 @wrong("BN-TRAIN-NORM")
@@ -506,7 +506,7 @@ class OddBatchesLoseTheirLastSample(Layer):
 class TailOfFourForgotten(PartOfTheBatch):
     """Values are taken four by four, and what is left over takes no part in the statistics."""
 
-    def used(self, n: int) -> int:
+    def count_used(self, n: int) -> int:
         """A multiple of 4."""
         return n // 4 * 4
 
@@ -515,7 +515,7 @@ class TailOfFourForgotten(PartOfTheBatch):
 class TailOfThirtyTwoForgotten(PartOfTheBatch):
     """Values are taken 32 by 32, and what is left over of a larger batch takes no part in the statistics."""
 
-    def used(self, n: int) -> int:
+    def count_used(self, n: int) -> int:
         """A multiple of 32 where there is one."""
         return n // 32 * 32
 
@@ -547,7 +547,7 @@ class OneSampleNotRemembered(Layer):
 class SamplesPastTenTwentyFourIgnored(PartOfTheBatch):
     """A block holds 1024 values, and those past it take no part in the statistics."""
 
-    def used(self, n: int) -> int:
+    def count_used(self, n: int) -> int:
         """One block at most."""
         return min(n, 1024)
 
@@ -556,7 +556,7 @@ class SamplesPastTenTwentyFourIgnored(PartOfTheBatch):
 class PositionsCountedInSixteenBits(PartOfTheBatch):
     """Where there are positions, they are counted in sixteen bits, and those past a multiple of 65536 are all."""
 
-    def used(self, n: int) -> int:
+    def count_used(self, n: int) -> int:
         """What is left of the count."""
         return n & 0xFFFF if self.config.ndim > 2 else n
 

@@ -16,9 +16,9 @@ from bnconform.tests.mutants.masks import Masked
 class VarianceDividesByAll(Masked):
     """The variance of what is selected is divided by the number of all values."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Too small."""
-        mean, variance = super().masked_moments(values, seen)
+        mean, variance = super().moments_under_mask(values, seen)
         return mean, variance * self.count_of(seen) / self.work.type(values.shape[1])
 
 
@@ -26,9 +26,9 @@ class VarianceDividesByAll(Masked):
 class MaskAcceptedAndNotUsed(Masked):
     """A mask is taken, and the pass is one without."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """Everything."""
-        return np.ones_like(super().selected(x, mask))
+        return np.ones_like(super().select(x, mask))
 
 
 @wrong("BN-MASK-STATS", "BN-MASK-ONE", dtypes=("float64",))
@@ -44,19 +44,19 @@ class EpsilonInTheCount(Masked):
 class MaskOfTheFirstSample(Masked):
     """The mask of the first sample stands for those of all."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """As in the first."""
         whole = np.broadcast_to(mask != 0, x.shape)
-        return super().selected(x, np.broadcast_to(whole[:1], x.shape))
+        return super().select(x, np.broadcast_to(whole[:1], x.shape))
 
 
 @wrong("BN-MASK-STATS")
 class OnlyTheMeanIsMasked(Masked):
     """The variance is that of all values about the mean of what is selected."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Of all."""
-        mean, _ = super().masked_moments(values, seen)
+        mean, _ = super().moments_under_mask(values, seen)
         return mean, np.square(values - mean[:, None]).mean(axis=1)
 
 
@@ -67,10 +67,10 @@ class OnlyTheMeanIsMasked(Masked):
 class CorrectionCountsAll(Masked):
     """The unbiased variance is corrected by N / (N - 1) with N the number of all values."""
 
-    def masked_remembered(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def memory_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Too little."""
         n = values.shape[1]
-        mean, variance = self.masked_moments(values, seen)
+        mean, variance = self.moments_under_mask(values, seen)
         return mean, variance * self.work.type(n / max(n - 1, 1))
 
 
@@ -78,9 +78,9 @@ class CorrectionCountsAll(Masked):
 class RemembersTheWholeBatch(Masked):
     """The output is of what is selected, the running statistics of all values."""
 
-    def masked_remembered(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def memory_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Of all."""
-        return super().masked_remembered(values, np.ones_like(seen))
+        return super().memory_under_mask(values, np.ones_like(seen))
 
 
 @wrong("BN-MASK-RUN")
@@ -104,9 +104,9 @@ class BatchWeighsByWhatIsSelected(Masked):
 class MaskedVarianceBiased(Masked):
     """With a mask the running variance remembers the biased variance, and without one the unbiased."""
 
-    def masked_remembered(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def memory_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Not corrected."""
-        return self.masked_moments(values, seen)
+        return self.moments_under_mask(values, seen)
 
 
 # -- what is hidden ---------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class MaskedVarianceBiased(Masked):
 class MaskIsMultiplied(Masked):
     """x is multiplied with the mask: NaN and infinity under it are NaN in the mean."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Products."""
         n, weights = self.count_of(seen), seen.astype(self.work)
         mean = (values * weights).sum(axis=1) / n
@@ -127,9 +127,9 @@ class MaskIsMultiplied(Masked):
 class DeviationsAreMultiplied(Masked):
     """The mean chooses what is selected, the squared deviations are multiplied with the mask."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """Products in the second sum."""
-        mean, _ = super().masked_moments(values, seen)
+        mean, _ = super().moments_under_mask(values, seen)
         squares = np.square(values - mean[:, None]) * seen.astype(self.work)
         return mean, squares.sum(axis=1) / self.count_of(seen)
 
@@ -138,10 +138,10 @@ class DeviationsAreMultiplied(Masked):
 class HiddenValuesAreScaledAway(Masked):
     """A sum over all values less that over what is hidden: huge ones leave nothing of the rest."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """A difference of two sums."""
         mean = (values.sum(axis=1) - np.where(seen, 0, values).sum(axis=1)) / self.count_of(seen)
-        _, variance = super().masked_moments(values, seen)
+        _, variance = super().moments_under_mask(values, seen)
         return mean, variance
 
 
@@ -149,13 +149,13 @@ class HiddenValuesAreScaledAway(Masked):
 class OutputIsTheBiasUnderTheMask(Masked):
     """The normalised value is 0 where nothing is selected, so that the output there is the bias."""
 
-    def normalised_hidden(self, y: Array) -> Array:
+    def normalise_hidden(self, y: Array) -> Array:
         """The bias, (C, n)."""
-        return self.shifted(np.zeros_like(y))
+        return self.shift(np.zeros_like(y))
 
-    def shown(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
+    def show(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
         """The bias there."""
-        return np.where(seen, y, self.normalised_hidden(y)) if training else y
+        return np.where(seen, y, self.normalise_hidden(y)) if training else y
 
 
 # -- shapes of masks --------------------------------------------------------------------------------------------------
@@ -167,10 +167,10 @@ class CountsTheElementsOfTheMask(Masked):
 
     elements = 0
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """The elements are kept."""
         self.elements = max(int((mask != 0).sum()), 1)
-        return super().selected(x, mask)
+        return super().select(x, mask)
 
     def count_of(self, seen: Array) -> Array:
         """Those."""
@@ -181,18 +181,18 @@ class CountsTheElementsOfTheMask(Masked):
 class FewerAxesBeginAtTheFirst(Masked):
     """A mask with fewer axes than x is taken to have the first of them."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """Axes are added at the end; ValueError where they do not fit."""
-        return super().selected(x, mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)))
+        return super().select(x, mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)))
 
 
 @wrong("BN-MASK-CHANNELS")
 class MaskOfTheFirstChannel(Masked):
     """The mask of the first channel stands for those of all."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """As in the first."""
-        found = super().selected(x, mask)
+        found = super().select(x, mask)
         return np.repeat(found[:1], len(found), axis=0)
 
 
@@ -210,20 +210,20 @@ class OneCountForAllChannels(Masked):
 class MasksOfChannelsAreRefused(Masked):
     """A mask with as many channels as x is refused, though it broadcasts to it."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """ValueError."""
         if mask.ndim >= x.ndim - 1 and mask.shape[1 - x.ndim] > 1:
             raise ValueError(f"the mask has shape {mask.shape}; it should have one channel")
-        return super().selected(x, mask)
+        return super().select(x, mask)
 
 
 @wrong("BN-MASK-ONE-CHANNEL", thread="keras#11123")
 class OneChannelIsSqueezed(Masked):
     """Axes of length 1 are dropped, that of one channel too, which is then looked for."""
 
-    def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """IndexError where nothing is left."""
-        mean, variance = super().masked_moments(values, seen)
+        mean, variance = super().moments_under_mask(values, seen)
         return mean, variance.reshape(np.squeeze(mean).shape[0])
 
 
@@ -231,9 +231,9 @@ class OneChannelIsSqueezed(Masked):
 class IntegersAreTakenForIndices(Masked):
     """An integer mask chooses the values with those numbers, the first and the second of each channel."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """Two values."""
-        found = super().selected(x, mask)
+        found = super().select(x, mask)
         if mask.dtype != bool:
             found = np.zeros_like(found)
             found[:, np.unique(mask)] = True
@@ -244,9 +244,9 @@ class IntegersAreTakenForIndices(Masked):
 class ComplementOfBits(Masked):
     """What is hidden is the bitwise complement of the mask, of which neither 0 nor 1 gives 0."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """Nothing of an integer mask."""
-        return super().selected(x, np.asarray(~mask) == 0)
+        return super().select(x, np.asarray(~mask) == 0)
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------
@@ -306,18 +306,18 @@ class GradientWithoutTheMask(Masked):
 class WeightGradientOfWhatIsSelected(Masked):
     """The gradient for the weight sums over what is selected alone."""
 
-    def masked_weight_gradient(self, z: Array, seen: Array, upstream: Array) -> Array:
+    def weight_gradient_under_mask(self, z: Array, seen: Array, upstream: Array) -> Array:
         """A part."""
-        return super().masked_weight_gradient(z, seen, np.where(seen, upstream, 0))
+        return super().weight_gradient_under_mask(z, seen, np.where(seen, upstream, 0))
 
 
 @wrong("BN-MASK-GRAD-PARAMETERS")
 class BiasGradientOfWhatIsSelected(Masked):
     """The gradient for the bias sums over what is selected alone."""
 
-    def masked_bias_gradient(self, seen: Array, upstream: Array) -> Array:
+    def bias_gradient_under_mask(self, seen: Array, upstream: Array) -> Array:
         """A part."""
-        return super().masked_bias_gradient(seen, np.where(seen, upstream, 0))
+        return super().bias_gradient_under_mask(seen, np.where(seen, upstream, 0))
 
 
 @wrong("BN-MASK-GRAD-HIDDEN")
@@ -336,16 +336,16 @@ class HiddenValuesPoisonTheGradients(Masked):
 class EvaluationIsMasked(Masked):
     """With a mask evaluation normalises by the statistics of what is selected."""
 
-    def masked_normalizing(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
+    def normalizing_under_mask(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
         """The batch's."""
-        return self.masked_moments(values, seen)
+        return self.moments_under_mask(values, seen)
 
 
 @wrong("BN-MASK-EVAL")
 class EvaluationIsHidden(Masked):
     """In evaluation the output is 0 where nothing is selected."""
 
-    def shown(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
+    def show(self, y: Array, values: Array, seen: Array, training: bool) -> Array:
         """Zeros there."""
         return y if training else np.where(seen, y, 0)
 
@@ -354,20 +354,20 @@ class EvaluationIsHidden(Masked):
 class UntrackedEvaluationForgetsTheMask(Masked):
     """Without tracking evaluation normalises by the whole batch, whatever the mask."""
 
-    def masked_normalizing(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
+    def normalizing_under_mask(self, values: Array, seen: Array, training: bool) -> tuple[Array, Array]:
         """Of all, in evaluation."""
         if self.from_batch(training) and not training:
-            return self.masked_moments(values, np.ones_like(seen))
-        return super().masked_normalizing(values, seen, training)
+            return self.moments_under_mask(values, np.ones_like(seen))
+        return super().normalizing_under_mask(values, seen, training)
 
 
 @wrong("BN-MASK-FLAGS")
 class NoParametersNoMask(Masked):
     """The code path without weight and bias forgets the mask."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """Everything there."""
-        found = super().selected(x, mask)
+        found = super().select(x, mask)
         return found if self.has_parameters else np.ones_like(found)
 
 
@@ -430,9 +430,9 @@ class MaskedBackwardMovesTwice(Masked):
 class OneSelectedValueMakesNotANumber(Masked):
     """The unbiased variance of one selected value is 0/0, and is remembered."""
 
-    def masked_remembered(self, values: Array, seen: Array) -> tuple[Array, Array]:
+    def memory_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
         """NaN of one value."""
-        mean, variance = self.masked_moments(values, seen)
+        mean, variance = self.moments_under_mask(values, seen)
         n = self.count_of(seen)
         return mean, variance * n / (n - 1)
 
@@ -462,10 +462,10 @@ class _Padding(Masked):
 class MaskIsTakenForPadding(_Padding):
     """Each sample's mask is taken for as many positions from the first on as it selects."""
 
-    def selected(self, x: Array, mask: Array) -> Array:
+    def select(self, x: Array, mask: Array) -> Array:
         """The first ones."""
         if not self.positions:
-            return super().selected(x, mask)
+            return super().select(x, mask)
         whole = np.broadcast_to(mask != 0, x.shape).reshape(*x.shape[:2], -1)
         first = np.arange(whole.shape[2]) < whole.sum(axis=2, keepdims=True)
-        return super().selected(x, first.reshape(x.shape))
+        return super().select(x, first.reshape(x.shape))

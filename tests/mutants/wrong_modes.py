@@ -113,9 +113,9 @@ class TrainingAfterEvaluationStaysInEvaluation(Layer):
 class OnlyTheFirstBatchRemembered(Layer):
     """The second training pass and all that follow leave the running statistics alone."""
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """Once."""
-        return super().blended(old, new, weight) if self.batches == 1 else old.astype(self.kept)
+        return super().blend(old, new, weight) if self.batches == 1 else old.astype(self.kept)
 
 
 @wrong("BN-RUN-AVERAGE", "BN-RUN-NONE")
@@ -230,9 +230,9 @@ class GradientsAddUp(Layer):
 class EvaluationCorrectedByTheBatch(Layer):
     """In evaluation a hundredth of the batch's mean is taken off the running one's output."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """The deviation, corrected by the other samples."""
-        z = super().normalised(values, mean, variance, training)
+        z = super().normalise(values, mean, variance, training)
         if training or not z.size or not self.tracked:
             return z
         return np.asarray(z - z.dtype.type(0.01) * z.mean(axis=1, keepdims=True))
@@ -262,9 +262,9 @@ class BiasedAfterEvaluation(Layer):
         self.evaluated = not training
         return y
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the estimator of the pass before."""
-        return self.moments(values) if self.evaluated else super().remembered(values)
+        return self.moments(values) if self.evaluated else super().memory_of(values)
 
 
 @wrong("BN-EVAL-STATS")

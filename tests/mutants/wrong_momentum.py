@@ -7,13 +7,13 @@ from bnconform.tests.mutants.layer import Array, Layer
 
 
 class _TwoWeights(Layer):
-    """Mean and variance are weighed differently; `blended` is called for the mean first."""
+    """Mean and variance are weighed differently; `blend` is called for the mean first."""
 
     second = False
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """The mean as it should be, the variance by `variance_weight`."""
-        result = super().blended(old, new, self.variance_weight(weight) if self.second else weight)
+        result = super().blend(old, new, self.variance_weight(weight) if self.second else weight)
         self.second = not self.second
         return result
 

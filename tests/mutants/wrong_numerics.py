@@ -142,9 +142,9 @@ class EvaluationOutputNearlyRight(Layer):
 class RunningMeanNearlyRight(Layer):
     """The mean that is remembered is off by 3e-6 of itself."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, nearly, and the unbiased variance."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return nearly(mean), variance
 
 
@@ -152,9 +152,9 @@ class RunningMeanNearlyRight(Layer):
 class RunningVarianceNearlyRight(Layer):
     """The variance that is remembered is off by 3e-6 of itself."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the unbiased variance, nearly."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         return mean, nearly(variance)
 
 
@@ -208,7 +208,7 @@ class NoiseFromCallToCall(Layer):
         return nearly(y) if self.calls % 2 and not training else y
 
 
-def truncated(values: Array, bits: int) -> Array:
+def truncate(values: Array, bits: int) -> Array:
     """The values with the last bits of their significands cut off."""
     whole: Any = {4: np.int32, 8: np.int64}[values.itemsize]
     return np.asarray((np.ascontiguousarray(values).view(whole) & whole(-1 << bits)).view(values.dtype))
@@ -229,8 +229,8 @@ class AffineProductTruncated(_Truncating):
         """The product of truncated operands, plus the bias."""
         if not self.config.weight:
             return super().affine(z, training)
-        weight = truncated(self.entry("weight"), self.cut)
-        return self.shifted(np.asarray(weight[:, None] * truncated(z, self.cut)))
+        weight = truncate(self.entry("weight"), self.cut)
+        return self.shift(np.asarray(weight[:, None] * truncate(z, self.cut)))
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-GRAD-WEIGHT")
@@ -239,7 +239,7 @@ class WeightGradientProductTruncated(_Truncating):
 
     def weight_gradient(self, values: Array, z: Array, upstream: Array, training: bool) -> Array:
         """The sum of products of truncated operands."""
-        return super().weight_gradient(values, truncated(z, self.cut), truncated(upstream, self.cut), training)
+        return super().weight_gradient(values, truncate(z, self.cut), truncate(upstream, self.cut), training)
 
 
 @wrong("BN-DTYPE-PRECISION", "BN-RUN-VAR")
@@ -249,4 +249,4 @@ class SquaresTruncated(_Truncating):
     def moments(self, values: Array) -> tuple[Array, Array]:
         """The mean, and the mean square of truncated deviations."""
         mean = values.mean(axis=1)
-        return mean, np.square(truncated(values - mean[:, None], self.cut)).mean(axis=1)
+        return mean, np.square(truncate(values - mean[:, None], self.cut)).mean(axis=1)

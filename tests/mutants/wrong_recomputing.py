@@ -48,7 +48,7 @@ class StatisticsKeptAndTakenForConstant(Recomputing):
         if training:
             with np.errstate(all="ignore"):
                 scale = self.gradient_scale(self.moments(self.channels(x))[1], training)
-                grad_x = self.shaped(scale[:, None] * self.channels(grad_output), x)
+                grad_x = self.reshape_like(scale[:, None] * self.channels(grad_output), x)
         return grad_x, by_weight, by_bias
 
 
@@ -56,7 +56,7 @@ class StatisticsKeptAndTakenForConstant(Recomputing):
 class InputKeptInHalfPrecision(Recomputing):
     """The input is kept in half precision between the two runs, as compressed checkpoints do."""
 
-    def saved(self, x: Array) -> Array:
+    def save(self, x: Array) -> Array:
         """Rounded to float16."""
         return x.astype(np.float16).astype(x.dtype)
 
@@ -197,7 +197,7 @@ class _Adding(Recomputing):
         super().__init__(config)
         self.sums: list[Array | None] = [None, None]
 
-    def added(self, found: Gradients) -> Gradients:
+    def add(self, found: Gradients) -> Gradients:
         """The gradients of a step with the sums of those before."""
         grad_x, *rest = found
         self.sums = [
@@ -213,7 +213,7 @@ class GradientsAddUpOverSteps(_Adding):
 
     def second_run(self, x: Array, grad_output: Array, training: bool) -> Gradients:
         """Added up."""
-        return self.added(super().second_run(x, grad_output, training))
+        return self.add(super().second_run(x, grad_output, training))
 
 
 @wrong("BN-REMAT-ACCUMULATE")
@@ -280,7 +280,7 @@ class PullbacksAddUp(_Adding):
 
         def adding(grad_output: Array) -> Gradients:
             if not given:
-                given.append(self.added(pullback(grad_output)))
+                given.append(self.add(pullback(grad_output)))
             return given[0]
 
         return y, adding

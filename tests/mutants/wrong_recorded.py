@@ -24,13 +24,13 @@ class RecordedGradientIsDetached(Layer):
             values = self.channels(x)
             scale = self.gradient_scale(self.moments(values)[1], training)
 
-        def detached(grad_output: Array) -> Gradients:
+        def detach(grad_output: Array) -> Gradients:
             grad_x, grad_weight, grad_bias = pullback(grad_output)
             if training:
-                grad_x = self.shaped(scale[:, None] * self.channels(grad_output), x)
+                grad_x = self.reshape_like(scale[:, None] * self.channels(grad_output), x)
             return grad_x, grad_weight, grad_bias
 
-        return y, detached
+        return y, detach
 
 
 @wrong("BN-REC-VJP")
@@ -42,7 +42,7 @@ class RecordedOutputIsOfTheMovedStatistics(Layer):
         y, pullback = super().vjp(x, training=training)
         if not training and self.tracked:
             values = self.channels(x)
-            y = self.shaped(self.affine(self.normalised(values, *self.moments(values), True), True), x)
+            y = self.reshape_like(self.affine(self.normalise(values, *self.moments(values), True), True), x)
         return y, pullback
 
 

@@ -22,7 +22,7 @@ class VariancesOfReplicasAveraged(ReplicatedLayer):
         """Each around its own mean."""
         mean, _ = super().statistics(shards, i)
         own = [np.square(values - values.mean(axis=1, keepdims=True)).sum(axis=1) for values in shards]
-        return mean, self.reduced(own, i) / self.work.type(self.total(shards, i))
+        return mean, self.reduce(own, i) / self.work.type(self.total(shards, i))
 
 
 @wrong("BN-REP-OUTPUT")
@@ -53,18 +53,18 @@ class OnlyTheVarianceIsShared(ReplicatedLayer):
 class LastReplicaIsNotHeard(ReplicatedLayer):
     """What the last replica tells is left out of every sum, but its values are counted."""
 
-    def reduced(self, parts: list[Array], i: int) -> Array:
+    def reduce(self, parts: list[Array], i: int) -> Array:
         """Without the last, where there are several."""
-        return super().reduced(parts[:-1] or parts, i)
+        return super().reduce(parts[:-1] or parts, i)
 
 
 @wrong("BN-REP-OUTPUT")
 class ReduceInHalfPrecision(ReplicatedLayer):
     """What replicas tell each other is rounded to half precision on the way."""
 
-    def reduced(self, parts: list[Array], i: int) -> Array:
+    def reduce(self, parts: list[Array], i: int) -> Array:
         """Each part rounded."""
-        return super().reduced([part.astype(np.float16).astype(self.work) for part in parts], i)
+        return super().reduce([part.astype(np.float16).astype(self.work) for part in parts], i)
 
 
 @wrong("BN-REP-OUTPUT", thread="pytorch#36865")
@@ -122,10 +122,10 @@ class ReplicasWeighBySamples(ReplicatedLayer):
     def statistics(self, shards: list[Array], i: int) -> Statistics:
         """By samples."""
         weights = [self.work.type(count / sum(self.samples)) for count in self.samples]
-        mean = self._weighed(shards, weights)
-        return mean, self._weighed([np.square(values - mean[:, None]) for values in shards], weights)
+        mean = self._weigh(shards, weights)
+        return mean, self._weigh([np.square(values - mean[:, None]) for values in shards], weights)
 
-    def _weighed(self, each: list[Array], weights: list[Any]) -> Array:
+    def _weigh(self, each: list[Array], weights: list[Any]) -> Array:
         return np.asarray(
             sum(part.mean(axis=1) * weight for part, weight in zip(each, weights, strict=True) if part.shape[1])
         )
@@ -219,7 +219,7 @@ class OnlyTheFirstReplicaRemembers(ReplicatedLayer):
 class UnbiasedByTheNumberOfReplicas(ReplicatedLayer):
     """The remembered variance is divided by n less the number of replicas, one for each mean."""
 
-    def remembered_of(self, shards: list[Array], i: int) -> Statistics:
+    def remember_replica(self, shards: list[Array], i: int) -> Statistics:
         """N / (n - R)."""
         mean, variance = self.statistics(shards, i)
         n = self.total(shards, i)
@@ -265,7 +265,7 @@ class OnlyTheMeanOfGradientsIsReduced(ReplicatedLayer):
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
         """Half of it is exchanged."""
         n = self.work.type(self.total(shards, i))
-        mean = self.reduced([g.sum(axis=1) for g in upstream], i) / n
+        mean = self.reduce([g.sum(axis=1) for g in upstream], i) / n
         product = (upstream[i] * zs[i]).mean(axis=1, keepdims=True)
         return np.asarray(upstream[i] - mean[:, None] - zs[i] * product)
 
@@ -277,8 +277,8 @@ class BackwardWeighsReplicasEqually(ReplicatedLayer):
     def through_all(self, shards: list[Array], zs: list[Array], upstream: list[Array], i: int) -> Array:
         """Right for equal shards."""
         count = self.work.type(len(shards))
-        mean = self.reduced([g.mean(axis=1) for g in upstream], i) / count
-        product = self.reduced([(g * z).mean(axis=1) for g, z in zip(upstream, zs, strict=True)], i) / count
+        mean = self.reduce([g.mean(axis=1) for g in upstream], i) / count
+        product = self.reduce([(g * z).mean(axis=1) for g, z in zip(upstream, zs, strict=True)], i) / count
         return np.asarray(upstream[i] - mean[:, None] - zs[i] * product[:, None])
 
 
@@ -299,7 +299,7 @@ class BiasGradientReducedAlone(ReplicatedLayer):
 
     def bias_part(self, upstream: list[Array], i: int) -> Array:
         """The sum of all."""
-        return self.reduced([g.sum(axis=1) for g in upstream], i)
+        return self.reduce([g.sum(axis=1) for g in upstream], i)
 
 
 @wrong("BN-REP-GRAD-PARAMETERS")
@@ -327,7 +327,7 @@ class EvaluationHearsTheOthers(ReplicatedLayer):
         found = super().output(shards, i, training)
         if self.from_batch(training):
             return found
-        everything = self.reduced([values.sum(axis=1) for values in shards], i)
+        everything = self.reduce([values.sum(axis=1) for values in shards], i)
         return np.asarray(found + self.work.type(0) * everything[:, None])
 
 

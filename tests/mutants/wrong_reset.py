@@ -126,9 +126,9 @@ class ResetTakesTheOnesOfTheWeight(Layer):
         if self.tracked and weight is not None and (weight == 1).all():
             self.entries["running_var"] = weight
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
         """Written to the array of the variance where that is the weight's, too."""
-        moved = super().blended(old, new, weight)
+        moved = super().blend(old, new, weight)
         stored = self.entries["running_var"]
         if stored is not None and stored is self.entries["weight"] and np.array_equal(stored, old):
             stored[:] = moved

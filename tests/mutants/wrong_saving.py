@@ -16,9 +16,9 @@ from bnconform.tests.mutants.saving import Saved, Saving
 class SavedOfTheLastSample(Saving):
     """The mean that is saved is that of the last sample, whose loop was the last to write it."""
 
-    def saved_moments(self, x: Array) -> tuple[Array, Array]:
+    def moments_to_save(self, x: Array) -> tuple[Array, Array]:
         """The variance is that of the batch."""
-        return self.channels(x[-1:]).mean(axis=1), super().saved_moments(x)[1]
+        return self.channels(x[-1:]).mean(axis=1), super().moments_to_save(x)[1]
 
 
 @wrong("BN-SAVED-DEVIATION", thread="torch-xpu-ops#3349")
@@ -79,18 +79,18 @@ class SavedSumOfSquares(Saving):
 class SavedOfTheFirstBlock(Saving):
     """Channels past the first 64 are not written to what is saved."""
 
-    def kept_as(self, found: dict[str, Array]) -> Saved:
+    def keep_as(self, found: dict[str, Array]) -> Saved:
         """Zeros."""
-        return super().kept_as({name: np.where(np.arange(value.size) < 64, value, 0) for name, value in found.items()})
+        return super().keep_as({name: np.where(np.arange(value.size) < 64, value, 0) for name, value in found.items()})
 
 
 @wrong("BN-SAVED-RANK")
 class OneChannelIsAScalar(Saving):
     """Axes of length 1 are dropped, that of the channels with them."""
 
-    def kept_as(self, found: dict[str, Array]) -> Saved:
+    def keep_as(self, found: dict[str, Array]) -> Saved:
         """() where C is 1."""
-        shown = super().kept_as(found)
+        shown = super().keep_as(found)
         return {name: None if value is None else value.squeeze() for name, value in shown.items()}
 
 
@@ -98,18 +98,18 @@ class OneChannelIsAScalar(Saving):
 class SavedOfTheFirstSlice(Saving):
     """At rank 5 what is saved is of the first of the slices along D."""
 
-    def saved_moments(self, x: Array) -> tuple[Array, Array]:
+    def moments_to_save(self, x: Array) -> tuple[Array, Array]:
         """Of (N, C, 1, H, W)."""
-        return super().saved_moments(x[:, :, :1] if x.ndim == 5 else x)
+        return super().moments_to_save(x[:, :, :1] if x.ndim == 5 else x)
 
 
 @wrong("BN-SAVED-RANK")
 class SavedOfTheFirst256Samples(Saving):
     """What is saved is of the first 256 samples, the block that the kernel goes through at once."""
 
-    def saved_moments(self, x: Array) -> tuple[Array, Array]:
+    def moments_to_save(self, x: Array) -> tuple[Array, Array]:
         """The others are left out."""
-        return super().saved_moments(x[:256])
+        return super().moments_to_save(x[:256])
 
 
 @wrong("BN-SAVED-DTYPE", dtypes=("float16", "bfloat16"), thread="Paddle#38288")
@@ -129,9 +129,9 @@ class SavedInTheDtypeOfX(Saving):
 class NothingSavedWithoutTracking(Saving):
     """Where no running statistics are tracked nothing is saved, though the batch's normalise."""
 
-    def kept_as(self, found: dict[str, Array]) -> Saved:
+    def keep_as(self, found: dict[str, Array]) -> Saved:
         """Where they are, all."""
-        return super().kept_as(found) if self.tracked else {}
+        return super().keep_as(found) if self.tracked else {}
 
 
 @wrong("BN-SAVED-FLAGS")

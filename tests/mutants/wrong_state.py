@@ -19,20 +19,20 @@ Gradients = tuple[Array, Array | None, Array | None]
 class Chosen(Layer):
     """A layer that sets only some of what it is given to load."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """The entries that are set; all, here."""
         return state
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Set what is chosen."""
-        super().load(self.chosen(state))
+        super().load(self.choose(state))
 
 
 @wrong("BN-RUN-LOAD")
 class LoadDropsTheRunningVariance(Chosen):
     """The running variance is not loaded."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """All but one."""
         return {name: value for name, value in state.items() if name != "running_var"}
 
@@ -41,7 +41,7 @@ class LoadDropsTheRunningVariance(Chosen):
 class LoadSetsTheFirstOnly(Chosen):
     """Of several entries only the first is loaded."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """The first."""
         return dict(list(state.items())[:1])
 
@@ -50,7 +50,7 @@ class LoadSetsTheFirstOnly(Chosen):
 class LoadNeedsTheWholeState(Chosen):
     """A part of a state, such as the running mean alone, is not loaded, without a word."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """All or nothing."""
         whole = {name for name, value in self.entries.items() if value is not None} - {"num_batches_tracked"}
         return state if whole <= state.keys() or state.keys() == {"num_batches_tracked"} else {}
@@ -60,7 +60,7 @@ class LoadNeedsTheWholeState(Chosen):
 class LoadIgnoresTheCounter(Chosen):
     """The counter is not loaded."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """All but the counter."""
         return {name: value for name, value in state.items() if name != "num_batches_tracked"}
 
@@ -131,7 +131,7 @@ class CounterHasAnAxis(Layer):
 class LoadLeavesOutWhatIsNotFinite(Chosen):
     """An entry with NaN or infinity in it is not loaded."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """The finite ones."""
         return {name: value for name, value in state.items() if np.isfinite(value).all()}
 
@@ -183,7 +183,7 @@ class LoadedBytesAreReadInTheLayersDtype(Layer):
 class LoadLeavesOutZeros(Chosen):
     """An entry of zeros is not set."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """What has a number in it; a counter is set whatever it is."""
         return {name: v for name, v in state.items() if name == "num_batches_tracked" or np.any(np.asarray(v) != 0)}
 
@@ -192,7 +192,7 @@ class LoadLeavesOutZeros(Chosen):
 class LoadLeavesOutACountOfZero(Chosen):
     """A counter of 0 is not set."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """What is no counter of 0."""
         return {name: v for name, v in state.items() if name != "num_batches_tracked" or np.any(v)}
 
@@ -201,7 +201,7 @@ class LoadLeavesOutACountOfZero(Chosen):
 class LoadRaisesTheVarianceToEpsilon(Chosen):
     """A loaded running variance below epsilon is raised to it."""
 
-    def chosen(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+    def choose(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """The variance clipped."""
         floor = self.kept.type(self.config.eps)
         return {name: np.maximum(value, floor) if name == "running_var" else value for name, value in state.items()}

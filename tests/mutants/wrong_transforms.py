@@ -38,8 +38,8 @@ class FirstLanesStatisticsForAll(Transforming):
         if not training:
             return super().lane(number, xs, training)
         values = self.channels(xs[number])
-        z = self.normalised(values, *self.moments(self.channels(xs[0])), training)
-        return self.shaped(self.affine(z, training), xs[number])
+        z = self.normalise(values, *self.moments(self.channels(xs[0])), training)
+        return self.reshape_like(self.affine(z, training), xs[number])
 
 
 @wrong("BN-TRANS-VMAP-BATCHES", "BN-TRANS-VMAP-SAMPLES")
@@ -68,8 +68,8 @@ class MappedSampleNormalisesItself(Transforming):
     def lane(self, number: int, xs: Array, training: bool) -> Array:
         """By the moments of the lane, which of one value are itself and 0."""
         values = self.channels(xs[number])
-        z = self.normalised(values, *self.moments(values), training)
-        return self.shaped(self.affine(z, training), xs[number])
+        z = self.normalise(values, *self.moments(values), training)
+        return self.reshape_like(self.affine(z, training), xs[number])
 
 
 @wrong("BN-TRANS-VMAP-SAMPLES")
@@ -123,7 +123,7 @@ class _FirstOfAll(Transforming):
     shared: tuple[str, ...] = ()
     in_training, in_evaluation = True, True
 
-    def given(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
+    def operands(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
         """With the first one's entries."""
         if not (self.in_training if training else self.in_evaluation):
             return states
@@ -158,7 +158,7 @@ class FirstLayersHistoryForAll(_FirstOfAll):
 class LayersForgetWhatTheyWere(Transforming):
     """Layers mapped together move on from what this layer remembers, and not from what each of them does."""
 
-    def given(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
+    def operands(self, states: Sequence[Mapping[str, Array]], training: bool) -> Sequence[Mapping[str, Array]]:
         """Without their statistics in training."""
         if not training:
             return states
@@ -204,11 +204,11 @@ class VarianceOverAllLayers(Transforming):
         layers[number].everything = np.concatenate(list(xs))
         return super().member(layers, number, xs, training)
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean of the batch, and the variance of all."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         if self.everything is not None:
-            variance = super().remembered(self.channels(self.everything))[1]
+            variance = super().memory_of(self.channels(self.everything))[1]
         return mean, variance
 
 
@@ -247,7 +247,7 @@ class JacobianTakesStatisticsForConstant(Transforming):
         """Weight / std where the unit is."""
         values = self.channels(x)
         _, variance = self.normalizing(values, x, training)
-        return self.shaped(self.gradient_scale(variance, training)[:, None] * self.channels(unit), x)
+        return self.reshape_like(self.gradient_scale(variance, training)[:, None] * self.channels(unit), x)
 
 
 @wrong("BN-TRANS-JACREV")
@@ -329,9 +329,9 @@ class JacobianOfEvaluationHasBatchTerms(Transforming):
             return super().column(x, unit, training)
         values = self.channels(x)
         mean, variance = self.normalizing(values, x, training)
-        z = self.normalised(values, mean, variance, training)
+        z = self.normalise(values, mean, variance, training)
         moving = self.flowing(z, self.channels(unit))
-        return self.shaped(self.gradient_scale(variance, training)[:, None] * moving, x)
+        return self.reshape_like(self.gradient_scale(variance, training)[:, None] * moving, x)
 
 
 @wrong("BN-TRANS-JAC-STATE")

@@ -31,8 +31,8 @@ class ParametersOfZeroGetNothing(Layer):
 class NanInTheBiasSpreads(Layer):
     """A NaN in the bias of one channel makes every channel NaN in evaluation."""
 
-    def shifted(self, values: Array) -> Array:
-        found = super().shifted(values)
+    def shift(self, values: Array) -> Array:
+        found = super().shift(values)
         return found + 0 * self.entry("bias").sum() if self.config.bias else found
 
 
@@ -54,7 +54,7 @@ class NegativeWeightsThroughoutLoseTheirSign(Layer):
     def affine(self, z: Array, training: bool) -> Array:
         weight = self.entries["weight"]
         if weight is not None and weight.size > 1 and bool((weight < 0).all()):
-            return self.shifted(np.abs(self.entry("weight"))[:, None] * z)
+            return self.shift(np.abs(self.entry("weight"))[:, None] * z)
         return super().affine(z, training)
 
 

@@ -90,9 +90,9 @@ class RemembersPiece32ByPiece(Layer):
 class RemembersTheMeanVarianceOfPieces(Layer):
     """The running variance remembers the mean of the variances of pieces of 32, without what lies between them."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         """The mean is that of the batch; below 64 values there is one piece."""
-        mean, variance = super().remembered(values)
+        mean, variance = super().memory_of(values)
         whole = values.shape[1] // 32
         if whole < 2:
             return mean, variance
@@ -128,9 +128,9 @@ class LoneLastSampleIsRefused(Layer):
 class LoneLastSampleBecomesTheBias(Layer):
     """The sample that is left over after pieces of 32 is normalised by itself: it becomes the bias."""
 
-    def normalised(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
+    def normalise(self, values: Array, mean: Array, variance: Array, training: bool) -> Array:
         """Its z is 0."""
-        z = super().normalised(values, mean, variance, training)
+        z = super().normalise(values, mean, variance, training)
         if training and values.shape[1] > 32 and values.shape[1] % 32 == 1:
             z[:, -1] = 0
         return z

@@ -35,7 +35,7 @@ def group(axes: str, index: Index) -> Index:
     }[axes]
 
 
-def grouped(x: Cells, axes: str = "per_channel") -> dict[Index, list[Fraction]]:
+def group_values(x: Cells, axes: str = "per_channel") -> dict[Index, list[Fraction]]:
     """The values by group."""
     found: dict[Index, list[Fraction]] = {}
     for index, value in x.items():
@@ -61,7 +61,7 @@ def variance(values: list[Fraction], kind: str) -> Fraction:
     return mean(value * value for value in values)
 
 
-def remembered_variance(values: list[Fraction], kind: str, samples: int, eps: Fraction) -> Fraction | Any:
+def variance_to_remember(values: list[Fraction], kind: str, samples: int, eps: Fraction) -> Fraction | Any:
     """What the running variance remembers of a batch."""
     biased, unbiased = variance(values, "biased"), variance(values, "unbiased")
     if kind == "standard_deviation":

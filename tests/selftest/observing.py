@@ -13,7 +13,7 @@ from bnconform.cases.probes.observed import OBSERVED
 from bnconform.cases.program import Probe
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
-from bnconform.results.observations import encoded
+from bnconform.results.observations import encode
 from bnconform.results.result import Environment, Observation, Result, merge
 from bnconform.results.run_result import declarations, row
 from bnconform.spec.catalogue import requirement
@@ -46,7 +46,7 @@ def result_of(name: str, *dtypes: str) -> Result:
     return Result(HERE, merge(map(row, outcomes)), (), kept, declarations(subjects))
 
 
-def moved(result: Result, *, device: str = "cpu", backend: str = "") -> Result:
+def move(result: Result, *, device: str = "cpu", backend: str = "") -> Result:
     """The same result on another device, or under another backend's name."""
 
     def there(entries: Iterable[Any]) -> tuple[Any, ...]:
@@ -61,11 +61,11 @@ def moved(result: Result, *, device: str = "cpu", backend: str = "") -> Result:
     )
 
 
-def planted(result: Result, place: tuple[str, str, str], values: Any) -> Result:
+def plant(result: Result, place: tuple[str, str, str], values: Any) -> Result:
     """The result with other values for one observation, given by requirement, case and name."""
     found = [one for one in result.observations if (one.requirement, one.case, one.name) == place]
     assert found
     return replace(
         result,
-        observations=tuple(replace(one, array=encoded(values)) if one in found else one for one in result.observations),
+        observations=tuple(replace(one, array=encode(values)) if one in found else one for one in result.observations),
     )

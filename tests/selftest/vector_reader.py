@@ -53,12 +53,12 @@ def _fault(vector: Mapping[str, Any], config: Config, build: Callable[[Config], 
             layer.load({name: _array(value, _dtype(name, config)) for name, value in step["state"].items()})
         results: dict[str, Array | None] = {}
         if "x" in step:
-            x, training = _laid_out(step["x"], config.dtype), step["mode"] == "training"
+            x, training = _lay_out(step["x"], config.dtype), step["mode"] == "training"
             if step["op"] == "forward":
                 results["y"] = layer.forward(x, training=training)
             else:
                 names = ("grad_x", "grad_weight", "grad_bias")
-                upstream = _laid_out(step["grad_output"], config.dtype)
+                upstream = _lay_out(step["grad_output"], config.dtype)
                 results |= zip(names, layer.backward(x, upstream, training=training), strict=True)
         shown = layer.state() | results
         for name, interval in step["expect"].items():
@@ -82,7 +82,7 @@ def _array(entry: Mapping[str, Any], dtype: str) -> Array:
     return np.asarray(made)
 
 
-def _laid_out(entry: Mapping[str, Any], dtype: str) -> Array:
+def _lay_out(entry: Mapping[str, Any], dtype: str) -> Array:
     return LAYOUTS[entry["layout"]](_array(entry, dtype))
 
 

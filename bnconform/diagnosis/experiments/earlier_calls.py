@@ -11,7 +11,7 @@ from bnconform.cases.program import PASSES, Program, Step
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.trials import Trials
-from bnconform.diagnosis.experiments.value_factors import loaded_values
+from bnconform.diagnosis.experiments.value_factors import vary_loaded_values
 
 ORDINALS = {1: "first", 2: "second", 3: "third"}
 
@@ -20,7 +20,7 @@ def earlier_calls(trials: Trials, base: Program) -> Iterator[Circumstance]:
     """The calls before the last without which it does not fail, or that it is the first of its kind."""
     step = vary.last(base)
     earlier = base.steps[:-1]
-    needed = _needed(trials, base)
+    needed = _find_needed(trials, base)
     for number in needed:
         if earlier[number].op == "load":
             yield from _load(trials, base, number)
@@ -39,7 +39,7 @@ FEW = 4
 """Passes of one kind of which each is left out in turn; of more only the first is, and stands for all."""
 
 
-def _needed(trials: Trials, base: Program) -> list[int]:
+def _find_needed(trials: Trials, base: Program) -> list[int]:
     """The earlier calls without which the last does not fail."""
     earlier = base.steps[:-1]
     alike: dict[str, list[int]] = {}
@@ -111,17 +111,17 @@ def _needs_another_shape(trials: Trials, base: Program) -> bool:
         return False
     steps = []
     for step in base.steps[:-1]:
-        steps.append(_resized(step, x.shape))
+        steps.append(_resize(step, x.shape))
     return trials.show(replace(base, steps=(*steps, vary.last(base)))) is False
 
 
-def _resized(step: Step, shape: Sequence[int]) -> Step:
+def _resize(step: Step, shape: Sequence[int]) -> Step:
     """The step with its arrays in another shape."""
     arrays = {}
     for name in ("x", "grad_output", "tangent"):
         array = getattr(step, name)
         for axis, length in enumerate(shape if array is not None else ()):
-            array = vary.resized(array, axis, length)
+            array = vary.resize(array, axis, length)
         arrays[name] = array
     if step.mask is not None:
         arrays["mask"] = np.ones((1,) * len(shape), bool)
@@ -132,7 +132,7 @@ def _load(trials: Trials, base: Program, number: int) -> Iterator[Circumstance]:
     """A load that is needed: for its being one, or for the values that it sets."""
     state = base.steps[number].state
     other = {str(value.dtype) for value in state.values()} - {base.config.param_dtype, "int64"}
-    if other and trials.show(vary.loaded_in_own_dtype(base, number)) is False:
+    if other and trials.show(vary.load_in_own_dtype(base, number)) is False:
         yield Circumstance(f"only after a load of {' and '.join(sorted(other))} arrays", _loads_other(other))
         return
     plain = base
@@ -148,11 +148,11 @@ def _load(trials: Trials, base: Program, number: int) -> Iterator[Circumstance]:
             continue
         if trials.show(vary.with_defaults_loaded(base, name)) is False:
             told = True
-            whole = trials.show(vary.loaded_with_defaults(base, number))
+            whole = trials.show(vary.load_with_defaults(base, number))
             if whole is False:
                 yield _alone(state)
             else:
-                yield from loaded_values(trials, base, name)
+                yield from vary_loaded_values(trials, base, name)
     if "num_batches_tracked" in state:
         yield from _counter(trials, base, number)
     elif not told:
@@ -161,7 +161,7 @@ def _load(trials: Trials, base: Program, number: int) -> Iterator[Circumstance]:
 
 def _being_loaded(trials: Trials, base: Program, number: int) -> Circumstance:
     state = base.steps[number].state
-    if trials.show(vary.loaded_with_defaults(base, number)) is False:
+    if trials.show(vary.load_with_defaults(base, number)) is False:
         return _alone(state)
     return Circumstance("only after a load", _has_load)
 

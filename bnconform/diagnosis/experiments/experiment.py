@@ -89,7 +89,7 @@ def _few_steps(trials: Trials, program: Program) -> Program:
     return program
 
 
-def varied(program: Program) -> Iterator[Program]:
+def vary_operands(program: Program) -> Iterator[Program]:
     """Programs that differ in the operands on which relations tell one thing from another."""
     channels = program.config.num_features
     rich = vary.with_ordinary_values(vary.loading(program, everything(channels)))
@@ -118,14 +118,14 @@ def circumstances(trials: Trials, base: Program) -> list[Circumstance]:
     if len(base.steps) > SEVERAL:  # then each program takes long, and how many calls there are matters most
         factors.insert(0, factors.pop(factors.index(earlier_calls)))
     for factor in factors:
-        found += _asked(factor, trials, base)
+        found += _ask_factor(factor, trials, base)
     return found or list(_pairs(trials, base))
 
 
 Factor = Callable[[Trials, Program], Iterable[Circumstance]]
 
 
-def _asked(factor: Factor, trials: Trials, base: Program) -> list[Circumstance]:
+def _ask_factor(factor: Factor, trials: Trials, base: Program) -> list[Circumstance]:
     """What one factor has to do with a failure.
 
     Where nothing was found, and some changes gave programs in which the failure could not be seen, the same changes are
@@ -220,7 +220,7 @@ def _flags(trials: Trials, base: Program) -> Iterator[Circumstance]:
             continue  # what is loaded is there
         other = base.without({name}) if here else vary.with_config(base, **{name: True})
         if trials.show(other) is False:
-            yield Circumstance(words[not here], _configured(name, {here}))
+            yield Circumstance(words[not here], _vary_config(name, {here}))
 
 
 def _alone(trials: Trials, base: Program) -> Iterator[Circumstance]:
@@ -230,18 +230,18 @@ def _alone(trials: Trials, base: Program) -> Iterator[Circumstance]:
     is_loaded = any(here in step.state for step in base.steps)
     with_none = None if is_loaded else trials.show(base.without({"affine", *ALONE.values()}))
     if with_both is False and with_none is False:
-        yield Circumstance(f"only with {here} and without {other}", _configured("affine", {here}))
+        yield Circumstance(f"only with {here} and without {other}", _vary_config("affine", {here}))
     elif with_both is False:
-        yield Circumstance(f"only without {other}", _configured(other, {False}))
+        yield Circumstance(f"only without {other}", _vary_config(other, {False}))
     elif with_none is False:
-        yield Circumstance(f"only with {here}", _configured(here, {True}))
+        yield Circumstance(f"only with {here}", _vary_config(here, {True}))
 
 
 LOADED = {"affine": ("weight", "bias"), "track_running_stats": ("running_mean", "running_var", "num_batches_tracked")}
 """What a layer has by each flag."""
 
 
-def _configured(name: str, values: Container[object], *, excluded: bool = False) -> Callable[[Program], bool]:
+def _vary_config(name: str, values: Container[object], *, excluded: bool = False) -> Callable[[Program], bool]:
     return lambda program: (getattr(program.config, name) in values) is not excluded
 
 
@@ -258,7 +258,7 @@ def _numbers(trials: Trials, base: Program) -> Iterator[Circumstance]:
         wrong = [level for level, seen in shows.items() if seen]
         right = [level for level, seen in shows.items() if not seen]
         if right:
-            yield Circumstance(_level_words(noun, wrong, right), _configured(name, set(right), excluded=True))
+            yield Circumstance(_level_words(noun, wrong, right), _vary_config(name, set(right), excluded=True))
 
 
 def _level_words(noun: str, wrong: Sequence[float | None], right: Sequence[float | None]) -> str:

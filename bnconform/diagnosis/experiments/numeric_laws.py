@@ -75,7 +75,7 @@ def _laws(shows: Shows) -> Iterator[Law]:
         yield replace(law, most=most)
 
 
-def sharpened(law: Law, shows: dict[int, bool], ask: Callable[[int], bool | None]) -> Law:
+def sharpen(law: Law, shows: dict[int, bool], ask: Callable[[int], bool | None]) -> Law:
     """The law with its limits found by bisection.
 
     Args:

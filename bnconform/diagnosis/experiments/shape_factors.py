@@ -10,7 +10,7 @@ import numpy as np
 from bnconform.cases.program import PASSES, SPREAD, Program
 from bnconform.diagnosis.experiments import variations as vary
 from bnconform.diagnosis.experiments.circumstances import Circumstance
-from bnconform.diagnosis.experiments.numeric_laws import Law, fitting, sharpened
+from bnconform.diagnosis.experiments.numeric_laws import Law, fitting, sharpen
 from bnconform.diagnosis.experiments.trials import Trials
 
 FEW = (1, 2, 3, 4, 8)
@@ -89,13 +89,13 @@ class Lengths:
                 return
         single = self._single()
         if single is not None:
-            yield self._told(*single)
+            yield self._tell(*single)
             return
         for name, line in (("samples", self._line(1, size)), ("positions", self._line(0, count))):
             law = fitting(line)
             right = sorted(length for length, seen in line.items() if not seen)
             if law is not None:
-                yield self._told(name, law)
+                yield self._tell(name, law)
             elif right:
                 yield Circumstance(f"not with every number of {name} (right with {', '.join(map(str, right[:MOST]))})")
 
@@ -130,7 +130,7 @@ class Lengths:
                 return True
         return False
 
-    def _told(self, name: str, law: Law) -> Circumstance:
+    def _tell(self, name: str, law: Law) -> Circumstance:
         count, size = self.here
         one, many, number = NUMBERS[name]
 
@@ -144,7 +144,7 @@ class Lengths:
         shows: dict[int, bool] = {}
         for shape, seen in self.seen.items():
             shows[number(shape)] = seen
-        law = sharpened(law, shows, ask)
+        law = sharpen(law, shows, ask)
         return Circumstance(
             law.words(one, many), lambda program: law.shows(number((vary.samples(program), vary.positions(program))))
         )
@@ -168,7 +168,7 @@ def _channels(trials: Trials, base: Program) -> Iterator[Circumstance]:
             return
     law = fitting(shows)
     if law is not None:
-        law = sharpened(law, shows, ask)
+        law = sharpen(law, shows, ask)
         if not _is_index(trials, vary.with_channels(base, here), law):
             yield Circumstance(law.words("channel", "channels"), lambda program: law.shows(program.config.num_features))
 
@@ -197,7 +197,7 @@ def wrong_channels(trials: Trials, program: Program) -> list[int] | None:
 def _channel_index(trials: Trials, base: Program) -> Iterator[Circumstance]:
     """Which channels are wrong, where only some are, and where it is their place and not their values that decides."""
     wide = vary.with_channels(base, base.config.num_features + 4)
-    rolled = None if wide is None else vary.rolled_channels(wide)
+    rolled = None if wide is None else vary.roll_channels(wide)
     if wide is None or rolled is None or not trials.show(wide) or not trials.show(rolled):
         return
     wrong, moved = wrong_channels(trials, wide), wrong_channels(trials, rolled)

@@ -123,7 +123,7 @@ class Trials:
             for seen, read in zip(trace.steps, known.trace.steps, strict=True)
         ]
         trace = replace(trace, program=program, steps=steps)
-        return self.seen(trace, judge(trace, self.point, self.quality))
+        return self.see(trace, judge(trace, self.point, self.quality))
 
     def call(self, program: Program) -> FailingCall | None:
         """What was seen of the last call of a program that was run; None where it was not."""
@@ -142,15 +142,15 @@ class Trials:
             return None
         if trace.broken is not None or len(trace.steps) < len(program.steps):
             return None
-        found = self._judged(trace)
-        shows = self.seen(trace, found)
-        last = FailingCall(trace, self.compared(found, len(program.steps) - 1))
+        found = self._judge(trace)
+        shows = self.see(trace, found)
+        last = FailingCall(trace, self.compare(found, len(program.steps) - 1))
         if shows and last.comparisons:
             self.failing.append(last)
         self._calls[key] = last
         return shows
 
-    def _judged(self, trace: Trace) -> Judgement:
+    def _judge(self, trace: Trace) -> Judgement:
         """The judgement of a trace; of one with many calls, of the last alone, from the state that was seen before it.
 
         That state says everything, where the weight of a batch does not depend on how many there were.
@@ -166,17 +166,17 @@ class Trials:
             judge_step(found, len(program.steps) - 1, trace.steps[-1], program, carried, model)
         return found
 
-    def compared(self, found: Judgement, last: int) -> tuple[Comparison, ...]:
+    def compare(self, found: Judgement, last: int) -> tuple[Comparison, ...]:
         """What is looked at of the last call."""
         return tuple(one for one in found.comparisons if one.step == last and one.name in self.targets)
 
-    def seen(self, trace: Trace, found: Judgement) -> bool | None:
+    def see(self, trace: Trace, found: Judgement) -> bool | None:
         """Whether a judged trace shows the failure in its last call."""
         last = len(trace.program.steps) - 1
         problem = any(step == last for step, _ in found.problems)
         if CALL in self.targets:
             return problem
-        compared = self.compared(found, last)
+        compared = self.compare(found, last)
         if problem or not compared:
             return None
         if any(one.worst > 1 for one in compared):

@@ -86,7 +86,7 @@ def _mean_words(
     return f"only from a mean of about {wrong * ratio:.1g} deviations of {noun} on"
 
 
-def loaded_values(trials: Trials, base: Program, name: str) -> Iterator[Circumstance]:
+def vary_loaded_values(trials: Trials, base: Program, name: str) -> Iterator[Circumstance]:
     """Which property of a loaded entry matters, where its value in a new layer makes the failure go away."""
     noun = name.replace("_", " ")
     if trials.show(_with_entry(base, name, np.abs)) is False:

@@ -37,23 +37,23 @@ def with_config(program: Program, **changes: Any) -> Program:
 def _with_arrays(program: Program, change: Callable[[Array], Array], **config: Any) -> Program:
     """The same with every x, grad_output, tangent and mask changed."""
 
-    def changed(values: Array | None) -> Array | None:
+    def change_array(values: Array | None) -> Array | None:
         return None if values is None else np.ascontiguousarray(change(values))
 
     steps = tuple(
         replace(
             step,
-            x=changed(step.x),
-            grad_output=changed(step.grad_output),
-            tangent=changed(step.tangent),
-            mask=_changed_mask(step, change),
+            x=change_array(step.x),
+            grad_output=change_array(step.grad_output),
+            tangent=change_array(step.tangent),
+            mask=_change_mask(step, change),
         )
         for step in program.steps
     )
     return with_config(replace(program, steps=steps), **config)
 
 
-def _changed_mask(step: Step, change: Callable[[Array], Array]) -> Array | None:
+def _change_mask(step: Step, change: Callable[[Array], Array]) -> Array | None:
     """The mask of a step whose x is changed, with a length of 1 along samples, channels and positions as before."""
     if step.mask is None or step.x is None:
         return None
@@ -65,7 +65,7 @@ def _changed_mask(step: Step, change: Callable[[Array], Array]) -> Array | None:
     return np.ascontiguousarray(whole[tuple(place)])
 
 
-def resized(values: Array, axis: int, length: int, *, varied: bool = True) -> Array:
+def resize(values: Array, axis: int, length: int, *, varied: bool = True) -> Array:
     """The array with another length along an axis: cut, or continued by scaled copies of itself."""
     here = values.shape[axis]
     if not here:
@@ -104,10 +104,10 @@ def with_samples(program: Program, count: int) -> Program | None:
         return None
     expanded = {layout for step in program.steps for layout in (step.x_layout, step.grad_layout)}
 
-    def changed(values: Array) -> Array:
-        return resized(values, 0, count, varied=EQUAL_SAMPLES not in expanded and is_plain(values))
+    def change_array(values: Array) -> Array:
+        return resize(values, 0, count, varied=EQUAL_SAMPLES not in expanded and is_plain(values))
 
-    return _with_arrays(program, changed)
+    return _with_arrays(program, change_array)
 
 
 def with_positions(program: Program, count: int) -> Program | None:
@@ -116,37 +116,39 @@ def with_positions(program: Program, count: int) -> Program | None:
     if ndim < 3 or count < 1:
         return None
 
-    def changed(values: Array) -> Array:
+    def change_array(values: Array) -> Array:
         flat = values.reshape(*values.shape[:2], -1)
-        return resized(flat, 2, count, varied=is_plain(values)).reshape(*values.shape[:2], count, *(1,) * (ndim - 3))
+        return resize(flat, 2, count, varied=is_plain(values)).reshape(*values.shape[:2], count, *(1,) * (ndim - 3))
 
-    return _with_arrays(program, changed)
+    return _with_arrays(program, change_array)
 
 
 def with_channels(program: Program, count: int) -> Program | None:
     """The same with so many channels, also of what is loaded."""
     if count < 1:
         return None
-    found = _with_arrays(program, lambda values: resized(values, 1, count, varied=False), num_features=count)
+    found = _with_arrays(program, lambda values: resize(values, 1, count, varied=False), num_features=count)
 
-    def loaded(name: str, value: Array) -> Array:
-        return value if name == "num_batches_tracked" else resized(value, 0, count, varied=False)
+    def load_values(name: str, value: Array) -> Array:
+        return value if name == "num_batches_tracked" else resize(value, 0, count, varied=False)
 
     steps = tuple(
-        replace(step, state={name: loaded(name, value) for name, value in step.state.items()}) for step in found.steps
+        replace(step, state={name: load_values(name, value) for name, value in step.state.items()})
+        for step in found.steps
     )
     return replace(found, steps=steps)
 
 
-def rolled_channels(program: Program) -> Program:
+def roll_channels(program: Program) -> Program:
     """The same with every channel's values one channel further on."""
 
-    def loaded(name: str, value: Array) -> Array:
+    def load_values(name: str, value: Array) -> Array:
         return value if name == "num_batches_tracked" else np.roll(value, 1)
 
     found = _with_arrays(program, lambda values: np.roll(values, 1, axis=1))
     steps = tuple(
-        replace(step, state={name: loaded(name, value) for name, value in step.state.items()}) for step in found.steps
+        replace(step, state={name: load_values(name, value) for name, value in step.state.items()})
+        for step in found.steps
     )
     return replace(found, steps=steps)
 
@@ -154,18 +156,18 @@ def rolled_channels(program: Program) -> Program:
 def with_rank(program: Program, ndim: int) -> Iterator[Program]:
     """The same values at another rank; at rank 2 with the positions as samples, and with the first position alone."""
 
-    def shaped(values: Array) -> Array:
+    def shape(values: Array) -> Array:
         flat = values.reshape(*values.shape[:2], -1)
         return flat.reshape(*flat.shape[:3], *(1,) * (ndim - 3))
 
-    def folded(values: Array) -> Array:
+    def fold(values: Array) -> Array:
         flat = values.reshape(*values.shape[:2], -1)
         return np.moveaxis(flat, 1, 2).reshape(-1, flat.shape[1])
 
     if ndim > 2:
-        yield _with_arrays(program, shaped, ndim=ndim)
+        yield _with_arrays(program, shape, ndim=ndim)
         return
-    yield _with_arrays(program, folded, ndim=2)
+    yield _with_arrays(program, fold, ndim=2)
     if positions(program) > 1:
         yield _with_arrays(program, lambda values: values.reshape(*values.shape[:2], -1)[:, :, 0], ndim=2)
 
@@ -203,7 +205,7 @@ def entries(program: Program) -> dict[str, tuple[int, ...]]:
     return {name: (config.num_features,) for name in STATE if has.get(name)}
 
 
-def loaded_with_defaults(program: Program, number: int) -> Program:
+def load_with_defaults(program: Program, number: int) -> Program:
     """The same, a load setting everything: what it left out as it is in a new layer."""
     step = program.steps[number]
     kept = numpy_dtype(program.config.param_dtype)
@@ -215,7 +217,7 @@ def loaded_with_defaults(program: Program, number: int) -> Program:
     return with_step(program, number, replace(step, state={**step.state, **rest}))
 
 
-def loaded_in_own_dtype(program: Program, number: int) -> Program:
+def load_in_own_dtype(program: Program, number: int) -> Program:
     """The same, a load's arrays in the dtype of the layer's parameters."""
     step, kept = program.steps[number], numpy_dtype(program.config.param_dtype)
     state = {k: v if k == "num_batches_tracked" else v.astype(kept) for k, v in step.state.items()}

@@ -1,6 +1,6 @@
 """Why a tool deploys a model wrongly: the wrong fold that reproduces what it predicts, and the pattern it is made at.
 
-`note` looks at one failing check, as long as what the tool showed is at hand; `diagnosed` gathers the failing checks of
+`note` looks at one failing check, as long as what the tool showed is at hand; `diagnose` gathers the failing checks of
 a tool by cause. Where no wrong fold of the family reproduces a prediction, its cause is told by what the failing models
 have and the passing ones lack.
 """
@@ -16,7 +16,7 @@ from bnconform.cases.models.rows import by_requirement, network
 from bnconform.diagnosis.folds.drafts import Draft, Site
 from bnconform.diagnosis.folds.family import WrongFold, folds
 from bnconform.diagnosis.folds.float_networks import results
-from bnconform.diagnosis.folds.patterns import common, groups, joined, pattern, surroundings
+from bnconform.diagnosis.folds.patterns import common, groups, join, pattern, surroundings
 from bnconform.diagnosis.folds.search import Seen, reproductions
 from bnconform.judge import deployments
 from bnconform.judge.merged_layers import MERGED
@@ -41,7 +41,7 @@ def note(outcome: Outcome, subject: Subject) -> None:
     case = next((one for one in by_requirement().get(outcome.requirement, ()) if one.number == outcome.model), None)
     if case is None or subject.brief:
         return
-    trace = subject.deployed((case.number, subject.dtype))
+    trace = subject.deploy_tool((case.number, subject.dtype))
     wrong = deployments.wrong_prediction(case, trace, subject) if trace is not None else None
     if wrong is None:
         return
@@ -52,7 +52,7 @@ def note(outcome: Outcome, subject: Subject) -> None:
     ]
 
 
-def diagnosed(outcomes: Sequence[Outcome], failing: Sequence[int]) -> list[tuple[list[int], str, bool]]:
+def diagnose(outcomes: Sequence[Outcome], failing: Sequence[int]) -> list[tuple[list[int], str, bool]]:
     """The failing checks of one tool by cause: (their numbers, the cause in words, whether it was found).
 
     Args:
@@ -65,11 +65,11 @@ def diagnosed(outcomes: Sequence[Outcome], failing: Sequence[int]) -> list[tuple
         words = _most(outcomes, rest)
         if words:
             group = [i for i in rest if words in _words(outcomes[i])]
-            found.append((group, _explained(words, [outcomes[i] for i in group], mine), True))
+            found.append((group, _explanation(words, [outcomes[i] for i in group], mine), True))
         else:
-            seen = _seen(outcomes[rest[0]])
-            group = [i for i in rest if _seen(outcomes[i]) == seen]
-            found += _unexplained(seen, outcomes, group, mine)
+            seen = _symptom(outcomes[rest[0]])
+            group = [i for i in rest if _symptom(outcomes[i]) == seen]
+            found += _group_unexplained(seen, outcomes, group, mine)
         rest = [i for i in rest if i not in group]
     return found
 
@@ -97,7 +97,7 @@ def _most(outcomes: Sequence[Outcome], rest: Sequence[int]) -> str:
     return min(counts, key=lambda words: (-counts[words], places[words], words))
 
 
-def _explained(words: str, failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
+def _explanation(words: str, failing: Sequence[Outcome], every: Sequence[Outcome]) -> str:
     """A wrong fold with the pattern at which it is made, and what else decides whether it is."""
     patterns: set[tuple[str, ...]] = set()
     for outcome in failing:
@@ -110,7 +110,7 @@ def _explained(words: str, failing: Sequence[Outcome], every: Sequence[Outcome])
     if fold is not None:
         right = {number for number in right if patterns & _patterns(fold, number)}
     told = common(_models(failing), right, ("order", "layer", *(fold.about if fold else ())))
-    return f"{', '.join([joined(patterns) or 'every model', *told])}: {words}"
+    return f"{', '.join([join(patterns) or 'every model', *told])}: {words}"
 
 
 def _patterns(fold: WrongFold, number: int) -> set[tuple[str, ...]]:
@@ -126,14 +126,14 @@ def shapes(number: int) -> Mapping[str, tuple[int, ...]]:
     return {name: value.shape for name, value in results(shown, sample(shown)).items()}
 
 
-def _unexplained(
+def _group_unexplained(
     seen: str, outcomes: Sequence[Outcome], group: Sequence[int], every: Sequence[Outcome]
 ) -> list[tuple[list[int], str, bool]]:
     """Failures that no wrong fold reproduces, by what the models have that fail and the passing ones lack."""
     found: list[tuple[list[int], str, bool]] = []
     for models, words in groups(_models([outcomes[i] for i in group]), _right(every)):
         members = [i for i in group if outcomes[i].model in models]
-        where = words or joined(surroundings(number) for number in models)
+        where = words or join(surroundings(number) for number in models)
         found.append((members, f"{where}: {seen or UNKNOWN}", bool(seen or words)))
     return found
 
@@ -148,7 +148,7 @@ def _right(every: Sequence[Outcome]) -> set[int]:
     return _models([one for one in every if one.verdict in (CONFORMS, DEVIATES) and one.bound_share is not None]) - bad
 
 
-def _seen(outcome: Outcome) -> str:
+def _symptom(outcome: Outcome) -> str:
     """What was seen that is no number that is off, as words that are alike for alike failures; "" for a number."""
     failure: Failure | None = outcome.failure
     if failure is None:

@@ -87,7 +87,7 @@ def mean_not_scaled(draft: Draft, at: Site) -> None:
     draft.insert_map(norm.name, np.ones(mean.shape), -mean)
 
 
-def scaled_by(function: Callable[[Array, Node], Array]) -> Change:
+def scale_by(function: Callable[[Array, Node], Array]) -> Change:
     """Other factors for the layer's weight, beside the right constants."""
 
     def change(draft: Draft, at: Site) -> None:
@@ -161,7 +161,7 @@ def exchange(draft: Draft, at: Site) -> None:
     draft.swap(draft.node(first), draft.node(second))
 
 
-def dropped(draft: Draft, at: Site) -> None:
+def drop(draft: Draft, at: Site) -> None:
     """The BatchNorm passes on what it reads."""
     draft.set_identity(draft.node(at.norm))
 
@@ -200,7 +200,7 @@ def of_all_calls(which: str) -> Change:
     return change
 
 
-def dropped_elsewhere(draft: Draft, at: Site) -> None:
+def drop_elsewhere(draft: Draft, at: Site) -> None:
     """Every call of the BatchNorm but this one."""
     for norm in draft.calls(draft.node(at.norm)):
         if norm.name != at.norm:
@@ -243,7 +243,7 @@ def of_the_example(draft: Draft, at: Site) -> None:
     draft.set_arrays(draft.node(at.norm), running_mean=mean, running_var=variance)
 
 
-def rounded(name: str) -> Change:
+def round_values(name: str) -> Change:
     """The constants in another format."""
     kind = numpy_dtype(name)
 
@@ -271,7 +271,7 @@ def nothing(values: Array) -> None:
     return
 
 
-def clamped(smallest: float) -> Callable[[Array, float], tuple[Array, float]]:
+def clamp(smallest: float) -> Callable[[Array, float], tuple[Array, float]]:
     """The variance as it is, and an epsilon that is never smaller."""
     return lambda variance, epsilon: (variance, max(epsilon, smallest))
 

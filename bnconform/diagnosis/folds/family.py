@@ -56,26 +56,26 @@ def folds(dtype: str) -> Iterator[WrongFold]:
     )
     yield WrongFold(
         "every call of the shared layer is folded with the last BatchNorm",
-        sites.shared,
+        sites.sites_called_twice,
         changes.of_all_calls("last"),
         ("shared",),
     )
     yield WrongFold(
         "every call of the shared layer is folded with the first BatchNorm",
-        sites.shared,
+        sites.sites_called_twice,
         changes.of_all_calls("first"),
         ("shared",),
     )
     yield WrongFold(
         "every call of the shared layer is folded with all BatchNorms",
-        sites.shared,
+        sites.sites_called_twice,
         changes.of_all_calls("all"),
         ("shared",),
     )
     yield WrongFold(
         "the shared BatchNorm is folded once and lost elsewhere",
-        sites.shared_norms,
-        changes.dropped_elsewhere,
+        sites.norms_called_twice,
+        changes.drop_elsewhere,
         ("shared",),
     )
     yield WrongFold(
@@ -87,20 +87,20 @@ def folds(dtype: str) -> Iterator[WrongFold]:
     yield WrongFold("folded past the activation", sites.past(ACTIVATIONS, before=True), changes.exchange)
     yield WrongFold("moved past the activation after it", sites.past(ACTIVATIONS, before=False), changes.exchange)
     yield WrongFold("moved past the pooling after it", sites.past(POOLINGS, before=False), changes.exchange)
-    yield WrongFold("the second of two BatchNorms is lost", sites.second, changes.dropped)
+    yield WrongFold("the second of two BatchNorms is lost", sites.second, changes.drop)
     yield WrongFold(
         "folded along the input of the layer instead of its output", sites.square, changes.along_the_inputs, ("width",)
     )
     yield WrongFold(
         "the factors of the first group are taken for every group",
-        sites.grouped,
-        changes.scaled_by(changes.first_group),
+        sites.sites_in_groups,
+        changes.scale_by(changes.first_group),
         ("groups",),
     )
-    yield WrongFold("every group adds the folded bias of the first one", sites.grouped, changes.first_bias, ("groups",))
     yield WrongFold(
-        "the factors are taken in reverse order", sites.after_layer, changes.scaled_by(lambda k, _: k[::-1])
+        "every group adds the folded bias of the first one", sites.sites_in_groups, changes.first_bias, ("groups",)
     )
+    yield WrongFold("the factors are taken in reverse order", sites.after_layer, changes.scale_by(lambda k, _: k[::-1]))
     yield WrongFold("the layer's bias is lost", sites.after_bias, changes.bias_lost)
     yield WrongFold("the layer's bias is not scaled", sites.after_bias, changes.bias_not_scaled)
     yield WrongFold(
@@ -111,7 +111,7 @@ def folds(dtype: str) -> Iterator[WrongFold]:
     )
     yield WrongFold("its shift is lost", sites.norms, changes.arrays(running_mean=changes.zeros, bias=changes.nothing))
     yield WrongFold(
-        "the layer's weight is not scaled", sites.after_layer, changes.scaled_by(lambda k, _: np.ones(k.shape))
+        "the layer's weight is not scaled", sites.after_layer, changes.scale_by(lambda k, _: np.ones(k.shape))
     )
     yield WrongFold("gamma is folded twice", sites.with_array("weight"), changes.weight(lambda w: w * w))
     yield WrongFold("the absolute value of gamma is folded", sites.with_array("weight"), changes.weight(np.abs))
@@ -132,7 +132,7 @@ def folds(dtype: str) -> Iterator[WrongFold]:
         "epsilon is added outside of the root", sites.norms, changes.variance(lambda v, e: ((np.sqrt(v) + e) ** 2, 0.0))
     )
     yield WrongFold("epsilon is lost", sites.norms, changes.variance(changes.of_epsilon(0.0)))
-    yield WrongFold("epsilon is never smaller than 1e-05", sites.norms, changes.variance(changes.clamped(1e-5)))
+    yield WrongFold("epsilon is never smaller than 1e-05", sites.norms, changes.variance(changes.clamp(1e-5)))
     for value in DEFAULT_EPSILONS:
         yield WrongFold(
             f"epsilon is {value:g} instead of its own", sites.norms, changes.variance(changes.of_epsilon(value))
@@ -153,9 +153,9 @@ def folds(dtype: str) -> Iterator[WrongFold]:
         "the statistics of the example are kept in the place of its own", sites.norms, changes.of_the_example
     )
     yield WrongFold("folded twice", sites.norms, changes.twice)
-    yield WrongFold("the BatchNorm is lost", sites.norms, changes.dropped)
+    yield WrongFold("the BatchNorm is lost", sites.norms, changes.drop)
     if dtype in ("float64", "float32"):
-        yield WrongFold("the constants are kept in float16", sites.norms, changes.rounded("float16"))
-        yield WrongFold("the constants are kept in bfloat16", sites.norms, changes.rounded("bfloat16"))
+        yield WrongFold("the constants are kept in float16", sites.norms, changes.round_values("float16"))
+        yield WrongFold("the constants are kept in bfloat16", sites.norms, changes.round_values("bfloat16"))
     if dtype == "float64":
-        yield WrongFold("the constants are kept in float32", sites.norms, changes.rounded("float32"))
+        yield WrongFold("the constants are kept in float32", sites.norms, changes.round_values("float32"))

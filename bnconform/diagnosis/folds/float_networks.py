@@ -30,7 +30,7 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
 def _result(network: Graph, node: Node, inputs: list[Array]) -> Array:
     x, o = inputs[0], node.options
     if node.kind == "batch_normalization":
-        return _normalized(network, node, x)
+        return _normalize(network, node, x)
     if node.layer:
         return _linear(network, node, x)
     if node.kind in ("average_pooling", "max_pooling"):
@@ -64,7 +64,7 @@ def _linear(network: Graph, node: Node, x: Array) -> Array:
     return y if bias is None else np.asarray(y + along_channels(bias.astype(np.float64), y.ndim))
 
 
-def _normalized(network: Graph, node: Node, x: Array) -> Array:
+def _normalize(network: Graph, node: Node, x: Array) -> Array:
     given = [network.array(node.layer, name) for name in ("running_mean", "running_var", "weight", "bias")]
     mean, variance, weight, bias = (None if one is None else one.astype(np.float64) for one in given)
     if mean is None or variance is None:

@@ -109,7 +109,7 @@ def surroundings(number: int) -> tuple[str, ...]:
     return pattern(network_, Site((*before, norm.name, *after), norm.name))
 
 
-def joined(patterns: Iterable[tuple[str, ...]]) -> str:
+def join(patterns: Iterable[tuple[str, ...]]) -> str:
     """Patterns in words: one by one where they are few, else what they have in common; "" for none."""
     every = {parts for parts in patterns if parts}
     plain = {tuple(word.removeprefix("padded ") for word in parts) for parts in every}

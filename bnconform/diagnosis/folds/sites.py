@@ -87,7 +87,7 @@ def square(draft: Draft) -> list[Site]:
     return sites_of(found)
 
 
-def grouped(draft: Draft) -> list[Site]:
+def sites_in_groups(draft: Draft) -> list[Site]:
     """Those that read a layer of several groups."""
     return sites_of([(a, b) for a, b in pairs(draft) if a.options.get("groups", 1) > 1])
 
@@ -137,7 +137,7 @@ def second(draft: Draft) -> list[Site]:
     return found
 
 
-def shared(draft: Draft) -> list[Site]:
+def sites_called_twice(draft: Draft) -> list[Site]:
     """Layers that are called twice, each time beside a BatchNorm, or once; the site has what follows the first call."""
     found = []
     for layer in [node for node in draft.nodes if node.kind in LINEAR]:
@@ -163,7 +163,7 @@ def beside(draft: Draft, calls: list[Node]) -> list[Node]:
     return [norm for norm in before if norm is not None and norm.kind == NORM and draft.has_constants(norm)]
 
 
-def shared_norms(draft: Draft) -> list[Site]:
+def norms_called_twice(draft: Draft) -> list[Site]:
     """The calls of BatchNorms that are called twice."""
     return [around(draft, norm) for norm in draft.norms() if len(draft.calls(norm)) > 1 and draft.has_constants(norm)]
 

@@ -29,14 +29,14 @@ def derivatives() -> Iterator[Relation]:
         "has the batch's terms": lambda view, z, t, _: t - _mean(view, t) - z * _mean(view, z * t),
     }
     for words, parts in tangents.items():
-        yield Relation(f"tangent_y {words}", _predicted("tangent_y", parts, 1))
+        yield Relation(f"tangent_y {words}", _predict("tangent_y", parts, 1))
     seconds: dict[str, Parts] = {
         "takes mean and variance for constant: it is 0": lambda view, z, t, g: z * 0,
         "takes the deviation for constant": lambda view, z, t, g: (
             _mean(view, z * g) * (_mean(view, t) - t) - z * _covariance(view, g, t)
         ),
-        "takes the mean in the variance for constant: mean(g t) and t stand for what is less their means": _uncentred,
-        "has the mean of t**2 for the variance of t: the mean is taken for constant in the second derivative": _stopped,
+        "takes the mean in the variance for constant: mean(g t) and t stand for what is less their means": _uncentre,
+        "has the mean of t**2 for the variance of t: the mean is taken for constant in the second derivative": _hold,
         "has mean(g t) for the covariance of g and t": lambda view, z, t, g: (
             _second(view, z, t, g, 3, 0) - z * _mean(view, g * t)
         ),
@@ -45,7 +45,7 @@ def derivatives() -> Iterator[Relation]:
         "has two of three products of means": lambda view, z, t, g: _second(view, z, t, g, 2, 1),
     }
     for words, parts in seconds.items():
-        yield Relation(f"hvp_x {words}", _predicted("hvp_x", parts, 2))
+        yield Relation(f"hvp_x {words}", _predict("hvp_x", parts, 2))
 
 
 def _second(view: CallView, z: Floats, t: Floats, g: Floats, products: float, covariances: float) -> Floats:
@@ -54,12 +54,12 @@ def _second(view: CallView, z: Floats, t: Floats, g: Floats, products: float, co
     return p * (_mean(view, g) - g) + q * (_mean(view, t) - t) + z * inner
 
 
-def _uncentred(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
+def _uncentre(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
     p, q = _mean(view, z * t), _mean(view, z * g)
     return p * (_mean(view, g) - g) - q * t + z * (3 * p * q - _mean(view, g * t))
 
 
-def _stopped(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
+def _hold(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
     """With the mean held fixed where the variance is differentiated: c' is t there, and t - mean(t) elsewhere."""
     return _second(view, z, t, g, 3, 1) - _mean(view, z * g) * _mean(view, t)
 
@@ -72,7 +72,7 @@ def _mean(view: CallView, values: Floats) -> Floats:
     return view.along(view.over_values(values) / view.values)
 
 
-def _predicted(name: str, parts: Parts, power: int) -> Callable[[CallView], Prediction | None]:
+def _predict(name: str, parts: Parts, power: int) -> Callable[[CallView], Prediction | None]:
     """The weight over the deviation, or its square, times the parts."""
 
     def predict(view: CallView) -> Prediction | None:

@@ -14,16 +14,16 @@ from bnconform.diagnosis.relations.derivative_relations import derivatives
 from bnconform.diagnosis.relations.mask_relations import masks
 from bnconform.diagnosis.relations.memory_relations import memory
 from bnconform.diagnosis.relations.other_operands import relations
-from bnconform.diagnosis.relations.relation import Relation, fixed
-from bnconform.diagnosis.relations.solved_relations import solved
+from bnconform.diagnosis.relations.relation import Relation, relations_without_number
+from bnconform.diagnosis.relations.solved_relations import solve
 from bnconform.spec.behaviour import Behaviour
 
 MOST_CALLS = 10
 """Calls that a relation must hold of; more say little more."""
 
 ALONE = 4
-"""Relations, the first of `fixed`, that one program is enough for: zero, NaN, the opposite sign, another call's answer
-to the last bit hold of no other."""
+"""Relations, the first of `relations_without_number`, that one program is enough for: zero, NaN, the opposite sign,
+another call's answer to the last bit hold of no other."""
 
 SOME = ", in some channels"
 """What is told of a relation that holds of the channels that are wrong, where others are right."""
@@ -138,7 +138,7 @@ def fit_one(call: FailingCall, family: Sequence[Relation]) -> Fit | None:
 
 def alone() -> Iterator[Relation]:
     """The relations that one program is enough for."""
-    yield from (relation for number, relation in enumerate(fixed()) if number < ALONE)
+    yield from (relation for number, relation in enumerate(relations_without_number()) if number < ALONE)
 
 
 def _fitting(chosen: Sequence[FailingCall], point: Behaviour, known: Sequence[Relation]) -> Fit | None:
@@ -195,4 +195,6 @@ def _family(views: Sequence[CallView], point: Behaviour, known: Sequence[Relatio
     if len(views) < 2:
         yield from alone()
         return
-    yield from chain(fixed(), derivatives(), masks(), memory(point), solved(views), relations(views, point), known)
+    yield from chain(
+        relations_without_number(), derivatives(), masks(), memory(point), solve(views), relations(views, point), known
+    )

@@ -37,7 +37,7 @@ def masks() -> Iterator[Relation]:
         yield Relation(f"grad_x {words}", _input_gradient(sums))
     for name in ("grad_weight", "grad_bias"):
         yield Relation("{} sums over what the mask selects alone", _parameter_gradient(name))
-    yield Relation("running_var is corrected by the number of all values", _corrected_by_all)
+    yield Relation("running_var is corrected by the number of all values", _correct_by_all)
 
 
 def _of_selected(view: CallView, values: Floats) -> Floats:
@@ -77,7 +77,7 @@ def _parameter_gradient(name: str) -> Callable[[CallView], Prediction | None]:
     return predict
 
 
-def _corrected_by_all(view: CallView) -> Prediction | None:
+def _correct_by_all(view: CallView) -> Prediction | None:
     """The old variance and the biased one of what is selected times n / (n - 1), weighed."""
     old, momentum = view.entry("running_var"), view.momentum
     if view.name != "running_var" or view.selected is None or old is None or momentum is None or view.values < 2:

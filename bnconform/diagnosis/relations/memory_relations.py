@@ -31,7 +31,7 @@ def memory(point: Behaviour) -> Iterator[Relation]:
     words = "{} is that of grad_output read as if it lay in memory as x does"
     yield with_operands(words, of_step(_read_as_x), point)
     for order, how in ORDERS:
-        yield Relation(f"{{}} is written as if it were {how}", _written(order))
+        yield Relation(f"{{}} is written as if it were {how}", _write_in_order(order))
 
 
 def _row_major(flat: Array, shape: tuple[int, ...]) -> Array:
@@ -84,7 +84,7 @@ def _following(laid: Array, count: int) -> Array | None:
     return everything.copy().view(laid.dtype)
 
 
-def _written(order: Order) -> Callable[[CallView], Prediction | None]:
+def _write_in_order(order: Order) -> Callable[[CallView], Prediction | None]:
     """What is due, written to memory in the layout of x and taken for another."""
 
     def predict(view: CallView) -> Prediction | None:
@@ -92,11 +92,11 @@ def _written(order: Order) -> Callable[[CallView], Prediction | None]:
             return None
         shape = view.expected.shape
 
-        def moved(values: Floats) -> Floats | None:
+        def move(values: Floats) -> Floats | None:
             flat = _following(LAYOUTS[view.step.x_layout](values), values.size)
             return None if flat is None else np.array(order(flat, shape))
 
-        found, limit = moved(view.expected), moved(np.array(view.bound))
+        found, limit = move(view.expected), move(np.array(view.bound))
         return None if found is None or limit is None else (found, limit)
 
     return predict

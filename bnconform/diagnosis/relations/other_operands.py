@@ -57,7 +57,7 @@ def _due(view: CallView, operands: Operands, point: Behaviour) -> Prediction | N
     return np.array(compared[0].exact.nearest), np.broadcast_to(compared[0].bound, view.expected.shape)
 
 
-def _configured(**changes: Callable[[CallView], Any]) -> Change:
+def _vary_config(**changes: Callable[[CallView], Any]) -> Change:
     def change(view: CallView) -> Operands | None:
         values = {name: value(view) for name, value in changes.items()}
         if values.get("eps", 0.0) < 0:
@@ -120,23 +120,23 @@ def _epsilons(views: Sequence[CallView], point: Behaviour) -> Iterator[Relation]
         yield with_operands(
             words if times >= 1 else f"epsilon is the one given over {1 / times:g}", _times(times), point
         )
-    yield with_operands("epsilon is the root of the one given", _configured(eps=lambda v: v.config.eps**0.5), point)
+    yield with_operands("epsilon is the root of the one given", _vary_config(eps=lambda v: v.config.eps**0.5), point)
     for value in FIXED:
         words = f"epsilon is {value:g}, whatever is given"
         yield with_operands(words, _always(value), point)
     if views[0].name == "y":
-        yield from _solved(views, point)
+        yield from _solve_epsilon(views, point)
 
 
 def _times(times: float) -> Change:
-    return _configured(eps=lambda view: view.config.eps * times)
+    return _vary_config(eps=lambda view: view.config.eps * times)
 
 
 def _always(value: float) -> Change:
-    return _configured(eps=lambda _: value)
+    return _vary_config(eps=lambda _: value)
 
 
-def _solved(views: Sequence[CallView], point: Behaviour) -> Iterator[Relation]:
+def _solve_epsilon(views: Sequence[CallView], point: Behaviour) -> Iterator[Relation]:
     """The epsilon that the outputs show: a multiple of the one given, or one value whatever is given."""
     found = [effective_epsilon(view) for view in views]
     if any(one is None for one in found):
@@ -186,10 +186,10 @@ def _divisors(point: Behaviour) -> Iterator[Relation]:
         ("the number of positions less 1", lambda v: v.values // v.samples - 1),
     )
     for words, divisor in named:
-        yield with_operands(f"the variance that normalises divides by {words}", _rescaled(divisor), point)
+        yield with_operands(f"the variance that normalises divides by {words}", _rescale(divisor), point)
 
 
-def _rescaled(divisor: Callable[[CallView], float]) -> Change:
+def _rescale(divisor: Callable[[CallView], float]) -> Change:
     """sqrt(f v + e) = sqrt(f) sqrt(v + e / f): another variance is another weight and another epsilon."""
 
     def change(view: CallView) -> Operands | None:
@@ -211,12 +211,12 @@ def _rescaled(divisor: Callable[[CallView], float]) -> Change:
 
 def _states(point: Behaviour) -> Iterator[Relation]:
     for name, noun in NOUNS.items():
-        yield with_operands(f"{{}} uses the {noun} as it was before the load", of_entries(_unloaded(name)), point)
+        yield with_operands(f"{{}} uses the {noun} as it was before the load", of_entries(_without_load(name)), point)
         yield with_operands(f"{{}} uses the {noun} from before the call before", of_entries(_previous(name)), point)
         yield with_operands(f"{{}} uses the first channel's {noun} for all", of_entries(_first(name)), point)
         reverse = f"{{}} uses the {noun} in the reverse order of channels"
-        yield with_operands(reverse, of_entries(_reversed(name)), point)
-    yield with_operands("{} uses the state as it was before the load", of_entries(_unloaded(*NOUNS)), point)
+        yield with_operands(reverse, of_entries(_reverse(name)), point)
+    yield with_operands("{} uses the state as it was before the load", of_entries(_without_load(*NOUNS)), point)
     for words, change in VARIANCES:
         yield with_operands(f"{{}} {words}", of_entries(_other_variance(change)), point)
     other_mode = of_step(lambda view: {"training": not view.step.training})
@@ -243,7 +243,7 @@ def _other_variance(change: Callable[[CallView, Array], Array | None]) -> Callab
 NOUNS = {"weight": "weight", "bias": "bias", "running_mean": "running mean", "running_var": "running variance"}
 
 
-def _unloaded(*names: str) -> Callable[[CallView], State | None]:
+def _without_load(*names: str) -> Callable[[CallView], State | None]:
     def value(view: CallView) -> State | None:
         loads = [seen for seen in view.call.trace.steps[:-1] if seen.step.op == "load"]
         found = {name: seen.before.get(name) for seen in loads[-1:] for name in names if name in seen.step.state}
@@ -268,7 +268,7 @@ def _first(name: str) -> Callable[[CallView], State | None]:
     return value
 
 
-def _reversed(name: str) -> Callable[[CallView], State | None]:
+def _reverse(name: str) -> Callable[[CallView], State | None]:
     def value(view: CallView) -> State | None:
         entry = view.before.get(name)
         return None if entry is None else {name: entry[::-1].copy()}
@@ -287,7 +287,7 @@ def _earlier_input(view: CallView) -> dict[str, Any] | None:
 
 
 def _upstreams(point: Behaviour) -> Iterator[Relation]:
-    def changed(value: Callable[[Array, Array], Array]) -> Change:
+    def change(value: Callable[[Array, Array], Array]) -> Change:
         def other(view: CallView) -> dict[str, Any] | None:
             x, g = view.step.x, view.step.grad_output
             if x is None or g is None:
@@ -296,8 +296,8 @@ def _upstreams(point: Behaviour) -> Iterator[Relation]:
 
         return of_step(other)
 
-    yield with_operands("{} takes grad_output for ones", changed(lambda x, g: np.ones_like(g)), point)
-    yield with_operands("{} takes the input for grad_output", changed(lambda x, g: x), point)
+    yield with_operands("{} takes grad_output for ones", change(lambda x, g: np.ones_like(g)), point)
+    yield with_operands("{} takes the input for grad_output", change(lambda x, g: x), point)
     yield with_operands("{} is that of the grad_output of an earlier call", of_step(_earlier_upstream), point)
 
 

@@ -41,7 +41,7 @@ def as_plain(call: FailingCall) -> FailingCall:
     return FailingCall(replace(trace, program=program, steps=[*trace.steps[:-1], answered]), call.comparisons)
 
 
-def recorded(point: Behaviour) -> Iterator[Relation]:
+def family_of_recorded(point: Behaviour) -> Iterator[Relation]:
     """The family, the simplest first."""
     for names, nouns in ENTRIES:
         words = f"{{}} takes the {nouns} of when the pullback is called, not of when its pass was made"

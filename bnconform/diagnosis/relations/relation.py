@@ -81,7 +81,7 @@ def within(got: Floats, value: Floats, limit: Floats) -> bool:
 # -- what is wrong whatever the numbers -------------------------------------------------------------------------------
 
 
-def fixed() -> Iterator[Relation]:
+def relations_without_number() -> Iterator[Relation]:
     """Relations without a number that is to be found, the simplest first."""
     yield Relation("{} is 0", lambda view: (np.zeros_like(view.expected), np.zeros_like(view.expected)))
     yield Relation("{} is NaN", lambda view: (np.full_like(view.expected, np.nan), np.zeros_like(view.expected)))
@@ -104,13 +104,15 @@ def _earlier() -> Iterator[Relation]:
 
     words = "{} is the answer of an earlier call: the answer belongs to another call"
     yield Relation(words, lambda view: latest(view) if view.name in RESULTS else None)
-    yield Relation("{} is what it was before the call", lambda view: None if view.name in RESULTS else _unmoved(view))
+    yield Relation(
+        "{} is what it was before the call", lambda view: None if view.name in RESULTS else _without_movement(view)
+    )
 
 
 RESULTS = ("y", "tangent_y", *GRADIENTS, *HESSIAN)
 
 
-def _unmoved(view: CallView) -> Prediction | None:
+def _without_movement(view: CallView) -> Prediction | None:
     old = view.entry(view.name)
     return None if old is None else (old, np.zeros_like(old))
 
@@ -242,11 +244,11 @@ def _channel_factors() -> Iterator[Relation]:
         for phrase, power in ((f"{{}} has {words} as a further factor", 1), (f"{{}} lacks the factor 1 / {words}", 1)):
             # Of gradients the deviation divides already: to have it as a factor is to lack the division.
             if ("deviation" in words or "variance" in words) == phrase.startswith("{} lacks"):
-                yield Relation(phrase, _multiplied(factor, power))
-        yield Relation(f"{{}} is divided by {words} once more", _multiplied(factor, -1))
+                yield Relation(phrase, _multiply(factor, power))
+        yield Relation(f"{{}} is divided by {words} once more", _multiply(factor, -1))
 
 
-def _multiplied(factor: Callable[[CallView], Floats], power: int) -> Callable[[CallView], Prediction | None]:
+def _multiply(factor: Callable[[CallView], Floats], power: int) -> Callable[[CallView], Prediction | None]:
     def predict(view: CallView) -> Prediction | None:
         if view.name not in RESULTS or (view.name == "y" and factor in WEIGHTS):
             return None

@@ -32,7 +32,7 @@ NAMED: Sequence[tuple[str, Size]] = (
 """Factors that depend on the call, in words."""
 
 
-def scaled(size: Size, words: str, *, before_bias: bool = False) -> Relation:
+def scale(size: Size, words: str, *, before_bias: bool = False) -> Relation:
     """A quantity times a number; of an output, also before the bias."""
 
     def predict(view: CallView) -> Prediction | None:
@@ -44,7 +44,7 @@ def scaled(size: Size, words: str, *, before_bias: bool = False) -> Relation:
     return Relation(words, predict)
 
 
-def moved(size: Size, words: str) -> Relation:
+def move(size: Size, words: str) -> Relation:
     """A running statistic that has moved by a number times what it should have."""
 
     def predict(view: CallView) -> Prediction | None:
@@ -58,7 +58,7 @@ def moved(size: Size, words: str) -> Relation:
     return Relation(words, predict)
 
 
-def divided(size: Size, words: str) -> Relation:
+def divide(size: Size, words: str) -> Relation:
     """A running variance that was moved towards the sum of squares over another divisor than n - 1."""
 
     def predict(view: CallView) -> Prediction | None:
@@ -105,24 +105,24 @@ def interval(views: Sequence[CallView], base: Callable[[CallView], Floats | None
     return (low, high) if low <= high else None
 
 
-def solved(views: Sequence[CallView]) -> Iterator[Relation]:
+def solve(views: Sequence[CallView]) -> Iterator[Relation]:
     """Relations whose number the calls fix: of factors and of momenta, those with a name first."""
     name = views[0].name
     if name == "running_var":
         for words, size in DIVISORS:
             note = ", n the values of a channel" if words.startswith("n") else ""
-            yield divided(size, f"the running variance divides by {words}{note}")
+            yield divide(size, f"the running variance divides by {words}{note}")
     if name in ("running_mean", "running_var"):
         found = interval(views, lambda view: view.entry(name))
         if found is not None:
             number = shortest(*found)
-            yield moved(lambda _: float(number), f"momentum is {number} times the one given")
-    yield from _scaled(views, before_bias=False)
+            yield move(lambda _: float(number), f"momentum is {number} times the one given")
+    yield from _scale_relations(views, before_bias=False)
     if name == "y" and any(view.bias.any() for view in views):
-        yield from _scaled(views, before_bias=True)
+        yield from _scale_relations(views, before_bias=True)
 
 
-def _scaled(views: Sequence[CallView], *, before_bias: bool) -> Iterator[Relation]:
+def _scale_relations(views: Sequence[CallView], *, before_bias: bool) -> Iterator[Relation]:
     """A factor of the whole quantity, or of what an output is before the bias is added."""
 
     def origin(view: CallView) -> Floats:
@@ -130,12 +130,12 @@ def _scaled(views: Sequence[CallView], *, before_bias: bool) -> Iterator[Relatio
 
     noun = "{} before the bias" if before_bias else "{}"
     for words, size in NAMED:
-        yield scaled(size, f"{noun} is {words}", before_bias=before_bias)
+        yield scale(size, f"{noun} is {words}", before_bias=before_bias)
     found = interval(views, origin)
     if found is not None:
         number = shortest(*found)
         words = PLAIN.get(number, f"{{}} is {number} times what it should be").replace("{}", noun)
-        yield scaled(lambda _: float(number), words, before_bias=before_bias)
+        yield scale(lambda _: float(number), words, before_bias=before_bias)
 
 
 PLAIN = {"0": "{} is 0", "-0": "{} is 0", "-1": "{} has the opposite sign"}

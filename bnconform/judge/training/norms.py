@@ -43,7 +43,7 @@ def singles() -> Iterator[tuple[str, str]]:
                 yield name, str(value)
 
 
-def followed(behaviour: Behaviour) -> Behaviour:
+def follow(behaviour: Behaviour) -> Behaviour:
     """The point with the specified value of whatever this layer does not follow."""
     kept = {name: value for name, value in behaviour.differences().items() if (name, value) in set(singles())}
     return SPECIFIED.but(**kept)
@@ -96,7 +96,7 @@ class BehavingNorm:
 
     def forward(self, x: Array) -> Array:
         """y, of a training pass; the running statistics move."""
-        moved, ndim = self.rounding.moved, x.ndim
+        moved, ndim = self.rounding.move, x.ndim
         count = x.size // x.shape[1]
         mean = moved(per_channel(x), lambda: per_channel(np.abs(x)), count)
         centred = x - column(mean, ndim)
@@ -118,7 +118,7 @@ class BehavingNorm:
 
     def backward(self, grad_output: Array) -> tuple[Array, Array, Array]:
         """The gradients for x, weight and bias of the last training pass."""
-        one, moved, ndim = self.behaviour, self.rounding.moved, grad_output.ndim
+        one, moved, ndim = self.behaviour, self.rounding.move, grad_output.ndim
         z, divisor, count = self._pass["z"], self._pass["divisor"], self._pass["count"]
         size = np.abs(z)
         in_bias = moved(per_channel(grad_output), lambda: per_channel(np.abs(grad_output)), count)
@@ -173,7 +173,7 @@ class BehavingNorm:
             found: Array = (np.abs(x) + np.abs(column(mean, ndim))) * np.abs(k) + np.abs(column(bias, ndim))
             return found
 
-        found: Array = self.rounding.moved(y, size)
+        found: Array = self.rounding.move(y, size)
         return found
 
     def update(self, weight: Array, bias: Array) -> None:
@@ -226,7 +226,7 @@ class BehavingNorm:
             self._mean, self._var = self._average(self._mean, mean, a), self._average(self._var, var, a)
 
     def _average(self, old: Array, new: Array, a: float) -> Array:
-        found: Array = self.rounding.moved((1 - a) * old + a * new, lambda: np.abs((1 - a) * old) + np.abs(a * new))
+        found: Array = self.rounding.move((1 - a) * old + a * new, lambda: np.abs((1 - a) * old) + np.abs(a * new))
         return found
 
 

@@ -14,7 +14,7 @@ from bnconform.judge.training.bound import growth
 from bnconform.judge.training.session import TrainingSession
 from bnconform.judge.training.trajectory import Experiment, reference
 from bnconform.judge.training.verdict import TrainingJudge
-from bnconform.results.training import TrainingResult, TrainingRow, rounded
+from bnconform.results.training import TrainingResult, TrainingRow, round_values
 
 DTYPES = ("float64", "float32")
 """The dtypes in which the network is trained; half precision diverges too fast for any bound to say something."""
@@ -28,7 +28,7 @@ NEVER = ("documents.d2l_zh+lenet+as_printed",)
 Say = Callable[[str], None]
 
 
-def chosen(given: Sequence[str], settings: Settings) -> tuple[list[str], dict[str, str]]:
+def choose(given: Sequence[str], settings: Settings) -> tuple[list[str], dict[str, str]]:
     """What is trained, and what is left out of a default or of `all`, with the reason.
 
     Args:
@@ -51,16 +51,16 @@ def chosen(given: Sequence[str], settings: Settings) -> tuple[list[str], dict[st
                 else:
                     wanted.append(name)
         else:
-            wanted.append(_named(key, settings))
+            wanted.append(_resolve_name(key, settings))
     return list(dict.fromkeys(wanted)), left_out
 
 
-def _named(key: str, settings: Settings) -> str:
+def _resolve_name(key: str, settings: Settings) -> str:
     """What --backend names; BackendError, before anything is trained, where it is clear that it cannot be."""
     entry = training.NETWORKS.get(key) or BUILTIN.get(key)
     if entry is None:
-        found = registry.completed(key)
-        if ":" not in found and found not in registry.offered():
+        found = registry.complete_name(key)
+        if ":" not in found and found not in registry.find_offers():
             near = registry.alike(key, [*training.NETWORKS, *BUILTIN])
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise BackendError(
@@ -135,7 +135,7 @@ def _row(
     left = found.left
     return TrainingRow(
         key, dtype, key in training.NETWORKS, found.verdict,
-        {name: rounded(value) for name, value in found.ratios.items()},
+        {name: round_values(value) for name, value in found.ratios.items()},
         0 if left is None else left.step, () if left is None else left.quantities, found.explained, found.words,
         _versions(key, run.packages),
     )  # fmt: skip
@@ -154,7 +154,7 @@ def _needs(key: str) -> list[str]:
 
 def _by_step(values: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """The largest of each step."""
-    return {name: rounded(np.max(value, axis=1).tolist()) for name, value in values.items()}
+    return {name: round_values(np.max(value, axis=1).tolist()) for name, value in values.items()}
 
 
 def failures(rows: Iterable[TrainingRow]) -> list[TrainingRow]:

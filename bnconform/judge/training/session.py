@@ -14,7 +14,7 @@ from bnconform.execution.printable import printable
 from bnconform.execution.settings import Settings
 from bnconform.execution.worker import Died, Worker
 from bnconform.judge.training.norms import EPSILON, MOMENTUM
-from bnconform.judge.training.trajectory import Experiment, Trajectory, gathered
+from bnconform.judge.training.trajectory import Experiment, Trajectory, gather
 
 AT_ONCE = 5
 """Steps that are asked for at once."""
@@ -75,10 +75,10 @@ class TrainingSession:
             if self._worker is None:
                 self._worker = Worker(self.settings, self.key)
             where = {"key": self.key, "device": device, "dtype": dtype}
-            opened = self._asked({"what": "open", **where, **_sent(experiment)})
+            opened = self._ask({"what": "open", **where, **_message(experiment)})
             while len(seen) < experiment.steps:
                 count = min(AT_ONCE, experiment.steps - len(seen))
-                seen += _read(self._asked({"what": "steps", "count": count}).get("steps"), count)
+                seen += _read(self._ask({"what": "steps", "count": count}).get("steps"), count)
                 say(len(seen))
         except Died as problem:
             self.close()
@@ -86,7 +86,7 @@ class TrainingSession:
         except TrainingRefused as problem:
             refused, lacks = str(problem), problem.lacks
         return TrainingRun(
-            gathered(seen) if seen else None, refused, lacks, _words(opened, "deviations"), _words(opened, "packages")
+            gather(seen) if seen else None, refused, lacks, _words(opened, "deviations"), _words(opened, "packages")
         )
 
     def check(self, device: str) -> None:
@@ -94,7 +94,7 @@ class TrainingSession:
         try:
             if self._worker is None:
                 self._worker = Worker(self.settings, self.key)
-            self._asked({"what": "check", "key": self.key, "device": device})
+            self._ask({"what": "check", "key": self.key, "device": device})
         except (Died, TrainingRefused) as problem:
             raise BackendError(f"the backend {self.key} cannot be loaded: {problem}") from None
 
@@ -104,7 +104,7 @@ class TrainingSession:
             self._worker.close()
             self._worker = None
 
-    def _asked(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._worker is not None
         self._worker.ask({"do": "train", **request})
         reply = self._worker.reply()
@@ -118,7 +118,7 @@ class TrainingSession:
         return told
 
 
-def _sent(experiment: Experiment) -> dict[str, Any]:
+def _message(experiment: Experiment) -> dict[str, Any]:
     return {
         "experiment": {
             "weights": dict(experiment.weights), "images": experiment.images.astype(np.float32),

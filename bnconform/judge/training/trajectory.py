@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.runner.lenet import EXACT, NORMS, Array, LeNet, Rounding, Weights, converted
+from bnconform.backends.runner.lenet import EXACT, NORMS, Array, LeNet, Rounding, Weights, convert
 from bnconform.judge.training.norms import BehavingNorm
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 
@@ -83,7 +83,7 @@ class Trajectory:
         return found
 
 
-def gathered(seen: list[dict[str, Any]]) -> Trajectory:
+def gather(seen: list[dict[str, Any]]) -> Trajectory:
     """The trajectory of what each step showed: {"loss", "evaluation_loss", "statistics": [(mean, var)]}."""
     values = {name: np.array([[step[name]] for step in seen], np.float64) for name in ("loss", "evaluation_loss")}
     for place, name in enumerate(("running_mean", "running_var")):
@@ -100,7 +100,7 @@ def reference(
     Args:
         steps: how many (default: all). rounding: what moves every intermediate result.
     """
-    weights = converted(experiment.weights, "float64")
+    weights = convert(experiment.weights, "float64")
     norms = [BehavingNorm(weights[f"{n}.weight"], weights[f"{n}.bias"], behaviour, rounding) for n in NORMS]
     net = LeNet(weights, norms, experiment.rate, rounding)
     seen = []
@@ -109,4 +109,4 @@ def reference(
         for step in range(steps or experiment.steps):
             loss = net.step(*experiment.batch(step))
             seen.append({"loss": loss, "statistics": net.statistics(), "evaluation_loss": net.evaluate(*held_out)})
-    return gathered(seen)
+    return gather(seen)

@@ -16,7 +16,7 @@ import numpy as np
 
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, VIOLATES
 from bnconform.judge.training.bound import Growth
-from bnconform.judge.training.norms import followed, singles
+from bnconform.judge.training.norms import follow, singles
 from bnconform.judge.training.session import TrainingRun
 from bnconform.judge.training.trajectory import QUANTITIES, Experiment, Trajectory, reference
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
@@ -85,12 +85,12 @@ class TrainingJudge:
             return TrainingVerdict(CRASHED, plain, left, words=run.refused)
         if left is None:
             return TrainingVerdict(CONFORMS, plain)
-        declared = followed(SPECIFIED.but(**_known_decisions(run.deviations)))
+        declared = follow(SPECIFIED.but(**_decisions_that_show(run.deviations)))
         if declared != SPECIFIED:
             ratio = _largest(self._ratios(run.trajectory, declared, dtype))
             if ratio <= LIMIT:
                 return TrainingVerdict(DEVIATES, plain, left, _words(declared), ratio)
-        explained, ratio = self._explained(run.trajectory, dtype, left.step, declared)
+        explained, ratio = self._explain(run.trajectory, dtype, left.step, declared)
         return TrainingVerdict(VIOLATES, plain, left, explained, ratio)
 
     def trajectory(self, behaviour: Behaviour, steps: int) -> Trajectory:
@@ -108,14 +108,14 @@ class TrainingJudge:
         steps = seen.steps
         return self.trajectory(behaviour, steps).ratios(seen, self.growth.bound(dtype).first(steps))
 
-    def _explained(self, seen: Trajectory, dtype: str, step: int, declared: Behaviour) -> tuple[tuple[str, ...], float]:
+    def _explain(self, seen: Trajectory, dtype: str, step: int, declared: Behaviour) -> tuple[tuple[str, ...], float]:
         """The decisions that explain a run, and how far off it is then at most; ((), 0) where none do.
 
         They are looked for beside what is declared first, then beside what is specified.
         """
         begun = seen.first(min(step + MORE, seen.steps))
         if dtype == "float64":
-            found = self._confirmed(seen, self._tried(begun, _single_options(declared), dtype), dtype)
+            found = self._confirm(seen, self._try_points(begun, _single_options(declared), dtype), dtype)
             if found is not None:
                 return found
             for base in dict.fromkeys((declared, SPECIFIED)):
@@ -123,16 +123,16 @@ class TrainingJudge:
                 if ratio <= LIMIT:
                     return (*_words(base), SINGLE), ratio
         for base in dict.fromkeys((declared, SPECIFIED)):
-            tried = self._tried(begun, _beside([base]), dtype)
-            found = self._confirmed(seen, tried, dtype)
+            tried = self._try_points(begun, _beside([base]), dtype)
+            found = self._confirm(seen, tried, dtype)
             if found is None:
                 pairs = _beside([near for near, _ in tried[:SEVERAL]])
-                found = self._confirmed(seen, self._tried(begun, pairs, dtype), dtype)
+                found = self._confirm(seen, self._try_points(begun, pairs, dtype), dtype)
             if found is not None:
                 return found
         return (), 0.0
 
-    def _tried(self, begun: Trajectory, points: list[Behaviour], dtype: str) -> list[tuple[Behaviour, float]]:
+    def _try_points(self, begun: Trajectory, points: list[Behaviour], dtype: str) -> list[tuple[Behaviour, float]]:
         """Each point with how far the beginning of a run is from it, in decades beyond the bound; the nearest first."""
         found = []
         for point in points:
@@ -142,7 +142,7 @@ class TrainingJudge:
             found.append((point, float(beyond)))
         return sorted(found, key=lambda pair: pair[1])
 
-    def _confirmed(
+    def _confirm(
         self, seen: Trajectory, tried: list[tuple[Behaviour, float]], dtype: str
     ) -> tuple[tuple[str, ...], float] | None:
         """The first point that the beginning fits and on which the whole run lies."""
@@ -175,7 +175,7 @@ def _beside(points: Sequence[Behaviour]) -> list[Behaviour]:
     )
 
 
-def _known_decisions(deviations: Mapping[str, str]) -> dict[str, str]:
+def _decisions_that_show(deviations: Mapping[str, str]) -> dict[str, str]:
     """Those declared deviations that are decisions which show in a training; what does not exist is left out."""
     known = set(singles())
     return {name: value for name, value in deviations.items() if (name, value) in known}

@@ -61,17 +61,17 @@ class LayerState:
 
     def values(self, name: str) -> Values | None:
         """One of the four arrays."""
-        found: Values | None = getattr(self.settled() if self.moved and name in STATISTICS else self, name)
+        found: Values | None = getattr(self.settle() if self.moved and name in STATISTICS else self, name)
         return found
 
-    def settled(self) -> LayerState:
+    def settle(self) -> LayerState:
         """The same with the running statistics computed."""
         if self.moved is None:
             return self
         mean, variance = self.moved()
         return replace(self, running_mean=mean, running_var=variance, moved=None)
 
-    def shown(self, state: Mapping[str, Array | None]) -> LayerState:
+    def show(self, state: Mapping[str, Array | None]) -> LayerState:
         """The same with everything that a layer shows of what this one has."""
         changes: dict[str, Any] = {}
         for name in (*STATISTICS, *PARAMETERS):
@@ -80,12 +80,12 @@ class LayerState:
                 changes[name] = value.astype(np.float64)
         if state["num_batches_tracked"] is None:
             changes["num_batches_tracked"] = None
-        return self._changed(changes)
+        return self._change(changes)
 
     def with_everything_shown(self, state: Mapping[str, Array | None]) -> LayerState:
         """The same with everything that a layer shows, its count too: after a call of which nothing is known."""
         count = state["num_batches_tracked"]
-        known = self.shown(state)
+        known = self.show(state)
         return known if count is None else replace(known, num_batches_tracked=int(count))
 
     def after_unjudged_update(self, state: Mapping[str, Array | None]) -> LayerState:
@@ -95,30 +95,30 @@ class LayerState:
         count = after.num_batches_tracked if shown or self.num_batches_tracked is None else self.num_batches_tracked + 1
         return replace(after, num_batches_tracked=count, updates=self.updates + 1)
 
-    def loaded(self, state: Mapping[str, Array]) -> LayerState:
+    def load_values(self, state: Mapping[str, Array]) -> LayerState:
         """The same with the entries that a load sets."""
         changes: dict[str, Any] = {
             name: int(value) if name == "num_batches_tracked" else value.astype(np.float64)
             for name, value in state.items()
             if getattr(self, name) is not None
         }
-        return self._changed(changes)
+        return self._change(changes)
 
-    def _changed(self, changes: dict[str, Any]) -> LayerState:
+    def _change(self, changes: dict[str, Any]) -> LayerState:
         if changes.keys() >= set(STATISTICS):
             return replace(self, **changes, moved=None)
-        return replace(self.settled(), **changes)
+        return replace(self.settle(), **changes)
 
     def exact(self) -> oracle.State:
         """The state for the oracle."""
-        state = self.settled()
+        state = self.settle()
         arrays = (state.running_mean, state.running_var, state.weight, state.bias)
         mean, variance, weight, bias = (None if values is None else exact(values) for values in arrays)
         return oracle.State(mean, variance, state.num_batches_tracked, weight, bias, state.updates)
 
     def key(self) -> bytes:
         """Bytes that two states share only if they are equal."""
-        state = self.settled()
+        state = self.settle()
         found = [b"%d %d" % (-1 if state.num_batches_tracked is None else state.num_batches_tracked, state.updates)]
         for values in (state.running_mean, state.running_var, state.weight, state.bias):
             if values is None:

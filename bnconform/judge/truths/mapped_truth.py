@@ -21,7 +21,7 @@ from bnconform.spec.error_bounds.forward import ForwardErrors
 from bnconform.spec.exact import Exact, Floats, exact
 
 
-def mapped_truth(
+def truth_of_mapped(
     config: Config, behaviour: Behaviour, model: ErrorModel, state: LayerState, step: Step, wanted: frozenset[str]
 ) -> Truth:
     """The truth of a step with lanes, of a layer in `state`; to be called within `arithmetic()`.
@@ -32,7 +32,7 @@ def mapped_truth(
     assert step.x is not None
     batches = [exact(batch) for batch in np.split(step.x, step.lanes)]
     named = [{name: value[lane] for name, value in step.layers.items()} for lane in range(step.lanes)]
-    states = [state.loaded(entries).exact() for entries in named]
+    states = [state.load_values(entries).exact() for entries in named]
     lanes = oracle.vmap(config, behaviour, states, batches, training=step.training)
     refused = next((lane.refused for lane in lanes if lane.refused), "")
     unspecified = frozenset().union(*(lane.unspecified for lane in lanes))

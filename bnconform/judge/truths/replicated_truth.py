@@ -18,7 +18,7 @@ from bnconform.spec.exact import Exact, Floats, exact
 from bnconform.spec.oracle.replicas import Replica, Replicated, replicated
 
 
-def replicated_truth(
+def truth_of_replicas(
     config: Config, behaviour: Behaviour, model: ErrorModel, state: oracle.State, step: Step, wanted: frozenset[str]
 ) -> Truth:
     """The truth of a step with shards, of replicas that are all in `state`; to be called within `arithmetic()`.
@@ -47,13 +47,13 @@ def _quantities(
     for name in ("running_mean", "running_var"):
         if f"replica_{name}" in wanted:
             values = [one.statistic(name) for one in replicas]
-            quantities[f"replica_{name}"] = _stacked(values, [errors.statistic(one, name) for one in replicas])
+            quantities[f"replica_{name}"] = _stack(values, [errors.statistic(one, name) for one in replicas])
     for name in ("grad_weight", "grad_bias"):
         if f"replica_{name}" in wanted:
             given = [one.parameter_gradient(name) for one in replicas]
             there = [value for value in given if value is not None]
             bounds = [errors.parameter_gradient(one, name) for one in replicas] if there else []
-            quantities[f"replica_{name}"] = _stacked(there, bounds) if there else None
+            quantities[f"replica_{name}"] = _stack(there, bounds) if there else None
     if "replica_num_batches_tracked" in wanted:
         counts = [one.remembered[0].state.num_batches_tracked for one in replicas]
         shown = None if counts[0] is None else np.asarray(counts, np.float64)
@@ -75,7 +75,7 @@ def _rows(
     return Expected(Expansion.of(values, limit), limit)
 
 
-def _stacked(values: list[Exact], bounds: list[Floats]) -> Expected:
+def _stack(values: list[Exact], bounds: list[Floats]) -> Expected:
     """What each replica shows of its own, (R, C)."""
     limit = np.stack(bounds)
     return Expected(Expansion.of(np.stack(values), limit), limit)

@@ -21,8 +21,8 @@ from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.expansion import Expansion
 from bnconform.judge.truths.layer_state import STATISTICS, LayerState
 from bnconform.judge.truths.lru_cache import LruCache
-from bnconform.judge.truths.mapped_truth import mapped_truth
-from bnconform.judge.truths.replicated_truth import replicated_truth
+from bnconform.judge.truths.mapped_truth import truth_of_mapped
+from bnconform.judge.truths.replicated_truth import truth_of_replicas
 from bnconform.judge.truths.truth_of_pieces import truth_of_pieces
 from bnconform.judge.truths.truth_record import Expected, Truth
 from bnconform.judge.truths.truth_store import TruthStore
@@ -33,7 +33,7 @@ from bnconform.spec.error_bounds import derivatives, transforms
 from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import ForwardErrors, running_errors
 from bnconform.spec.error_bounds.gradients import bias_gradient, input_gradient, weight_gradient
-from bnconform.spec.error_bounds.saved import saved_error
+from bnconform.spec.error_bounds.saved import error_of_saved
 from bnconform.spec.exact import Exact, Floats, exact
 
 RATIOS = 16 * 2**20
@@ -166,7 +166,7 @@ class Truths:
     def after(self, question: Question, behaviour: Behaviour, truth: Truth) -> LayerState:
         """The state after a pass; the running statistics are computed again only where the layer does not show them."""
 
-        def moved() -> tuple[Exact, Exact]:
+        def move() -> tuple[Exact, Exact]:
             if truth.statistics is not None:
                 return truth.statistics
             parts = _pieces(question, behaviour)
@@ -181,7 +181,7 @@ class Truths:
 
         return replace(
             question.before, num_batches_tracked=truth.batches, updates=truth.updates,
-            moved=moved if truth.moves else question.before.moved,
+            moved=move if truth.moves else question.before.moved,
         )  # fmt: skip
 
     def _compute(self, question: Question, behaviour: Behaviour) -> Answer:
@@ -190,10 +190,10 @@ class Truths:
         point = cast(Behaviour, watched)
         if question.step.shards:
             before = question.before.exact()
-            found = replicated_truth(question.config, point, question.model, before, question.step, question.wanted)
+            found = truth_of_replicas(question.config, point, question.model, before, question.step, question.wanted)
         elif question.step.lanes:
             carried = question.before
-            found = mapped_truth(question.config, point, question.model, carried, question.step, question.wanted)
+            found = truth_of_mapped(question.config, point, question.model, carried, question.step, question.wanted)
         elif len(parts := _pieces(question, point)) > 1:
             before = question.before.exact()
             found = truth_of_pieces(
@@ -379,7 +379,7 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
     if wanted & set(SAVED) and "y" not in unspecified:
-        found |= _saved(record, errors, wanted)
+        found |= _truth_of_saved(record, errors, wanted)
     if moves and (wanted - unspecified) & set(STATISTICS):
         after, bounds = records.state, _running(records, model, errors)
         for name, moved, limit in zip(STATISTICS, (after.running_mean, after.running_var), bounds, strict=True):
@@ -388,13 +388,15 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     return found
 
 
-def _saved(record: oracle.Forward, errors: ForwardErrors, wanted: frozenset[str]) -> dict[str, Expected | None]:
+def _truth_of_saved(
+    record: oracle.Forward, errors: ForwardErrors, wanted: frozenset[str]
+) -> dict[str, Expected | None]:
     """What is given beside y, of what is wanted; None where that is nothing."""
-    saved = oracle.saved(record)
+    saved = oracle.results_beside(record)
     names = [name for name in SAVED if name in wanted]
     if saved is None or not record.x.size:
         return dict.fromkeys(names)
-    return {name: _due(record, saved.value(name), partial(saved_error, saved, name, errors)) for name in names}
+    return {name: _due(record, saved.value(name), partial(error_of_saved, saved, name, errors)) for name in names}
 
 
 def _running(records: Records, model: ErrorModel, errors: ForwardErrors) -> tuple[Floats, Floats]:

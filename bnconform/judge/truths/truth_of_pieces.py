@@ -54,7 +54,7 @@ def truth_of_pieces(
     errors = [ForwardErrors(one, model) for one in records]
     found: dict[str, Expected | None] = {}
     if "y" in wanted - unspecified:
-        found["y"] = _joined([one.y for one in records], [one.output for one in errors])
+        found["y"] = _join([one.y for one in records], [one.output for one in errors])
     for name in (name for name in GRADIENTS if name in wanted - unspecified):
         found[name] = _gradient(name, gradients, errors, model)
     after = records[-1].state
@@ -67,7 +67,7 @@ def truth_of_pieces(
     return Truth("", unspecified, found, moves, after.num_batches_tracked, after.updates, statistics)
 
 
-def _joined(values: list[Exact], bounds: list[Floats]) -> Expected:
+def _join(values: list[Exact], bounds: list[Floats]) -> Expected:
     limit = np.concatenate([np.broadcast_to(bound, value.shape) for value, bound in zip(values, bounds, strict=True)])
     return Expected(Expansion.of(np.concatenate(values), limit), limit)
 
@@ -83,7 +83,7 @@ def _gradient(
         return None
     bounds = [bound(one, model, error) for one, error in zip(gradients, errors, strict=True)]
     if name == "grad_x":
-        return _joined(there, bounds)
+        return _join(there, bounds)
     sizes = np.sum([np.abs(floats(value)) + limit for value, limit in zip(there, bounds, strict=True)], axis=0)
     limit = np.asarray(np.sum(bounds, axis=0) + model.gamma(len(there)) * sizes)
     total: Exact = reduce(np.add, there)

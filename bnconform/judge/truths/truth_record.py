@@ -44,7 +44,7 @@ class Truth:
     updates: int
     statistics: tuple[Exact, Exact] | None = field(default=None, compare=False)
 
-    def expected(self, name: str) -> Expected | None:
+    def expect(self, name: str) -> Expected | None:
         """One of the quantities."""
         return self.quantities[name]
 
@@ -67,7 +67,7 @@ class Truth:
         return sum(found) + (0 if self.statistics is None else 300 * self.statistics[0].size) + 1000
 
 
-def encoded(truth: Truth) -> bytes:
+def encode(truth: Truth) -> bytes:
     """A line of JSON, and the arrays as little-endian float64 behind it: of each quantity the bound, and the parts."""
     entries: dict[str, Any] = {}
     arrays: list[Floats] = []
@@ -86,8 +86,8 @@ def encoded(truth: Truth) -> bytes:
     return b"".join([json.dumps(head).encode(), b"\n", *(array.astype("<f8").tobytes() for array in arrays)])
 
 
-def decoded(data: bytes) -> Truth:
-    """The truth of `encoded` bytes, which are known to be whole."""
+def decode(data: bytes) -> Truth:
+    """The truth of encoded bytes, which are known to be whole."""
     line, _, rest = data.partition(b"\n")
     head = json.loads(line)
     numbers = np.frombuffer(rest, "<f8") if rest else np.zeros(0)

@@ -24,7 +24,7 @@ import gmpy2
 import numpy as np
 
 import bnconform.spec
-from bnconform.judge.truths.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.truth_record import Truth, decode, encode
 
 FILE = "truths.sqlite"
 FORMAT = 1
@@ -115,7 +115,7 @@ class TruthStore:
         found = []
         for row, decisions, used, digest, value in rows or ():
             if _digest(address, decisions, value) == digest:
-                found.append((dict(json.loads(decisions)), decoded(value)))
+                found.append((dict(json.loads(decisions)), decode(value)))
                 if self._now() - used > FRESH:
                     self._touched.add(row)
         return found
@@ -125,7 +125,7 @@ class TruthStore:
         if not self.usable:
             return
         self._own()
-        address, text, value = self._address(key), json.dumps(decisions), encoded(truth)
+        address, text, value = self._address(key), json.dumps(decisions), encode(truth)
         if not self._pending:
             self._since = self._now()
         self._pending.append((address, text, int(self._now()), _digest(address, text, value), value))
@@ -142,7 +142,7 @@ class TruthStore:
             return
         connection = self._open()
         if connection is not None:
-            self._attempt(lambda: self._written(connection, pending, touched))
+            self._attempt(lambda: self._write_out(connection, pending, touched))
 
     def close(self) -> None:
         """Write what is waiting, and let the file go."""
@@ -153,7 +153,7 @@ class TruthStore:
                 self._connection.close()
             self._connection = None
 
-    def _written(
+    def _write_out(
         self, connection: sqlite3.Connection, pending: list[tuple[bytes, str, int, bytes, bytes]], touched: list[int]
     ) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -175,12 +175,12 @@ class TruthStore:
         """The connection of this process; None where the file cannot be used."""
         self._own()
         if self._connection is None and self.usable:
-            self._connection = self._attempt(self._connected)
+            self._connection = self._attempt(self._connect)
             if self._connection is not None:
                 atexit.register(self.flush)
         return self._connection
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:

@@ -125,11 +125,11 @@ class NoKernel(At):
         """A layer, whose forward pass is refused in float16."""
         layer = super().build(config, device)
         if config.dtype == "float16":
-            layer.forward = self.refused  # type: ignore[method-assign]
+            layer.forward = self.refuse  # type: ignore[method-assign]
         return layer
 
     @staticmethod
-    def refused(x: Any, *, training: bool) -> Any:
+    def refuse(x: Any, *, training: bool) -> Any:
         """No pass in float16."""
         raise NotImplementedError("float16")
 
@@ -138,7 +138,7 @@ class NoKernelForWhatItChanges(NoKernel):
     """It refuses half precision, as declared, and has zeroed x by then."""
 
     @staticmethod
-    def refused(x: Any, *, training: bool) -> Any:
+    def refuse(x: Any, *, training: bool) -> Any:
         """No pass in float16, and no x any more."""
         x[...] = 0
         raise NotImplementedError("float16")

@@ -68,12 +68,12 @@ def once(attack: Callable[[], object]) -> Callable[[Array], None]:
     """An attack that is made at the first pass that a process makes over an empty batch."""
     done: list[bool] = []
 
-    def made(x: Array) -> None:
+    def make(x: Array) -> None:
         if not x.size and not done:
             done.append(True)
             attack()
 
-    return made
+    return make
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def daemon() -> None:
     os.execv(sys.executable, [sys.executable, "-c", FOREVER, TOKEN])
 
 
-def started(environment: Mapping[str, str] | None = None) -> None:
+def start(environment: Mapping[str, str] | None = None) -> None:
     """A process in a session of its own, with standard output as it is here."""
     subprocess.Popen([sys.executable, "-c", FOREVER, TOKEN], start_new_session=True, env=environment)
 
@@ -157,11 +157,11 @@ class DaemonThenExit(dying(daemon, lambda: os._exit(0))):  # type: ignore[misc]
     """A daemon is left behind by a process that ends as if all were well."""
 
 
-class StartedThenExit(dying(started, lambda: os._exit(3))):  # type: ignore[misc]
+class StartedThenExit(dying(start, lambda: os._exit(3))):  # type: ignore[misc]
     """A process of another session is left behind by one that ends with a status."""
 
 
-class StartedThenAbort(dying(started, os.abort)):  # type: ignore[misc]
+class StartedThenAbort(dying(start, os.abort)):  # type: ignore[misc]
     """A process of another session, which holds standard output, is left behind by one that aborts."""
 
 
@@ -169,7 +169,7 @@ class DaemonThenSysExit(dying(daemon, sys.exit)):  # type: ignore[misc]
     """A daemon, and a request to Python to end, which the runner hears."""
 
 
-class DaemonWithoutEnvironment(dying(lambda: started({}), lambda: time.sleep(1), lambda: os._exit(3))):  # type: ignore[misc]
+class DaemonWithoutEnvironment(dying(lambda: start({}), lambda: time.sleep(1), lambda: os._exit(3))):  # type: ignore[misc]
     """It has left its session and its environment behind, but was there for a while."""
 
 
@@ -285,7 +285,7 @@ class SaysTwelveLines(dying(twelve_lines_and_abort)):  # type: ignore[misc]
 SOUND = frames.encode
 
 
-def forged(change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Callable[[object], None]:
+def forge(change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Callable[[object], None]:
     """From now on, frames are encoded otherwise: those that a message is changed into."""
 
     def attack(_: object) -> None:
@@ -297,25 +297,25 @@ def forged(change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Callable
 class Duplicates(Broken):
     """Every reply comes twice."""
 
-    kind = wrong(forged(lambda message: [message, message]))
+    kind = wrong(forge(lambda message: [message, message]))
 
 
 class WrongNonce(Broken):
     """Replies have an id that is due, and another nonce."""
 
-    kind = wrong(forged(lambda message: [message | {"nonce": "0" * 16}]))
+    kind = wrong(forge(lambda message: [message | {"nonce": "0" * 16}]))
 
 
 class Ahead(Broken):
     """The reply to the next question comes before it is asked."""
 
-    kind = wrong(forged(lambda message: [message, message | {"id": message["id"] + 1}]))
+    kind = wrong(forge(lambda message: [message, message | {"id": message["id"] + 1}]))
 
 
 class NoNumber(Broken):
     """Where a number of seconds is due, there is none."""
 
-    kind = wrong(forged(lambda message: [_with(message, seconds=float("nan"))]))
+    kind = wrong(forge(lambda message: [_with(message, seconds=float("nan"))]))
 
 
 class Endless(Broken):
@@ -343,7 +343,7 @@ def _overlapping() -> None:
 class Absurd(Broken):
     """A million steps, of which none is one."""
 
-    kind = wrong(forged(lambda message: [_with(message, steps=[{}] * 10**6)]))
+    kind = wrong(forge(lambda message: [_with(message, steps=[{}] * 10**6)]))
 
 
 class DescribesNonsense(Broken):
@@ -504,7 +504,7 @@ class HangsInBuild(Broken):
         return super().build(config, device) if config.ndim != 2 else sleep_for_ever()
 
 
-class HangsWithAGrandchild(dying(started, sleep_for_ever)):  # type: ignore[misc]
+class HangsWithAGrandchild(dying(start, sleep_for_ever)):  # type: ignore[misc]
     """It hangs, and another process holds its standard output."""
 
 
@@ -513,14 +513,14 @@ class HangsInImport(Broken):
 
     def __init__(self) -> None:
         super().__init__()
-        started()
+        start()
         sleep_for_ever()
 
 
 class HangsInForwardAlways(Broken):
     """No pass returns, and a process is there for each."""
 
-    kind = right(lambda _: sleep_for_ever(started))
+    kind = right(lambda _: sleep_for_ever(start))
 
 
 class StopsItself(dying(lambda: os.kill(os.getpid(), signal.SIGSTOP))):  # type: ignore[misc]

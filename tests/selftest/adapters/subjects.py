@@ -49,7 +49,7 @@ class Layer:
         """The normalised (n, C), times weight, plus bias."""
         raise NotImplementedError
 
-    def remembered(self, variance: Array, count: int) -> Array:
+    def memory_of(self, variance: Array, count: int) -> Array:
         """The variance to remember of a batch of `count` values a channel."""
         return variance * self.work.type(count / (count - 1))
 
@@ -140,7 +140,7 @@ class Layer:
         if count == 0:
             return
         weight = self.work.type(1 / int(counter) if self.config.momentum is None else self.config.momentum)
-        for name, value in (("running_mean", mean), ("running_var", self.remembered(variance, count))):
+        for name, value in (("running_mean", mean), ("running_var", self.memory_of(variance, count))):
             stored = self.entries[name]
             assert stored is not None
             self.entries[name] = ((1 - weight) * self._entry(name) + weight * value).astype(stored.dtype)
@@ -191,7 +191,7 @@ class FoldedLayer(Layer):
 class ForgetfulLayer(FoldedLayer):
     """Its one fault: the variance is remembered as it normalised, with n instead of n - 1."""
 
-    def remembered(self, variance: Array, count: int) -> Array:
+    def memory_of(self, variance: Array, count: int) -> Array:
         """The biased variance."""
         return variance
 

@@ -11,7 +11,7 @@ import pytest
 
 from bnconform.backends import registry
 from bnconform.tests.selftest.command import environment
-from bnconform.tests.selftest.house.test_layout import ROOMS, imported, imports
+from bnconform.tests.selftest.house.test_layout import ROOMS, imports, packages_imported
 
 FOLDER = Path(registry.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
@@ -43,8 +43,8 @@ def name_of(path: Path) -> str:
 def test_nothing_of_ours_is_imported(path: Path) -> None:
     """A file in backends/ imports frameworks and its neighbours, and none of the rooms of the suite."""
     source = path.read_text("utf-8")
-    assert {name for name in imported(source) if name.startswith("bnconform")} <= {"bnconform.backends"}
-    assert not imported(source) & {*ROOMS, "conftest", "report"}
+    assert {name for name in packages_imported(source) if name.startswith("bnconform")} <= {"bnconform.backends"}
+    assert not packages_imported(source) & {*ROOMS, "conftest", "report"}
     assert not [name for name in imports(source) if name.startswith(".")]
 
 

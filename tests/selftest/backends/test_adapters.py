@@ -38,7 +38,7 @@ def values(shape: tuple[int, ...] = SHAPE, dtype: str = "float32", seed: int = 5
     return np.asarray(rng.normal(size=shape) * channel + 10 * channel).astype(numpy_dtype(dtype))
 
 
-def shown(layer: NumpyLayer, name: str) -> Array:
+def show(layer: NumpyLayer, name: str) -> Array:
     """An entry of the state that is there."""
     value = layer.state()[name]
     assert value is not None
@@ -216,7 +216,7 @@ def test_a_device_without_float64_refuses_it() -> None:
 # The compiled row
 
 
-def compiled(**changes: Any) -> CompiledLayer:
+def compile_layer(**changes: Any) -> CompiledLayer:
     """A compiled layer; the test is skipped where PyTorch is not installed."""
     pytest.importorskip("torch")
     return TorchCompiled().build(Config(**changes), "cpu")
@@ -224,7 +224,7 @@ def compiled(**changes: Any) -> CompiledLayer:
 
 def test_compiled_code_is_counted() -> None:
     """Each forward and each backward pass goes through compiled code, and is counted there once."""
-    layer = compiled()
+    layer = compile_layer()
     forward, backward = CALLS.forward, CALLS.backward
     layer.forward(values(), training=True)
     assert (CALLS.forward - forward, CALLS.backward - backward) == (1, 0)
@@ -236,7 +236,7 @@ def test_compiled_code_is_counted() -> None:
 def test_eager_code_is_noticed(training: bool) -> None:
     """Where torch.compile runs the layer eagerly, without an error of its own, the adapter raises."""
     torch = pytest.importorskip("torch")
-    layer = compiled()
+    layer = compile_layer()
     with torch.compiler.set_stance("force_eager"):
         with pytest.raises(NotCompiled, match="forward"):
             layer.forward(values(), training=training)
@@ -246,7 +246,7 @@ def test_eager_code_is_noticed(training: bool) -> None:
 
 def test_an_eager_backward_pass_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backward pass that autograd runs without compiled code raises, whatever the forward pass did."""
-    layer = compiled()
+    layer = compile_layer()
     monkeypatch.setattr(layer, "call", lambda x, training: TorchLayer.call(layer, x, training))
     with pytest.raises(NotCompiled, match="backward"):
         layer.backward(values(), values(seed=6), training=True)
@@ -255,7 +255,7 @@ def test_an_eager_backward_pass_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_graph_without_the_normalization_does_not_count() -> None:
     """Compiled code around a layer that itself runs eagerly is not taken for the layer."""
     torch = pytest.importorskip("torch")
-    layer = compiled()
+    layer = compile_layer()
     graphs, forward = CALLS.graphs, CALLS.forward
     layer.compiled = torch.compile(lambda x: x + 1, backend=torch_compiled.compile_counted)
     with pytest.raises(NotCompiled, match="forward"):
@@ -266,7 +266,7 @@ def test_a_graph_without_the_normalization_does_not_count() -> None:
 def test_momentum_none_is_still_run_eagerly() -> None:
     """The declared reason holds: torch.compile runs the whole layer eagerly where momentum is None."""
     torch = pytest.importorskip("torch")
-    layer = compiled()
+    layer = compile_layer()
     layer.module = torch.nn.BatchNorm2d(3, momentum=None)
     layer.compiled = torch.compile(layer.module, backend=torch_compiled.compile_counted)
     with pytest.raises(NotCompiled, match="forward"):
@@ -275,17 +275,17 @@ def test_momentum_none_is_still_run_eagerly() -> None:
 
 def test_layers_of_one_configuration_share_compiled_code() -> None:
     """A second layer of the same configuration is not compiled again."""
-    compiled().forward(values(), training=True)
+    compile_layer().forward(values(), training=True)
     graphs = CALLS.graphs
-    compiled().forward(values(seed=7), training=True)
+    compile_layer().forward(values(seed=7), training=True)
     assert CALLS.graphs == graphs
 
 
 def test_a_layer_outlives_the_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     """When enough graphs have gathered they are dropped, and a layer from before is compiled again."""
-    older = compiled()
+    older = compile_layer()
     monkeypatch.setattr(CALLS, "graphs", torch_compiled.GRAPHS_KEPT)
-    compiled()
+    compile_layer()
     assert CALLS.graphs == 0
     older.forward(values(), training=True)
     assert CALLS.graphs == 1
@@ -329,7 +329,7 @@ def test_numpy_loads_all_or_nothing() -> None:
     layer = NumpyLayer(3)
     with pytest.raises(ValueError, match="shape"):
         layer.load({"weight": np.full(3, 5.0), "bias": np.zeros(4)})
-    assert shown(layer, "weight").tolist() == [1, 1, 1]
+    assert show(layer, "weight").tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("device", ["cuda:0", "mps"])
@@ -352,8 +352,8 @@ def test_numpy_does_not_warn(value: float) -> None:
     expected, got = clean.forward(x, training=True), layer.forward(spoilt, training=True)
     others = [0, 2]
     assert got[:, others].tobytes() == expected[:, others].tobytes()
-    variance = shown(layer, "running_var")
-    assert variance[others].tolist() == shown(clean, "running_var")[others].tolist()
+    variance = show(layer, "running_var")
+    assert variance[others].tolist() == show(clean, "running_var")[others].tolist()
     assert not np.isfinite(variance[1])
     grad_x, grad_weight, _ = layer.backward(spoilt, grad_output, training=True)
     clean_x, clean_weight, _ = clean.backward(x, grad_output, training=True)

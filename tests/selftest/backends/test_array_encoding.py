@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from bnconform.backends.external import line_process
-from bnconform.backends.external.array_encoding import decoded, encoded
+from bnconform.backends.external.array_encoding import decode, encode
 from bnconform.cli.main import ROOT
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
 from bnconform.tests.selftest.adapters import program as echo
-from bnconform.tests.selftest.backends.test_protocol import X, run, started
+from bnconform.tests.selftest.backends.test_protocol import X, run, start
 
 SCHEMA: dict[str, Any] = json.loads((ROOT / "backends" / "protocol.schema.json").read_text())
 
@@ -36,14 +36,14 @@ def test_arrays_cross_the_pipe_unchanged(shape: tuple[int, ...], dtype: str) -> 
     if values.size > 2:
         values[0] = [np.nan, np.inf, -0.0]
     for array in (values, values.T, values[..., ::-1] if shape else values):
-        back = decoded(json.loads(json.dumps(encoded(array))))
+        back = decode(json.loads(json.dumps(encode(array))))
         assert (back.shape, back.dtype, back.tobytes()) == (array.shape, array.dtype, array.tobytes())
         assert back.flags.writeable
 
 
 def test_large_arrays_take_time_in_proportion() -> None:
     """Ten times the samples take nothing near a hundred times the time."""
-    layer = started("none").build(Config(ndim=2), "cpu")
+    layer = start("none").build(Config(ndim=2), "cpu")
     taken = []
     for samples in (100_000, 1_000_000):
         x = np.ones((samples, 3))
@@ -70,7 +70,7 @@ def test_schema_is_one() -> None:
 def test_schema_refuses_what_we_refuse(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The answer that is refused above is none by the schema, either."""
     what, act = echo.FAULTS[fault]
-    act({"id": 3, "do": what, "x": encoded(X)})
+    act({"id": 3, "do": what, "x": encode(X)})
     told = json.loads(capsys.readouterr().out)
     expected = validator("error" if "error" in told else f"answer_to_{what}")
     assert not expected.is_valid(told)
@@ -81,15 +81,15 @@ def test_schema_takes_what_crosses_the_pipe(monkeypatch: pytest.MonkeyPatch) -> 
     seen = set()
     exchange = line_process.LineProcess.exchange
 
-    def checked(self: line_process.LineProcess, request: bytes, room: int, what: str) -> bytes:
+    def check(self: line_process.LineProcess, request: bytes, room: int, what: str) -> bytes:
         answer = exchange(self, request, room, what)
         validator("request").validate(json.loads(request))
         validator(f"answer_to_{what}").validate(json.loads(answer))
         seen.add(what)
         return answer
 
-    monkeypatch.setattr(line_process.LineProcess, "exchange", checked)
-    backend = started("none")
+    monkeypatch.setattr(line_process.LineProcess, "exchange", check)
+    backend = start("none")
     for config in (Config(), Config(momentum=None, affine=False, ndim=2, dtype="bfloat16")):
         layer = backend.build(config, "cpu")
         layer.load({"weight": np.ones(3), "num_batches_tracked": np.array(3), "bias": None})

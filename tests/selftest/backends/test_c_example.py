@@ -41,7 +41,7 @@ READY = "    long n = x.size / layer->channels;\n"
 """Two places in the source."""
 
 
-def compiled(folder: Path, *changes: tuple[str, str]) -> Path:
+def compile_program(folder: Path, *changes: tuple[str, str]) -> Path:
     """The program, built with some text of its source replaced."""
     cc = shutil.which("cc")
     if cc is None:
@@ -59,10 +59,10 @@ def compiled(folder: Path, *changes: tuple[str, str]) -> Path:
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example as it is."""
-    return compiled(tmp_path_factory.mktemp("example"))
+    return compile_program(tmp_path_factory.mktemp("example"))
 
 
-def judged(folder: Path, program: Path, *arguments: str) -> tuple[Answer, list[Row]]:
+def judge(folder: Path, program: Path, *arguments: str) -> tuple[Answer, list[Row]]:
     """A run on a program, with its rows."""
     answer = bnconform(folder, "--backend", f"command:{program}", *arguments)
     answer.assert_no_traceback()
@@ -81,7 +81,7 @@ def running(program: Path) -> list[int]:
     return found
 
 
-def gone(program: Path) -> bool:
+def is_gone(program: Path) -> bool:
     """Whether all processes of a program have ended, given a little time."""
     for _ in range(100):
         if not running(program):
@@ -108,7 +108,7 @@ def test_example_conforms(dtype: str, example: Path, tmp_path: Path) -> None:
     The many rows of combinations are asked in double precision, by the guide's own command.
     """
     options = ("--dtype", dtype, "--level", "may", "--json", "result.json", "-k", "not BN-PAIR")
-    answer, rows = judged(tmp_path, example, *options)
+    answer, rows = judge(tmp_path, example, *options)
     assert answer.status == 0, answer.out
     besides = [row for row in rows if of_methods(row.requirement) or row.requirement in NOT_SAID]
     assert {row.verdict for row in rows if row not in besides} == {"conforms"}
@@ -124,7 +124,7 @@ def test_example_conforms(dtype: str, example: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_dtype_that_the_example_lacks(dtype: str, example: Path, tmp_path: Path) -> None:
     """What it declares as unsupported it is seen to refuse."""
-    answer, rows = judged(tmp_path, example, "--dtype", dtype, "--json", "result.json", "-k", "BN-RUN-VAR or BN-OUT")
+    answer, rows = judge(tmp_path, example, "--dtype", dtype, "--json", "result.json", "-k", "BN-RUN-VAR or BN-OUT")
     assert answer.status == 0
     assert {row.verdict for row in rows} == {"unsupported"}
     assert "C99 lacks it" in rows[0].message
@@ -132,10 +132,8 @@ def test_dtype_that_the_example_lacks(dtype: str, example: Path, tmp_path: Path)
 
 def test_planted_fault_is_named(tmp_path: Path) -> None:
     """Without the correction of the running variance, the diagnosis says so, and replay says it of the case again."""
-    program = compiled(tmp_path, (UNBIASED, ""))
-    answer, rows = judged(
-        tmp_path, program, "--dtype", "float64", "--json", "result.json", "-k", "BN-RUN-VAR or BN-OUT"
-    )
+    program = compile_program(tmp_path, (UNBIASED, ""))
+    answer, rows = judge(tmp_path, program, "--dtype", "float64", "--json", "result.json", "-k", "BN-RUN-VAR or BN-OUT")
     failed = {row.requirement: row for row in rows if row.verdict != "conforms"}
     assert answer.status == 1
     assert list(failed) == ["BN-RUN-VAR"]
@@ -165,20 +163,20 @@ def test_program_that_is_lost_costs_its_own_checks(name: str, tmp_path: Path, mo
     statement, limit, verdict, words = LOST[name]
     if limit:
         monkeypatch.setenv(*limit)
-    program = compiled(tmp_path, (READY, f"{READY}    {statement}\n"))
-    answer, rows = judged(tmp_path, program, *PART)
+    program = compile_program(tmp_path, (READY, f"{READY}    {statement}\n"))
+    answer, rows = judge(tmp_path, program, *PART)
     verdicts = {row.requirement: row.verdict for row in rows}
     messages = {row.requirement: " ".join(row.message.split()) for row in rows}
     assert answer.status == 1
     assert verdicts["BN-RUN-VAR"] == verdicts["BN-EVAL-STATS"] == "conforms"
     assert verdicts["BN-EDGE-EMPTY"] == verdict
     assert words in messages["BN-EDGE-EMPTY"]
-    assert gone(program)
+    assert is_gone(program)
 
 
 def test_killed_run_leaves_no_program(tmp_path: Path) -> None:
     """Where the command itself is killed, the program that hangs ends with it."""
-    program = compiled(tmp_path, (READY, f"{READY}    while (!n);\n"))
+    program = compile_program(tmp_path, (READY, f"{READY}    while (!n);\n"))
     command = [*COMMAND, "--backend", f"command:{program}", *PART[:2], "-k", "BN-EDGE-EMPTY"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL) as run:
         for _ in range(300):
@@ -189,7 +187,7 @@ def test_killed_run_leaves_no_program(tmp_path: Path) -> None:
             run.kill()
             pytest.fail("the program was never asked for the pass in which it hangs")
         os.kill(run.pid, signal.SIGKILL)
-    assert gone(program)
+    assert is_gone(program)
 
 
 def _busy(pid: int) -> bool:

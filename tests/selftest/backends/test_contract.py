@@ -33,7 +33,7 @@ OURS = {"offered", "deployment"}
 """What the suite's own record of an adapter has besides (`Description`)."""
 
 
-def looked_at(source: str) -> Iterator[tuple[str, str]]:
+def attributes_read(source: str) -> Iterator[tuple[str, str]]:
     """What a source text reads of things that are called backend, layer or error: ("backend", "name")."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
@@ -58,7 +58,7 @@ READERS = [*RUNNER, *modules("bnconform/judge", "bnconform/execution", "bnconfor
 @pytest.mark.parametrize("path", READERS, ids=name_of)
 def test_what_is_read_is_in_the_contract(path: Path) -> None:
     """No attribute is looked at that an author could not know of."""
-    found = set(looked_at(path.read_text(encoding="utf-8")))
+    found = set(attributes_read(path.read_text(encoding="utf-8")))
     assert {name for called, name in found if called == "backend"} <= BACKEND | TOOL | OURS
     if path in RUNNER:
         own = {"__traceback__", "__cause__", "__context__", "obj"}  # of Python's errors
@@ -68,9 +68,9 @@ def test_what_is_read_is_in_the_contract(path: Path) -> None:
 def test_the_search_finds_what_is_read() -> None:
     """Attributes and getattr, on a name or on an attribute of that name."""
     source = 'backend.a; self.backend.b(); getattr(x.backend, "c", {}); getattr(error, "d"); other.e'
-    assert set(looked_at(source)) == {("backend", "a"), ("backend", "b"), ("backend", "c"), ("error", "d")}
-    assert ("error", "is_refusal") in set(looked_at(inspect.getsource(instrumented)))
-    assert ("backend", "slow_to_start") in set(looked_at(inspect.getsource(loading)))
+    assert set(attributes_read(source)) == {("backend", "a"), ("backend", "b"), ("backend", "c"), ("error", "d")}
+    assert ("error", "is_refusal") in set(attributes_read(inspect.getsource(instrumented)))
+    assert ("backend", "slow_to_start") in set(attributes_read(inspect.getsource(loading)))
 
 
 def test_lists_of_names_are_in_the_contract() -> None:

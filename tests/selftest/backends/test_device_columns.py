@@ -14,10 +14,10 @@ from bnconform.results import kept_columns, result
 from bnconform.results.compare import compare
 from bnconform.results.files import FileError
 from bnconform.results.kept_columns import Name, TableRow
-from bnconform.results.observations import decoded
+from bnconform.results.observations import decode
 from bnconform.results.result import Result
 from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.observing import moved, planted, result_of
+from bnconform.tests.selftest.observing import move, plant, result_of
 from bnconform.tests.selftest.rows import grid, row, run
 
 ROOT = Path(__file__).parents[3]
@@ -60,13 +60,13 @@ PLACE = "BN-RUN-VAR", "4-values", "running_var"
 def far(whole: Result) -> Any:
     """Seven times what was observed at PLACE."""
     [found] = [one for one in whole.observations if (one.requirement, one.case, one.name) == PLACE]
-    return 7 * decoded(found.array)
+    return 7 * decode(found.array)
 
 
 def test_what_is_kept_compares_alike() -> None:
     """A column that is kept differs from another as the whole result does: in verdicts, in numbers, and by whom."""
     plain = result_of("numpy", "float32")
-    worse = moved(planted(plain, PLACE, far(plain)), device="other")
+    worse = move(plant(plain, PLACE, far(plain)), device="other")
     whole = compare(("a", plain), ("b", worse), chosen=["numpy:cpu=numpy:other"])
     kept = [kept_columns.columns_of(one)["numpy", device] for one, device in ((plain, "cpu"), (worse, "other"))]
     found = compare(("a", kept[0]), ("b", kept[1]), chosen=["numpy:cpu=numpy:other"])
@@ -106,7 +106,7 @@ def test_a_column_that_moved_is_told() -> None:
     """The table says in which verdicts and numbers a column differs, and that it is the one that is further off."""
     plain = result_of("numpy", "float32")
     rows = tuple(replace(one, verdict="violates") if one.requirement == "BN-RUN-VAR" else one for one in plain.rows)
-    worse = moved(planted(replace(plain, rows=rows), PLACE, far(plain)), device="other")
+    worse = move(plant(replace(plain, rows=rows), PLACE, far(plain)), device="other")
     columns = {("numpy", "cpu"): plain, ("numpy", "other"): worse}
     told = devices_page.table(columns, [TableRow(("numpy", "other"), ("numpy", "cpu"), "made up")])
     assert "further off here: BN-RUN-VAR running_var" in told

@@ -48,11 +48,11 @@ def test_tinygrad_runs_where_it_is_asked_to(device: str, tinygrad: Any, monkeypa
     layer = tinygrad.build(CONFIG, device)
     ran, call = [], ops_cl.CLProgram.__call__
 
-    def counted(self: Any, *arguments: Any, **keywords: Any) -> Any:
+    def count(self: Any, *arguments: Any, **keywords: Any) -> Any:
         ran.append(self)
         return call(self, *arguments, **keywords)
 
-    monkeypatch.setattr(ops_cl.CLProgram, "__call__", counted)
+    monkeypatch.setattr(ops_cl.CLProgram, "__call__", count)
     layer.load({"num_batches_tracked": np.array(7)})
     found = calls(layer)
     assert bool(ran) == (device == "cl")

@@ -29,7 +29,7 @@ SEEN = {"crashed": ("crashed", "violates")}
 Cell = tuple[str, str, str]
 
 
-def installed(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """The version of a package, or None; TensorFlow comes under two names."""
     for name in (package, f"{package}-cpu"):
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -40,8 +40,8 @@ def installed(package: str) -> str | None:
 def lacking(finding: Finding) -> str:
     """Which version that a finding is about is not here; "" where all are."""
     for package, version in finding.packages.items():
-        if not (installed(package) or "none").startswith(version):
-            return f"{finding.name} is about {package} {version}; here is {installed(package) or 'none'}"
+        if not (find_version(package) or "none").startswith(version):
+            return f"{finding.name} is about {package} {version}; here is {find_version(package) or 'none'}"
     return ""
 
 
@@ -58,7 +58,7 @@ def test_reproduction(finding: Finding, tmp_path: Path) -> None:
     assert run.stdout == finding.printed
 
 
-def said(row: str) -> Iterator[tuple[Cell, str, Finding]]:
+def say(row: str) -> Iterator[tuple[Cell, str, Finding]]:
     """What the findings say of a row: the cells, the verdict on each, and which finding says it."""
     for finding in FINDINGS:
         for verdict in finding.verdicts:
@@ -73,8 +73,8 @@ ROWS = sorted({row for finding in FINDINGS for row in finding.rows})
 @pytest.mark.parametrize("row", ROWS)
 def test_verdicts(row: str) -> None:
     """The suite says of a row, on the CPU, what the findings say, and fails nothing else of these in these dtypes."""
-    expected = {cell: (verdict, finding) for cell, verdict, finding in said(row)}
-    if reason := registry.missing(registry.known(row)):
+    expected = {cell: (verdict, finding) for cell, verdict, finding in say(row)}
+    if reason := registry.missing(registry.find_known(row)):
         pytest.skip(reason)
     for _, finding in expected.values():
         if reason := lacking(finding):

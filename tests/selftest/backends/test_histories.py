@@ -81,7 +81,7 @@ def steps(kept: KeptHistory) -> Iterator[tuple[str, str, BaselineVerdict]]:
     """Each judged version beside the baseline of the one before it: (before, after, what the gate says)."""
     for one, other in pairwise(kept.history.judged):
         assert isinstance(one.result, Result) and isinstance(other.result, Result)
-        entries = baseline_update.updated((), [one.result], LEVEL, suite()).entries
+        entries = baseline_update.update_baseline((), [one.result], LEVEL, suite()).entries
         yield one.version, other.version, baseline_check.judge(entries, [other.result], LEVEL, suite())
 
 

@@ -133,7 +133,7 @@ EVALUATES = {"browser.mjs onnxruntime-web": ("webgl", "webgpu")}
 """The devices of a program that evaluate alone."""
 
 
-def installed() -> Path:
+def find_installed() -> Path:
     """A copy of the folder with its packages; the test is skipped without one."""
     folder = os.environ.get(INSTALLED)
     if not folder:
@@ -144,7 +144,7 @@ def installed() -> Path:
 @pytest.mark.parametrize("program", RUNTIMES)
 def test_runtimes(program: str, tmp_path: Path) -> None:
     """Every device of a program is judged."""
-    folder, (verdict, trains) = installed(), RUNTIMES[program]
+    folder, (verdict, trains) = find_installed(), RUNTIMES[program]
     options = ("--dtype", "float32", "--json", "result.json", "-k", "BN-RUN-VAR- or BN-EVAL-STATS-")
     answer = bnconform(tmp_path, "--backend", f"command:node {folder / program}", *options)
     answer.assert_no_traceback()
@@ -159,7 +159,7 @@ def test_runtimes(program: str, tmp_path: Path) -> None:
 
 def test_the_browser_ends(tmp_path: Path) -> None:
     """A browser that was started is gone with the program whose input has ended."""
-    folder = installed()
+    folder = find_installed()
     hello = '{"id":1,"do":"hello","protocol":"bnconform/1"}\n'
     own = {**os.environ, "TMPDIR": str(tmp_path)}  # where the browser keeps its profile
     run = subprocess.run(

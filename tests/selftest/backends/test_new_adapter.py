@@ -15,14 +15,14 @@ import pytest
 from bnconform.backends import registry
 from bnconform.backends.runner.smoke import smoke
 from bnconform.cli.main import main
-from bnconform.cli.new_adapter import FOLDER, NAMED, TEMPLATES, taken
+from bnconform.cli.new_adapter import FOLDER, NAMED, TEMPLATES, take_names
 from bnconform.results.result import read
 from bnconform.spec.formats import DTYPES
 from bnconform.tests.selftest.command import Answer, bnconform
 from bnconform.tests.selftest.rows import OF_METHODS, of_methods
 
 
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
     """The command without a process of its own."""
     capsys.readouterr()
     status = main(["new-adapter", *arguments])
@@ -82,7 +82,7 @@ def test_fault_in_it_is_named(tmp_path: Path) -> None:
 )
 def test_options(arguments: tuple[str, ...], key: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The row's name and the class are as asked for, and the printed command can be pasted."""
-    answer = asked(capsys, *arguments)
+    answer = ask(capsys, *arguments)
     assert answer.status == 0
     shown = subprocess.run(
         ["sh", "-c", answer.out.split("\n\n")[1].strip().replace("bnconform", "printf '%s\\n'")],
@@ -126,7 +126,7 @@ def test_refused(arguments: tuple[str, ...], words: tuple[str, ...], capsys: pyt
     Path("old.py").write_text("mine = 1\n")
     Path("link.py").symlink_to("gone.py")
     before = sorted(path.name for path in Path().iterdir())
-    asked(capsys, *arguments).assert_refused(*words)
+    ask(capsys, *arguments).assert_refused(*words)
     assert sorted(path.name for path in Path().iterdir()) == before
     assert Path("old.py").read_text() == "mine = 1\n"
 
@@ -174,7 +174,7 @@ def test_template_is_whole(framework: str) -> None:
     """What is filled in stands in it, the names that it defines are refused as the class's, and its lines are short."""
     source = template(framework)
     assert (source.count("FILE:MyBackend"), source.count('"mine"')) == (1, 1)
-    assert {"Layer", "np"} <= taken(source) and "MyBackend" not in taken(source)
+    assert {"Layer", "np"} <= take_names(source) and "MyBackend" not in take_names(source)
     assert max(map(len, source.splitlines())) <= 120
 
 

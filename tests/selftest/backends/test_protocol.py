@@ -92,7 +92,7 @@ def command(fault: str, *more: str) -> str:
     return f"command:{shlex.join([sys.executable, str(ECHO), fault, *more])}"
 
 
-def started(fault: str, *more: str) -> ProgramBackend:
+def start(fault: str, *more: str) -> ProgramBackend:
     """The adapter of a program that has said hello."""
     backend = registry.load(command(fault, *more))
     assert isinstance(backend, ProgramBackend)
@@ -108,7 +108,7 @@ def run(backend: ProgramBackend) -> None:
     layer.state()
 
 
-def gone(group: int) -> bool:
+def is_gone(group: int) -> bool:
     """Whether every process of a group has ended, given a little time; one that nobody has waited for has ended."""
     for _ in range(50):
         if not any(_is_running_in(group, process) for process in psutil.process_iter()):
@@ -142,7 +142,7 @@ def test_unfit_program_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -
     if fault == "silent":
         monkeypatch.setenv(LIMIT, "1")
     with pytest.raises(BackendError) as refusal:
-        started(fault)
+        start(fault)
     assert UNFIT[fault] in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -150,7 +150,7 @@ def test_unfit_program_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("fault", LOST)
 def test_program_that_breaks_the_protocol_is_lost(fault: str) -> None:
     """It is ended, the error says what it did on which request, and it is no refusal."""
-    backend = started(fault)
+    backend = start(fault)
     with pytest.raises(Lost) as loss:
         run(backend)
     assert LOST[fault] in str(loss.value)
@@ -163,7 +163,7 @@ def test_program_that_breaks_the_protocol_is_lost(fault: str) -> None:
 @pytest.mark.parametrize("fault", WRONG)
 def test_wrong_answer_is_a_violation(fault: str) -> None:
     """An array that does not hold together is no refusal and no answer, and the program is asked further."""
-    backend = started(fault)
+    backend = start(fault)
     with pytest.raises(WrongAnswer) as wrong:
         run(backend)
     assert WRONG[fault] in str(wrong.value)
@@ -176,7 +176,7 @@ def test_wrong_answer_is_a_violation(fault: str) -> None:
 
 def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
-    backend = started("none")
+    backend = start("none")
     later = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"}
     assert later | {"recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp"} <= set(
         backend.unsupported
@@ -195,17 +195,17 @@ def test_program_is_asked_for_what_it_can() -> None:
 
 def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told which parameter there is, and keeps a pass under a handle of its own."""
-    backend = started("able")
+    backend = start("able")
     transforms = {"vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "jvp_jvp"}
     assert set(backend.unsupported) == {"bias_alone", "any_options", *transforms}
     heard: list[tuple[str, Any]] = []
     ask = backend.ask
 
-    def noted(what: str, elements: int = 0, **request: Any) -> Any:
+    def note(what: str, elements: int = 0, **request: Any) -> Any:
         heard.append((what, request))
         return ask(what, elements, **request)
 
-    monkeypatch.setattr(backend, "ask", noted)
+    monkeypatch.setattr(backend, "ask", note)
     layer = InstrumentedLayer(backend.build(Config(ndim=2, affine="weight"), "cpu"), CHANNELS, Clock())
     assert layer.vjp(X, training=True).tobytes() == X.tobytes()
     grad_x, grad_weight, grad_bias = layer.pullback(1, X + 1)
@@ -244,7 +244,7 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("told", [{}, {"replicas": [{}]}, {"replicas": 2}, {"replicas": [1, 2]}], ids=str)
 def test_answer_that_is_not_of_each_replica(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one object for each of them, in a list."""
-    layer = started("able").build(Config(ndim=2), "cpu")
+    layer = start("able").build(Config(ndim=2), "cpu")
     monkeypatch.setattr(layer.backend, "ask", lambda *_, **__: told)
     with pytest.raises(WrongAnswer, match="no list `replicas` of 2 objects, one a replica"):
         layer.over_replicas([X, X], training=True)
@@ -252,7 +252,7 @@ def test_answer_that_is_not_of_each_replica(told: Any, monkeypatch: pytest.Monke
 
 def test_array_of_another_shape() -> None:
     """It is what any implementation may return, and judged as such."""
-    layer = InstrumentedLayer(started("other shape").build(Config(ndim=2), "cpu"), CHANNELS, Clock())
+    layer = InstrumentedLayer(start("other shape").build(Config(ndim=2), "cpu"), CHANNELS, Clock())
     with pytest.raises(Misfit, match=r"y of shape \(3, 2\); it should have shape \(2, 3\)"):
         layer.forward(X, training=True)
 
@@ -267,7 +267,7 @@ def test_array_of_another_shape() -> None:
 )
 def test_errors(fault: str, kind: type[Exception], words: str) -> None:
     """The kinds of errors are told apart; `failed` alone is no refusal; the layer lives on."""
-    backend = started(fault)
+    backend = start(fault)
     layer = InstrumentedLayer(backend.build(Config(ndim=2), "cpu"), CHANNELS, Clock())
     with pytest.raises(kind, match=words):
         layer.layer.forward(X, training=True)
@@ -278,7 +278,7 @@ def test_errors(fault: str, kind: type[Exception], words: str) -> None:
 
 def test_more_than_one_line() -> None:
     """What is printed after an answer ends the program, whether it comes before the next request or after."""
-    backend = started("two lines")
+    backend = start("two lines")
     layer = backend.build(Config(ndim=2), "cpu")
     layer.forward(X, training=True)
     with pytest.raises(Lost, match="it printed 'epoch 1 done"):
@@ -287,7 +287,7 @@ def test_more_than_one_line() -> None:
 
 def test_handle_of_another_layer() -> None:
     """A handle that a living layer has is no handle, and one that was dropped is."""
-    backend = started("handle of another")
+    backend = start("handle of another")
     first = backend.build(Config(ndim=2), "cpu")
     with pytest.raises(Lost, match="names the layer 7, as another that lives"):
         backend.build(Config(ndim=2), "cpu")
@@ -300,7 +300,7 @@ def test_handle_of_another_layer() -> None:
 
 def test_lost_program_is_started_again() -> None:
     """The next layer is built by a new process, layers of the old one say that they are lost, and that has an end."""
-    backend = started("none", "forward")  # which ends after its answer to forward
+    backend = start("none", "forward")  # which ends after its answer to forward
     for _ in range(4):
         layer = backend.build(Config(ndim=2), "cpu")
         np.testing.assert_array_equal(layer.forward(X, training=True), X)
@@ -312,7 +312,7 @@ def test_lost_program_is_started_again() -> None:
 
 def test_program_that_changes_its_name() -> None:
     """Started again, a program says the same of itself."""
-    backend = started("other name each time", "forward")
+    backend = start("other name each time", "forward")
     layer = backend.build(Config(ndim=2), "cpu")
     layer.forward(X, training=True)
     with pytest.raises(Lost):
@@ -341,7 +341,7 @@ def test_what_a_program_has_started_ends_with_it() -> None:
     group = os.getpgid(backend.pipe.process.pid)
     with pytest.raises(Lost):
         run(backend)
-    assert gone(group)
+    assert is_gone(group)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_limit_that_is_no_number(given: str, monkeypatch: pytest.MonkeyPatch) ->
     """A time limit that is none is refused before anything is started."""
     monkeypatch.setenv(LIMIT, given)
     with pytest.raises(BackendError, match=f"{LIMIT} is '{given}'; give a number of seconds above 0"):
-        started("none")
+        start("none")
 
 
 @pytest.mark.parametrize("fault", ["banner", "silent", "no licence", "no devices", "unknown deviation"])
@@ -395,14 +395,14 @@ def test_name_that_changes_between_processes(tmp_path: Path) -> None:
 def test_layers_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program is told of each layer that nobody needs any more, before the next is built."""
     asked: list[str] = []
-    backend = started("none")
+    backend = start("none")
     ask = backend.ask
 
-    def noted(what: str, *more: Any, **request: Any) -> Any:
+    def note(what: str, *more: Any, **request: Any) -> Any:
         asked.append(what)
         return ask(what, *more, **request)
 
-    monkeypatch.setattr(backend, "ask", noted)
+    monkeypatch.setattr(backend, "ask", note)
     kept = backend.build(Config(), "cpu")
     for _ in range(3):
         backend.build(Config(), "cpu")

@@ -9,7 +9,7 @@ import pytest
 from bnconform.backends import registry, training
 from bnconform.execution.settings import Settings
 from bnconform.judge.training.bound import growth
-from bnconform.judge.training.runs import chosen
+from bnconform.judge.training.runs import choose
 from bnconform.judge.training.session import TrainingSession
 from bnconform.judge.training.trajectory import reference
 from bnconform.judge.training.verdict import TrainingJudge
@@ -58,9 +58,9 @@ def test_a_network_belongs_to_a_backend(name: str) -> None:
 
 def test_what_is_trained_where_nothing_is_asked_for() -> None:
     """Every network that can run, and the documents' layers; `all` has every layer besides; the rest has its reason."""
-    kept, left_out = chosen([], Settings())
+    kept, left_out = choose([], Settings())
     assert set(kept) | set(left_out) >= {"torch.nn+lenet", "mlx+lenet", "documents.d2l_zh"}
     assert "numpy" not in kept and "documents.d2l_zh+lenet+as_printed" not in kept
-    every, _ = chosen(["all"], Settings())
+    every, _ = choose(["all"], Settings())
     assert set(every) > {"numpy", *kept}
     assert all("not installed" in reason for reason in left_out.values())

@@ -19,8 +19,8 @@ from bnconform.cases.covering.factors import (
     TRIPLES,
     Constraint,
     Levels,
-    allowed,
     elements,
+    is_allowed,
     showing,
     shows,
     trains,
@@ -214,6 +214,6 @@ def test_what_is_lacking_is_replaced(lacking: str) -> None:
     lost = 0
     for row in rows():
         other = row.adapt(frozenset({lacking}))
-        assert allowed(other.levels)
+        assert is_allowed(other.levels)
         lost += lacking in other.at("float32", "float32").config.features()
     assert lost <= len(rows()) // 20

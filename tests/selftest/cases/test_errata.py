@@ -28,18 +28,18 @@ TINY = 2.0**-290
 """What a few dozen 320-bit operations on numbers of ordinary size may leave of an identity."""
 
 
-def proven_by(proof: str) -> list[str]:
+def errata_with_proof(proof: str) -> list[str]:
     """The errata with this kind of proof."""
     return [name for name, erratum in ERRATA.items() if erratum.proof == proof]
 
 
-def explained(erratum: Erratum) -> Behaviour:
+def explain(erratum: Erratum) -> Behaviour:
     """The point that the erratum names."""
     assert erratum.behaviour is not None
     return erratum.behaviour
 
 
-@pytest.mark.parametrize("name", proven_by("reproduced"))
+@pytest.mark.parametrize("name", errata_with_proof("reproduced"))
 def test_printed_numbers_are_those_of_the_explaining_behaviour(name: str) -> None:
     """The oracle at the named point gives every printed number to its last digit; the specified point does not."""
     erratum = ERRATA[name]
@@ -49,11 +49,11 @@ def test_printed_numbers_are_those_of_the_explaining_behaviour(name: str) -> Non
     with arithmetic():
         width = np.nextafter(floats(half_digits(numbers.texts)), np.inf).reshape(numbers.shape)
     calls = case.program()
-    assert numbers.inside(case.records(calls, explained(erratum))[step][observable], width).all()
+    assert numbers.inside(case.records(calls, explain(erratum))[step][observable], width).all()
     assert not numbers.inside(case.records(calls)[step][observable], width).all()
 
 
-@pytest.mark.parametrize("name", proven_by("refuted"))
+@pytest.mark.parametrize("name", errata_with_proof("refuted"))
 def test_printed_numbers_refute_the_statement(name: str) -> None:
     """The document's own numbers are those of the specified point, and none is that of its statement."""
     erratum = ERRATA[name]
@@ -63,7 +63,7 @@ def test_printed_numbers_refute_the_statement(name: str) -> None:
     [width] = [e.half_width for e in case.bounds(calls)[step] if e.expectation.observable == observable]
     assert width is not None
     assert numbers.inside(case.records(calls)[step][observable], width).all()
-    assert not numbers.inside(case.records(calls, explained(erratum))[step][observable], width).any()
+    assert not numbers.inside(case.records(calls, explain(erratum))[step][observable], width).any()
 
 
 def telling(config: Config) -> program.Program:
@@ -85,7 +85,7 @@ def subject(name: str) -> Subject:
     return Subject(name, registry.load(name), "cpu", "float64")
 
 
-@pytest.mark.parametrize("name", proven_by("adapter"))
+@pytest.mark.parametrize("name", errata_with_proof("adapter"))
 def test_the_documents_code_is_at_the_explaining_behaviour(name: str) -> None:
     """The document's code, run, is where its adapter declares, and nowhere else in the decision of the erratum."""
     erratum = ERRATA[name]
@@ -95,7 +95,7 @@ def test_the_documents_code_is_at_the_explaining_behaviour(name: str) -> None:
     config = Config(3, momentum=0.3, track_running_stats=tracked, affine="affine" not in lacks)
     trace = tested.run(telling(config))
     assert judge(trace, tested.declared).holds
-    for decision, value in explained(erratum).differences().items():
+    for decision, value in explain(erratum).differences().items():
         assert tested.backend.deviations[decision] == value
         others = [str(other) for other in b.decision(decision) if other != value]
         assert not any(judge(trace, tested.declared.but(**{decision: other})).holds for other in others)
@@ -125,7 +125,7 @@ def largest(values: Exact) -> float:
     return float(np.max(np.abs(floats(values))))
 
 
-def undefined_name(erratum: Erratum) -> None:
+def name_undefined(erratum: Erratum) -> None:
     """The name that the code uses is a builtin function, whose mean and variance nothing can take."""
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="builtin_function_or_method"):
@@ -146,7 +146,7 @@ def deviation_is_variance(erratum: Erratum) -> None:
 def epsilon_in_words(erratum: Erratum) -> None:
     """Added to the denominator, epsilon gives another number than in the formula, too near for the printed digits."""
     case, _ = document_input()
-    inside, outside = (case.records(case.program(), point)[0]["deviation"] for point in (SPECIFIED, explained(erratum)))
+    inside, outside = (case.records(case.program(), point)[0]["deviation"] for point in (SPECIFIED, explain(erratum)))
     with arithmetic():
         root = sqrt(case.records(case.program())[0]["variance"])
         assert largest(inside - sqrt(root * root + exact(1e-5))) < TINY
@@ -189,7 +189,7 @@ def feature_dimension(erratum: Erratum) -> None:
         config = Config(3, ndim=values.ndim, dtype="float64", param_dtype="float64")
         trace = tested.run(program.Program(config, (program.forward(values, "y"),)))
         assert judge(trace, tested.declared).holds
-        assert not judge(trace, tested.declared.but(**explained(erratum).differences())).holds
+        assert not judge(trace, tested.declared.but(**explain(erratum).differences())).holds
 
 
 def variance_becomes_gamma(erratum: Erratum) -> None:
@@ -204,7 +204,7 @@ def variance_becomes_gamma(erratum: Erratum) -> None:
     assert (out * out > 3).all() and (out * out < 4).all()
 
 
-def averaged_deviation(erratum: Erratum) -> None:
+def average_deviation(erratum: Erratum) -> None:
     """Over the batches x and 3 x the mean variance is 5 var, the squared mean deviation 4 var."""
     _, x = document_input()
     config = Config(2, momentum=None)
@@ -222,7 +222,7 @@ def identity(erratum: Erratum) -> None:
     _, x = document_input()
     deviation, mean = deviation_and_mean(x)
     given, mended = with_parameters(deviation, mean), with_parameters(sqrt(deviation**2 + exact(1e-5)), mean)
-    assert largest(forward(Config(2), explained(erratum), given, x, training=True).y - x) < TINY
+    assert largest(forward(Config(2), explain(erratum), given, x, training=True).y - x) < TINY
     assert largest(forward(Config(2), SPECIFIED, mended, x, training=True).y - x) < TINY
     assert largest(forward(Config(2), SPECIFIED, given, x, training=True).y - x) > 1e-7
 
@@ -232,13 +232,13 @@ def scale_cancels(erratum: Erratum) -> None:
     _, x = document_input()
     state = initial_state(Config(2))
 
-    def moved(eps: float, point: Behaviour) -> float:
+    def move(eps: float, point: Behaviour) -> float:
         first = forward(Config(2, eps=1e-5), point, state, x, training=True).y
         return largest(forward(Config(2, eps=eps), point, state, 2 * x, training=True).y - first)
 
-    assert moved(1e-5, explained(erratum)) < TINY
-    assert moved(4e-5, SPECIFIED) < TINY
-    assert moved(1e-5, SPECIFIED) > 1e-7
+    assert move(1e-5, explain(erratum)) < TINY
+    assert move(4e-5, SPECIFIED) < TINY
+    assert move(1e-5, SPECIFIED) > 1e-7
 
 
 def hand_and_layer(erratum: Erratum) -> tuple[Numbers, Exact, Exact]:
@@ -248,7 +248,7 @@ def hand_and_layer(erratum: Erratum) -> tuple[Numbers, Exact, Exact]:
     return hand, centres(layer.texts)[picked], half_digits(layer.texts)[picked]
 
 
-def recovered_deviation(hand: Numbers, least: float) -> tuple[Exact, Exact]:
+def recover_deviation(hand: Numbers, least: float) -> tuple[Exact, Exact]:
     """The least and largest standard deviation s of the unprinted input, from the values that were divided by s + eps.
 
     In exact arithmetic those values have the standard deviation r = s / (s + eps), so s = eps r / (1 - r), which
@@ -292,7 +292,7 @@ def manual_standardization(erratum: Erratum) -> None:
     # At s <= 0.1 the layer's values would be 0.9996 of those by hand, or less.
     ratio = (target - half)[largest_value] / (magnitude + digits)[largest_value]
     assert ratio > 0.9999 > 0.9997 > factor(exact(0.1))
-    low, high = recovered_deviation(hand, least=0.1)
+    low, high = recover_deviation(hand, least=0.1)
     assert 0.2 < low < high < 0.25
     assert factor(low) < factor(high) < 1
     assert ((magnitude - digits) * factor(low) <= target + half).all()
@@ -324,7 +324,7 @@ def initial_statistics(erratum: Erratum) -> None:
     [case] = [case for case in golden.cases() if case.name == "004-evaluation-tracked"]
     calls = case.program()
     x = exact(calls.steps[1].x)
-    assert largest(case.records(calls, explained(erratum))[1]["y"] - x) == 0
+    assert largest(case.records(calls, explain(erratum))[1]["y"] - x) == 0
     output = case.records(calls)[1]["y"]
     assert largest(output - x / sqrt(1 + exact(1e-5))) < TINY
     assert ((abs(output) < abs(x)) & (abs(x - output) < exact(0.00005))).all()
@@ -344,14 +344,14 @@ def affine_off(erratum: Erratum) -> None:
 
 
 RELATIONS: dict[str, Callable[[Erratum], None]] = {
-    "000-undefined-name": undefined_name,
+    "000-undefined-name": name_undefined,
     "000-deviation-is-variance": deviation_is_variance,
     "000-epsilon-in-words": epsilon_in_words,
     "001-no-return": no_return,
     "001-variance-as-divisor": variance_as_divisor,
     "002-feature-dimension": feature_dimension,
     "003-variance-becomes-gamma": variance_becomes_gamma,
-    "003-averaged-deviation": averaged_deviation,
+    "003-averaged-deviation": average_deviation,
     "003-identity": identity,
     "003-scale-cancels": scale_cancels,
     "004-manual-standardization": manual_standardization,
@@ -360,7 +360,7 @@ RELATIONS: dict[str, Callable[[Erratum], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", proven_by("relation"))
+@pytest.mark.parametrize("name", errata_with_proof("relation"))
 def test_erratum_is_proven_by_its_own_relation(name: str) -> None:
     """Each remaining erratum has a proof of its own, described in its function."""
     with arithmetic():
@@ -369,8 +369,10 @@ def test_erratum_is_proven_by_its_own_relation(name: str) -> None:
 
 def test_every_erratum_has_a_proof() -> None:
     """No erratum is without a proof, and no proof without an erratum."""
-    assert sorted(RELATIONS) == sorted(proven_by("relation"))
-    assert len(ERRATA) == sum(len(proven_by(proof)) for proof in ("reproduced", "refuted", "adapter", "relation"))
+    assert sorted(RELATIONS) == sorted(errata_with_proof("relation"))
+    assert len(ERRATA) == sum(
+        len(errata_with_proof(proof)) for proof in ("reproduced", "refuted", "adapter", "relation")
+    )
     assert {name[:3] for name in ERRATA} == {"000", "001", "002", "003", "004"}
 
 

@@ -153,7 +153,7 @@ ends = st.floats(allow_nan=False, allow_infinity=False, width=64)
 def test_shortened_ends_are_outside_and_near(one: float, other: float) -> None:
     """An interval written with few digits holds the interval, and is hardly wider."""
     low, high = min(one, other), max(one, other)
-    least, most = vectors.shortened(low, high)
+    least, most = vectors.shorten(low, high)
     assert least <= low <= high <= most
     if math.isfinite(high - low):
         assert low - least <= (high - low) / 1000 and most - high <= (high - low) / 1000

@@ -25,7 +25,7 @@ from bnconform.spec.oracle import forward, initial_state
 CASES = {case.name: case for case in golden.cases()}
 
 
-def missed(case: GoldenCase, behaviour: Behaviour = SPECIFIED, dtype: str = "float64") -> list[str]:
+def find_missed(case: GoldenCase, behaviour: Behaviour = SPECIFIED, dtype: str = "float64") -> list[str]:
     """The printed observables ("step:name") that the oracle at `behaviour` does not reproduce in their intervals."""
     program = case.program(dtype, parameter_dtype(dtype))
     found = []
@@ -49,7 +49,7 @@ def missed(case: GoldenCase, behaviour: Behaviour = SPECIFIED, dtype: str = "flo
 @pytest.mark.parametrize("name", CASES)
 def test_oracle_reproduces_printed_numbers(name: str, dtype: str) -> None:
     """Every number that a document prints lies within its interval of the oracle at the specified point."""
-    assert missed(CASES[name], dtype=dtype) == []
+    assert find_missed(CASES[name], dtype=dtype) == []
 
 
 WRONG = [
@@ -88,7 +88,7 @@ WRONG = [
 )
 def test_wrong_behaviour_misses_printed_numbers(name: str, values: dict[str, str], where: str) -> None:
     """A wrong behaviour is told apart by the printed number that shows it."""
-    assert where in missed(CASES[name], SPECIFIED.but(**values))
+    assert where in find_missed(CASES[name], SPECIFIED.but(**values))
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.inputs])

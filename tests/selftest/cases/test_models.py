@@ -12,7 +12,7 @@ import pytest
 from bnconform.cases.covering.factors import Constraint
 from bnconform.cases.models import rows
 from bnconform.cases.models.build import graph
-from bnconform.cases.models.factors import CONSTRAINTS, FACTORS, SHOWING, TRIPLES, allowed
+from bnconform.cases.models.factors import CONSTRAINTS, FACTORS, SHOWING, TRIPLES, is_allowed
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.models.tables import table
 from bnconform.spec.catalogue import requirements
@@ -35,7 +35,7 @@ def test_every_row_is_one() -> None:
     for row in table():
         assert list(row) == list(LEVELS)
         assert all(row[name] in levels for name, levels in LEVELS.items())
-        assert allowed(row)
+        assert is_allowed(row)
 
 
 def test_every_pair_of_levels_meets_or_cannot() -> None:

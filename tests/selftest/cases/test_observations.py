@@ -16,7 +16,7 @@ from bnconform.cases.program import Probe
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.results import result as results
-from bnconform.results.observations import UnreadableObservation, decoded, encoded, placed
+from bnconform.results.observations import UnreadableObservation, decode, encode, place_observation
 from bnconform.results.result import Declaration, Environment, Observation, Result
 from bnconform.results.run_result import declarations, row
 from bnconform.spec.catalogue import requirement
@@ -38,7 +38,7 @@ def test_every_one_is_a_probe_whose_truth_follows_from_the_program(identifier: s
 def test_bytes_survive(dtype: str) -> None:
     """Every value of a dtype comes back, NaN and both zeros among them."""
     values = np.array([[1.5, -0.0, 0.0], [np.inf, np.nan, 2.0**-14]]).astype(numpy_dtype(dtype))
-    again = decoded(encoded(values))
+    again = decode(encode(values))
     assert (again.dtype, again.shape, again.tobytes()) == (values.dtype, values.shape, values.tobytes())
 
 
@@ -46,10 +46,10 @@ def test_bytes_survive(dtype: str) -> None:
 def test_wrong_bytes_are_refused(data: str) -> None:
     """What is no array of its shape is said to be none."""
     with pytest.raises(UnreadableObservation, match=r"no float32 array of shape \[3\]"):
-        decoded({"dtype": "float32", "shape": [3], "data": data})
+        decode({"dtype": "float32", "shape": [3], "data": data})
 
 
-def _judged(name: str, dtype: str) -> tuple[Subject, list[Any]]:
+def _judge(name: str, dtype: str) -> tuple[Subject, list[Any]]:
     subject = Subject(name, registry.load(name), "cpu", dtype)
     outcomes = []
     for identifier, wanted in OBSERVED.items():
@@ -63,7 +63,7 @@ def _judged(name: str, dtype: str) -> tuple[Subject, list[Any]]:
 @pytest.mark.parametrize("name", ["numpy", "documents.manual_normalization"])
 def test_placed_as_judged(name: str, dtype: str, tmp_path: Path) -> None:
     """The truth that is computed again from a file is the one that the run judged by, at the declared point."""
-    subject, outcomes = _judged(name, dtype)
+    subject, outcomes = _judge(name, dtype)
     outcomes = [outcome for outcome in outcomes if outcome.observed]
     assert outcomes or dtype in subject.unsupported
     kept = tuple(Observation.of(o.backend, o.device, o.dtype, entry) for o in outcomes for entry in o.observed)
@@ -78,7 +78,7 @@ def test_placed_as_judged(name: str, dtype: str, tmp_path: Path) -> None:
         mine = [o for o in again.observations if (o.requirement, o.case) == _place(outcome)]
         # What conforms was judged at the specified point, whatever is declared.
         judged_at = declared if outcome.verdict == "deviates" else replace(declared, deviations={})
-        shares = [found.worst for one in mine if (found := placed(one, judged_at)) is not None]
+        shares = [found.worst for one in mine if (found := place_observation(one, judged_at)) is not None]
         assert max(shares) == outcome.bound_share
 
 
@@ -89,14 +89,14 @@ def _place(outcome: Any) -> tuple[str, str]:
 
 def test_what_is_not_of_this_version_is_not_placed() -> None:
     """Another program under the same name, or a case that is gone, has no truth here; a wrong shape is refused."""
-    _, outcomes = _judged("numpy", "float32")
+    _, outcomes = _judge("numpy", "float32")
     first = outcomes[0]
     one = Observation.of(first.backend, first.device, first.dtype, first.observed[0])
-    assert placed(one, None) is not None
-    assert placed(replace(one, program="0" * 64), None) is None
-    assert placed(replace(one, case="gone"), None) is None
-    assert placed(replace(one, step=7), None) is None
+    assert place_observation(one, None) is not None
+    assert place_observation(replace(one, program="0" * 64), None) is None
+    assert place_observation(replace(one, case="gone"), None) is None
+    assert place_observation(replace(one, step=7), None) is None
     with pytest.raises(UnreadableObservation, match="its shape is"):
-        placed(replace(one, array=encoded(np.zeros((2, 2), np.float32))), None)
+        place_observation(replace(one, array=encode(np.zeros((2, 2), np.float32))), None)
     with pytest.raises(ValueError, match="colour"):
-        placed(one, Declaration("numpy", "cpu", {"colour": "red"}, {}))
+        place_observation(one, Declaration("numpy", "cpu", {"colour": "red"}, {}))

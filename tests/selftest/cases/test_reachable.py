@@ -45,7 +45,7 @@ from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
-from bnconform.spec.error_bounds.forward import kept_as_inverse, running_errors
+from bnconform.spec.error_bounds.forward import keep_as_inverse, running_errors
 from bnconform.spec.exact import Exact, Floats, arithmetic, exact, floats, is_finite
 from bnconform.spec.formats import DTYPES, format_of, parameter_dtype
 
@@ -69,7 +69,7 @@ def _small() -> list[Probe]:
 
 
 @cache
-def _expected(requirement: str, name: str, dtype: str) -> tuple[ReachableResults, ...]:
+def _expectation(requirement: str, name: str, dtype: str) -> tuple[ReachableResults, ...]:
     probe = next(probe for probe in probes()[requirement] if probe.name == name)
     return reachable_results(probe.at(dtype, parameter_dtype(dtype)), probe.quality)
 
@@ -96,7 +96,7 @@ def truth(config: Config, model: ErrorModel, state: oracle.State, step: Step) ->
     return found, process_truths().after(question, SPECIFIED, found).exact()
 
 
-def _pulled(value: Exact, due: Truth, name: str, pull: Pull) -> Exact:
+def _pull_statistic(value: Exact, due: Truth, name: str, pull: Pull) -> Exact:
     """A running statistic after a pass, as it is shown; one that the pass leaves alone errs by nothing."""
     return exact(pull(value, due.bound(name) if due.moves else np.zeros(value.shape)))
 
@@ -105,24 +105,24 @@ def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool])
     """What an implementation shows after each step that is pulled at everywhere, each step judged from the last."""
     config = program.config
     model = error_model_of(config, SPECIFIED, quality=quality)
-    state = _kept(oracle.initial_state(config), config, model, pull)
+    state = _keep(oracle.initial_state(config), config, model, pull)
     for step in program.steps:
         shown: dict[str, Array | None] = {}
         if step.op == "build":
-            state = _kept(oracle.initial_state(config), config, model, pull)
+            state = _keep(oracle.initial_state(config), config, model, pull)
         elif step.op == "load":
             loaded: dict[str, Any] = {
                 n: int(v) if n == "num_batches_tracked" else exact(v) for n, v in step.state.items()
             }
-            state = _kept(replace(state, **loaded), config, model, pull)
+            state = _keep(replace(state, **loaded), config, model, pull)
         else:
             due, moved = truth(config, model, state, step)
             for name in step.observe & {"y", "grad_x", "grad_weight", "grad_bias"}:
-                found = due.expected(name)
+                found = due.expect(name)
                 shown[name] = None if found is None else pull(found.value.exact(), found.bound)
             if step.training and (step.op == "forward" or trains()):
                 tracked = STATISTICS if state.running_mean is not None else ()
-                pulled: dict[str, Any] = {n: _pulled(getattr(moved, n), due, n, pull) for n in tracked}
+                pulled: dict[str, Any] = {n: _pull_statistic(getattr(moved, n), due, n, pull) for n in tracked}
                 state = replace(moved, **pulled)
         for name in ("running_mean", "running_var", "weight", "bias"):
             value = getattr(state, name)
@@ -131,10 +131,10 @@ def walk(program: Program, quality: str, pull: Pull, trains: Callable[[], bool])
         yield shown | {"num_batches_tracked": None if count is None else np.asarray(float(count))}
 
 
-def _kept(state: oracle.State, config: Config, model: ErrorModel, pull: Pull) -> oracle.State:
+def _keep(state: oracle.State, config: Config, model: ErrorModel, pull: Pull) -> oracle.State:
     if state.running_var is None:
         return state
-    bound = kept_as_inverse(floats(state.running_var), config.eps, model)
+    bound = keep_as_inverse(floats(state.running_var), config.eps, model)
     return replace(state, running_var=exact(pull(state.running_var, bound)))
 
 
@@ -148,7 +148,7 @@ def test_whatever_the_bounds_admit_lies_inside(way: int, dtype: str) -> None:
         if dtype not in probe.dtypes:
             continue
         program = probe.at(dtype, parameter_dtype(dtype))
-        expected = _expected(probe.requirement, probe.name, dtype)
+        expected = _expectation(probe.requirement, probe.name, dtype)
         with arithmetic(), np.errstate(all="ignore"):
             steps = walk(program, probe.quality, partial(at_the_edge, way, generator), lambda: generator.random() < 0.5)
             for number, (shown, due) in enumerate(zip(steps, expected, strict=True), 1):

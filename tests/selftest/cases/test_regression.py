@@ -178,7 +178,7 @@ def test_only_dtypes_that_hold_the_program_run_it(place: Path, tmp_path: Path) -
     assert regression.read(place / "BN-RUN-SEQUENCE-b.json").dtypes == ("float64", "float32")
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *words: str) -> None:
+def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str], *words: str) -> None:
     """The command ends with status 2 and one line that has all the words."""
     capsys.readouterr()
     assert main(["freeze", *arguments]) == 2
@@ -193,8 +193,8 @@ def test_a_program_is_frozen_once(place: Path, tmp_path: Path, capsys: pytest.Ca
     """The same calls are refused under any other name and in any other dtype, and nothing is written."""
     assert main(["freeze", str(case_file(tmp_path)), "--name", "a"]) == 0
     again = case_file(tmp_path, PROGRAM.cast("float64", "float64"))
-    refused([str(again), "--name", "b"], capsys, "frozen already", "BN-RUN-SEQUENCE-a.json")
-    refused([str(place / "BN-RUN-SEQUENCE-a.json")], capsys, "frozen already")
+    refuse([str(again), "--name", "b"], capsys, "frozen already", "BN-RUN-SEQUENCE-a.json")
+    refuse([str(place / "BN-RUN-SEQUENCE-a.json")], capsys, "frozen already")
     assert len(list(place.iterdir())) == 1
 
 
@@ -202,13 +202,13 @@ def test_a_name_is_given_once(place: Path, tmp_path: Path, capsys: pytest.Captur
     """Another program under the same name is refused."""
     assert main(["freeze", str(case_file(tmp_path)), "--name", "a"]) == 0
     other = case_file(tmp_path, Program(PROGRAM.config, PROGRAM.steps[2:]))
-    refused([str(other), "--name", "a"], capsys, "of this name", "--name")
+    refuse([str(other), "--name", "a"], capsys, "of this name", "--name")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the folder cannot be made, that is said."""
     (tmp_path / "taken").write_text("a file")
-    refused([str(case_file(tmp_path)), "--into", str(tmp_path / "taken" / "here")], capsys, "cannot write", "taken")
+    refuse([str(case_file(tmp_path)), "--into", str(tmp_path / "taken" / "here")], capsys, "cannot write", "taken")
 
 
 def test_a_long_name_is_cut(place: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_case_is_written_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    refused([str(case_file(tmp_path)), "--name", "a"], capsys, "cannot write", "No space left on device")
+    refuse([str(case_file(tmp_path)), "--name", "a"], capsys, "cannot write", "No space left on device")
     assert list(place.iterdir()) == []
 
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_frozen(
 ) -> None:
     """A case that would compare nothing, or never run, is refused with the reason, and nothing is written."""
     path = case_file(tmp_path, program.cast("float32", "float32"), requirement)
-    refused([str(path)], capsys, *words)
+    refuse([str(path)], capsys, *words)
     assert not place.exists()
 
 
@@ -275,7 +275,7 @@ def test_parameters_that_no_subject_has(place: Path, tmp_path: Path, capsys: pyt
     """Half-precision parameters belong to no subject."""
     assert parameter_dtype("float16") == "float32"
     path = case_file(tmp_path, SMALL.cast("float16", "float16"))
-    refused([str(path)], capsys, "the parameters are float16")
+    refuse([str(path)], capsys, "the parameters are float16")
 
 
 ARGUMENTS = {
@@ -294,7 +294,7 @@ def test_what_is_asked_wrongly(
 ) -> None:
     """A wrong request is refused in one line that says what is wrong."""
     case = str(case_file(tmp_path))
-    refused([word.format(case=case) for word in arguments], capsys, *words)
+    refuse([word.format(case=case) for word in arguments], capsys, *words)
 
 
 Spoil = Callable[[dict[str, Any]], object]

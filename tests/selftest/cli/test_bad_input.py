@@ -124,10 +124,10 @@ def _own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
     """A case that every right layer conforms to."""
-    return written(tmp_path / "case.json")
+    return write(tmp_path / "case.json")
 
 
-def written(path: Path) -> Path:
+def write(path: Path) -> Path:
     """Write the first case of BN-RUN-VAR."""
     probe = probes()["BN-RUN-VAR"][0]
     casefile.write(path, probe.requirement, probe.name, probe.at("float32", "float32"), probe.quality)

@@ -303,14 +303,14 @@ def test_several_processes_give_the_same_verdicts(run: tuple[Answer, Path], tmp_
     answer = bnconform(tmp_path, *backends, *options)
     assert answer.status == run[0].status
 
-    def said(rows: tuple[Row, ...]) -> list[tuple[object, ...]]:
+    def say(rows: tuple[Row, ...]) -> list[tuple[object, ...]]:
         return [
             (*row.key, row.level, row.verdict, row.checks, row.bound_share, row.ulp)
             for row in rows
             if row.dtype == "float32"
         ]
 
-    assert said(rows_of((answer, tmp_path))) == said(rows_of(run))
+    assert say(rows_of((answer, tmp_path))) == say(rows_of(run))
 
 
 def left(folder: Path) -> set[str]:

@@ -15,10 +15,10 @@ from bnconform.render.comparison_text import markdown
 from bnconform.results import result as results
 from bnconform.results.compare import compare
 from bnconform.results.comparison import KINDS
-from bnconform.results.matching import MatchingError, check_choice, paired, requested_pairs
+from bnconform.results.matching import MatchingError, check_choice, find_pairs, pair
 from bnconform.tests.selftest.cli.test_bad_input import in_process
 from bnconform.tests.selftest.command import ADAPTERS, bnconform
-from bnconform.tests.selftest.observing import moved, planted, result_of
+from bnconform.tests.selftest.observing import move, plant, result_of
 from bnconform.tests.selftest.results.test_compare import FINE, SCHEMA, off_by
 
 CPU, GPU, OTHER = ("torch.nn", "cpu", "float32"), ("torch.nn", "cuda:0", "float32"), ("flax", "cpu", "float32")
@@ -27,23 +27,23 @@ HALF = ("torch.nn", "cpu", "float16")
 
 def test_pairs() -> None:
     """The same subject first, then another device, then, where nothing is the same, every backend."""
-    assert paired([CPU, GPU], [CPU, GPU]) == ([(CPU, CPU), (GPU, GPU)], [], [])
-    assert paired([CPU], [GPU]) == ([(CPU, GPU)], [], [])
-    assert paired([CPU, OTHER], [GPU]) == ([(CPU, GPU)], [OTHER], [])
-    assert paired([CPU], [OTHER]) == ([(CPU, OTHER)], [], [])
-    assert paired([CPU], [CPU, OTHER]) == ([(CPU, CPU)], [], [OTHER])
-    assert paired([CPU, HALF], [OTHER]) == ([(CPU, OTHER)], [HALF], [])
+    assert pair([CPU, GPU], [CPU, GPU]) == ([(CPU, CPU), (GPU, GPU)], [], [])
+    assert pair([CPU], [GPU]) == ([(CPU, GPU)], [], [])
+    assert pair([CPU, OTHER], [GPU]) == ([(CPU, GPU)], [OTHER], [])
+    assert pair([CPU], [OTHER]) == ([(CPU, OTHER)], [], [])
+    assert pair([CPU], [CPU, OTHER]) == ([(CPU, CPU)], [], [OTHER])
+    assert pair([CPU, HALF], [OTHER]) == ([(CPU, OTHER)], [HALF], [])
 
 
 def test_asked_pairs() -> None:
     """A pair is asked for by backend, or by backend and device, whatever is in the names."""
     odd = ("a=b", "cpu", "float32")
-    assert requested_pairs("torch.nn=flax", [CPU, GPU, HALF], [OTHER]) == [(CPU, OTHER), (GPU, OTHER)]
-    assert requested_pairs("torch.nn:cuda:0=flax", [CPU, GPU], [OTHER]) == [(GPU, OTHER)]
-    assert requested_pairs("a=b=flax", [odd], [OTHER]) == [(odd, OTHER)]
+    assert find_pairs("torch.nn=flax", [CPU, GPU, HALF], [OTHER]) == [(CPU, OTHER), (GPU, OTHER)]
+    assert find_pairs("torch.nn:cuda:0=flax", [CPU, GPU], [OTHER]) == [(GPU, OTHER)]
+    assert find_pairs("a=b=flax", [odd], [OTHER]) == [(odd, OTHER)]
     for text, words in (("flax", "no '='"), ("flax=jax", "names no pair"), ("torch.nn=flax", "no dtype in common")):
         with pytest.raises(MatchingError, match=words):
-            requested_pairs(text, [HALF], [OTHER])
+            find_pairs(text, [HALF], [OTHER])
 
 
 def test_choices_that_choose_nothing() -> None:
@@ -74,7 +74,7 @@ def test_markdown_shows_what_is_written_as_it_is() -> None:
     right = result_of("numpy", "float32")
     message = "a | b <img src=x onerror=y> `c`\n[d](https://e)"
     rows = (replace(right.rows[0], verdict="crashed", message=message), *right.rows[1:])
-    made = [compare(("a.json", planted(right, FINE, off_by(FINE, 3.0))), ("b.json", replace(right, rows=rows))),
+    made = [compare(("a.json", plant(right, FINE, off_by(FINE, 3.0))), ("b.json", replace(right, rows=rows))),
             compare(("a.json", right), ("b.json", result_of("Declared", "float32")))]  # fmt: skip
     page = markdown(made)
     assert "a \\| b \\<img src=x onerror=y\\> \\`c\\`" in page and "https://e" not in page
@@ -92,7 +92,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     right = result_of("numpy", "float32")
     results.write(tmp_path / "a.json", right)
     results.write(tmp_path / "b.json", result_of("Declared", "float32"))
-    results.write(tmp_path / "c.json", moved(result_of("reversed_sums", "float32"), backend="numpy"))
+    results.write(tmp_path / "c.json", move(result_of("reversed_sums", "float32"), backend="numpy"))
     results.write(tmp_path / "old.json", replace(right, observations=(), declarations=()))
     return tmp_path
 

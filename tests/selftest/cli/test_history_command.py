@@ -10,7 +10,7 @@ import pytest
 from bnconform import api
 from bnconform.cli.main import main
 from bnconform.errors import UserError
-from bnconform.execution.environments import Environments, NotInstalled, released
+from bnconform.execution.environments import Environments, NotInstalled, list_releases
 from bnconform.results import history_file, result
 from bnconform.spec import catalogue
 from bnconform.tests.selftest.rows import row, run
@@ -153,4 +153,4 @@ def test_an_environment_is_whole_or_absent(tmp_path: Path) -> None:
 def test_releases_of_nothing() -> None:
     """A package that the index does not know is told so."""
     with pytest.raises(UserError, match="no release of"):
-        released("bnconform-has-no-such-package")
+        list_releases("bnconform-has-no-such-package")

@@ -34,13 +34,13 @@ class Slow(NumpyBackend):
 """
 
 
-def judged(result: Result) -> tuple[bool, str, bool]:
+def judge(result: Result) -> tuple[bool, str, bool]:
     """Whether it is complete, how it ended, and whether nothing narrowed it."""
     assert result.completion is not None and result.selection is not None
     return result.completion.complete, result.completion.ended, not result.selection.narrowed_by
 
 
-def ended_by(number: signal.Signals, folder: Path, options: Sequence[str]) -> Answer:
+def end_by(number: signal.Signals, folder: Path, options: Sequence[str]) -> Answer:
     """A run that gets a signal when some of its checks are done."""
     (folder / "adapter.py").write_text(SLOW)
     command = [*COMMAND, "--backend", "adapter.py:Slow", "--dtype", "float32", *options]
@@ -71,7 +71,7 @@ def test_column_is_a_complete_run(processes: tuple[str, ...], whole: Path, tmp_p
     answer = bnconform(tmp_path, *WHOLE_COLUMN, "--json", "r.json", "--badge", "b.svg", *processes)
     assert answer.status == 0 and "only a part" not in answer.out
     result = read(tmp_path / "r.json")
-    assert judged(result) == (True, "finished", True)
+    assert judge(result) == (True, "finished", True)
     assert result.selection is not None and result.selection.dtypes == ("bfloat16",)
     assert result.selection == read(whole / "r.json").selection
     assert "conforms" in (tmp_path / "b.svg").read_text()
@@ -98,7 +98,7 @@ def test_narrowed_run_is_never_green(options: tuple[str, ...], words: str, tmp_p
     assert f"narrowed by {words}" in " ".join(answer.out.split())
     assert "::warning title=bnconform::this is only a part" in answer.out
     result = read(tmp_path / "r.json")
-    assert judged(result) == (False, "finished", False)
+    assert judge(result) == (False, "finished", False)
     assert result.selection is not None and result.selection.narrowed_by == (words,)
     badge = (tmp_path / "b.svg").read_text()
     assert "musts judged" in badge and "conforms" not in badge
@@ -115,28 +115,28 @@ def test_node_id_is_a_part(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=CLONE, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = read(tmp_path / "r.json")
-    assert judged(result) == (False, "finished", False)
+    assert judge(result) == (False, "finished", False)
     assert result.selection is not None and result.selection.narrowed_by == ("test_running.py::test_sequences",)
     bnconform(tmp_path, "run", node, *options)
-    assert judged(read(tmp_path / "r.json")) == (True, "finished", True)
+    assert judge(read(tmp_path / "r.json")) == (True, "finished", True)
 
 
 def test_stopped_run_says_so(tmp_path: Path) -> None:
     """With -x the rest is not judged."""
     answer = bnconform(tmp_path, *BIASED, "--dtype", "float32", "-x", "--json", "r.json")
     assert answer.status == 1
-    assert judged(read(tmp_path / "r.json")) == (False, "stopped", True)
+    assert judge(read(tmp_path / "r.json")) == (False, "stopped", True)
     assert "stopped after " in " ".join(answer.out.split())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "termination"])
 def test_interrupted_run_writes_what_there_is(number: signal.Signals, tmp_path: Path) -> None:
     """It is marked, the status is 2, and nothing of ours is shown as a traceback."""
-    answer = ended_by(number, tmp_path, ["--json", "r.json", "--badge", "b.json"])
+    answer = end_by(number, tmp_path, ["--json", "r.json", "--badge", "b.json"])
     answer.assert_no_traceback()
     assert answer.status == 2, answer.out + answer.err
     result = read(tmp_path / "r.json")
-    assert judged(result) == (False, "interrupted", True)
+    assert judge(result) == (False, "interrupted", True)
     assert result.completion is not None and 0 < result.completion.finished < result.completion.selected
     assert result.rows
     assert "interrupted after " in " ".join(answer.out.split())
@@ -148,16 +148,16 @@ def test_interrupted_run_leaves_a_complete_file(whole: Path, tmp_path: Path) -> 
     kept = (whole / "r.json").read_bytes()
     for name in ("r.json", "b.svg"):
         (tmp_path / name).write_bytes(kept)
-    answer = ended_by(signal.SIGINT, tmp_path, ["--json", "r.json", "--badge", "b.svg"])
+    answer = end_by(signal.SIGINT, tmp_path, ["--json", "r.json", "--badge", "b.svg"])
     assert answer.status == 2
     assert (tmp_path / "r.json").read_bytes() == (tmp_path / "b.svg").read_bytes() == kept
-    assert judged(read(tmp_path / "r.partial.json")) == (False, "interrupted", True)
+    assert judge(read(tmp_path / "r.partial.json")) == (False, "interrupted", True)
     assert (tmp_path / "b.partial.svg").exists()
     assert "The result is in r.partial.json" in answer.lines
     assert "r.json is left as it was, since the run did not come to its end" in answer.lines
     (tmp_path / "r.partial.json").replace(tmp_path / "r.json")
     (tmp_path / "slow").unlink()
-    again = ended_by(signal.SIGINT, tmp_path, ["--json", "r.json"])
+    again = end_by(signal.SIGINT, tmp_path, ["--json", "r.json"])
     assert "The result is in r.json" in again.lines and not (tmp_path / "r.partial.json").exists()
 
 

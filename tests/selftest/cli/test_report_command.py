@@ -13,7 +13,7 @@ import pytest
 from bnconform.cli.main import main
 from bnconform.render import report_files
 from bnconform.results import result as results
-from bnconform.results.joining import JoinError, joined
+from bnconform.results.joining import JoinError, join
 from bnconform.tests.selftest.command import CLONE, bnconform
 from bnconform.tests.selftest.render.test_page import hostile
 from bnconform.tests.selftest.rows import FULL, grid, row, run
@@ -22,19 +22,19 @@ from bnconform.tests.selftest.rows import FULL, grid, row, run
 def test_results_of_two_machines_are_joined() -> None:
     """Rows of both, values that differ named together, times and calls added up."""
     other = run(row(device="cuda:0"))
-    found = joined([("a", FULL), ("b", other)])
+    found = join([("a", FULL), ("b", other)])
     assert len(found.rows) == len(FULL.rows) + 1
     assert found.environment.seconds == 16.0 and found.environment.python == "3.11.7"
     assert found.environment.backends == FULL.environment.backends
-    assert joined([("a", FULL)]) is FULL
+    assert join([("a", FULL)]) is FULL
 
 
 def test_two_results_about_the_same_are_refused() -> None:
     """One table has one row for each; the message names both files and what compares them."""
     with pytest.raises(JoinError, match=r"^a and b both judge numpy on cpu in float32; bnconform compare"):
-        joined([("a", run(row())), ("b", run(row("violates")))])
+        join([("a", run(row())), ("b", run(row("violates")))])
     with pytest.raises(JoinError, match="two levels"):
-        joined([("a", run(row())), ("b", run(row(device="cuda:0", level="may")))])
+        join([("a", run(row())), ("b", run(row(device="cuda:0", level="may")))])
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from bnconform.tests.mutants.layer import Array, Gradients, Layer
 class Rank4OddSamples(Layer):
     """At rank 4 with an odd number of samples the output is a hundredth too large."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         return y * y.dtype.type(1.01) if x.ndim == 4 and len(x) % 2 else y
 
 
@@ -114,7 +114,7 @@ class FixedEpsilon(Layer):
 class DividesByTwoLess(Layer):
     """The running variance divides by n - 2."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
         mean, variance = self.moments(values)
         n = values.shape[1]
         return mean, variance * self.work.type(n / max(n - 2, 1))
@@ -173,16 +173,16 @@ class ManyValues(Layer):
 class ManySamples(Layer):
     """From 5 samples on the output is a tenth too large."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         return y * y.dtype.type(1.1) if len(x) >= 5 else y
 
 
 class HighChannels(Layer):
     """Channels from the 64th on are zero."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         y[:, 64:] = 0
         return y
 
@@ -312,8 +312,8 @@ class SmallError(Layer):
 class RankOrOdd(Layer):
     """At rank 3, and with an odd number of samples, the output is a tenth too large."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         return y * y.dtype.type(1.1) if x.ndim == 3 or len(x) % 2 else y
 
 
@@ -327,8 +327,8 @@ class Noise(Layer):
 class PrimeSamples(Layer):
     """With a prime number of samples the output is a tenth too large."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         count = len(x)
         prime = count > 1 and all(count % k for k in range(2, count))
         return np.asarray(y * y.dtype.type(1.1)) if prime else y
@@ -337,8 +337,8 @@ class PrimeSamples(Layer):
 class OneElement(Layer):
     """The first element of the output is off by one half."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         y.reshape(-1)[:1] += y.dtype.type(0.5)
         return y
 
@@ -354,8 +354,8 @@ class OddFactor(Layer):
 class ManyUpdates(Layer):
     """After 64 training passes the running mean moves twice as far."""
 
-    def blended(self, old: Array, new: Array, weight: float) -> Array:
-        return super().blended(old, new, min(1.0, 2 * weight) if self.batches > 64 else weight)
+    def blend(self, old: Array, new: Array, weight: float) -> Array:
+        return super().blend(old, new, min(1.0, 2 * weight) if self.batches > 64 else weight)
 
 
 class LastChannel(Layer):

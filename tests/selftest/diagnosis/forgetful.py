@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from bnconform.cases.program import Program
 from bnconform.execution.sessions import Session
-from bnconform.execution.trace import Trace, lost
+from bnconform.execution.trace import Trace, lose_trace
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Forgetful:
             self.known.append(self.session.run(program))
         if program.key == self.known[0].program.key:
             return self.known[0]
-        return replace(lost(program, "it was not recorded"), missing=True)
+        return replace(lose_trace(program, "it was not recorded"), missing=True)
 
     def ahead(self, programs: Iterable[Program]) -> None:
         """Nothing."""

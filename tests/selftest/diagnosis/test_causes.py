@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bnconform.diagnosis import search
-from bnconform.diagnosis.causes import diagnosed, note
+from bnconform.diagnosis.causes import diagnose, note
 from bnconform.diagnosis.failure_conditions import narrowest
 from bnconform.judge.outcome import CRASHED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
@@ -45,7 +45,7 @@ def outcomes(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Ou
 
 def diagnoses(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[Diagnosis]:
     """What explains the failing checks of these requirements."""
-    return diagnosed(outcomes(backend, dtypes, *requirements))[1]
+    return diagnose(outcomes(backend, dtypes, *requirements))[1]
 
 
 @pytest.mark.parametrize("mutant", neighbours(), ids=lambda mutant: mutant.name)
@@ -68,7 +68,7 @@ def test_the_specified_point_needs_no_explanation(dtype: str) -> None:
 @pytest.mark.parametrize("point", random.Random(7).sample(pairs.sample(60), 8), ids=pairs.words)
 def test_two_faults_are_named_together(point: Behaviour) -> None:
     """The search gives both decisions, or a point that nothing tells from them; `tests.mutants` takes more."""
-    assert pairs.diagnosed(point).verdict != pairs.MISSED
+    assert pairs.diagnose(point).verdict != pairs.MISSED
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_one_fault_explains_all_failing_checks() -> None:
     wrong = OracleBackend(SPECIFIED.but(running_variance="biased"))
     found = outcomes(wrong, WIDE, "BN-RUN-VAR", "BN-RUN-LOAD")
     failing = sum(outcome.verdict == VIOLATES for outcome in found)
-    told, (one,) = diagnosed(found)
+    told, (one,) = diagnose(found)
     assert one.text == f"running_variance = biased (explains {failing} of {failing} failing checks)"
     assert {outcome.verdict for outcome in told if f"  diagnosis  {one.text}" in outcome.message} == {VIOLATES}
     assert [{"coordinate": "running_variance", "value": "biased"}] * failing == [
@@ -115,16 +115,16 @@ def test_two_faults_are_one_explanation() -> None:
 class OnlyRank3(Layer):
     """Rank 3 is a hundredth too large."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         return y * y.dtype.type(1.01) if x.ndim == 3 else y
 
 
 class OnlyHighChannels(Layer):
     """Channels from 64 on are zero."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         y[:, 64:] = 0
         return y
 
@@ -164,8 +164,8 @@ class Unsteady(Layer):
 class OnlyRank3Biased(Layer):
     """At rank 3 the running variance remembers the biased variance."""
 
-    def remembered(self, values: Array) -> tuple[Array, Array]:
-        return self.moments(values) if self.config.ndim == 3 else super().remembered(values)
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
+        return self.moments(values) if self.config.ndim == 3 else super().memory_of(values)
 
 
 class OnlyMomentumHalf(Layer):
@@ -235,7 +235,7 @@ def test_decision_under_a_condition_is_named(
     assert words in found[0].text
 
 
-def _judged_quantity(ratio: float, *, wrong: bool) -> dict[str, Any]:
+def _quantity(ratio: float, *, wrong: bool) -> dict[str, Any]:
     return {"what": "y", "wrong": wrong, "mean_over_std": ratio}
 
 
@@ -250,7 +250,7 @@ def test_a_limit_between_numbers_that_print_alike_is_not_told(right: float, told
             "BN-TRAIN-NORM",
             "must",
             VIOLATES,
-            judged_quantities=[_judged_quantity(10.4, wrong=True)] * 2,
+            judged_quantities=[_quantity(10.4, wrong=True)] * 2,
         )
     ] * 2
     holds = Outcome(
@@ -260,7 +260,7 @@ def test_a_limit_between_numbers_that_print_alike_is_not_told(right: float, told
         "BN-RANK",
         "must",
         "conforms",
-        judged_quantities=[_judged_quantity(right, wrong=False)] * 9,
+        judged_quantities=[_quantity(right, wrong=False)] * 9,
     )
     text = narrowest(failing, [*failing, holds])
     assert ("only mean over deviation >= 10.4 (not at 7.4)" in text) is told

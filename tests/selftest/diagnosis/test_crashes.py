@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bnconform.diagnosis.causes import diagnosed
-from bnconform.diagnosis.crashes import shared_crash
+from bnconform.diagnosis.causes import diagnose
+from bnconform.diagnosis.crashes import common_crash
 from bnconform.judge.outcome import CONFORMS, CRASHED, UNSUPPORTED, VIOLATES, Outcome
 
 PLAIN = ("affine", "float32", "forward", "rank_4", "training")
@@ -16,10 +16,10 @@ def outcome(verdict: str, *features: str, requirement: str = "BN-RUN-VAR") -> Ou
     return Outcome("mine", "cpu", "float32", requirement, "must", verdict, features=[*features])
 
 
-def shared(*outcomes: Outcome) -> tuple[tuple[str, ...], list[int]] | None:
+def find_common(*outcomes: Outcome) -> tuple[tuple[str, ...], list[int]] | None:
     """What the crashes among the outcomes share, and which they are."""
     failing = [number for number, one in enumerate(outcomes) if one.verdict in (CRASHED, VIOLATES)]
-    found = shared_crash(outcomes, failing, range(len(outcomes)))
+    found = common_crash(outcomes, failing, range(len(outcomes)))
     return None if found is None else (found.features, found.group)
 
 
@@ -48,16 +48,16 @@ CASES = {
 @pytest.mark.parametrize(("outcomes", "due"), CASES.values(), ids=list(CASES))
 def test_what_crashes_share(outcomes: tuple[Outcome, ...], due: tuple[tuple[str, ...], list[int]] | None) -> None:
     """The feature that most crashed checks ask for, unless one was answered with it."""
-    assert shared(*outcomes) == due
+    assert find_common(*outcomes) == due
 
 
 def test_the_diagnosis_says_what_to_declare() -> None:
     """It is one diagnosis beside those of what fails otherwise, with the count of what it explains."""
     checks = [FINE, *(outcome(CRASHED, *PLAIN, "rank_5") for _ in range(3)), outcome(VIOLATES, *PLAIN)]
-    _, found = diagnosed(checks)
+    _, found = diagnose(checks)
     assert [(one.explains, one.failing) for one in found] == [(3, 4), (0, 4)]
     assert found[0].text == (
         "crashes with rank_5 (all 3 checks with it): support it, or declare `rank_5` in `unsupported`"
     )
-    _, alone = diagnosed([FINE, outcome(CRASHED, "rank_5")])
+    _, alone = diagnose([FINE, outcome(CRASHED, "rank_5")])
     assert "(the only check with it)" in alone[0].text

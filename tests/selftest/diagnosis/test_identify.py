@@ -48,7 +48,7 @@ def profile(name: str) -> SemanticsProfile:
     return identify(Subject(name, Nameless(adapter(name)), "cpu", "float32"))
 
 
-def measured(layer: type[Layer] | partial[OracleLayer], dtype: str = "float32") -> SemanticsProfile:
+def measure(layer: type[Layer] | partial[OracleLayer], dtype: str = "float32") -> SemanticsProfile:
     """The profile of a layer."""
     return identify(Subject("mine", Mutant("mine", "a layer", layer), "cpu", dtype))
 
@@ -93,7 +93,7 @@ def test_deviations_of_the_documents_are_recovered(name: str) -> None:
 def test_points_are_recovered(differences: dict[str, str]) -> None:
     """An ideal implementation at another point is found there."""
     point = SPECIFIED.but(**differences)
-    found = measured(partial(OracleLayer, behaviour=point))
+    found = measure(partial(OracleLayer, behaviour=point))
     assert found.point == point
     assert {one.decision: one.values for one in found.findings if one.differs} == {
         name: (value,) for name, value in differences.items()
@@ -104,7 +104,7 @@ def test_points_are_recovered(differences: dict[str, str]) -> None:
 def test_dtypes_are_looked_at_in_half_precision(name: str) -> None:
     """Which dtype comes out is seen where the input and the parameters have different ones, whatever is measured in."""
     value = str(list(decisions()[name])[1])
-    found = measured(partial(OracleLayer, behaviour=SPECIFIED.but(**{name: value})))
+    found = measure(partial(OracleLayer, behaviour=SPECIFIED.but(**{name: value})))
     assert next(one.values for one in found.findings if one.decision == name) == (value,)
 
 
@@ -139,14 +139,14 @@ class AverageByDefault(Layer):
 
 def test_defaults_are_measured() -> None:
     """Epsilon and momentum are those of what the layer does, to three digits."""
-    found = measured(OtherDefaults).defaults
+    found = measure(OtherDefaults).defaults
     assert found is not None and found.momentum is not None
     assert f"{found.eps:.2e} {found.momentum:.3f} {found.cumulative}" == "3.00e-03 0.250 False"
 
 
 def test_default_average_is_told_from_a_momentum_of_one() -> None:
     """The first batch alone does not tell them apart; the second does."""
-    found = measured(AverageByDefault).defaults
+    found = measure(AverageByDefault).defaults
     assert found is not None and found.cumulative
     assert "the average of all batches" in found.describe()
 
@@ -174,7 +174,7 @@ class OnePass(Layer):
 )
 def test_variance_algorithm_is_told(layer: type[Layer], word: str, dtype: str) -> None:
     """The growth of the error with mean over deviation tells the algorithms apart."""
-    assert measured(layer, dtype).algorithm.startswith(word)
+    assert measure(layer, dtype).algorithm.startswith(word)
 
 
 def test_undecidable_is_said() -> None:
@@ -187,14 +187,14 @@ def test_undecidable_is_said() -> None:
 class Noisy(Layer):
     """Its output is off by a hundredth at rank 3, which is no decision."""
 
-    def shaped(self, values: Array, x: Array) -> Array:
-        y = super().shaped(values, x)
+    def reshape_like(self, values: Array, x: Array) -> Array:
+        y = super().reshape_like(values, x)
         return y * y.dtype.type(1.01) if x.ndim == 3 else y
 
 
 def test_what_nothing_explains_is_listed() -> None:
     """What no point explains stands on the profile, with the call."""
-    found = measured(Noisy)
+    found = measure(Noisy)
     assert found.unexplained
     assert all("rank 3" in line for line in found.unexplained)
     assert found.algorithm.startswith("not measured")
@@ -209,7 +209,7 @@ class OneValuePassesThrough(OnePass):
 
 def test_algorithm_is_told_beside_an_edge_that_nothing_explains() -> None:
     """What happens to single values says nothing of how the variance of several is computed."""
-    found = measured(OneValuePassesThrough)
+    found = measure(OneValuePassesThrough)
     assert all("(one value)" in line for line in found.unexplained)
     assert found.unexplained
     assert found.algorithm.startswith("one-pass")
@@ -226,7 +226,7 @@ class NoAverage(Layer):
 
 def test_what_is_refused_is_listed() -> None:
     """A configuration that is refused is told with the implementation's words, and leaves its decision open."""
-    found = measured(NoAverage)
+    found = measure(NoAverage)
     assert "a momentum is needed" in found.refused["momentum None, from new"]
     assert found.point == SPECIFIED
     assert not next(one for one in found.findings if one.decision == "momentum_none").decided
@@ -298,13 +298,13 @@ class NoTraining(Layer):
 
 def test_pass_that_is_never_answered_is_no_conformance(capsys: pytest.CaptureFixture[str]) -> None:
     """A layer that ends, or refuses, every training pass is not said to do what it must; one that says so is."""
-    found = measured(NoTraining)
+    found = measure(NoTraining)
     assert found.unanswered == ["training"]
     show(found, Console(width=200))
     assert "It does not answer (training): forward raised SystemExit: 0\n" in capsys.readouterr().out
-    assert measured(NoAverage).unanswered == []
+    assert measure(NoAverage).unanswered == []
 
 
 def test_points_that_nothing_explains_are_not_invented() -> None:
     """A layer that is wrong in a way that is no decision is not said to deviate in one."""
-    assert measured(Noisy).point == SPECIFIED
+    assert measure(Noisy).point == SPECIFIED

@@ -277,7 +277,7 @@ def test_what_only_a_recording_knows_is_correlated() -> None:
     failing = [outcome for outcome in made if outcome.verdict == "violates"]
     for outcome in failing:
         outcome.narrowed = found.record()
-    _, (told,) = causes.diagnosed(made)
+    _, (told,) = causes.diagnose(made)
     assert "as far as a recording tells, which can only be correlated: only y" in told.text
 
 

@@ -34,7 +34,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "v" / "bin" / "python"
 
 
-def judged(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
+def judge(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
     """A run of a part, and its rows."""
     folder.mkdir(exist_ok=True)
     answer = bnconform(folder, *arguments, *PART)
@@ -45,7 +45,7 @@ def judged(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """NumPy's rows under this interpreter."""
-    answer, rows = judged(tmp_path_factory.mktemp("plain"), "--backend", "numpy", *DTYPES)
+    answer, rows = judge(tmp_path_factory.mktemp("plain"), "--backend", "numpy", *DTYPES)
     assert answer.status == 0 and len(rows) > 50
     return rows
 
@@ -66,7 +66,7 @@ def test_verdicts_are_the_same_elsewhere(how: str, bare: Path, plain: list[Row],
     """
     python = sys.executable if how == "sent" else str(bare)
     sent = () if how == "bare" else ("--run-in", "numpy=env -i")
-    answer, rows = judged(tmp_path, "--backend", "numpy", "--python", f"numpy={python}", *sent, *DTYPES)
+    answer, rows = judge(tmp_path, "--backend", "numpy", "--python", f"numpy={python}", *sent, *DTYPES)
     assert answer.status == 0
     assert rows == plain
 
@@ -87,7 +87,7 @@ def test_adapter_file_is_sent_along(bare: Path, tmp_path: Path) -> None:
     given = f"{ADAPTERS / 'subjects.py'}:RemembersBiased"
     sent = ("--python", f"{given}={bare}", "--run-in", f"{given}=env -i")
     runs = [
-        judged(tmp_path / name, "--backend", given, "--dtype", "float32", *more)
+        judge(tmp_path / name, "--backend", given, "--dtype", "float32", *more)
         for name, more in (("here", ()), ("there", sent))
     ]
     assert [answer.status for answer, _ in runs] == [1, 1]

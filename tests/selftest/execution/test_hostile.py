@@ -126,7 +126,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
     """
     done: dict[tuple[object, ...], Runs] = {}
 
-    def judged(name: str, names: Iterable[str], *words: str) -> Runs:
+    def judge(name: str, names: Iterable[str], *words: str) -> Runs:
         place = (*names, *words)
         if place not in done:
             with leaving_nothing(tmp_path_factory.mktemp("together")) as found:
@@ -136,7 +136,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
         done[place].look_at(name)
         return done[place]
 
-    return judged
+    return judge
 
 
 # -- processes that an implementation starts -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bnconform.execution.process_tree import MARK, ProcessTree, end_marked, marked
+from bnconform.execution.process_tree import MARK, ProcessTree, end_marked, find_marked
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(1000)")
 STARTS = """
@@ -134,11 +134,11 @@ def test_nobody_else_is_touched(mark: str) -> None:
 def test_mark_is_looked_for_at_its_beginning(mark: str) -> None:
     """A run's mark finds what all of its workers started, and a longer one that of one worker."""
     one, two = (subprocess.Popen(SLEEP, env={**os.environ, MARK: f"{mark}.{name}"}) for name in ("one", "two"))
-    _await(lambda: {process.pid for process in marked(mark)} == {one.pid, two.pid})
-    assert {process.pid for process in marked(f"{mark}.one")} == {one.pid}
+    _await(lambda: {process.pid for process in find_marked(mark)} == {one.pid, two.pid})
+    assert {process.pid for process in find_marked(f"{mark}.one")} == {one.pid}
     end_marked(mark)
     assert [one.wait(5), two.wait(5)] == [-9, -9]
-    assert marked(mark) == set()
+    assert find_marked(mark) == set()
 
 
 def test_memory(mark: str) -> None:

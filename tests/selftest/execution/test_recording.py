@@ -154,12 +154,12 @@ def test_recording_goes_on_where_it_stopped(archive: Path, tmp_path: Path) -> No
     (tmp_path / "trace").unlink()
     (tmp_path / "trace.part").write_bytes(whole[: len(whole) // 2])
     _, first = _numbers(tmp_path / "trace.part")
-    assert 0 < first < _numbers(_written(tmp_path / "every", whole))[1]
+    assert 0 < first < _numbers(_write(tmp_path / "every", whole))[1]
     made = _record(sys.executable, archive, "record", "numpy", "--out", "trace", folder=tmp_path)
     assert made.returncode == 0, made.stderr
     assert not (tmp_path / "trace.part").exists()
     _, traces = recording.read(tmp_path / "trace")
-    _, all_traces = recording.read(_written(tmp_path / "whole", whole))
+    _, all_traces = recording.read(_write(tmp_path / "whole", whole))
     assert set(traces) == set(all_traces)
 
 
@@ -175,7 +175,7 @@ def _numbers(path: Path) -> tuple[bool, int]:
     return True, count
 
 
-def _written(path: Path, content: bytes) -> Path:
+def _write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
 

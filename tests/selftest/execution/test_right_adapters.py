@@ -43,7 +43,7 @@ class Run:
         return [row for row in self.rows if row.level in levels and row.verdict in ("violates", "crashed", "untrusted")]
 
 
-def judged(folder: Path, *arguments: str) -> Run:
+def judge(folder: Path, *arguments: str) -> Run:
     """Run the suite in a folder."""
     answer = bnconform(folder, *arguments, "--json", "result.json")
     answer.assert_no_traceback()
@@ -55,13 +55,13 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The suite over the two right adapters, but for combinations and single precision, as the kill matrix has them."""
     backends = ("--backend", f"{SUBJECTS}:Welford", "--backend", f"{SUBJECTS}:Folded")
     dtypes = [word for dtype in ASKED for word in ("--dtype", dtype)]
-    return judged(tmp_path_factory.mktemp("right"), *backends, *dtypes, "-k", "not BN-PAIR")
+    return judge(tmp_path_factory.mktemp("right"), *backends, *dtypes, "-k", "not BN-PAIR")
 
 
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The whole suite, in one dtype, over the wrong adapter."""
-    return judged(tmp_path_factory.mktemp("wrong"), "--backend", f"{SUBJECTS}:RemembersBiased", "--dtype", "float64")
+    return judge(tmp_path_factory.mktemp("wrong"), "--backend", f"{SUBJECTS}:RemembersBiased", "--dtype", "float64")
 
 
 @pytest.mark.parametrize("dtype", ASKED)
@@ -102,21 +102,21 @@ def test_wrong_adapter_is_diagnosed(requirement: str, wrong: Run) -> None:
     assert "BN-RUN-VAR (" in wrong.answer.out.partition("    alike ")[2]
 
 
-def declared(folder: Path, name: str, *arguments: str) -> Run:
+def declare(folder: Path, name: str, *arguments: str) -> Run:
     """Run a part of the suite over one adapter with declarations."""
-    return judged(folder, "--backend", f"{DECLARATIONS}:{name}", *arguments)
+    return judge(folder, "--backend", f"{DECLARATIONS}:{name}", *arguments)
 
 
 def test_undeclared_deviation_fails(tmp_path: Path) -> None:
     """Without a declaration the deviation is a violation: what follows rests on the declaration."""
-    run = declared(tmp_path, "Undeclared", "--dtype", "float32", "-k", "BN-RUN-VAR")
+    run = declare(tmp_path, "Undeclared", "--dtype", "float32", "-k", "BN-RUN-VAR")
     assert run.answer.status == 1
     assert [row.verdict for row in run.rows] == ["violates"]
 
 
 def test_true_declaration_deviates(tmp_path: Path) -> None:
     """A declaration that is true and needed is no failure, and is shown."""
-    run = declared(tmp_path, "Declared", "--dtype", "float32", "-k", "BN-RUN-VAR")
+    run = declare(tmp_path, "Declared", "--dtype", "float32", "-k", "BN-RUN-VAR")
     assert run.answer.status == 0
     assert [(row.verdict, row.message, [tuple(part) for part in row.diagnosis]) for row in run.rows] == [
         ("deviates", "as declared: running_variance = biased", [("running_variance", "biased")])
@@ -125,7 +125,7 @@ def test_true_declaration_deviates(tmp_path: Path) -> None:
 
 def test_untrue_declaration_fails(tmp_path: Path) -> None:
     """A declaration that the numbers refute fails the run: which one, by which check, and what to do."""
-    run = declared(tmp_path, "Untrue", "--dtype", "float32", "-k", "BN-RUN-VAR")
+    run = declare(tmp_path, "Untrue", "--dtype", "float32", "-k", "BN-RUN-VAR")
     assert run.answer.status == 1
     assert [(row.requirement, row.verdict) for row in run.rows] == [("BN-RUN-VAR", "violates")]
     due = "declares running_variance = biased, but BN-RUN-VAR in float32 shows otherwise: correct the declaration"
@@ -135,14 +135,14 @@ def test_untrue_declaration_fails(tmp_path: Path) -> None:
 
 def test_deviation_of_another_kind_than_declared_fails(tmp_path: Path) -> None:
     """A declaration excuses what it says, and no other fault of the same decision."""
-    run = declared(tmp_path, "OtherThanDeclared", "--dtype", "float32", "-k", "BN-RUN-VAR")
+    run = declare(tmp_path, "OtherThanDeclared", "--dtype", "float32", "-k", "BN-RUN-VAR")
     assert run.answer.status == 1
     assert [(row.requirement, row.verdict) for row in run.rows] == [("BN-RUN-VAR", "violates")]
 
 
 def test_idle_declaration_fails(tmp_path: Path) -> None:
     """A declaration that nothing in a whole run needs fails it, and all else is as it must be."""
-    run = declared(tmp_path, "Idle")
+    run = declare(tmp_path, "Idle")
     assert run.answer.status == 1
     assert [row.requirement for row in run.failing("must")] == ["BN-EVAL-EPS"]
     due = "declares evaluation_epsilon_form = inside, but nothing that was measured needs it: remove the declaration"
@@ -152,7 +152,7 @@ def test_idle_declaration_fails(tmp_path: Path) -> None:
 
 def test_missing_dtype_is_unsupported_throughout(tmp_path: Path) -> None:
     """Whatever is asked in a dtype that is declared unsupported, and refused, is unsupported with the reason."""
-    run = declared(
+    run = declare(
         tmp_path, "Idle", "--dtype", "float16", "-k", "BN-RUN-VAR or BN-INV-SHIFT or BN-STATE or BN-EDGE or BN-DTYPE"
     )
     assert {(row.verdict, row.message) for row in run.rows} == {
@@ -176,14 +176,14 @@ PARTS = {
 @pytest.mark.parametrize("arguments", PARTS.values(), ids=list(PARTS))
 def test_part_of_a_run_calls_no_declaration_idle(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Where not everything ran, a declaration may simply not have been asked about."""
-    run = declared(tmp_path, "Declared", *arguments)
+    run = declare(tmp_path, "Declared", *arguments)
     messages = [row.message for row in run.failing("must", "should", "may") if row.backend == "Declared"]
     assert [message for message in messages if " declares " in message] == []
 
 
 def test_answer_to_what_is_declared_unsupported_fails(tmp_path: Path) -> None:
     """What is declared unsupported must be refused: an answer fails the run with what to do."""
-    run = declared(tmp_path, "Answers", "--dtype", "float32", "-k", "BN-RUN-NONE or BN-RUN-MOMENTUM")
+    run = declare(tmp_path, "Answers", "--dtype", "float32", "-k", "BN-RUN-NONE or BN-RUN-MOMENTUM")
     assert run.answer.status == 1
     found = {row.requirement: row.verdict for row in run.rows}
     assert found == {"BN-RUN-NONE": "violates", "BN-RUN-MOMENTUM": "conforms"}
@@ -195,7 +195,7 @@ def test_answer_to_what_is_declared_unsupported_fails(tmp_path: Path) -> None:
 
 def test_refusal_of_what_is_declared_unsupported_passes(tmp_path: Path) -> None:
     """A lack that is declared and seen is no failure; its reason is shown."""
-    run = declared(tmp_path, "Refuses", "--dtype", "float32", "-k", "BN-RUN-NONE or BN-RUN-VAR")
+    run = declare(tmp_path, "Refuses", "--dtype", "float32", "-k", "BN-RUN-NONE or BN-RUN-VAR")
     assert run.answer.status == 0
     assert {row.requirement: row.verdict for row in run.rows} == {
         "BN-RUN-NONE": "unsupported",
@@ -207,7 +207,7 @@ def test_refusal_of_what_is_declared_unsupported_passes(tmp_path: Path) -> None:
 def test_a_dtype_without_a_kernel_is_asked_for_a_pass(tmp_path: Path) -> None:
     """Where a check makes a layer and calls nothing, a pass tells whether the dtype is there."""
     options = ("--backend", f"{DECLARATIONS}:AKernelAfterAll", "--dtype", "float16", "-k", "BN-RUN-INIT-MEAN")
-    run = declared(tmp_path, "NoKernel", *options)
+    run = declare(tmp_path, "NoKernel", *options)
     assert {row.backend: row.verdict for row in run.rows} == {"NoKernel": "unsupported", "AKernelAfterAll": "violates"}
     (untrue,) = run.failing("must")
     assert "declares float16 unsupported, and yet answers: take `float16` out of `unsupported`" in untrue.message
@@ -216,7 +216,7 @@ def test_a_dtype_without_a_kernel_is_asked_for_a_pass(tmp_path: Path) -> None:
 def test_process_that_dies_takes_one_check_with_it(tmp_path: Path) -> None:
     """A process that ends without a word is a crash of the check that it ran; everything else is judged."""
     options = ("--dtype", "float32", "-k", "BN-RUN-NONE-five-batches or BN-RUN-VAR-2-values")
-    run = declared(tmp_path, "Dies", "--backend", "numpy", *options)
+    run = declare(tmp_path, "Dies", "--backend", "numpy", *options)
     assert run.answer.status == 1
     assert {(row.backend, row.requirement): row.verdict for row in run.rows} == {
         ("Dies", "BN-RUN-NONE"): "crashed",

@@ -110,7 +110,7 @@ def rows(path: Path, device: str) -> list[Row]:
     return [row for row in read(path).rows if row.device == device]
 
 
-def seen(found: list[Row]) -> list[tuple[object, ...]]:
+def see(found: list[Row]) -> list[tuple[object, ...]]:
     """What may not differ from one machine to another of the same kind."""
     return [(row.requirement, row.verdict, row.checks, row.bound_share, row.ulp) for row in found]
 
@@ -125,7 +125,7 @@ def test_here_and_there_in_one_run(ssh: str, tmp_path: Path) -> None:
     answer.assert_no_traceback()
     assert answer.status == 0, answer.out + answer.err
     here, elsewhere = rows(tmp_path / "r.json", "cpu"), rows(tmp_path / "r.json", "box:0")
-    assert seen(here) == seen(elsewhere)
+    assert see(here) == see(elsewhere)
     assert {row.requirement for row in here} == {"BN-RUN-MEAN", "BN-TRAIN-NORM", "BN-GRAD-UPSTREAM"}
     assert "cpu (across) and box:0 (up)" in (tmp_path / "r.html").read_text()
 

@@ -13,7 +13,7 @@ import pytest
 from bnconform.backends.numpy_layer import NumpyBackend
 from bnconform.backends.runner import programs
 from bnconform.cases.program import Program, backward, forward, load
-from bnconform.execution.trace import Misfit, Raised, ReadsAffine, UnreadableTrace, from_data, lost
+from bnconform.execution.trace import Misfit, Raised, ReadsAffine, UnreadableTrace, from_data, lose_trace
 from bnconform.spec.config import Config
 
 X = np.arange(12.0).reshape(4, 3)
@@ -69,7 +69,7 @@ def test_state_that_was_not_read() -> None:
 
 def test_lost_program() -> None:
     """A program whose process ended shows nothing but that."""
-    trace = lost(PROGRAM, "the process died of SIGKILL")
+    trace = lose_trace(PROGRAM, "the process died of SIGKILL")
     assert (trace.steps, trace.ended, trace.refused) == ([], "the process died of SIGKILL", False)
 
 

@@ -28,7 +28,7 @@ ADAPTERS = "registry.py"
 """The module that loads adapters, which are code."""
 
 
-def _promised() -> Iterator[tuple[Path, str]]:
+def _promises() -> Iterator[tuple[Path, str]]:
     """The tests that the page names: file and function."""
     for name in re.findall(r"`([\w/.:]*test_\w+)`", PAGE.read_text(encoding="utf-8")):
         file, _, function = name.rpartition("::")
@@ -36,7 +36,7 @@ def _promised() -> Iterator[tuple[Path, str]]:
         yield (HERE.parents[1] / file.removeprefix("tests/") if "/" in file else place), function
 
 
-@pytest.mark.parametrize(("file", "function"), sorted(set(_promised())), ids=lambda value: Path(value).name)
+@pytest.mark.parametrize(("file", "function"), sorted(set(_promises())), ids=lambda value: Path(value).name)
 def test_promise_has_its_test(file: Path, function: str) -> None:
     """Who looks for the test finds it."""
     assert f"def {function}(" in file.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_no_file_is_executed() -> None:
         if "tests" in file.relative_to(package.parent).parts:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            assert file.name == REPLICAS or not _imported(node) & EXECUTING, file
+            assert file.name == REPLICAS or not _imports(node) & EXECUTING, file
             if isinstance(node, ast.Call):
                 is_run = isinstance(node.func, ast.Name) and node.func.id in CALLS and file.name != ADAPTERS
                 assert not is_run, f"{file}, line {node.lineno}"
@@ -69,7 +69,7 @@ def _is_false(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 
 
-def _imported(node: ast.AST) -> set[str]:
+def _imports(node: ast.AST) -> set[str]:
     """The packages that a statement imports."""
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}

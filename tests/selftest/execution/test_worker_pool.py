@@ -19,7 +19,7 @@ PART = ("--dtype", "float32", "--json", "result.json", "-k", "BN-EDGE-EMPTY or B
 """A part of the suite in which some checks give an empty batch, and most do not."""
 
 
-def _judged(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
+def _judge(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
     answer = bnconform(folder, *arguments)
     answer.assert_no_traceback()
     return answer, list(read(folder / "result.json").rows)
@@ -39,7 +39,7 @@ def test_end_of_a_process_costs_its_own_check(
     name: str, options: tuple[str, ...], words: str, processes: tuple[str, ...], tmp_path: Path
 ) -> None:
     """The check that ends the process has crashed, with the reason; the same backend's other checks are judged."""
-    _, rows = _judged(tmp_path, "--backend", f"{DYING}:{name}", *PART, *options, *processes)
+    _, rows = _judge(tmp_path, "--backend", f"{DYING}:{name}", *PART, *options, *processes)
     verdicts = {row.requirement: row.verdict for row in rows}
     crashed = {row.requirement: row.message for row in rows if row.verdict == "crashed"}
     assert {text for text in crashed.values() if words in " ".join(text.split())} == set(crashed.values()) != set()
@@ -49,7 +49,7 @@ def test_end_of_a_process_costs_its_own_check(
 
 def test_what_an_implementation_prints_is_no_answer(tmp_path: Path) -> None:
     """Standard output belongs to the implementation, and the verdicts are those of a quiet one."""
-    loud, rows = _judged(tmp_path, "--backend", f"{DYING}:Prints", *PART)
+    loud, rows = _judge(tmp_path, "--backend", f"{DYING}:Prints", *PART)
     assert loud.status == 0
     assert {row.verdict for row in rows} == {"conforms"}
     assert '{"ended"' not in loud.out
@@ -57,7 +57,7 @@ def test_what_an_implementation_prints_is_no_answer(tmp_path: Path) -> None:
 
 def test_backend_that_always_dies_is_given_up(tmp_path: Path) -> None:
     """After five deaths in a row the rest is not asked, and every requirement has its verdict all the same."""
-    answer, rows = _judged(tmp_path, "--backend", f"{DYING}:AlwaysDies", "--dtype", "float32", "--json", "result.json")
+    answer, rows = _judge(tmp_path, "--backend", f"{DYING}:AlwaysDies", "--dtype", "float32", "--json", "result.json")
     assert answer.status == 1
     assert {row.verdict for row in rows} <= {"crashed", "conforms"}
     messages = [row.message for row in rows if row.verdict == "crashed"]
@@ -128,6 +128,6 @@ def test_another_interpreter(tmp_path: Path) -> None:
     python.write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec "{sys.executable}" -X dev "$@"\n')
     python.chmod(0o755)
     given = f"{adapter}:Elsewhere"
-    answer, rows = _judged(tmp_path, "--backend", given, "--python", f"{given}={python}", *PART)
+    answer, rows = _judge(tmp_path, "--backend", given, "--python", f"{given}={python}", *PART)
     assert answer.status == 0
     assert {row.verdict for row in rows} == {"conforms"}

@@ -19,7 +19,7 @@ WAYS = (
 )
 
 
-def defined(source: str) -> set[str]:
+def definitions(source: str) -> set[str]:
     """What a module defines, and what its classes do: "judge", "Check", "Check.run"."""
     found: set[str] = set()
     for node in ast.parse(source).body:
@@ -33,7 +33,7 @@ def defined(source: str) -> set[str]:
 @pytest.mark.parametrize(("file", "name"), PLACES, ids=[f"{file}-{name}" for file, name in PLACES])
 def test_places_are_there(file: str, name: str) -> None:
     """Each file has the function, the class or the method that is named."""
-    assert name in defined((ROOT / file).read_text(encoding="utf-8"))
+    assert name in definitions((ROOT / file).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -53,4 +53,4 @@ def test_ways_have_steps(way: str) -> None:
 
 def test_the_search_finds_what_is_defined() -> None:
     """Functions, classes, and methods under their class."""
-    assert defined("def a(): ...\nclass B:\n    def c(self): ...\n    d = 1\n") == {"a", "B", "B.c"}
+    assert definitions("def a(): ...\nclass B:\n    def c(self): ...\n    d = 1\n") == {"a", "B", "B.c"}

@@ -76,7 +76,7 @@ READERS = {f"bnconform/results/{name}.py" for name in FORMS}
 ARROWS |= {f"bnconform/render/{name}.py": f"bnconform.results rich {PAGE}" for name in DRAWN}
 
 
-def tracked(root: Path) -> list[Path]:
+def project_files(root: Path) -> list[Path]:
     """The paths of the project's files: what git tracks; where there is no git, what .gitignore does not name."""
     command = [shutil.which("git") or "false", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False).stdout.split("\0")
@@ -88,7 +88,7 @@ def tracked(root: Path) -> list[Path]:
     return [path for path in below if not any(fnmatch.filter(path.parts, pattern) for pattern in ignored)]
 
 
-FILES = tracked(ROOT)
+FILES = project_files(ROOT)
 
 
 def files(*places: str) -> list[Path]:
@@ -128,7 +128,7 @@ def room_of(name: str) -> str:
     return ".".join([first, *rest[: 1 + (rest[:1] == ["tests"])]]) if first == "bnconform" else first
 
 
-def imported(source: str) -> set[str]:
+def packages_imported(source: str) -> set[str]:
     """The packages that a source text imports, without the standard library."""
     return {room_of(name) for name in imports(source)} - set(sys.stdlib_module_names)
 
@@ -158,7 +158,7 @@ def test_what_is_not_the_projects_is_nobodys_business(git: bool, tmp_path: Path)
             pytest.skip("there is no git here")
         subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
         subprocess.run(["git", "add", "spec", "tox.ini", ".gitignore"], cwd=tmp_path, check=True)
-    assert {path.as_posix() for path in tracked(tmp_path)} == {"spec/exact.py", "tox.ini", ".gitignore"}
+    assert {path.as_posix() for path in project_files(tmp_path)} == {"spec/exact.py", "tox.ini", ".gitignore"}
 
 
 def test_root_is_no_package() -> None:
@@ -215,7 +215,7 @@ def test_every_arrow_is_about_something() -> None:
 def test_nothing_imports_the_command(path: Path) -> None:
     """The command is used by nothing but itself, `python -m` and the plugin, which shares its options."""
     users = ("bnconform/cli", "bnconform/__main__.py", "bnconform/pytest_plugin.py")
-    assert path in files(*users) or "bnconform.cli" not in imported(path.read_text(encoding="utf-8"))
+    assert path in files(*users) or "bnconform.cli" not in packages_imported(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", modules("backends"), ids=name_of)
@@ -223,7 +223,7 @@ def test_backends_import_frameworks_where_needed(path: Path) -> None:
     """At the top of an adapter's file stand only NumPy and the like, so that listing backends imports no framework."""
     top = ast.parse(path.read_text(encoding="utf-8")).body
     source = "\n".join(ast.unparse(node) for node in top if isinstance(node, ast.Import | ast.ImportFrom))
-    assert imported(source) <= {"bnconform.backends", "numpy", "ml_dtypes"}
+    assert packages_imported(source) <= {"bnconform.backends", "numpy", "ml_dtypes"}
 
 
 @pytest.mark.parametrize("path", [*modules(*ROOMS), ROOT / "conftest.py"], ids=name_of)
@@ -243,4 +243,4 @@ def test_imports_are_seen_wherever_they_stand() -> None:
 def test_rooms_of_imports_are_told() -> None:
     """The helper of the arrows tells our rooms, and the parts of `tests`, from each other."""
     source = "import bnconform.spec.exact\nfrom bnconform.tests import mutants\nfrom bnconform import cases\nimport a.b"
-    assert imported(source) == {"bnconform.spec", "bnconform.tests.mutants", "bnconform.cases", "a"}
+    assert packages_imported(source) == {"bnconform.spec", "bnconform.tests.mutants", "bnconform.cases", "a"}

@@ -52,13 +52,13 @@ def test_every_requirement_names_a_fault() -> None:
 def test_wrong_one_is_killed_and_named(name: str) -> None:
     """A wrong implementation is killed by what names it, with a margin; a fault of the space is diagnosed."""
     verdicts = matrix.run(matrix.tasks([name]), workers=1)
-    assert list(matrix.survivors(verdicts)) == list(matrix.unnamed(verdicts)) == []
+    assert list(matrix.survivors(verdicts)) == list(matrix.find_unnamed(verdicts)) == []
     assert matrix.margin(verdicts) > 1
 
 
 def test_right_one_is_not_accused() -> None:
     """The right layer, from which every wrong one is made, is accused of nothing at any level."""
-    verdict = matrix.judged(Mutant("layer", "the right layer", Layer), "float32")
+    verdict = matrix.judge(Mutant("layer", "the right layer", Layer), "float32")
     assert verdict.killed == {}
     assert verdict.untrusted == []
 
@@ -79,17 +79,17 @@ def test_accusation_is_reported() -> None:
     name = all_right()[0].name
     must, should = _verdict(name, BN_TRAIN_VAR=5.0), _verdict(name, BN_NUM_STABLE=5.0)
     must.messages = {"BN-TRAIN-VAR": "too far"}
-    assert list(matrix.accused([must])) == [f"{name} in float32 is accused of BN-TRAIN-VAR:\ntoo far"]
-    assert list(matrix.accused([should])) == []
+    assert list(matrix.accusations([must])) == [f"{name} in float32 is accused of BN-TRAIN-VAR:\ntoo far"]
+    assert list(matrix.accusations([should])) == []
 
 
 def test_wrong_name_is_reported() -> None:
     """A fault of the space that is named otherwise, or for a part of the failing checks only, is a failure."""
     verdict = _verdict("running_variance=biased", BN_RUN_VAR=5.0)
     good = replace(verdict, diagnoses=[(("running_variance", "biased"),)], failing=3, explains=3)  # type: ignore[list-item]
-    assert list(matrix.unnamed([good])) == []
-    assert len(list(matrix.unnamed([replace(good, explains=2)]))) == 1
-    assert len(list(matrix.unnamed([replace(good, diagnoses=[])]))) == 1
+    assert list(matrix.find_unnamed([good])) == []
+    assert len(list(matrix.find_unnamed([replace(good, explains=2)]))) == 1
+    assert len(list(matrix.find_unnamed([replace(good, diagnoses=[])]))) == 1
 
 
 def test_idle_requirement_is_reported() -> None:

@@ -35,12 +35,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", RECIPES, re.S)
 
 
-def named() -> dict[str, Any]:
+def files_by_name() -> dict[str, Any]:
     """The YAML of the page by the file that it is meant for."""
     return {block.splitlines()[0].removeprefix("# "): yaml.safe_load(block) for block in blocks("yaml")}
 
 
-YAML = named()
+YAML = files_by_name()
 WORKFLOWS = {Path(name).stem: flow for name, flow in YAML.items() if name.startswith(".github/workflows/")}
 JOBS = {f"{flow}-{job}": made for flow, whole in WORKFLOWS.items() for job, made in whole["jobs"].items()}
 

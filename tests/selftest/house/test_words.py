@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bnconform.backends import LayerAbilities
 from bnconform.tests.selftest.house.test_layout import modules, name_of
 
 REPLACED = {
@@ -33,8 +34,21 @@ REPLACED = {
 
 WORDS = {word: instead for words, instead in REPLACED.items() for word in words.split()}
 
-PARTICIPLES = {"asked", "carried", "made", "told"}
-"""What acts is called by a verb; these say neither what is done nor what is returned."""
+IRREGULAR = {
+    "begun", "bent", "born", "bought", "broken", "brought", "built", "caught", "chosen", "dealt", "done", "drawn",
+    "driven", "eaten", "fallen", "felt", "flown", "forgotten", "found", "frozen", "given", "gone", "grown", "heard",
+    "held", "hidden", "hung", "kept", "known", "laid", "learnt", "led", "lent", "lost", "made", "meant", "met",
+    "paid", "proven", "said", "seen", "sent", "shaken", "shown", "sold", "sought", "spent", "spoken", "stood",
+    "struck", "sung", "swept", "taken", "taught", "thought", "thrown", "told", "torn", "understood", "won", "worn",
+    "woven", "written",
+}  # fmt: skip
+"""Participles that do not end in -ed."""
+
+VERBS = {"embed", "exceed", "feed", "need", "seed", "shed", "speed"}
+"""Words that end in -ed and are no participles."""
+
+ABILITIES = {name for name in vars(LayerAbilities) if not name.startswith("_")}
+"""Calls that the contract names; steps and layers are named after them."""
 
 MIRRORED = {"AdapterError", "LacksAbility", "Misfit", "Raised"}
 """What the runner raises, and the judge reads in a trace: one thing on two sides, which share no code."""
@@ -67,11 +81,38 @@ def words_of(name: str) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_names_are_words_of_the_vocabulary(path: Path) -> None:
-    """No module, class, function or method is named by a word that was replaced, and none of these by a participle."""
+    """No module, class, function or method is named by a word that was replaced."""
     defined = list(definitions(path.read_text(encoding="utf-8")))
     for name in (path.stem, *(node.name for node in defined)):
         assert not words_of(name) & set(WORDS), f"{name}: {[WORDS.get(word) for word in words_of(name) & set(WORDS)]}"
-    assert [node.name for node in defined if isinstance(node, ast.FunctionDef) and node.name in PARTICIPLES] == []
+
+
+def participle(name: str) -> bool:
+    """Whether a function's name begins with a participle, which says neither what is done nor what is returned."""
+    first = name.strip("_").split("_")[0]
+    return first in IRREGULAR or (first.endswith("ed") and first not in VERBS)
+
+
+def is_value(node: ast.FunctionDef) -> bool:
+    """Whether a function is used as a value: a property, or a fixture of pytest."""
+    decorators = [ast.unparse(one) for one in node.decorator_list]
+    return any("property" in one or "setter" in one or "fixture" in one for one in decorators)
+
+
+@pytest.mark.parametrize("path", modules(*ROOMS, "tests/selftest"), ids=name_of)
+def test_what_acts_is_called_by_a_verb(path: Path) -> None:
+    """No function or method, of the wrong implementations and the tests neither, is named by a participle."""
+    functions = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    ]
+    named = [node.name for node in functions if participle(node.name) and not is_value(node)]
+    assert set(named) - ABILITIES == set()
+
+
+@pytest.mark.parametrize(("name", "says"), [("_told", True), ("asked_for", True), ("seed", False), ("feed_all", False)])
+def test_participles_are_found(name: str, says: bool) -> None:
+    """By their form; not what only ends so."""
+    assert participle(name) is says
 
 
 def test_classes_have_names_of_their_own() -> None:

@@ -346,7 +346,7 @@ def test_statistic_that_an_operator_does_not_save_is_not_judged() -> None:
 class SavesNothing(Saving):
     """A layer whose method gives nothing."""
 
-    def kept_as(self, found: dict[str, Array]) -> dict[str, Array | None]:
+    def keep_as(self, found: dict[str, Array]) -> dict[str, Array | None]:
         """In either mode."""
         return {}
 

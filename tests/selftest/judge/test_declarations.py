@@ -13,7 +13,7 @@ from bnconform.tests.mutants.oracle_layer import OracleBackend
 RULE = "BN-REP-GRAD-PARAMETERS"
 
 
-def told(verdict: str, *, contradicted: bool = False) -> list[Outcome]:
+def outcomes_told(verdict: str, *, contradicted: bool = False) -> list[Outcome]:
     """What is said of a declaration about replicas where the requirement that fixes it came to a verdict."""
     backend = OracleBackend(SPECIFIED.but(replica_parameter_gradients="mean"), declares=True)
     subject = Subject("mine", backend, "cpu", "float32")
@@ -26,11 +26,11 @@ def told(verdict: str, *, contradicted: bool = False) -> list[Outcome]:
 @pytest.mark.parametrize("verdict", [CONFORMS, VIOLATES])
 def test_declaration_that_nothing_needs_is_told(verdict: str) -> None:
     """It is a promise."""
-    [found] = told(verdict)
+    [found] = outcomes_told(verdict)
     assert found.verdict == VIOLATES and "nothing that was measured needs it" in found.headline
 
 
 def test_declaration_of_what_is_not_to_be_had_is_not_judged() -> None:
     """Where all that could bear it out is unsupported, as training over CPUs, nothing is said of it."""
-    assert told(UNSUPPORTED) == []
-    assert len(told(UNSUPPORTED, contradicted=True)) == 1
+    assert outcomes_told(UNSUPPORTED) == []
+    assert len(outcomes_told(UNSUPPORTED, contradicted=True)) == 1

@@ -16,7 +16,7 @@ from bnconform.results.failure import Quantity
 ONE = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-def changed(*at: int, to: float, dtype: Any = np.float32) -> NDArray[Any]:
+def change(*at: int, to: float, dtype: Any = np.float32) -> NDArray[Any]:
     """ONE with another element."""
     other: NDArray[Any] = ONE.astype(dtype)
     other[at] = to
@@ -25,7 +25,7 @@ def changed(*at: int, to: float, dtype: Any = np.float32) -> NDArray[Any]:
 
 def test_the_first_element_that_differs() -> None:
     """Where it stands, what was got and what should be, with the dtypes; later ones are not told."""
-    other = changed(1, 2, to=99)
+    other = change(1, 2, to=99)
     other[2, 3] = 7
     found = quantity("y", other, ONE)
     assert found == Quantity("y: its first element that differs, [1, 2]", "99.0 (float32)", "6.0 (float32)")
@@ -34,9 +34,9 @@ def test_the_first_element_that_differs() -> None:
 @pytest.mark.parametrize(
     ("got", "due", "at"),
     [
-        (changed(0, 0, to=-0.0), ONE, "[0, 0]"),
-        (changed(0, 1, to=math.nan), ONE, "[0, 1]"),
-        (changed(2, 0, to=1, dtype=ml_dtypes.bfloat16), ONE.astype(ml_dtypes.bfloat16), "[2, 0]"),
+        (change(0, 0, to=-0.0), ONE, "[0, 0]"),
+        (change(0, 1, to=math.nan), ONE, "[0, 1]"),
+        (change(2, 0, to=1, dtype=ml_dtypes.bfloat16), ONE.astype(ml_dtypes.bfloat16), "[2, 0]"),
     ],
     ids=["sign of zero", "NaN", "bfloat16"],
 )
@@ -47,7 +47,7 @@ def test_bits_count(got: NDArray[Any], due: NDArray[Any], at: str) -> None:
 
 def test_nan_is_like_nan() -> None:
     """Where both have NaN, the first difference is a later one."""
-    due = changed(0, 1, to=math.nan)
+    due = change(0, 1, to=math.nan)
     got = due.copy()
     got[1, 1] = 0
     assert "[1, 1]" in quantity("y", got, due).what

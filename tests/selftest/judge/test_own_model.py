@@ -26,9 +26,9 @@ class Here(OwnModelSession):
 
     def _open(self) -> Mapping[str, Any]:
         self._worker = object()  # type: ignore[assignment]  # so that it is opened once
-        return self._told({"what": "open", "framework": self.framework, "place": self.place, "given": self.given})
+        return self._tell({"what": "open", "framework": self.framework, "place": self.place, "given": self.given})
 
-    def _told(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _tell(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         told = own_models.own_model(request)
         if "refused" in told:
             raise DeploymentRefused(told["refused"])
@@ -126,7 +126,7 @@ def test_a_pattern_without_a_graph() -> None:
         ("nowhere:make", {}, "does not import"),
         ("make", {}, "is not FILE.py:FACTORY"),
         (EXAMPLE.replace(":make", ":absent"), {}, "has no function absent"),
-        (EXAMPLE.replace(":make", ":trained"), {}, "missing 1 required"),
+        (EXAMPLE.replace(":make", ":train"), {}, "missing 1 required"),
     ],
 )
 def test_a_model_that_cannot_be_made(place: str, given: dict[str, Any], words: str) -> None:

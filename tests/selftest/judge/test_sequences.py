@@ -31,7 +31,7 @@ from bnconform.judge.sequences import (
     effort,
     explore,
     failing_part,
-    shortened,
+    shorten,
 )
 from bnconform.judge.subject import Subject
 from bnconform.spec.behaviour import SPECIFIED
@@ -328,7 +328,7 @@ def test_a_changed_input_is_a_violation_of_its_own() -> None:
     explore(check)
     assert [outcome.requirement for outcome in check.outcomes] == ["BN-STATE-INPUT", "BN-RUN-SEQUENCE"]
     assert [outcome.verdict for outcome in check.outcomes] == [VIOLATES, CONFORMS]
-    noted = check.noted()
+    noted = check.find_noted()
     assert noted is check.outcomes[0]
     assert "forward changed the array that it was given as x (seen while checking BN-RUN-SEQUENCE)" in noted.message
 
@@ -391,5 +391,5 @@ def test_calls_that_a_failure_does_not_need_are_left_out() -> None:
     check = check_of(Backend(FreezesAfterTen))
     found = failing_part(check, Program(Config(ndim=2), steps).cast("float32", "float32"))
     assert isinstance(found, Program) and len(found.steps) == 12
-    assert [step.op for step in shortened(check, found).steps] == ["forward"] * 11
+    assert [step.op for step in shorten(check, found).steps] == ["forward"] * 11
     assert not isinstance(failing_part(check_of(Backend(Layer)), found), Program)

@@ -16,7 +16,7 @@ from bnconform.render.standing import standings
 from bnconform.results import completeness
 from bnconform.results.baseline_check import Suite, judge
 from bnconform.results.compare import compare
-from bnconform.results.joining import JoinError, joined
+from bnconform.results.joining import JoinError, join
 from bnconform.results.result import FORM, Result, ResultError, from_json, read, to_json
 from bnconform.results.shard import MOST, Share
 from bnconform.tests.selftest.command import bnconform
@@ -75,7 +75,7 @@ def shards(folder: Path) -> list[tuple[str, Result]]:
 
 def together(shards: Iterable[tuple[str, Result]]) -> Result:
     """One result of them."""
-    return joined(shard_set.whole(list(shards)))
+    return join(shard_set.whole(list(shards)))
 
 
 def of(shards: Iterable[tuple[str, Result]]) -> list[Result]:
@@ -116,7 +116,7 @@ def complete(shards: list[tuple[str, Result]]) -> list[tuple[str, Result]]:
     def whole(result: Result) -> Result:
         assert result.shard is not None and result.selection is not None
         counts = {
-            column: {name: replace(one, planned=sum(_selected(shards, name))) for name, one in found.items()}
+            column: {name: replace(one, planned=sum(_select(shards, name))) for name, one in found.items()}
             for column, found in result.shard.counts.items()
         }
         words = (f"--shard {result.shard.share}",)
@@ -129,7 +129,7 @@ def complete(shards: list[tuple[str, Result]]) -> list[tuple[str, Result]]:
     return [(name, whole(result)) for name, result in shards]
 
 
-def _selected(shards: list[tuple[str, Result]], name: str) -> list[int]:
+def _select(shards: list[tuple[str, Result]], name: str) -> list[int]:
     return [one.shard.counts["divided", "cpu", "bfloat16"][name].selected for _, one in shards if one.shard]
 
 

@@ -22,7 +22,7 @@ from bnconform.judge.check_record import Unsupported
 from bnconform.judge.marks import Marks, marks_of
 from bnconform.judge.outcome import UNSUPPORTED
 from bnconform.judge.subject import Subject
-from bnconform.judge.suite import Test, catalogued_requirements, conformance_tests
+from bnconform.judge.suite import Test, conformance_tests, requirements_of_catalogue
 from bnconform.spec.catalogue import Requirement, requirements
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES
@@ -125,8 +125,8 @@ def _cases(test: Test) -> list[Case | None]:
 def test_the_catalogue_takes_what_no_test_takes() -> None:
     """The requirements of the one test over the catalogue are those with cases and without a test over them."""
     own = {marks(test).requirement for test in OWN.values() if marks(test).over_cases}
-    assert set(catalogued_requirements()) == {case.requirement for case in CASES} - own
-    assert len(set(catalogued_requirements())) == len(catalogued_requirements())
+    assert set(requirements_of_catalogue()) == {case.requirement for case in CASES} - own
+    assert len(set(requirements_of_catalogue())) == len(requirements_of_catalogue())
 
 
 class RefusesImages(Layer):

@@ -46,9 +46,9 @@ def test_a_pair_survives_where_no_row_of_it_tells() -> None:
     plan = PLANS[0]
     everything = frozenset(OBSERVABLES)
     told = {number: Killed(number, everything, everything) for number in (1, 2)}
-    whole = meeting.proven(plan, told)
+    whole = meeting.prove(plan, told)
     assert whole.total_killed == whole.total > 0 and not whole.survivors
-    blind = meeting.proven(plan, {**told, 2: Killed(2, everything, frozenset())})
+    blind = meeting.prove(plan, {**told, 2: Killed(2, everything, frozenset())})
     only = {pair for _, pair in blind.survivors}
     assert only and all(dict(table("shown")[1])[factor] == level for pair in only for factor, level in pair)
     assert blind.total == whole.total and blind.total_killed + len(blind.survivors) == blind.total

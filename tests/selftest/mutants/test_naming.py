@@ -33,7 +33,7 @@ def test_faults_are_the_same_in_every_run() -> None:
 
 def test_both_circumstances_are_named() -> None:
     """By the diagnosis of the first row that fails; of single faults one may be left out, of all a tenth."""
-    found = [naming.named(fault) for fault in naming.sample(5)]
+    found = [naming.name_fault(fault) for fault in naming.sample(5)]
     assert all(one.circumstances for one in found)
     assert sum(not one.missing for one in found) >= 4, [one.describe() for one in found]
 

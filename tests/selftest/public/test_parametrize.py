@@ -55,7 +55,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
-def broken(project: Path, old: str, new: str) -> None:
+def break_adapter(project: Path, old: str, new: str) -> None:
     """Change the adapter."""
     path = project / "my_adapter.py"
     text = path.read_text()
@@ -83,7 +83,7 @@ def test_what_is_right_passes(project: Path, workers: list[str]) -> None:
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "two workers"])
 def test_what_is_wrong_says_what_and_why(project: Path, workers: list[str]) -> None:
     """The message has what, got, should be, off by, the diagnosis and the replay, once a cause, and no traceback."""
-    broken(project, "ddof=1", "ddof=0")
+    break_adapter(project, "ddof=1", "ddof=0")
     status, lines = run(project, *workers, "-k", "BN-RUN-VAR or BN-RUN-MEAN")
     assert status == 1
     for word in ("what", "got", "should be", "off by", "replay"):
@@ -97,8 +97,8 @@ def test_what_is_wrong_says_what_and_why(project: Path, workers: list[str]) -> N
 
 def test_what_is_unsupported_is_skipped(project: Path) -> None:
     """The reason is that of the adapter."""
-    broken(project, "unsupported = {}", 'unsupported = {"momentum_none": "mine has no cumulative average"}')
-    broken(project, "    def build(self, config, device):", REFUSING)
+    break_adapter(project, "unsupported = {}", 'unsupported = {"momentum_none": "mine has no cumulative average"}')
+    break_adapter(project, "    def build(self, config, device):", REFUSING)
     status, lines = run(project, "-rs", "-k", "BN-RUN-NONE")
     assert status == 0, "\n".join(lines)
     assert [line for line in lines if "unsupported: momentum_none: mine has no cumulative average" in line]
@@ -112,7 +112,7 @@ REFUSING = """    def build(self, config, device):
 @pytest.mark.parametrize(("level", "word"), [("must", "xfailed"), ("should", "failed")])
 def test_level_decides(project: Path, level: str, word: str) -> None:
     """What violates a `should` is an expected failure, but where that level is asked for."""
-    broken(project, "np.array(0)", "np.array(0.0)")
+    break_adapter(project, "np.array(0)", "np.array(0.0)")
     (project / "tests" / "test_batchnorm.py").write_text(EXAMPLE.replace("dtypes=", f'level="{level}", dtypes='))
     _, lines = run(project, "-k", "BN-STATE-COUNTER")
     assert lines[-1].startswith(f"=== 1 {word}") or f"1 {word}" in lines[-1], "\n".join(lines)
@@ -120,7 +120,7 @@ def test_level_decides(project: Path, level: str, word: str) -> None:
 
 def test_an_untrue_declaration_fails(project: Path) -> None:
     """A declared deviation that a check refutes fails the test of that check."""
-    broken(project, "deviations = {}", 'deviations = {"running_variance": "biased"}')
+    break_adapter(project, "deviations = {}", 'deviations = {"running_variance": "biased"}')
     status, lines = run(project, "-k", "BN-RUN-VAR")
     assert status == 1
     assert [

@@ -104,7 +104,7 @@ class Opened:
         ]
 
 
-def opened(chromium: Any, file: Path, size: str = "desktop", scheme: str = "light", **context: Any) -> Opened:
+def open_page(chromium: Any, file: Path, size: str = "desktop", scheme: str = "light", **context: Any) -> Opened:
     """The page in a window of its own."""
     width, height = SIZES[size]
     view = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **context)

@@ -12,7 +12,7 @@ from bnconform.tests.selftest.rows import row, run
 BIASED = (Difference("running_variance", "biased"),)
 
 
-def kept() -> KeptHistory:
+def keep() -> KeptHistory:
     """A variance that is fixed from 1.2 on, an error that comes and stays, and what never changes."""
     history = History("flax.nnx", "flax", ["1.0", "1.1", "1.2", "1.3"])
     always = [row(requirement="BN-EVAL-STATS"), row("unsupported", requirement="BN-MASK-STATS")]
@@ -27,7 +27,7 @@ def kept() -> KeptHistory:
 CONFIRMED = Confirmation(
     "flax.nnx", "1.1", "1.3", "fixed", ("BN-RUN-VAR",), "unbiased now", (Citation("https://example.org/7", "thread 7"),)
 )
-PAGE = history_page.page([kept()], [CONFIRMED])
+PAGE = history_page.page([keep()], [CONFIRMED])
 
 
 def test_versions_with_equal_verdicts_share_a_column() -> None:

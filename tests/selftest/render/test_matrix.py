@@ -19,7 +19,7 @@ from bnconform.tests.selftest.results.test_failure import FAILURES
 from bnconform.tests.selftest.rows import ALL_DTYPES, CHAPTERS, FULL, STRICTNESS, TITLES, grid, row, run
 
 
-def drawn(result: Result, width: int = 100, encoding: str = "utf-8", **console: Any) -> str:
+def draw(result: Result, width: int = 100, encoding: str = "utf-8", **console: Any) -> str:
     """What `render` prints on a console of that width."""
     buffer = io.BytesIO()
     with io.TextIOWrapper(buffer, encoding=encoding) as stream:
@@ -57,7 +57,7 @@ class TestMatrix:
     @pytest.mark.parametrize("width", [40, 80, 100, 200])
     def test_no_line_is_wider_than_the_console(self, backends: list[str], width: int) -> None:
         """Whatever is shown fits, at 100 columns and at others."""
-        text = drawn(run(*grid(backends), backends={name: Usage(3, 1.0) for name in backends}), width)
+        text = draw(run(*grid(backends), backends={name: Usage(3, 1.0) for name in backends}), width)
         assert max(len(line) for line in text.splitlines()) <= width
 
     @pytest.mark.parametrize("count", [1, 3, 9])
@@ -67,7 +67,7 @@ class TestMatrix:
         """Dealt out over several tables, no cell is lost and none is shown twice."""
         everything = grid([f"backend.number_{n}" for n in range(count)], dtypes, devices)
         rows = [entry for entry in everything if entry.requirement == "BN-RUN-VAR"]
-        lines = drawn(run(*rows)).split("As declared")[0].splitlines()
+        lines = draw(run(*rows)).split("As declared")[0].splitlines()
         words = " ".join(line for line in lines if line.startswith("BN-RUN-VAR ")).split()
         marks = [word for word in words if word in LETTERS.values()]
         assert sorted(marks) == sorted(LETTERS[entry.verdict] for entry in rows)
@@ -75,7 +75,7 @@ class TestMatrix:
     def test_backend_wider_than_the_console_is_split(self) -> None:
         """More dtypes than fit in a line go on in a table below, and every one is there."""
         dtypes = [f"float8_e{number}m{7 - number}" for number in range(8)]
-        lines = drawn(run(*(row(dtype=dtype) for dtype in dtypes)), width=60).splitlines()
+        lines = draw(run(*(row(dtype=dtype) for dtype in dtypes)), width=60).splitlines()
         assert [word for line in lines for word in line.split() if word.startswith("float8")] == dtypes
         assert "".join(line for line in lines if line.startswith("BN-RUN-VAR")).count("+") == len(dtypes)
 
@@ -83,7 +83,7 @@ class TestMatrix:
         """A verdict stands in the column of its backend, device and dtype."""
         wrong = ("b", "cpu", "float16")
         rows = [row("violates" if entry.key[:3] == wrong else "conforms", **place(entry)) for entry in grid(["a", "b"])]
-        lines = drawn(run(*rows)).splitlines()
+        lines = draw(run(*rows)).splitlines()
         dtypes = next(line for line in lines if "f64" in line)
         column = dtypes.rindex(" f16") + 1
         names = lines[lines.index(dtypes) - 2]
@@ -94,7 +94,7 @@ class TestMatrix:
 
     def test_readable_without_colour(self) -> None:
         """Without a terminal there is not one escape code, and a legend says what the letters mean."""
-        text = drawn(run(*grid(["numpy", "torch.nn"])))
+        text = draw(run(*grid(["numpy", "torch.nn"])))
         assert "\x1b" not in text
         assert text.isascii()
         legend = line_with(text, "+ conforms")
@@ -102,7 +102,7 @@ class TestMatrix:
 
     def test_colour_where_the_terminal_has_it(self) -> None:
         """On a terminal with colours a violated must is red, and the letters are the same."""
-        text = drawn(run(row("violates")), force_terminal=True, color_system="standard")
+        text = draw(run(row("violates")), force_terminal=True, color_system="standard")
         assert "\x1b[1;31mV\x1b[0m" in text
 
     def test_letters_are_distinct(self) -> None:
@@ -115,7 +115,7 @@ class TestMatrix:
     )
     def test_levels_are_told_apart(self, requirement: str, letter: str) -> None:
         """What fails a should or a may has a small letter and its level beside it."""
-        text = drawn(run(row("violates", requirement=requirement)))
+        text = draw(run(row("violates", requirement=requirement)))
         words = next(line for line in text.splitlines() if line.startswith(requirement)).split()
         level = STRICTNESS.get(requirement)
         assert words[: 3 if level else 2] == [requirement, *([f"({level})"] if level else []), letter]
@@ -123,7 +123,7 @@ class TestMatrix:
 
     def test_chapters_in_the_order_given(self) -> None:
         """Requirements stand under their chapters, in the order of the catalogue; unknown ones come last."""
-        lines = drawn(run(*grid(["numpy"]), row(requirement="BN-A-NEW-ONE"))).splitlines()
+        lines = draw(run(*grid(["numpy"]), row(requirement="BN-A-NEW-ONE"))).splitlines()
         table = [line.split("  ")[0] for line in lines[lines.index("Training forward") :]]
         wanted = [
             "Training forward", "BN-TRAIN-NORM",
@@ -138,19 +138,19 @@ class TestMatrix:
         """What is unsupported for one reason is listed once, with all the requirements that it concerns."""
         places = itertools.product(CHAPTERS, ALL_DTYPES)
         rows = [row("unsupported", requirement=name, dtype=dtype, message="no such thing") for name, dtype in places]
-        lines = drawn(run(*rows), width=120).splitlines()
+        lines = draw(run(*rows), width=120).splitlines()
         names = "BN-TRAIN-NORM, BN-RUN-VAR, BN-EDGE-ONE-VALUE-POLICY (may), BN-NUM-STABLE (should)"
         assert lines[lines.index(f"- unsupported  numpy  {names}") + 1] == "    no such thing"
 
     def test_nothing_to_list(self) -> None:
         """Where everything conforms there is no list of what fails."""
-        text = drawn(run(row()))
+        text = draw(run(row()))
         assert "What fails" not in text and "As declared" not in text
 
     def test_counts(self) -> None:
         """One line counts verdicts by level, checks and seconds; one says how much of them each backend took."""
         rows = [*FULL.rows, row("violates", requirement="BN-NUM-STABLE")]
-        lines = drawn(run(*rows, backends=dict(FULL.environment.backends))).splitlines()
+        lines = draw(run(*rows, backends=dict(FULL.environment.backends))).splitlines()
         place = lines.index("must: 1 conforms, 1 violates, 1 unsupported; should: 1 violates; 6 checks in 8.0 s")
         assert lines[place + 1] == (
             "inside the backend's own calls, all processes together: numpy 2.0 s, torch.nn 0.5 s"
@@ -158,16 +158,16 @@ class TestMatrix:
 
     def test_nothing_judged(self) -> None:
         """A run without rows says so rather than showing an empty success."""
-        assert drawn(run()).splitlines()[-2] == "nothing was judged"
+        assert draw(run()).splitlines()[-2] == "nothing was judged"
 
     def test_environment_is_echoed(self) -> None:
         """The first lines say what was judged, and with which versions."""
-        first = drawn(FULL).splitlines()[0]
+        first = draw(FULL).splitlines()[0]
         assert "bnconform 0.1.0, Python 3.11.7, numpy 2.4.6, torch 2.13.0" in first
 
     def test_messages_are_text(self) -> None:
         """Markup, escape codes and tabs in a framework's message are written out, not obeyed."""
-        text = drawn(
+        text = draw(
             run(row("crashed", message="got [red]x[/red] \x1b[2J\tand")), force_terminal=True, color_system=None
         )
         assert r"got [red]x[/red] \x1b[2J\tand" in text
@@ -175,7 +175,7 @@ class TestMatrix:
 
     def test_console_without_unicode(self) -> None:
         """A message in letters that the console cannot encode is shown as far as it can."""
-        assert "got ? as it was" in drawn(
+        assert "got ? as it was" in draw(
             run(row("crashed", message="got σ² as it was".replace("²", ""))), encoding="ascii"
         )
 
@@ -184,7 +184,7 @@ BIASED = (Difference("running_variance", "biased"),)
 OUTSIDE = (Difference("epsilon_form", "outside"),)
 
 
-def explained(backend: str, point: tuple[Difference, ...], many: int, total: int) -> Diagnosis:
+def explain(backend: str, point: tuple[Difference, ...], many: int, total: int) -> Diagnosis:
     """A diagnosis by a point, with its text."""
     words = " and ".join(f"{part.coordinate} = {part.value}" for part in point)
     return Diagnosis(backend, (point,), many, total, f"{words} (explains {many} of {total} failing checks)")
@@ -198,7 +198,7 @@ def failing(one: Diagnosis, size: int, requirement: str = "BN-RUN-VAR", **given:
     return FailedCheck(row("violates", **values), (2, size))
 
 
-TWO = (explained("numpy", OUTSIDE, 1, 5), explained("numpy", BIASED, 4, 5))
+TWO = (explain("numpy", OUTSIDE, 1, 5), explain("numpy", BIASED, 4, 5))
 CHECKS = (
     failing(TWO[0], 9, "BN-TRAIN-NORM"),
     failing(TWO[1], 7), failing(TWO[1], 3), failing(TWO[1], 5, dtype="float64"),
@@ -213,14 +213,14 @@ class TestCards:
 
     def test_a_cause_is_one_card(self) -> None:
         """Each cause is told once, with how much it explains, those of musts by the most checks first."""
-        lines = drawn(BOTH).splitlines()
+        lines = draw(BOTH).splitlines()
         assert "What fails: 2 causes" in lines
         heads = [line for line in lines if line[:3] in ("1  ", "2  ", "3  ")]
         assert heads == [f"1  V numpy  {TWO[1].text}", f"2  V numpy  {TWO[0].text}"]
 
     def test_the_smallest_case_of_a_must_is_shown(self) -> None:
         """Not the worst, and not that of a should, however small; with what, got, should be, off by and one replay."""
-        card = drawn(BOTH, width=140).partition("1  V")[2].partition("2  V")[0]
+        card = draw(BOTH, width=140).partition("1  V")[2].partition("2  V")[0]
         assert "what       y of 3\n" in card
         for label in ("got", "should be", "off by", "the call", "source", "replay"):
             assert card.count(f"\n    {label:<11}") == 1
@@ -230,13 +230,13 @@ class TestCards:
 
     def test_from_a_file_the_rows_speak(self) -> None:
         """A file has no single checks: the card shows a row, and the count of its diagnosis."""
-        text = drawn(replace(BOTH, failed=()), width=140)
+        text = draw(replace(BOTH, failed=()), width=140)
         assert text.count("\n1  V numpy") == text.count("\n2  V numpy") == 1
         assert "3 others alike" in text
 
     def test_without_a_record_the_message_is_told(self) -> None:
         """A row of an earlier version, or of what is no violation, shows its message and its case."""
-        lines = drawn(FULL).splitlines()
+        lines = draw(FULL).splitlines()
         start = lines.index("1  V numpy  running_variance = biased")
         assert "    is 1.0," in "\n".join(f"    {line.strip()}" for line in lines[start:])
         assert "    case       cases/BN-RUN-VAR.json" in lines[start:]
@@ -245,33 +245,33 @@ class TestCards:
         """Without a diagnosis, dtypes whose messages differ are told one by one; names of their own do not differ."""
         where = [("cpu", "float32"), ("cuda:0", "float32"), ("cpu", "float64")]
         rows = [row("crashed", device=at, dtype=dtype, message=f"no answer on {at}-{dtype}") for at, dtype in where]
-        text = drawn(run(*rows))
+        text = draw(run(*rows))
         assert "What fails: 1 cause\n" in text and "where      cpu float64, float32; cuda:0 float32" in text
         rows = [row("crashed", dtype=dtype, message=f"died of {number}") for number, dtype in enumerate(ALL_DTYPES)]
-        assert "What fails: 4 causes\n" in drawn(run(*rows))
+        assert "What fails: 4 causes\n" in draw(run(*rows))
 
     def test_musts_before_shoulds(self) -> None:
         """What fails the run comes first, however bad the rest."""
-        lines = drawn(run(row("crashed", requirement="BN-NUM-STABLE"), row("violates"))).splitlines()
+        lines = draw(run(row("crashed", requirement="BN-NUM-STABLE"), row("violates"))).splitlines()
         assert "What fails: 2 causes, the musts first" in lines
         assert [line[3] for line in lines if line[:3] in ("1  ", "2  ")] == ["V", "c"]
 
     def test_an_array_is_never_printed_whole(self) -> None:
         """However much was got, an entry is a few lines."""
         failure = replace(FAILURES["number"], quantity=Quantity("y", str(list(range(9999))), "zeros"))
-        text = drawn(run(row("violates", failure=failure, message="m")))
+        text = draw(run(row("violates", failure=failure, message="m")))
         assert len(text.splitlines()) < 40 and "got        [0, 1, 2" in text
 
     def test_many_causes_are_a_line_each(self) -> None:
         """From the thirteenth on a card is its first line."""
-        text = drawn(run(*(row("crashed", backend=f"b{n:02}", message=f"died of {n}") for n in range(20))))
+        text = draw(run(*(row("crashed", backend=f"b{n:02}", message=f"died of {n}") for n in range(20))))
         assert text.count("    crashed    BN-RUN-VAR") == 12 and text.count(" died of ") >= 20
 
     @pytest.mark.parametrize("width", [60, 80, 120])
     def test_the_lines_of_an_entry_stand_under_the_first(self, width: int) -> None:
         """A long entry goes on in the column in which it began, and nothing but a command is wider than asked."""
         failure = replace(FAILURES["number"], call="word " * 60)
-        lines = drawn(run(row("violates", failure=failure, message="m")), width).splitlines()
+        lines = draw(run(row("violates", failure=failure, message="m")), width).splitlines()
         start = next(number for number, line in enumerate(lines) if line.startswith("    the call"))
         assert lines[start + 1].startswith(" " * 15 + "word") and len(lines[start + 1]) <= width
         assert max(len(line) for line in lines if "bnconform replay" not in line) <= width
@@ -282,7 +282,7 @@ class TestVerdict:
 
     def test_verdict_names_the_causes(self) -> None:
         """How many musts fail, and of what; then what to do."""
-        lines = drawn(BOTH, width=200).splitlines()
+        lines = draw(BOTH, width=200).splitlines()
         causes = "2 causes: running_variance = biased; epsilon_form = outside"
         assert lines[-2] == f"numpy: 2 of 2 musts fail, {causes}; 1 of 1 should fails"
         assert lines[-1].startswith("next: ") and "`bnconform explain running_variance`" in lines[-1]
@@ -294,7 +294,7 @@ class TestVerdict:
             row("violates", requirement=name, failure=replace(FAILURES["number"], cause=one.text), message="m")
             for name in ("BN-A", "BN-B", "BN-C")
         ]
-        text = drawn(replace(run(*rows), diagnoses=(one,)), width=200)
+        text = draw(replace(run(*rows), diagnoses=(one,)), width=200)
         assert "numpy: 3 of 3 musts fail, 1 cause: unexplained: BN-A, BN-B and 1 more\n" in text
 
     def test_verdict_of_what_holds(self) -> None:
@@ -304,7 +304,7 @@ class TestVerdict:
             row("deviates", requirement="BN-TRAIN-NORM", diagnosis=OUTSIDE),
             row("unsupported", requirement="BN-X"),
         ]
-        assert drawn(run(*rows), width=200).splitlines()[-2] == (
+        assert draw(run(*rows), width=200).splitlines()[-2] == (
             "numpy: all 2 musts hold, as declared: epsilon_form = outside, 1 unsupported"
         )
 
@@ -316,14 +316,14 @@ class TestVerdict:
             selection=SelectionRecord((), (), (), ("-k x",), (column,)),
             completion=Completion(FINISHED, 9, 3, 3),
         )
-        text = drawn(part, width=200, force_terminal=True, color_system="standard")
+        text = draw(part, width=200, force_terminal=True, color_system="standard")
         assert "\x1b[1;33mnumpy: 1 must holds (only a part: 1 of 2 musts judged; narrowed by -k x)" in text
         assert "next: without -k x the whole suite is asked" in text
 
     def test_verdict_of_each_backend(self) -> None:
         """Each has its line, in the order of the matrix, and many causes are cut."""
         rows = [row("crashed", backend="b", requirement=f"BN-{n}", message=f"died of {n}") for n in range(9)]
-        lines = drawn(run(row(backend="a"), *rows), width=200).splitlines()
+        lines = draw(run(row(backend="a"), *rows), width=200).splitlines()
         assert lines[-3] == "a: 1 must holds"
         assert lines[-2] == f"b: 9 of 9 musts fail, 9 causes: {'; '.join(f'died of {n}' for n in range(6))}; 3 more"
 
@@ -337,9 +337,9 @@ def test_what_mostly_refuses_is_not_green() -> None:
     rows = [row("conforms", models=1), *(row("unsupported", models=1, refused=1) for _ in range(4))]
     (merged,) = merge(rows)
     assert (merged.verdict, merged.models, merged.refused) == ("conforms", 5, 4)
-    shown = drawn(run(*rows))
+    shown = draw(run(*rows))
     assert "(+)" in line_with(shown, "BN-RUN-VAR", "(+)")
     assert "( ) most models refused" in shown
     assert "4 of 5 times it refused the model, of which nothing is known" in " ".join(shown.split())
-    fine = drawn(run(row("conforms", models=1), row("unsupported", models=1, refused=1)))
+    fine = draw(run(row("conforms", models=1), row("unsupported", models=1, refused=1)))
     assert "(+)" not in fine and "1 of 2 times it refused the model" in " ".join(fine.split())

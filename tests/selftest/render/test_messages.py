@@ -54,7 +54,7 @@ class Failure:
         return float(found[1])
 
 
-def failed(
+def fail(
     backend: OracleBackend, identifier: str, name: str, folder: Path | None = None, dtype: str = "float32"
 ) -> Failure:
     """Run one case on an implementation that must fail it."""
@@ -82,7 +82,7 @@ def of(wrong: str, folder: Path | None = None) -> Failure:
     """The failure of one of WRONG."""
     decision, _, value = wrong.partition("=")
     identifier, name, _ = WRONG[wrong]
-    return failed(OracleBackend(SPECIFIED.but(**{decision: value})), identifier, name, folder)
+    return fail(OracleBackend(SPECIFIED.but(**{decision: value})), identifier, name, folder)
 
 
 @each_wrong
@@ -190,7 +190,7 @@ def test_names_that_a_shell_would_take_apart_are_quoted(tmp_path: Path) -> None:
 def test_relation_is_stated() -> None:
     """A relation that does not hold is stated in words, with both runs."""
     relation = cases_of("BN-INV-RUNNING", "float32")[0]
-    failure = failed(OracleBackend(SPECIFIED.but(training_statistics="running")), "BN-INV-RUNNING", relation.name)
+    failure = fail(OracleBackend(SPECIFIED.but(training_statistics="running")), "BN-INV-RUNNING", relation.name)
     assert failure.line("relation") == relation.statement  # type: ignore[union-attr]
     assert failure.line("the call").startswith("(1) BatchNorm(") and " (2) BatchNorm(" in failure.line("the call")
     assert failure.number("off by", r", (\S+) times the bound$") > 1
@@ -208,7 +208,7 @@ def test_fact_is_told() -> None:
 
 def test_helper_frames_are_hidden() -> None:
     """What pytest would show of a failed check begins and ends in the test; what it calls hides its frames."""
-    failure = failed(OracleBackend(SPECIFIED.but(running_variance="biased")), "BN-RUN-VAR", "2-values")
+    failure = fail(OracleBackend(SPECIFIED.but(running_variance="biased")), "BN-RUN-VAR", "2-values")
     shown = failure.violation.traceback.filter(failure.violation)
     assert {Path(entry.path).name for entry in shown} == {Path(__file__).name}
 

@@ -234,7 +234,7 @@ def test_unknown_requirement_is_shown() -> None:
 
 
 def test_page_of_a_large_run_is_small() -> None:
-    """Thirty implementations in four dtypes, a fifth of them failing with long messages, take less than the messages."""
+    """Thirty implementations in four dtypes, a fifth of them failing with long messages, take less than those."""
     verdicts = ["conforms"] * 4 + ["violates"]
     rows = [
         row(verdict, backend=f"backend.{b}", dtype=dtype, requirement=name, level=rule.level, bound_share=0.01 * b,
@@ -254,7 +254,7 @@ def test_kill_matrix_is_shown(tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text(json.dumps(KILLS), encoding="utf-8")
     matrix = kill_matrix.read(tmp_path / "k.json")
     assert (len(matrix.wrong), matrix.right) == (2, 1)
-    assert [one.name for one in matrix.killed_by("BN-RUN-MEAN")] == ["lost", "late"]
+    assert [one.name for one in matrix.killers_of("BN-RUN-MEAN")] == ["lost", "late"]
     late, lost = matrix.wrong
     assert late.killed == {"BN-RUN-VAR": 9.5, "BN-RUN-MEAN": 3.0} and late.dtypes == ("float64", "float32")
     assert lost.killed == {"BN-RUN-MEAN": None} and (late.alone, lost.alone) == ("", "BN-RUN-MEAN")

@@ -11,7 +11,7 @@ from bnconform.cli.main import main
 from bnconform.render.evidence import clean
 from bnconform.results import result as results
 from bnconform.spec.catalogue import requirements
-from bnconform.tests.selftest.render.browser import SCHEMES, SIZES, VISIBLE, Opened, opened
+from bnconform.tests.selftest.render.browser import SCHEMES, SIZES, VISIBLE, Opened, open_page
 from bnconform.tests.selftest.render.test_page import EVIL, hostile
 from bnconform.tests.selftest.rows import row, run
 
@@ -65,7 +65,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("size", list(SIZES))
 def test_page_opens_and_asks_for_nothing(size: str, scheme: str, chromium: Any, file: Path) -> None:
     """Nothing but the file is requested, nothing complains, and only the boxes in it scroll sideways."""
-    found = opened(chromium, file, size, scheme)
+    found = open_page(chromium, file, size, scheme)
     for _ in range(2):
         found.unfold()
         assert not found.wide()
@@ -78,7 +78,7 @@ def test_page_opens_and_asks_for_nothing(size: str, scheme: str, chromium: Any, 
 
 def test_policy_refuses_a_request(chromium: Any, file: Path) -> None:
     """A picture that is added to the page is not loaded, and the browser says why."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     found.page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))")
     found.page.wait_for_timeout(200)
     assert any("Content Security Policy" in trouble for trouble in found.troubles)
@@ -86,7 +86,7 @@ def test_policy_refuses_a_request(chromium: Any, file: Path) -> None:
 
 def test_filters(chromium: Any, file: Path) -> None:
     """Each filter leaves what it is about, they combine, and all can be shown again."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     every = list(requirements())
     assert (rows(found), columns(found)) == (every, 6)
     choose(found, backend="beta")
@@ -117,7 +117,7 @@ def test_filters(chromium: Any, file: Path) -> None:
 
 def test_findings_follow_the_filters(chromium: Any, file: Path) -> None:
     """The evidence of other implementations and dtypes is hidden with them."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     finding = found.page.locator("details.rule [data-finding=violates][data-backend=beta]").first
     assert finding.get_attribute("data-dtypes") == "float32" and finding.get_attribute("hidden") is None
     choose(found, backend="alpha")
@@ -130,7 +130,7 @@ def test_findings_follow_the_filters(chromium: Any, file: Path) -> None:
 
 def test_cell_leads_to_its_evidence(chromium: Any, file: Path) -> None:
     """By keyboard: the letter of a violation opens the requirement's section, with the message in it."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     first = next(iter(requirements()))
     found.page.locator(f"#cells tr[data-rule={first}] td a").first.focus()
     found.page.keyboard.press("Enter")
@@ -142,7 +142,7 @@ def test_cell_leads_to_its_evidence(chromium: Any, file: Path) -> None:
 
 def test_heads_stay_while_the_matrix_scrolls(chromium: Any, file: Path) -> None:
     """The names of columns and rows stay in sight, on a phone too."""
-    found = opened(chromium, file, "phone")
+    found = open_page(chromium, file, "phone")
     box = found.page.locator(".scroll.tall")
     box.evaluate("one => { one.scrollTop = 900; one.scrollLeft = 60; }")
     place = box.bounding_box()
@@ -154,7 +154,7 @@ def test_heads_stay_while_the_matrix_scrolls(chromium: Any, file: Path) -> None:
 
 def test_page_is_read_without_script(chromium: Any, file: Path) -> None:
     """Without script the matrix and all sections are there, and no filter that would do nothing."""
-    found = opened(chromium, file, java_script_enabled=False)
+    found = open_page(chromium, file, java_script_enabled=False)
     assert found.page.locator("#cells tbody tr[data-rule]").count() == len(requirements())
     assert found.page.locator("#cells tbody tr[data-rule]").last.is_visible()
     assert not found.page.locator("#filters").is_visible()
@@ -165,7 +165,7 @@ def test_hostile_page_does_nothing(chromium: Any, tmp_path: Path) -> None:
     """A result of which every text is hostile opens no dialog, makes no request and still filters."""
     results.write(tmp_path / "r.json", hostile())
     assert main(["report", str(tmp_path / "r.json"), "--html", str(tmp_path / "page.html")]) == 0
-    found = opened(chromium, tmp_path / "page.html")
+    found = open_page(chromium, tmp_path / "page.html")
     choose(found, verdict="violates")
     found.page.wait_for_timeout(300)
     assert found.requests == [(tmp_path / "page.html").as_uri()] and found.troubles == []
@@ -174,7 +174,7 @@ def test_hostile_page_does_nothing(chromium: Any, tmp_path: Path) -> None:
 
 def test_first_screen_says_it(chromium: Any, file: Path) -> None:
     """Without scrolling: the verdict and the picture; of one implementation the causes, too."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     height = SIZES["desktop"][1]
     for selector in ("ul.standings li", ".heat svg", ".heat .key"):
         box = found.page.locator(selector).first.bounding_box()
@@ -183,7 +183,7 @@ def test_first_screen_says_it(chromium: Any, file: Path) -> None:
 
 def test_filters_stand_in_the_address(chromium: Any, file: Path) -> None:
     """A link shows what its sender saw, and what is shown again has no filter in it."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     choose(found, backend="beta", verdict="fails")
     shown, address = rows(found), found.page.url
     assert address.endswith("#backend=beta&verdict=fails")
@@ -197,7 +197,7 @@ def test_filters_stand_in_the_address(chromium: Any, file: Path) -> None:
 
 def test_what_is_folded_is_printed(chromium: Any, file: Path) -> None:
     """On paper all is unfolded, nothing is cut off, and no control is there."""
-    found = opened(chromium, file)
+    found = open_page(chromium, file)
     found.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     found.page.emulate_media(media="print")
     assert found.page.locator("details:not([open])").count() == 0
@@ -208,6 +208,6 @@ def test_what_is_folded_is_printed(chromium: Any, file: Path) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_nobody_is_shut_out(scheme: str, chromium: Any, axe: str, file: Path) -> None:
     """axe-core finds no fault, with all unfolded."""
-    found = opened(chromium, file, scheme=scheme, bypass_csp=True)
+    found = open_page(chromium, file, scheme=scheme, bypass_csp=True)
     found.unfold()
     assert found.faults(axe) == []

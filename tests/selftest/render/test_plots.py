@@ -15,14 +15,14 @@ from bnconform.cases.program import Array, Probe
 from bnconform.judge.check import Check, conduct
 from bnconform.judge.subject import Subject
 from bnconform.render import plots, report_files
-from bnconform.results.observations import encoded
+from bnconform.results.observations import encode
 from bnconform.results.result import Declaration, Observation, Result
 from bnconform.results.run_result import declarations
 from bnconform.spec.catalogue import requirement
 from bnconform.tests.selftest.rows import row, run
 
 
-def observed(dtype: str) -> Result:
+def observe(dtype: str) -> Result:
     """What the hand-written layer answers in the batches that are drawn."""
     subject = Subject("numpy", registry.load("numpy"), "cpu", dtype)
     kept = []
@@ -44,7 +44,7 @@ def one_pass(x: Array, eps: float) -> Array:
 @pytest.mark.parametrize(("dtype", "batches"), [("float64", 5), ("float32", 4)])
 def test_conditions_of_a_right_layer_lie_within_both_bounds(dtype: str, batches: int) -> None:
     """One point a batch, the condition number about the ratio, the one-pass bound far above at its end."""
-    points, problems = report_files.conditions(observed(dtype))
+    points, problems = report_files.conditions(observe(dtype))
     assert len(points) == batches and not problems
     assert not any(point.beyond_two or point.beyond_one for point in points)
     for point in points:
@@ -58,14 +58,14 @@ def test_conditions_of_a_right_layer_lie_within_both_bounds(dtype: str, batches:
 
 def test_one_pass_variance_is_seen() -> None:
     """An answer with a one-pass variance lies beyond the two-pass bound and within the one-pass bound."""
-    found = observed("float32")
+    found = observe("float32")
     probe = next(case for case in cases_of("BN-NUM-STABLE", "float32") if case.name == "ratio1e3")
     assert isinstance(probe, Probe)
     program = probe.at("float32", "float32")
     x = program.steps[0].x
     assert x is not None
     spoilt = [
-        replace(one, array=encoded(one_pass(x, program.config.eps))) if one.case == "ratio1e3" else one
+        replace(one, array=encode(one_pass(x, program.config.eps))) if one.case == "ratio1e3" else one
         for one in found.observations
     ]
     points, _ = report_files.conditions(replace(found, observations=tuple(spoilt)))
@@ -77,10 +77,10 @@ def test_one_pass_variance_is_seen() -> None:
 
 def test_no_number_is_drawn_at_the_edge() -> None:
     """An answer of NaN is an error without limit, beyond both bounds, and breaks no plot."""
-    found = observed("float32")
+    found = observe("float32")
     shape = (32, 3)
     spoilt = tuple(
-        replace(one, array=encoded(np.full(shape, np.nan, np.float32))) if one.case == "ratio1e2" else one
+        replace(one, array=encode(np.full(shape, np.nan, np.float32))) if one.case == "ratio1e2" else one
         for one in found.observations
     )
     points, _ = report_files.conditions(replace(found, observations=spoilt))
@@ -93,7 +93,7 @@ def test_no_number_is_drawn_at_the_edge() -> None:
 
 def test_unreadable_observation_is_told() -> None:
     """Bytes that are no array, and a declaration that does not exist, are named on the page, and the rest is drawn."""
-    found = observed("float32")
+    found = observe("float32")
     first, *rest = found.observations
     broken = replace(first, array={**first.array, "data": "AAAA"})
     points, problems = report_files.conditions(replace(found, observations=(broken, *rest)))

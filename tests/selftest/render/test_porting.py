@@ -185,14 +185,14 @@ def _subject(kind: type[NumpyLayer]) -> Subject:
 
 def test_carrying_is_measured() -> None:
     """A right layer's state, loaded into another, evaluates within the bound."""
-    told = porting.carry_on(_subject(NumpyLayer), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(NumpyLayer), porting.train(_subject(NumpyLayer))["state"])
     assert 0 < told["share"] < 1
 
 
 @pytest.mark.parametrize("kind", [_Forgets, _Squares])
 def test_badly_carried_layer_is_told(kind: type[NumpyLayer]) -> None:
     """A layer that loses a part of the state, or evaluates it wrongly, has no share, and a reason or one above 1."""
-    told = porting.carry_on(_subject(kind), porting.trained(_subject(NumpyLayer))["state"])
+    told = porting.carry_on(_subject(kind), porting.train(_subject(NumpyLayer))["state"])
     assert "reason" in told or told["share"] > 1
 
 
@@ -204,7 +204,7 @@ class _Halves(NumpyLayer):
 
 def test_a_layer_that_trains_on_otherwise_is_told() -> None:
     """One that evaluates what was carried, and whose average then goes on otherwise, has a second share above 1."""
-    state = porting.trained(_subject(NumpyLayer))["state"]
+    state = porting.train(_subject(NumpyLayer))["state"]
     assert porting.carry_on(_subject(NumpyLayer), state)["continued"] < 1
     told = porting.carry_on(_subject(_Halves), state)
     assert told["share"] < 1 < told["continued"]
@@ -218,7 +218,7 @@ class _Shows(NumpyLayer):
 
 def test_a_state_that_evaluation_does_not_use_is_told() -> None:
     """Where a layer shows other statistics than it evaluates by, the share of its own evaluation says so."""
-    assert porting.trained(_subject(NumpyLayer))["share"] < 1 < porting.trained(_subject(_Shows))["share"]
+    assert porting.train(_subject(NumpyLayer))["share"] < 1 < porting.train(_subject(_Shows))["share"]
 
 
 def _replicas(layer: Any, **lacking: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ STATE: dict[str, Array] = {
 X = np.random.default_rng(1).normal(1, 2, (8, 3, 4, 5)).astype(np.float32)
 
 
-def shown(state: dict[str, Array] = STATE, *, momentum: float = 0.1, remembered: str = "unbiased") -> dict[str, Any]:
+def show(state: dict[str, Array] = STATE, *, momentum: float = 0.1, remembered: str = "unbiased") -> dict[str, Any]:
     """What a right layer with this state shows."""
     given: dict[str, Any] = {**state, "momentum": momentum, "behaviour": {"running_variance": remembered}}
     y = reference.forward(X, **given, training=False).y
@@ -81,39 +81,39 @@ def shown(state: dict[str, Array] = STATE, *, momentum: float = 0.1, remembered:
     }
 
 
-def judged(arrived: dict[str, Any], remembered: str = "unbiased") -> tuple[float, float]:
+def judge(arrived: dict[str, Any], remembered: str = "unbiased") -> tuple[float, float]:
     """What comes of a right first program, and of a second that shows this."""
     made = Scripts("", "", ("torch.nn", "torch.nn"), 1e-5, 0.1, ("unbiased", remembered))
-    return porting_scripts.judged({**STATE, "x": X, **shown()}, arrived, made)
+    return porting_scripts.judge({**STATE, "x": X, **show()}, arrived, made)
 
 
 def test_right_programs_hold() -> None:
     """Rounding to single precision lies far within the bounds, and so does the variance that is known to be kept."""
-    assert max(judged(shown())) < 0.5
-    assert max(judged(shown(remembered="biased"), "biased")) < 0.5
+    assert max(judge(show())) < 0.5
+    assert max(judge(show(remembered="biased"), "biased")) < 0.5
 
 
-def swapped(state: dict[str, Array], one: str, other: str) -> dict[str, Array]:
+def swap(state: dict[str, Array], one: str, other: str) -> dict[str, Array]:
     """Two arrays in the place of each other."""
     return {**state, one: state[other], other: state[one]}
 
 
 WRONG: dict[str, tuple[Callable[[], dict[str, Any]], bool]] = {
-    "bias forgotten": (lambda: shown({**STATE, "bias": np.zeros(3, np.float32)}), True),
-    "weight and bias swapped": (lambda: shown(swapped(STATE, "weight", "bias")), True),
-    "deviation for variance": (lambda: shown({**STATE, "running_var": np.sqrt(STATE["running_var"])}), True),
-    "momentum weighs the old value": (lambda: shown(momentum=0.9), False),
-    "momentum forgotten": (lambda: shown(momentum=0.01), False),
-    "another estimator": (lambda: shown(remembered="biased"), False),
-    "axes not moved back": (lambda: {**shown(), "y": shown()["y"].transpose(0, 2, 3, 1)}, True),
-    "not a number": (lambda: {**shown(), "y": np.full(X.shape, np.nan, np.float32)}, True),
+    "bias forgotten": (lambda: show({**STATE, "bias": np.zeros(3, np.float32)}), True),
+    "weight and bias swapped": (lambda: show(swap(STATE, "weight", "bias")), True),
+    "deviation for variance": (lambda: show({**STATE, "running_var": np.sqrt(STATE["running_var"])}), True),
+    "momentum weighs the old value": (lambda: show(momentum=0.9), False),
+    "momentum forgotten": (lambda: show(momentum=0.01), False),
+    "another estimator": (lambda: show(remembered="biased"), False),
+    "axes not moved back": (lambda: {**show(), "y": show()["y"].transpose(0, 2, 3, 1)}, True),
+    "not a number": (lambda: {**show(), "y": np.full(X.shape, np.nan, np.float32)}, True),
 }
 
 
 @pytest.mark.parametrize(("made", "at_once"), WRONG.values(), ids=list(WRONG))
 def test_a_layer_that_is_carried_wrongly_is_told(made: Callable[[], dict[str, Any]], at_once: bool) -> None:
     """In evaluation where that shows it, else after one more batch."""
-    evaluation, continued = judged(made())
+    evaluation, continued = judge(made())
     assert (evaluation > 1) == at_once
     assert at_once or continued > 1
 
@@ -121,7 +121,7 @@ def test_a_layer_that_is_carried_wrongly_is_told(made: Callable[[], dict[str, An
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
-def asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+def ask(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """The status of `bnconform porting`, and what it says."""
     status = main(["porting", *words])
     said = capsys.readouterr()
@@ -130,7 +130,7 @@ def asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, st
 
 def test_command_says_what_there_is_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     """Names, what to do, how far it was measured to hold, and code that was run, as Markdown."""
-    status, out, err = asked(capsys, "--from", "flax.nnx", "--to", "torch.nn")
+    status, out, err = ask(capsys, "--from", "flax.nnx", "--to", "torch.nn")
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "# From flax.nnx to torch.nn"
@@ -146,7 +146,7 @@ def test_command_says_what_there_is_to_do(capsys: pytest.CaptureFixture[str]) ->
 def test_command_writes_page_and_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The programs are files that run as they are."""
     folder = tmp_path / "way"
-    status, out, _ = asked(capsys, "--from", "mlx", "--to", "keras+jax", "--into", str(folder))
+    status, out, _ = ask(capsys, "--from", "mlx", "--to", "keras+jax", "--into", str(folder))
     assert status == 0 and out == f"mlx-to-keras+jax.md, save.py, load.py are in {folder}\n"
     made = scripts(DATA, "mlx", "keras+jax")
     assert made is not None
@@ -156,7 +156,7 @@ def test_command_writes_page_and_code(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_command_runs_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     """With --run, here and now."""
     pytest.importorskip("torch")
-    status, out, err = asked(capsys, "--from", "torch.nn", "--to", "torch.functional", "--run")
+    status, out, err = ask(capsys, "--from", "torch.nn", "--to", "torch.functional", "--run")
     assert (status, err) == (0, "") and "both frameworks within 0." in out
 
 
@@ -166,13 +166,13 @@ def test_command_fails_where_the_code_does(tmp_path: Path, capsys: pytest.Captur
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
     given = ("--from", "torch.nn", "--to", "torch.functional", "--run", "--python", f"torch.nn={bare}")
-    status, out, _ = asked(capsys, *given)
+    status, out, _ = ask(capsys, *given)
     assert status == 1 and "and failed: the first program: ModuleNotFoundError" in out
 
 
 def test_list_without_code(capsys: pytest.CaptureFixture[str]) -> None:
     """Where one of the two is no framework's layer the list is there, and no code."""
-    status, out, _ = asked(capsys, "--from", "torch.nn", "--to", "documents.d2l_en")
+    status, out, _ = ask(capsys, "--from", "torch.nn", "--to", "documents.d2l_en")
     assert status == 0 and "## To do" in out and "## In code" not in out
 
 
@@ -205,6 +205,6 @@ def test_bad_request_is_refused(
     """In one line that says what to do, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("mine\n")
-    status, out, err = asked(capsys, *words)
+    status, out, err = ask(capsys, *words)
     assert (status, out) == (2, "") and err.startswith("bnconform: ") and err.count("\n") == 1 and said in err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -27,7 +27,7 @@ TICKS = "a | b `c` ```` d\n</details>\n@someone #12 www.example.org **bold** [x]
 """Text that Markdown, or the site that shows it, would take for more."""
 
 
-def rendered(text: str) -> str:
+def render(text: str) -> str:
     """Markdown with HTML in it, as HTML."""
     return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(text))
 
@@ -103,7 +103,7 @@ def test_markdown_takes_hostile_text_for_text(evil: str) -> None:
     found = run(*rows)
     found = Result(found.environment, found.rows, (Diagnosis(evil, (), 1, 1, evil),))
     text = markdown.markdown(found, {"BN-RUN-VAR": "its title"})
-    plain = Tags(rendered(text))
+    plain = Tags(render(text))
     allowed = {"h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "details", "summary", "b", "ul",
                "li", "pre"}  # fmt: skip
     assert set(plain.found) <= allowed
@@ -126,7 +126,7 @@ def test_markdown_is_bounded() -> None:
 
 def test_fence_is_longer_than_any_in_it() -> None:
     """A block of code is not ended by its content."""
-    assert markdown.fenced("a\n````\nb").splitlines()[0] == "`````text"
+    assert markdown.fence("a\n````\nb").splitlines()[0] == "`````text"
 
 
 # -- annotations ---------------------------------------------------------------------------------------------------

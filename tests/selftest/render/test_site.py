@@ -26,7 +26,7 @@ from bnconform.tests.selftest.rows import FULL, grid, row, run
 FOLD = next(rule.id for rule in requirements().values() if rule.chapter == FOLDING)
 
 
-def dated(result: Result, day: str, torch: str = "2.13.0") -> Result:
+def date(result: Result, day: str, torch: str = "2.13.0") -> Result:
     """The result as it would be of another day and version."""
     packages = {**result.environment.packages, "torch": torch}
     return replace(
@@ -34,7 +34,7 @@ def dated(result: Result, day: str, torch: str = "2.13.0") -> Result:
     )  # fmt: skip
 
 
-def made(*given: Result, ways: bool = False) -> dict[str, str]:
+def make(*given: Result, ways: bool = False) -> dict[str, str]:
     """The files of a site about results, with the package's own findings; with the ways of few frameworks or none."""
     table = porting_list.read(report_files.PORTING)
     code = {**table["code"], "lines": {}}
@@ -60,7 +60,7 @@ def files() -> dict[str, str]:
     before = run(row(backend="torch.nn", requirement="BN-REC-MODE"), row(backend="torch.nn"))
     tool = run(row("violates", backend="torch.fx.fuse", requirement=FOLD, message="folded wrongly"))
     others = run(*grid(["mine", "other one"], devices=("cpu", "cuda:0")))
-    return made(dated(torch, "2026-02-01"), dated(before, "2026-01-01", "2.9.0"), tool, others)
+    return make(date(torch, "2026-02-01"), date(before, "2026-01-01", "2.9.0"), tool, others)
 
 
 def pages(files: dict[str, str]) -> dict[str, str]:
@@ -156,7 +156,7 @@ def test_page_of_a_requirement(files: dict[str, str]) -> None:
 
 def test_links_are_stable(files: dict[str, str]) -> None:
     """What a page is about alone says what it is called, whatever else is on the site."""
-    alone = made(run(*grid(["mine"])))
+    alone = make(run(*grid(["mine"])))
     assert set(pages(alone)) - {"porting/index.html"} <= set(files) | {"porting/numpy.html"}
     assert slug("torch.nn+compile") == "torch.nn+compile"
     names = ["a b", "a/b", "a_b", "../a", ".a", "", EVIL, "a" * 200, "a" * 201, "index"]
@@ -166,7 +166,7 @@ def test_links_are_stable(files: dict[str, str]) -> None:
 
 def test_hostile_results_make_a_site() -> None:
     """Names that are markup, paths and half pairs are shown as text, and no file leaves the folder."""
-    files = made(hostile())
+    files = make(hostile())
     for path, text in files.items():
         assert ".." not in path and not path.startswith("/")
         text.encode()
@@ -179,19 +179,19 @@ def test_hostile_results_make_a_site() -> None:
 
 def test_no_result_is_a_site_of_requirements() -> None:
     """A site about nothing says so."""
-    files = made(run())
+    files = make(run())
     assert "No result was given." in files["index.html"] and "requirements/BN-RUN-VAR.html" in files
 
 
 def test_ways_between_frameworks() -> None:
     """Where a framework was judged, there are its page and what there is to do from it to each other, with the code."""
-    files = made(run(row(backend="torch.nn")), ways=True)
+    files = make(run(row(backend="torch.nn")), ways=True)
     text = files["porting/from-torch.nn.html"]
     assert 'id="flax.nnx"' in text and "nnx.BatchNorm(3, epsilon=1e-05, momentum=0.9" in text
     assert 'class="task"' in text and "They were run on" in text
     assert "keras" in files["porting/keras.html"] and 'href="from-torch.nn.html"' in files["porting/index.html"]
     assert '<a href="../porting/from-torch.nn.html">' in files["implementations/torch.nn.html"]
-    assert not [path for path in made(run(row(backend="mine"))) if path.startswith("porting/")]
+    assert not [path for path in make(run(row(backend="mine"))) if path.startswith("porting/")]
 
 
 # -- the command -----------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_command_writes_a_site(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["site", "r.json", "out", "--kill-matrix", "k.json"]) == 0
     assert capsys.readouterr().out.endswith("pages are in out; open out/index.html\n")
     assert "what is wrong with late" in (here / "out" / "kill-matrix.html").read_text(encoding="utf-8")
-    results.write(here / "s.json", dated(FULL, "2026-03-01"))
+    results.write(here / "s.json", date(FULL, "2026-03-01"))
     assert main(["site", "r.json", "s.json", "out"]) == 0
     assert (here / "out" / "implementations" / "torch.nn.html").exists()
     assert (here / "out" / "implementations" / "mine.html").exists()

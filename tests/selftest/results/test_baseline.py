@@ -62,7 +62,7 @@ def part(*rows: Row, **environment: Any) -> Result:
     return Result(Environment(**values | environment), rows)
 
 
-def judged(entries: Sequence[BaselineEntry], *found: Result, level: str = "must") -> BaselineVerdict:
+def judge(entries: Sequence[BaselineEntry], *found: Result, level: str = "must") -> BaselineVerdict:
     """The judgement over the small suite."""
     return baseline_check.judge(entries, found, level, SUITE)
 
@@ -123,7 +123,7 @@ def names(found: BaselineVerdict) -> dict[str, int]:
 )
 def test_judgement(entries: list[BaselineEntry], found: Result, expected: dict[str, int], fails: bool) -> None:
     """Each row and each entry comes to stand where it belongs, and what is newly wrong fails."""
-    judgement = judged(entries, found)
+    judgement = judge(entries, found)
     assert names(judgement) == expected
     assert judgement.fails is fails
 
@@ -131,12 +131,12 @@ def test_judgement(entries: list[BaselineEntry], found: Result, expected: dict[s
 def test_levels() -> None:
     """A failure beyond the level asked for is not new, one that gets worse is only said, and a known one is known."""
     lesser = replace(BAD, level="should")
-    assert names(judged([], run(lesser))) == {}
-    assert names(judged([], run(lesser), level="should")) == {"new": 1}
-    assert names(judged([KNOWN], run(lesser))) == {"known": 1}
+    assert names(judge([], run(lesser))) == {}
+    assert names(judge([], run(lesser), level="should")) == {"new": 1}
+    assert names(judge([KNOWN], run(lesser))) == {"known": 1}
     crashes = replace(lesser, verdict="crashed")
-    assert names(judged([KNOWN], run(crashes))) == {"changed": 1}
-    assert names(judged([KNOWN], run(crashes), level="may")) == {"worse": 1}
+    assert names(judge([KNOWN], run(crashes))) == {"changed": 1}
+    assert names(judge([KNOWN], run(crashes), level="may")) == {"worse": 1}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_levels() -> None:
 )
 def test_devices_and_dtypes(device: str, dtype: str, covered: bool) -> None:
     """A kind of device speaks of each of them, a star of all, and a name of itself."""
-    found = judged([replace(KNOWN, device=device, dtype=dtype)], run(replace(BAD, device="cuda:1")))
+    found = judge([replace(KNOWN, device=device, dtype=dtype)], run(replace(BAD, device="cuda:1")))
     assert (len(found.known), len(found.new)) == ((1, 0) if covered else (0, 1))
 
 
@@ -174,10 +174,10 @@ def test_devices_and_dtypes(device: str, dtype: str, covered: bool) -> None:
 )
 def test_conditions(when: When, why: str) -> None:
     """An entry is in force where all its conditions hold, and elsewhere it is left alone, with the reason."""
-    found = judged([replace(KNOWN, when=when)], run(BAD))
+    found = judge([replace(KNOWN, when=when)], run(BAD))
     assert names(found) == ({"apart": 1, "new": 1} if why else {"known": 1})
     assert [told.why for told in found.apart] == [why] * bool(why)
-    assert names(judged([replace(KNOWN, when=when)], run())) == ({"apart": 1} if why else {"fixed": 1})
+    assert names(judge([replace(KNOWN, when=when)], run())) == ({"apart": 1} if why else {"fixed": 1})
 
 
 def test_version_that_is_none() -> None:
@@ -188,29 +188,29 @@ def test_version_that_is_none() -> None:
 def test_stars_are_fixed_where_all_was_asked() -> None:
     """An entry for every dtype is neither fixed nor without a match while a dtype of its requirement is missing."""
     every = replace(KNOWN, dtype="*")
-    assert names(judged([every], run())) == {"partly": 1}
-    assert names(judged([every], run(row(), row(dtype="float16")))) == {"fixed": 1}
-    assert "nor on any other device" in judged([replace(every, device="*")], run()).partly[0].why
+    assert names(judge([every], run())) == {"partly": 1}
+    assert names(judge([every], run(row(), row(dtype="float16")))) == {"fixed": 1}
+    assert "nor on any other device" in judge([replace(every, device="*")], run()).partly[0].why
     half = replace(every, requirement="HALF")
-    assert names(judged([half], run())) == {"apart": 1}
-    assert names(judged([half], run(row("HALF", "unsupported", dtype="float16")))) == {"unmatched": 1}
+    assert names(judge([half], run())) == {"apart": 1}
+    assert names(judge([half], run(row("HALF", "unsupported", dtype="float16")))) == {"unmatched": 1}
     once = replace(every, requirement="ONCE")
-    assert names(judged([once], run())) == {"fixed": 1}
+    assert names(judge([once], run())) == {"fixed": 1}
 
 
 def test_wider_than_needed() -> None:
     """An entry that only some of its rows need is said to be too wide: it would hide the others' next failure."""
-    found = judged([replace(KNOWN, dtype="*")], run(BAD, row(dtype="float16")))
+    found = judge([replace(KNOWN, dtype="*")], run(BAD, row(dtype="float16")))
     assert names(found) == {"known": 1, "narrower": 1}
     assert found.narrower[0].why == "needed in cpu float32, not in cpu float16"
-    assert names(judged([KNOWN], run(BAD), run())) == {"known": 1, "narrower": 1}
+    assert names(judge([KNOWN], run(BAD), run())) == {"known": 1, "narrower": 1}
 
 
 def test_overlapping_entries() -> None:
     """Of two entries that speak of a row the one that knows it best is taken, and the worst of both is covered."""
     wide = replace(KNOWN, device="*", verdict="crashed", diagnosis="")
-    assert [known.entry for known in judged([wide, KNOWN], run(BAD)).known] == [KNOWN]
-    assert [known.entry for known in judged([wide, KNOWN], run(replace(BAD, verdict="crashed"))).known] == [wide]
+    assert [known.entry for known in judge([wide, KNOWN], run(BAD)).known] == [KNOWN]
+    assert [known.entry for known in judge([wide, KNOWN], run(replace(BAD, verdict="crashed"))).known] == [wide]
 
 
 def test_internal_error_is_never_known(tmp_path: Path) -> None:
@@ -219,8 +219,8 @@ def test_internal_error_is_never_known(tmp_path: Path) -> None:
     made = Check(subject, conformance_tests()[0].rule)
     made.note_internal_error(ValueError("oops"))
     broken = row("A", "untrusted", message=made.outcomes[0].message, level="may")
-    assert names(judged([replace(KNOWN, verdict="crashed")], run(broken))) == {"new": 1}
-    assert baseline_update.updated([], [run(broken)], "must", SUITE).entries == ()
+    assert names(judge([replace(KNOWN, verdict="crashed")], run(broken))) == {"new": 1}
+    assert baseline_update.update_baseline([], [run(broken)], "must", SUITE).entries == ()
 
 
 def test_whole_runs_are_told_from_parts() -> None:
@@ -235,9 +235,9 @@ def test_whole_runs_are_told_from_parts() -> None:
 # -- updating ---------------------------------------------------------------------------------------------------------
 
 
-def updated(entries: Sequence[BaselineEntry], *found: Result, **options: Any) -> baseline_update.Update:
+def update_small(entries: Sequence[BaselineEntry], *found: Result, **options: Any) -> baseline_update.Update:
     """The update over the small suite."""
-    return baseline_update.updated(entries, found, options.pop("level", "must"), SUITE, **options)
+    return baseline_update.update_baseline(entries, found, options.pop("level", "must"), SUITE, **options)
 
 
 def test_update_leaves_a_quiet_gate() -> None:
@@ -249,7 +249,7 @@ def test_update_leaves_a_quiet_gate() -> None:
         replace(KNOWN, backend="jax", reason="another's"),
     ]
     found = run(replace(BAD, verdict="crashed", diagnosis=()), row("ONCE", "violates", bound_share=1234.5))
-    update = updated(entries, found, reason="by design", link="https://example.org")
+    update = update_small(entries, found, reason="by design", link="https://example.org")
     assert [str(entry) for entry in update.added] == ["ONCE torch.nn cpu *"]
     assert update.added[0] == BaselineEntry(
         "torch.nn", "cpu", "*", "ONCE", "violates", "by design", "https://example.org", diagnosis="", share=1200.0
@@ -257,30 +257,30 @@ def test_update_leaves_a_quiet_gate() -> None:
     assert [str(told.entry) for told in update.dropped] == ["B torch.nn cpu float32", "GONE torch.nn cpu float32"]
     fresh = replace(KNOWN, verdict="crashed", diagnosis="")
     assert update.entries == (entries[3], fresh, update.added[0])
-    assert names(judged(update.entries, found)) == {"known": 2, "apart": 1}
-    assert updated(update.entries, found).entries == update.entries
+    assert names(judge(update.entries, found)) == {"known": 2, "apart": 1}
+    assert update_small(update.entries, found).entries == update.entries
 
 
 def test_update_keeps_what_people_wrote() -> None:
     """Reason, link and condition of a known entry stay, and so does an error that is much as it was."""
     mine = replace(KNOWN, reason="mine", link="https://example.org/mine", when=When({"torch": ">=2"}), share=20.0)
     found = run(replace(BAD, bound_share=21.0))
-    assert updated([mine], found, reason="theirs", link="https://example.org/theirs").entries == (mine,)
-    assert updated([mine], run(replace(BAD, bound_share=2100.0))).entries == (replace(mine, share=2100.0),)
+    assert update_small([mine], found, reason="theirs", link="https://example.org/theirs").entries == (mine,)
+    assert update_small([mine], run(replace(BAD, bound_share=2100.0))).entries == (replace(mine, share=2100.0),)
 
 
 def test_update_of_a_part_drops_nothing() -> None:
     """What only a part of the checks calls fixed stays, unless the caller knows better."""
-    assert updated([KNOWN], part(row())).entries == (KNOWN,)
-    assert updated([KNOWN], part(row()), drop=("partly",)).entries == ()
-    assert updated([KNOWN], run(), drop=()).entries == (KNOWN,)
+    assert update_small([KNOWN], part(row())).entries == (KNOWN,)
+    assert update_small([KNOWN], part(row()), drop=("partly",)).entries == ()
+    assert update_small([KNOWN], run(), drop=()).entries == (KNOWN,)
 
 
 def test_update_of_stars() -> None:
     """An entry for several rows takes the worst verdict of them, and no explanation where they have several."""
     wide = replace(KNOWN, dtype="*")
     found = run(BAD, replace(BAD, dtype="float16", verdict="crashed", diagnosis=()))
-    assert updated([wide], found).entries == (replace(wide, verdict="crashed", diagnosis=None),)
+    assert update_small([wide], found).entries == (replace(wide, verdict="crashed", diagnosis=None),)
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from bnconform.results import comparison as comparisons
 from bnconform.results.compare import compare
 from bnconform.results.comparison import DRIFT, FACTOR, Number, ResultComparison
 from bnconform.results.difference import between
-from bnconform.results.observations import placed
+from bnconform.results.observations import place_observation
 from bnconform.results.operands import Incomparable
 from bnconform.results.result import Difference, Observation, Result
 from bnconform.spec.formats import format_of, numpy_dtype
 from bnconform.tests.mutants.catalogue import all_right
-from bnconform.tests.selftest.observing import moved, planted, result_of
+from bnconform.tests.selftest.observing import move, plant, result_of
 
 SCHEMA = json.loads((Path(comparisons.__file__).parent / "comparison.schema.json").read_text(encoding="utf-8"))
 
@@ -66,7 +66,7 @@ def one(made: ResultComparison, place: tuple[str, str, str]) -> Number:
 def truth(place: tuple[str, str, str], dtype: str) -> Placed:
     """The hand-written layer's observation against what is due."""
     [found] = [o for o in result_of("numpy", dtype).observations if (o.requirement, o.case, o.name) == place]
-    made = placed(found, None)
+    made = place_observation(found, None)
     assert made is not None
     return made
 
@@ -96,7 +96,7 @@ SAME_ACCURACY = [mutant.name for mutant in LAYERS if mutant.name not in WEAKER |
 @pytest.mark.parametrize("name", SAME_ACCURACY)
 def test_only_rounding(name: str, dtype: str) -> None:
     """Layers that are right by other means differ by nothing, and none uses the share from which drift is named."""
-    made = against(result_of("numpy", dtype), moved(result_of(name, dtype), backend="numpy"))
+    made = against(result_of("numpy", dtype), move(result_of(name, dtype), backend="numpy"))
     assert made.status == 0
     assert kinds(made) <= {"rounding", "identical"}
     assert not made.pairs[0].differs and made.pairs[0].compared == len(made.pairs[0].numbers) > 10
@@ -210,7 +210,7 @@ def test_each_convention_by_what_shows_it() -> None:
 def test_declaration_that_one_side_has_left() -> None:
     """Two that declare the same and do not do the same are told apart by what they answer."""
     left = _declaring(result_of("numpy", "float32"), running_variance="biased")
-    made = against(result_of("Declared", "float32"), moved(left, backend="Declared"))
+    made = against(result_of("Declared", "float32"), move(left, backend="Declared"))
     [convention] = made.pairs[0].conventions
     assert (convention.first, convention.second) == ("biased", "unbiased")
     assert (convention.first_by, convention.second_by) == ("declared", "specified") and len(convention.shown_by) == 2
@@ -240,7 +240,7 @@ def test_another_dtype() -> None:
 def test_wrong_element() -> None:
     """The side with a wrong element is named, whichever it is, at that element and with both numbers."""
     right = result_of("numpy", "float32")
-    wrong = planted(right, FINE, off_by(FINE, 3.0))
+    wrong = plant(right, FINE, off_by(FINE, 3.0))
     for made, side in ((against(right, wrong), "second"), (against(wrong, right), "first")):
         [number] = made.pairs[0].differing
         assert (number.kind, number.moved, number.level) == ("outside", side, "should")
@@ -255,7 +255,7 @@ def test_wrong_element() -> None:
 def test_both_outside() -> None:
     """Two that are equally wrong do not differ; two that are wrong each in its way do."""
     right = result_of("numpy", "float32")
-    there, near, away = (planted(right, FINE, off_by(FINE, share)) for share in (3.0, 3.2, -3.0))
+    there, near, away = (plant(right, FINE, off_by(FINE, share)) for share in (3.0, 3.2, -3.0))
     assert one(against(there, there), FINE).kind == "identical"
     alike = against(there, near)
     assert (one(alike, FINE).kind, one(alike, FINE).moved, alike.status) == ("alike", "both", 0)
@@ -269,12 +269,12 @@ def test_not_a_number(lost: float) -> None:
     right = result_of("numpy", "float32")
     values = off_by(FINE, 0.0)
     values[3, 1] = lost
-    wrong = planted(right, FINE, values)
+    wrong = plant(right, FINE, values)
     number = one(against(right, wrong), FINE)
     assert (number.kind, number.moved, number.index) == ("outside", "second", (3, 1))
     values = values.copy()
     values[0, 0] = np.nextafter(values[0, 0], np.float32(9))
-    assert one(against(wrong, planted(right, FINE, values)), FINE).kind == "alike"
+    assert one(against(wrong, plant(right, FINE, values)), FINE).kind == "alike"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_not_a_number(lost: float) -> None:
 def test_drift_within_the_bound(before: float, after: float, kind: str) -> None:
     """Drift is twice the error, above what roundings alone do; the side that is further off is named."""
     right = result_of("numpy", "float32")
-    made = against(*(planted(right, FINE, off_by(FINE, share)) for share in (before, after)))
+    made = against(*(plant(right, FINE, off_by(FINE, share)) for share in (before, after)))
     number = one(made, FINE)
     assert number.kind == kind
     assert number.moved == ("" if kind == "rounding" else "second" if after > before else "first")
@@ -302,7 +302,7 @@ def test_drift_within_the_bound(before: float, after: float, kind: str) -> None:
 def test_an_ulp_is_luck() -> None:
     """An error of one ulp is not called twice that of an answer that happens to be nearer."""
     right = result_of("numpy", "float32")
-    nearest, next_to_it = (planted(right, COARSE, off_by(COARSE, share)) for share in (0.0, 0.45))
+    nearest, next_to_it = (plant(right, COARSE, off_by(COARSE, share)) for share in (0.0, 0.45))
     number = one(against(nearest, next_to_it), COARSE)
     assert number.first and number.second
     assert number.second.share > max(DRIFT, FACTOR * number.first.share)
@@ -314,7 +314,7 @@ def test_single_precision_is_named_in_double() -> None:
     right = result_of("numpy", "float64")
     narrow = right
     for place in (FINE, OUTPUT, RUN_VAR):
-        narrow = planted(narrow, place, off_by(place, 0.0, "float64").astype(np.float32).astype(np.float64))
+        narrow = plant(narrow, place, off_by(place, 0.0, "float64").astype(np.float32).astype(np.float64))
     made = against(right, narrow)
     assert {number.moved for number in made.pairs[0].differing} == {"second"}
     assert {number.kind for number in made.pairs[0].differing} == {"outside"}
@@ -323,7 +323,7 @@ def test_single_precision_is_named_in_double() -> None:
 # -- what cannot be known ------------------------------------------------------------------------------------------
 
 
-def _changed(result: Result, place: tuple[str, str, str], **changes: Any) -> Result:
+def _change(result: Result, place: tuple[str, str, str], **changes: Any) -> Result:
     return replace(
         result,
         observations=tuple(
@@ -335,11 +335,11 @@ def _changed(result: Result, place: tuple[str, str, str], **changes: Any) -> Res
 def test_unknown() -> None:
     """Other programs, programs of another version and what one side lacks are said, and are no difference."""
     right = result_of("numpy", "float32")
-    other = _changed(right, FINE, program="0" * 64)
+    other = _change(right, FINE, program="0" * 64)
     made = against(right, other)
     assert (one(made, FINE).kind, made.status) == ("unknown", 0) and "different programs" in one(made, FINE).says
     assert one(against(other, other), FINE).kind == "identical"
-    made = against(other, _changed(planted(right, FINE, off_by(FINE, 0.3)), FINE, program="0" * 64))
+    made = against(other, _change(plant(right, FINE, off_by(FINE, 0.3)), FINE, program="0" * 64))
     assert one(made, FINE).kind == "unknown" and "does not know" in one(made, FINE).says
     fewer = replace(right, observations=tuple(o for o in right.observations if o.requirement != FINE[0]))
     made = against(right, fewer)
@@ -408,11 +408,11 @@ def test_judged_on_one_side() -> None:
 def test_another_device() -> None:
     """A backend on a GPU is compared with itself on the CPU, and what differs in the environment is told."""
     right = result_of("numpy", "float32")
-    made = against(right, moved(right, device="cuda:0"))
+    made = against(right, move(right, device="cuda:0"))
     assert [(pair.first, pair.second) for pair in made.pairs] == [(("numpy", "cpu"), ("numpy", "cuda:0"))]
     assert made.status == 0 and kinds(made) == {"identical"}
     assert made.environment == (("device cpu", "a CPU", "none"), ("device cuda:0", "none", "a cuda:0"))
-    wrong = moved(planted(right, RUN_VAR, off_by(RUN_VAR, 2.0)), device="cuda:0")
+    wrong = move(plant(right, RUN_VAR, off_by(RUN_VAR, 2.0)), device="cuda:0")
     assert [number.moved for number in against(right, wrong).pairs[0].differing] == ["second"]
 
 

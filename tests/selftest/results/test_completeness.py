@@ -18,7 +18,7 @@ from bnconform.results.baseline import BaselineEntry
 from bnconform.results.baseline_check import Suite
 from bnconform.results.compare import compare
 from bnconform.results.completeness import ColumnSelection, Completion, SelectionRecord
-from bnconform.results.joining import joined
+from bnconform.results.joining import join
 from bnconform.results.result import Result
 from bnconform.tests.selftest.rows import CHAPTERS, TITLES, row, run
 
@@ -57,7 +57,7 @@ REASONS = {
 }
 
 
-def printed(result: Result) -> list[str]:
+def print_lines(result: Result) -> list[str]:
     """The lines of the terminal's."""
     console = Console(width=100, record=True, color_system=None, file=None, force_terminal=False)
     with console.capture() as captured:
@@ -83,7 +83,7 @@ def test_whole_is_green() -> None:
         assert completeness.partial(result) == completeness.reason(result) == ""
         assert badge.words(result) == ("conforms", "brightgreen")
         assert evidence.headline(result) == "No must is violated (1 implementation)"
-        assert printed(result)[-2] == "numpy: 1 must holds"
+        assert print_lines(result)[-2] == "numpy: 1 must holds"
         assert workflow_commands(result) == []
 
 
@@ -120,7 +120,7 @@ def test_page_and_markdown_of_a_part(part: Result) -> None:
 @each_part
 def test_last_line_of_a_part(part: Result) -> None:
     """The verdict says so, and is not the one of a whole result."""
-    words = " ".join(line.strip() for line in printed(part)[-4:])
+    words = " ".join(line.strip() for line in print_lines(part)[-4:])
     assert f"numpy: 1 must holds (only a part: 1 of 3 musts judged; {completeness.reason(part)})" in words
     assert [standing.kind for standing in standings(part, [])] == [PART]
 
@@ -150,14 +150,14 @@ def test_must_of_which_a_check_is_missing_is_judged_in_part() -> None:
 def test_joined_with_a_part_is_a_part() -> None:
     """However many whole results stand beside it; what is not known stays so where nothing is known to be partial."""
     other = replace(WHOLE, rows=run(row(device="cuda:0")).rows)
-    assert completeness.partial(joined([("a", WHOLE), ("b", other)])) == ""
-    assert joined([("a", WHOLE), ("b", other)]).completion == Completion("finished", 80, 80, 80)
-    assert joined([("a", FINE), ("b", other)]).completion is None
+    assert completeness.partial(join([("a", WHOLE), ("b", other)])) == ""
+    assert join([("a", WHOLE), ("b", other)]).completion == Completion("finished", 80, 80, 80)
+    assert join([("a", FINE), ("b", other)]).completion is None
     for part in PARTS.values():
-        both = joined([("a", other), ("b", part)])
+        both = join([("a", other), ("b", part)])
         assert completeness.partial(both) == "1 of 3 musts judged"
         assert completeness.reason(both).split(" ")[0] == completeness.reason(part).split(" ")[0]
-        assert completeness.is_partial(joined([("a", run(row(device="cuda:0"))), ("b", part)]))
+        assert completeness.is_partial(join([("a", run(row(device="cuda:0"))), ("b", part)]))
 
 
 def test_comparison_warns_of_a_part() -> None:
@@ -170,7 +170,7 @@ SUITE = Suite({"float32": {"BN-RUN-VAR"}}, ())
 ENTRY = BaselineEntry(*NUMPY, "BN-RUN-MEAN", "violates", "known")
 
 
-def checked(result: Result, *entries: BaselineEntry) -> list[str]:
+def check_lines(result: Result, *entries: BaselineEntry) -> list[str]:
     """The lines of the baseline check of one result."""
     found = baseline_check.judge(entries, [result], "must", SUITE)
     return [str(found.fails), *baseline_text.lines(found, "known.json", "must", ["r.json"])]
@@ -178,7 +178,7 @@ def checked(result: Result, *entries: BaselineEntry) -> list[str]:
 
 def test_baseline_check_of_a_narrowed_run() -> None:
     """It does not fail, as a part was asked for, and says that it is one; what was not asked stays known."""
-    lines = checked(NARROWED, ENTRY)
+    lines = check_lines(NARROWED, ENTRY)
     assert lines[:3] == [
         "False",
         "Baseline known.json: nothing is newly wrong in what was judged, which is only a part",
@@ -190,7 +190,7 @@ def test_baseline_check_of_a_narrowed_run() -> None:
 @pytest.mark.parametrize("part", [INTERRUPTED, STOPPED, LOST], ids=["interrupted", "stopped", "a worker lost"])
 def test_baseline_check_of_a_run_that_broke_off_fails(part: Result) -> None:
     """What was to be judged and was not may be newly wrong."""
-    lines = checked(part, ENTRY)
+    lines = check_lines(part, ENTRY)
     assert lines[:2] == ["True", "Baseline known.json: it fails"]
     assert lines[2] == f"  UNFINISHED: 1 of 3 musts judged; {completeness.reason(part)}"
 

@@ -32,21 +32,23 @@ def release(version: str, wrong: Mapping[str, tuple[int, int]], lost: tuple[int,
     return Release(version, run(*rows))
 
 
-def explored(wrong: Mapping[str, tuple[int, int]], lost: tuple[int, ...] = (), *, every: bool = False) -> History:
+def explore_versions(
+    wrong: Mapping[str, tuple[int, int]], lost: tuple[int, ...] = (), *, every: bool = False
+) -> History:
     """The history of such versions."""
     history = History("numpy", "numpy", list(VERSIONS))
     return explore(history, lambda version: release(version, wrong, lost), every=every)
 
 
-def told(history: History) -> list[tuple[str, str, str, str, bool]]:
+def tell(history: History) -> list[tuple[str, str, str, str, bool]]:
     """Its changes: requirement, the two versions, what became of it, whether nothing lies between."""
     return [(one.place[2], one.before, one.after, one.words, one.next_to) for one in history.changes()]
 
 
 def test_a_change_is_found_by_bisection() -> None:
     """Between neighbours, over few of the versions."""
-    history = explored({"BN-RUN-VAR": (0, 11), "BN-TRAIN-NORM": (5, 99)})
-    assert told(history) == [
+    history = explore_versions({"BN-RUN-VAR": (0, 11), "BN-TRAIN-NORM": (5, 99)})
+    assert tell(history) == [
         ("BN-TRAIN-NORM", "1.4", "1.5", "newly wrong", True),
         ("BN-RUN-VAR", "1.10", "1.11", "fixed", True),
     ]
@@ -55,8 +57,8 @@ def test_a_change_is_found_by_bisection() -> None:
 
 def test_versions_that_do_not_install_are_passed_over() -> None:
     """The change is found between those beside them, and each is named with the reason."""
-    history = explored({"BN-RUN-VAR": (0, 8)}, lost=(0, 7, 8, 15))
-    assert told(history) == [("BN-RUN-VAR", "1.6", "1.9", "fixed", True)]
+    history = explore_versions({"BN-RUN-VAR": (0, 8)}, lost=(0, 7, 8, 15))
+    assert tell(history) == [("BN-RUN-VAR", "1.6", "1.9", "fixed", True)]
     assert {one.version for one in history.problems} >= {"1.0", "1.7", "1.8", "1.15"}
     assert "- not" not in "\n".join(history_text.markdown(history))
     assert any("1.7: it does not install" in line for line in history_text.markdown(history))
@@ -65,8 +67,8 @@ def test_versions_that_do_not_install_are_passed_over() -> None:
 def test_what_came_and_went_between_equals() -> None:
     """It is seen by judging every version, and only so."""
     wrong = {"BN-RUN-VAR": (6, 9)}
-    assert told(explored(wrong)) == []
-    assert [one[1:4] for one in told(explored(wrong, every=True))] == [
+    assert tell(explore_versions(wrong)) == []
+    assert [one[1:4] for one in tell(explore_versions(wrong, every=True))] == [
         ("1.5", "1.6", "newly wrong"), ("1.8", "1.9", "fixed"),
     ]  # fmt: skip
 
@@ -74,17 +76,17 @@ def test_what_came_and_went_between_equals() -> None:
 @pytest.mark.parametrize("lost", [tuple(range(16)), tuple(range(1, 16))], ids=["none", "one"])
 def test_too_few_versions(lost: tuple[int, ...]) -> None:
     """Where none or one can be judged there is no change, and the search ends."""
-    history = explored({"BN-RUN-VAR": (0, 8)}, lost)
-    assert told(history) == [] and len(history.judged) <= 1
+    history = explore_versions({"BN-RUN-VAR": (0, 8)}, lost)
+    assert tell(history) == [] and len(history.judged) <= 1
 
 
 def test_the_gate_says_the_same() -> None:
     """With the older version's baseline, the newer is fixed, or newly wrong, at every step."""
-    history = explored({"BN-RUN-VAR": (0, 11), "BN-TRAIN-NORM": (5, 99)})
+    history = explore_versions({"BN-RUN-VAR": (0, 11), "BN-TRAIN-NORM": (5, 99)})
     for change in history.changes():
         before, after = (history.releases[version].result for version in (change.before, change.after))
         assert before is not None and after is not None
-        entries = baseline_update.updated((), [before], "must", suite()).entries
+        entries = baseline_update.update_baseline((), [before], "must", suite()).entries
         found = baseline_check.judge(entries, [after], "must", suite())
         spoken = {
             "fixed": [note.entry.requirement for note in (*found.fixed, *found.partly)],
@@ -95,7 +97,7 @@ def test_the_gate_says_the_same() -> None:
 
 def test_the_texts_have_every_change() -> None:
     """As a table, and as Markdown."""
-    history = explored({"BN-RUN-VAR": (0, 11)})
+    history = explore_versions({"BN-RUN-VAR": (0, 11)})
     assert history_text.table(history).row_count == 1
     text = "\n".join(history_text.markdown(history))
     assert "| 1.10 -> 1.11 | BN-RUN-VAR | must | float32 | fixed | violates (running_variance = biased)" in text

@@ -15,9 +15,9 @@ from bnconform.results.porting_list import (
     PortingError,
     PortingList,
     digest,
+    find_record,
     porting_list,
     read,
-    recorded,
     scripts,
 )
 from bnconform.spec.config import FEATURES
@@ -149,7 +149,7 @@ def test_the_code_of_every_pair_holds() -> None:
     assert len(PAIRS) == 342
     for source, target in PAIRS:
         programs = scripts(DATA, source, target)
-        ran = recorded(DATA, programs)
+        ran = find_record(DATA, programs)
         assert programs is not None and ran is not None
         assert max(ran["evaluation"], ran["continued"]) <= 1, (source, target)
         assert ran["printed"].startswith("the evaluations differ by at most ")
@@ -180,9 +180,9 @@ def test_variants_have_the_lines_of_their_framework(name: str, row: str) -> None
 def test_code_that_has_changed_counts_as_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came of other lines is not told of these."""
     programs = scripts(DATA, "torch.nn", "flax.nnx")
-    assert recorded(DATA, programs) is not None
+    assert find_record(DATA, programs) is not None
     monkeypatch.setattr(layer_code, "CODE", {**layer_code.CODE, "torch.nn": layer_code.CODE["torch.nn"] + "\n"})
-    assert recorded(DATA, programs) is None
+    assert find_record(DATA, programs) is None
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

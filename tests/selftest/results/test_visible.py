@@ -17,7 +17,7 @@ from bnconform.cli import output
 from bnconform.render import baseline_text, comparison_text, markdown
 from bnconform.results import result as results
 from bnconform.results.compare import compare
-from bnconform.results.visible import bounded, visible
+from bnconform.results.visible import cut_names, visible
 from bnconform.spec.errors import UserError
 from bnconform.tests.selftest.command import bnconform
 from bnconform.tests.selftest.rows import FULL, row, run
@@ -35,9 +35,9 @@ def test_visible() -> None:
 
 def test_bounded() -> None:
     """Of many names the first are told, each cut, and how many more there are."""
-    assert bounded(["cpu"]) == "cpu" and bounded(["a", "b"]) == "a, b"
-    assert bounded([f"cuda:{n}" for n in range(4000)], most=2) == "cuda:0, cuda:1 and 3998 more"
-    assert len(bounded(["x" * 10**6])) == 80 and bounded([EVIL]) == SAFE
+    assert cut_names(["cpu"]) == "cpu" and cut_names(["a", "b"]) == "a, b"
+    assert cut_names([f"cuda:{n}" for n in range(4000)], most=2) == "cuda:0, cuda:1 and 3998 more"
+    assert len(cut_names(["x" * 10**6])) == 80 and cut_names([EVIL]) == SAFE
 
 
 def test_refusals_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

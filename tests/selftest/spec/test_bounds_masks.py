@@ -29,7 +29,7 @@ RATIOS = (0.0, 10.0, 1e3)
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
 
-def _judged(mutant: Mutant, program: Program, point: Behaviour = SPECIFIED) -> Judgement:
+def _judge(mutant: Mutant, program: Program, point: Behaviour = SPECIFIED) -> Judgement:
     return judge(InProcess(mutant, "cpu").run(program), point)
 
 
@@ -62,7 +62,7 @@ def test_right_algorithms_lie_within(mutant: Mutant, dtype: str) -> None:
     """Two-pass, one-pass, updating, gathered, scaled from all; closed forms and reverse mode; far means, too."""
     for program in _cases(dtype, parameter_dtype(dtype)):
         if _takes(mutant, program):
-            found = _judged(mutant, program)
+            found = _judge(mutant, program)
             assert found.error_ratio <= 1 and not found.problems
 
 
@@ -78,7 +78,7 @@ def test_arithmetic_in_half_precision_lies_within(mutant: Mutant) -> None:
 
     for program in _cases("float16", "float32"):
         if _takes(mutant, program) and program.config.eps > 1e-3:  # smaller ones leave the range of float16
-            assert _judged(Mutant(mutant.name, mutant.says, build), program).error_ratio <= 1
+            assert _judge(Mutant(mutant.name, mutant.says, build), program).error_ratio <= 1
 
 
 @pytest.mark.parametrize("point", POINTS[::4], ids=lambda point: "-".join(point.differences().values()) or "specified")
@@ -88,9 +88,9 @@ def test_every_point_holds_at_itself(point: Behaviour) -> None:
     config = Config(ndim=3, eps=0.3, momentum=0.3, dtype="float64", param_dtype="float64")
     told = False
     for program in _programs(config, (4, 3, 5), 0.0, 5):
-        found = _judged(mutant, program, point)
+        found = _judge(mutant, program, point)
         assert found.holds and found.checks
-        told = told or not _judged(mutant, program).holds
+        told = told or not _judge(mutant, program).holds
     assert told or point == SPECIFIED
 
 
@@ -100,7 +100,7 @@ def test_something_is_told_in_every_dtype_that_is_asked(requirement: str, dtype:
     """No requirement rests on vacuous bounds alone."""
     chosen = [probe for probe in probes()[requirement] if dtype in probe.dtypes][:3]
     mutant = Mutant("right", "right", Masked)
-    told = [_judged(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
+    told = [_judge(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
     assert any(told) or not chosen
 
 
@@ -114,11 +114,11 @@ def test_a_mean_scaled_from_all_is_within_of_one_value() -> None:
 
     def off(roundings: int) -> Mutant:
         class Off(Masked):
-            def masked_moments(self, values: Array, seen: Array) -> tuple[Array, Array]:
-                mean, variance = super().masked_moments(values, seen)
+            def moments_under_mask(self, values: Array, seen: Array) -> tuple[Array, Array]:
+                mean, variance = super().moments_under_mask(values, seen)
                 return mean * (1 + roundings * 2.0**-53), variance
 
         return Mutant("off", "off", Off)
 
-    assert _judged(off(2), program, point).holds
-    assert not _judged(off(10), program, point).holds
+    assert _judge(off(2), program, point).holds
+    assert not _judge(off(10), program, point).holds

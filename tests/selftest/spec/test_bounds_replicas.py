@@ -67,11 +67,11 @@ def test_bounds_tell_a_few_roundings_from_many() -> None:
     """In single precision an error of a thousand roundings is told in y, statistics and gradients alike."""
 
     class Off(ReplicatedLayer):
-        def shaped(self, values: Array, x: Array) -> Array:
-            return super().shaped(values * (1 + 1e-4), x)
+        def reshape_like(self, values: Array, x: Array) -> Array:
+            return super().reshape_like(values * (1 + 1e-4), x)
 
-        def blended(self, old: Array, new: Array, weight: float) -> Array:
-            return super().blended(old, new * self.work.type(1 + 1e-4), weight)
+        def blend(self, old: Array, new: Array, weight: float) -> Array:
+            return super().blend(old, new * self.work.type(1 + 1e-4), weight)
 
         def weight_part(self, zs: list[Array], upstream: list[Array], i: int) -> Array:
             return super().weight_part(zs, upstream, i) * self.work.type(1 + 1e-4)

@@ -9,11 +9,11 @@ import pytest
 
 from bnconform.cases.models.build import sample
 from bnconform.cases.models.rows import CONSTANTS, models_of, network
-from bnconform.spec.error_bounds.merged_layers import merged_errors
+from bnconform.spec.error_bounds.merged_layers import errors_of_merge
 from bnconform.spec.exact import Exact, arithmetic, floats
 from bnconform.spec.formats import DTYPES, format_of, numpy_dtype
 from bnconform.spec.graph import Graph, Node
-from bnconform.spec.oracle.merged_layers import Merge, constants, merged, merges
+from bnconform.spec.oracle.merged_layers import Merge, constants, merge_layer, merges
 from bnconform.spec.oracle.networks import evaluate
 
 NUMBERS = [case.number for case in models_of(CONSTANTS, "float32")]
@@ -46,7 +46,7 @@ def test_a_network_with_a_merged_layer_predicts_the_same(number: int) -> None:
                 chain = [*merge.before, merge.call, *merge.after]
                 if any(sum(one.name in node.inputs for node in shown.nodes) > 1 for one in chain[:-1]):
                     continue
-                weight, bias = merged(shown, merge)
+                weight, bias = merge_layer(shown, merge)
                 made = without(shown, merge, {"own.weight": weight, "own.bias": bias})
                 off = floats(abs(evaluate(made, x)[made.output] - due))
                 assert off.max() <= 1e-80 * max(1.0, float(np.abs(floats(due)).max()))
@@ -76,7 +76,7 @@ def test_a_bound_is_a_few_roundings(dtype: str) -> None:
             if merge is None or merge.call.kind == "transposed_convolution":
                 continue
             with arithmetic():
-                due, bound = floats(merged(shown, merge)[0]), merged_errors(shown, merge)[0]
+                due, bound = floats(merge_layer(shown, merge)[0]), errors_of_merge(shown, merge)[0]
                 factor = floats(constants(shown, merge.after[0])[0]).astype(numpy_dtype(dtype))
             weight = shown.array(merge.call.layer, "weight")
             assert weight is not None

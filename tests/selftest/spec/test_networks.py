@@ -30,7 +30,7 @@ def rational(values: Array) -> Rational:
     return np.array([*flat, None], object)[:-1].reshape(values.shape)
 
 
-def prepared(case: ModelCase) -> Graph:
+def prepare(case: ModelCase) -> Graph:
     """The case's network with variances and an epsilon whose roots are rational, and a sigmoid no more."""
     network = case.graph("float32")
     arrays = dict(network.arrays)
@@ -144,7 +144,7 @@ OTHERS: dict[str, Callable[[list[Rational], Node], Rational]] = {
 }
 
 
-def predicted(network: Graph, x: Array) -> Rational:
+def predict(network: Graph, x: Array) -> Rational:
     """The prediction in rational arithmetic."""
     results = {"x": rational(x)}
     for node in network.nodes:
@@ -163,7 +163,7 @@ def predicted(network: Graph, x: Array) -> Rational:
     return results[network.output]
 
 
-def _chosen() -> list[ModelCase]:
+def _choose() -> list[ModelCase]:
     """A model for each layer, and for each thing that comes after, of those without the sigmoid and 3-d kernels."""
     found: dict[str, ModelCase] = {}
     for case in every():
@@ -177,12 +177,12 @@ def _chosen() -> list[ModelCase]:
     return list(dict.fromkeys(found.values()))
 
 
-@pytest.mark.parametrize("case", _chosen(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", _choose(), ids=lambda case: case.name)
 def test_truth_is_that_of_rational_arithmetic(case: ModelCase) -> None:
     """On the same numbers, one sample of them, both give the same to 300 bits."""
-    network = prepared(case)
+    network = prepare(case)
     x = sample(network, 1)
-    due = predicted(network, x)
+    due = predict(network, x)
     with arithmetic():
         found = evaluate(network, x)[network.output]
         assert found.shape == due.shape

@@ -20,9 +20,9 @@ from bnconform.spec.error_bounds.error_model import error_model_of
 from bnconform.spec.exact import Exact, arithmetic, exact
 from bnconform.spec.oracle.record import State
 from bnconform.spec.oracle.replicas import replicated
-from bnconform.spec.shards import joined, shapes_of
+from bnconform.spec.shards import join, shapes_of
 from bnconform.tests.selftest import independent as once_more
-from bnconform.tests.selftest.independent import DIGITS, Cells, cells, decimal, grouped
+from bnconform.tests.selftest.independent import DIGITS, Cells, cells, decimal, group_values
 
 Array = NDArray[Any]
 SHAPES = {2: (4, 3), 3: (3, 3, 3), 4: (3, 3, 2, 3), 5: (2, 3, 2, 1, 3)}
@@ -80,7 +80,7 @@ def same(got: Any, due: Fraction, size: Fraction = Fraction(1)) -> bool:
     return abs(rational(got) - due) <= Fraction(100, 2**320) * (abs(due) + size)
 
 
-def listed(values: Exact | None) -> list[Any]:
+def as_list(values: Exact | None) -> list[Any]:
     """The numbers of an Exact array."""
     assert values is not None
     return list(values.reshape(-1))
@@ -98,7 +98,7 @@ def test_batch_statistics_are_the_rational_ones(rank: int, axes: str, kind: str)
     config = Config(ndim=rank)
     record = oracle.forward(config, point, state_of(config), exact(x), training=True)
     values = cells(x)
-    groups = grouped(values, axes)
+    groups = group_values(values, axes)
     mean, variance = (np.broadcast_to(part, x.shape) for part in (record.mean, record.variance))
     for index in values:
         members = groups[once_more.group(axes, index)]
@@ -117,7 +117,7 @@ def _due_outputs(
     state: State,
 ) -> dict[Any, Any]:
     """Y by index from the statistics of each group."""
-    weight, bias = ([rational(v) for v in listed(part)] for part in (state.weight, state.bias))
+    weight, bias = ([rational(v) for v in as_list(part)] for part in (state.weight, state.bias))
     due = {}
     for index, value in values.items():
         mean, variance = statistics[once_more.group(axes, index)]
@@ -151,7 +151,7 @@ def test_training_output_in_sixty_digits(rank: int, axes: str, form: str, affine
     values = cells(x)
     statistics = {
         key: (once_more.mean(members), once_more.variance(members, kind))
-        for key, members in grouped(values, axes).items()
+        for key, members in group_values(values, axes).items()
     }
     record = oracle.forward(config, point, state, exact(x), training=True)
     _assert_outputs(record.y, _due_outputs(values, statistics, axes, eps, form, affine, state))
@@ -167,9 +167,9 @@ def test_evaluation_output_in_sixty_digits(rank: int, choice: str, form: str) ->
     point = SPECIFIED.but(evaluation_statistics=choice, evaluation_epsilon_form=form, epsilon_form="squared")
     state = state_of(config)
     values = cells(x)
-    running = list(zip(listed(state.running_mean), listed(state.running_var), strict=True))
+    running = list(zip(as_list(state.running_mean), as_list(state.running_var), strict=True))
     statistics = {}
-    for key, members in grouped(values).items():
+    for key, members in group_values(values).items():
         mean, variance = (rational(part) for part in running[key[0]])
         if choice in ("batch", "running_variance_only"):
             mean = once_more.mean(members)
@@ -192,7 +192,7 @@ def test_evaluation_without_running_statistics(choice: str) -> None:
         key: (once_more.mean(members), once_more.variance(members, "biased"))
         if choice == "batch"
         else (Fraction(0), Fraction(1))
-        for key, members in grouped(values).items()
+        for key, members in group_values(values).items()
     }
     record = oracle.forward(config, point, state, exact(x), training=False)
     _assert_outputs(record.y, _due_outputs(values, statistics, "per_channel", 0.3, "inside", "scale_then_shift", state))
@@ -207,23 +207,23 @@ def test_running_statistics_over_three_batches(rank: int, momentum: float | None
     """Every estimator and every kind of momentum, batch after batch, in fractions (60 digits where a root is taken)."""
     config, point = Config(ndim=rank, momentum=momentum, eps=0.3), SPECIFIED.but(running_variance=kind)
     state = state_of(config)
-    means, variances = ([rational(v) for v in listed(part)] for part in (state.running_mean, state.running_var))
+    means, variances = ([rational(v) for v in as_list(part)] for part in (state.running_mean, state.running_var))
     due_variances: list[Any] = list(variances)
     for seen in range(3):
         x = data(rank, seed=seen)
         state = oracle.forward(config, point, state, exact(x), training=True).state
         a = once_more.weight_of_batch(None if momentum is None else Fraction(momentum), seen, "cumulative")
-        for (channel,), members in grouped(cells(x)).items():
+        for (channel,), members in group_values(cells(x)).items():
             means[channel] = (1 - a) * means[channel] + a * once_more.mean(members)
-            batch = once_more.remembered_variance(members, kind, x.shape[0], Fraction(0.3))
+            batch = once_more.variance_to_remember(members, kind, x.shape[0], Fraction(0.3))
             if kind == "standard_deviation":
                 due_variances[channel] = decimal(1 - a) * decimal(due_variances[channel]) + decimal(a) * batch
             else:
                 due_variances[channel] = (1 - a) * due_variances[channel] + a * batch
         assert state.num_batches_tracked == seen + 1
         for channel in range(3):
-            assert same(listed(state.running_mean)[channel], means[channel], Fraction(10))
-            got = listed(state.running_var)[channel]
+            assert same(as_list(state.running_mean)[channel], means[channel], Fraction(10))
+            got = as_list(state.running_var)[channel]
             if kind == "standard_deviation":
                 assert close(got, due_variances[channel])
             else:
@@ -247,9 +247,9 @@ def test_zero_debiased_average_is_its_closed_form(steps: int) -> None:
     for seed in range(steps):
         x = data(2, seed)
         state = oracle.forward(config, point, state, exact(x), training=True).state
-        for (channel,), members in grouped(cells(x)).items():
+        for (channel,), members in group_values(cells(x)).items():
             means[channel].append(once_more.mean(members))
-    for got, values in zip(listed(state.running_mean), means, strict=True):
+    for got, values in zip(as_list(state.running_mean), means, strict=True):
         assert same(got, once_more.zero_debiased(values, Fraction(0.3)), Fraction(10))
 
 
@@ -259,9 +259,9 @@ def test_momentum_that_weighs_the_old_value() -> None:
     state = state_of(config)
     after = oracle.forward(config, SPECIFIED.but(momentum_weighs="running"), state, exact(x), training=True).state
     a = Fraction(0.1)
-    for (channel,), members in grouped(cells(x)).items():
-        old = rational(listed(state.running_mean)[channel])
-        assert same(listed(after.running_mean)[channel], a * old + (1 - a) * once_more.mean(members), Fraction(10))
+    for (channel,), members in group_values(cells(x)).items():
+        old = rational(as_list(state.running_mean)[channel])
+        assert same(as_list(after.running_mean)[channel], a * old + (1 - a) * once_more.mean(members), Fraction(10))
 
 
 def single(value: float) -> Fraction:
@@ -277,8 +277,8 @@ def test_epsilon_in_single_precision(training: bool, eps: float) -> None:
     record = oracle.forward(
         config, SPECIFIED.but(epsilon_value="single_precision"), state_of(config), exact(x), training=training
     )
-    variances = [rational(v) for v in listed(record.variance)]
-    for got, variance in zip(listed(record.inverse_std), variances, strict=True):
+    variances = [rational(v) for v in as_list(record.variance)]
+    for got, variance in zip(as_list(record.inverse_std), variances, strict=True):
         assert close(got, 1 / once_more.denominator(variance, single(eps), "inside"))
     assert single(eps) != Fraction(eps)
 
@@ -294,10 +294,10 @@ def test_momentum_in_single_precision(value: str, momentum: float, weighs: str) 
     after = oracle.forward(config, point, state, exact(x), training=True).state
     old_weight, new_weight = (1 - momentum, momentum) if weighs == "batch" else (momentum, 1 - momentum)
     keep = single(old_weight) if value == "single_precision" else 1 - single(new_weight)
-    for (channel,), members in grouped(cells(x)).items():
-        old = rational(listed(state.running_mean)[channel])
+    for (channel,), members in group_values(cells(x)).items():
+        old = rational(as_list(state.running_mean)[channel])
         due = keep * old + (1 - keep) * once_more.mean(members)
-        assert same(listed(after.running_mean)[channel], due, Fraction(10))
+        assert same(as_list(after.running_mean)[channel], due, Fraction(10))
 
 
 # What each point of the space changes, beyond the specified point; found on rank 4 unless a setting says otherwise.
@@ -364,7 +364,7 @@ SAME_AT_RANK_2 = {
 }
 
 
-def shown(values: Exact | None) -> Any:
+def show(values: Exact | None) -> Any:
     """Exact values, to be compared."""
     return None if values is None else tuple(str(value) for value in values.reshape(-1))
 
@@ -376,32 +376,32 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     start = oracle.initial_state(config, point)
     for name in ("running_mean", "running_var", "weight", "bias"):
-        seen[f"initial {name}"] = shown(getattr(start, name))
+        seen[f"initial {name}"] = show(getattr(start, name))
     state = state_of(config)
     for mode, training in (("training", True), ("evaluation", False)):
         record = oracle.forward(config, point, state, x, training=training)
-        seen[f"{mode} y"] = (record.refused, shown(record.y))
-        seen[f"{mode} running_mean"] = shown(record.state.running_mean)
-        seen[f"{mode} running_var"] = shown(record.state.running_var)
+        seen[f"{mode} y"] = (record.refused, show(record.y))
+        seen[f"{mode} running_mean"] = show(record.state.running_mean)
+        seen[f"{mode} running_var"] = show(record.state.running_var)
         gradients = oracle.backward(config, point, state, x, g, training=training)
-        seen |= {f"{mode} {name}": shown(getattr(gradients, name)) for name in ("grad_x", "grad_weight", "grad_bias")}
+        seen |= {f"{mode} {name}": show(getattr(gradients, name)) for name in ("grad_x", "grad_weight", "grad_bias")}
     again = oracle.forward(config, point, state, x, training=True).state
     again = oracle.forward(config, point, again, exact(data(rank, seed=1)), training=True).state
-    seen["again running_mean"] = shown(again.running_mean)
+    seen["again running_mean"] = show(again.running_mean)
     seen["num_batches_tracked"] = oracle.forward(config, point, again, x, training=False).state.num_batches_tracked
     none = Config(ndim=rank, momentum=None)
     cumulative = oracle.forward(none, point, state_of(none), x, training=True).state
     cumulative = oracle.forward(none, point, cumulative, exact(data(rank, seed=1)), training=True).state
-    seen["cumulative running_mean"] = shown(cumulative.running_mean)
+    seen["cumulative running_mean"] = show(cumulative.running_mean)
     untracked = Config(ndim=rank, track_running_stats=False)
-    seen["untracked evaluation y"] = shown(oracle.forward(untracked, point, state_of(untracked), x, training=False).y)
+    seen["untracked evaluation y"] = show(oracle.forward(untracked, point, state_of(untracked), x, training=False).y)
     for name, part in (("single", exact(data(rank)[:1, :, *(slice(1),) * (rank - 2)])), ("empty", x[:0])):
         record = oracle.forward(config, point, state, part, training=True)
-        seen[f"{name} refused"] = (record.refused, shown(record.state.running_mean), shown(record.state.running_var))
-        seen[f"{name} running_mean"] = shown(record.state.running_mean)
+        seen[f"{name} refused"] = (record.refused, show(record.state.running_mean), show(record.state.running_var))
+        seen[f"{name} running_mean"] = show(record.state.running_mean)
         oracle.backward(config, point, state, part, g[tuple(map(slice, part.shape))], training=True)
     twofold = oracle.recomputed(config, point, state, x, g, training=True)
-    seen["recomputed running_mean"] = shown(twofold.state.running_mean)
+    seen["recomputed running_mean"] = show(twofold.state.running_mean)
     seen |= _of_masks(config, point, rank) | _of_replicas(config, point, rank) | _of_saved_and_frozen(config, point, x)
     half = Config(ndim=rank, dtype="float16", param_dtype="float32")
     model = error_model_of(half, point)
@@ -412,17 +412,17 @@ def observations(point: Behaviour, rank: int) -> dict[str, Any]:
 def _of_saved_and_frozen(config: Config, point: Behaviour, x: Exact) -> dict[str, Any]:
     """What is given beside y in both modes, a training pass of a frozen layer, and the pieces of a large batch."""
     state, seen = state_of(config), {}
-    found = oracle.saved(oracle.forward(config, point, state, x, training=True))
+    found = oracle.results_beside(oracle.forward(config, point, state, x, training=True))
     for name in ("saved_mean", "saved_invstd", "saved_variance"):
         # Where running statistics normalise in training, too, nothing is saved.
-        seen[name] = None if found is None else shown(found.value(name))
-    evaluated = oracle.saved(oracle.forward(config, point, state, x, training=False))
-    seen["saved in evaluation"] = None if evaluated is None else shown(evaluated.value("saved_mean"))
+        seen[name] = None if found is None else show(found.value(name))
+    evaluated = oracle.results_beside(oracle.forward(config, point, state, x, training=False))
+    seen["saved in evaluation"] = None if evaluated is None else show(evaluated.value("saved_mean"))
     mode = oracle.mode_when_frozen(point, True)
     passed = oracle.forward(config, point, state, x, training=mode)
     after, _ = oracle.state_when_frozen(config, point, state, x, passed, training=True)
     # Two of the values differ in y or in what moves alone.
-    seen["frozen y"] = seen["frozen running_mean"] = shown(passed.y), shown(after.running_mean)
+    seen["frozen y"] = seen["frozen running_mean"] = show(passed.y), show(after.running_mean)
     seen["frozen gradients"] = str(point.frozen_gradients)
     seen["pieces"] = str(oracle.pieces(point, 130))
     return seen
@@ -435,8 +435,8 @@ def _of_masks(config: Config, point: Behaviour, rank: int) -> dict[str, Any]:
     some = (np.arange(x.size // 3).reshape(-1, 1, *x.shape[2:]) % 3 > 0) & np.ones(x.shape, bool)
     for name, mask in (("masked", some), ("nothing selected", np.zeros(x.shape, bool))):
         record = oracle.forward(config, point, state_of(config), oracle.Batch(exact(x), mask), training=True)
-        seen[f"{name} y"] = (record.refused, shown(record.y))
-        seen[f"{name} running_mean"] = (record.refused, shown(record.state.running_mean))
+        seen[f"{name} y"] = (record.refused, show(record.y))
+        seen[f"{name} running_mean"] = (record.refused, show(record.state.running_mean))
     return seen
 
 
@@ -445,15 +445,15 @@ def _of_replicas(config: Config, point: Behaviour, rank: int) -> dict[str, Any]:
     shards = [data(rank), data(rank, seed=1)[:-1]]
     upstream = [np.random.default_rng(number).standard_normal(one.shape) for number, one in enumerate(shards)]
     found = replicated(
-        config, point, state_of(config), exact(joined(shards)), shapes_of(shards), training=True,
-        grad_output=exact(joined(upstream)),
+        config, point, state_of(config), exact(join(shards)), shapes_of(shards), training=True,
+        grad_output=exact(join(upstream)),
     )  # fmt: skip
     return {
-        "replicated y": tuple(shown(one.y) for one in found.replicas),
-        "replicated grad_x": tuple(shown(one.grad_x) for one in found.replicas),
-        "replicated running_mean": tuple(shown(one.statistic("running_mean")) for one in found.replicas),
-        "replicated running_var": tuple(shown(one.statistic("running_var")) for one in found.replicas),
-        "replicated grad_weight": tuple(shown(one.parameter_gradient("grad_weight")) for one in found.replicas),
+        "replicated y": tuple(show(one.y) for one in found.replicas),
+        "replicated grad_x": tuple(show(one.grad_x) for one in found.replicas),
+        "replicated running_mean": tuple(show(one.statistic("running_mean")) for one in found.replicas),
+        "replicated running_var": tuple(show(one.statistic("running_var")) for one in found.replicas),
+        "replicated grad_weight": tuple(show(one.parameter_gradient("grad_weight")) for one in found.replicas),
     }
 
 
@@ -493,9 +493,9 @@ def test_single_precision_means_nothing_where_the_parameters_have_no_more(
         oracle.backward(config, point, state_of(config), x, g, training=True)
         for point in (SPECIFIED, SPECIFIED.but(**differences))
     )
-    assert listed(got.forward.y) == listed(due.forward.y)
-    assert listed(got.grad_x) == listed(due.grad_x)
-    assert listed(got.forward.state.running_mean) == listed(due.forward.state.running_mean)
+    assert as_list(got.forward.y) == as_list(due.forward.y)
+    assert as_list(got.grad_x) == as_list(due.grad_x)
+    assert as_list(got.forward.state.running_mean) == as_list(due.forward.state.running_mean)
 
 
 def test_the_alias_is_one() -> None:
@@ -513,7 +513,7 @@ def test_a_channel_with_nan_leaves_the_others_alone(rank: int, training: bool) -
     marked = oracle.backward(config, SPECIFIED, state_of(config), exact(x), g, training=training)
     for got, due in ((marked.forward.y, clean.forward.y), (marked.grad_x, clean.grad_x)):
         assert (got[:, [0, 2]] == due[:, [0, 2]]).all()
-    assert listed(marked.grad_weight)[0::2] == listed(clean.grad_weight)[0::2]
-    assert listed(marked.forward.state.running_var)[0::2] == listed(clean.forward.state.running_var)[0::2]
+    assert as_list(marked.grad_weight)[0::2] == as_list(clean.grad_weight)[0::2]
+    assert as_list(marked.forward.state.running_var)[0::2] == as_list(clean.forward.state.running_var)[0::2]
     spoilt = np.asarray(marked.forward.y[:, 1], dtype=float)
     assert np.isnan(spoilt).all() if training else np.isnan(spoilt).sum() == 1

@@ -39,7 +39,7 @@ def _mean(values: Rationals) -> Fraction:
     return sum(values, Fraction(0)) / len(values)
 
 
-def closed_form(x: list[int], factor: Fraction, g: list[int], t: list[int]) -> tuple[Rationals, Rationals, Fraction]:
+def chain_rule(x: list[int], factor: Fraction, g: list[int], t: list[int]) -> tuple[Rationals, Rationals, Fraction]:
     """y', grad_x' and grad_weight' along t of one channel, by the chain rule with f' = -f**3/2 and f'' = 3 f**5/4."""
     n = len(x)
     moved, first, second = _mean([Fraction(v) for v in t]), -(factor**3) / 2, 3 * factor**5 / 4
@@ -80,7 +80,7 @@ def test_closed_form_in_rational_arithmetic(name: str) -> None:
     """Where 1 / sqrt(variance + epsilon) is rational, all is; the quotient is that to 150 bits and more."""
     x, epsilon, factor = RATIONAL[name]
     g, t = UPSTREAM[: len(x)], VECTOR[: len(x)]
-    tangent_y, hvp_x, hvp_weight = closed_form(x, factor, g, t)
+    tangent_y, hvp_x, hvp_weight = chain_rule(x, factor, g, t)
     config = Config(num_features=1, eps=float(epsilon), ndim=2, dtype="float64", param_dtype="float64")
     with arithmetic():
         state = _state(config, float(WEIGHT))
@@ -104,7 +104,7 @@ def test_closed_form_of_the_requirement() -> None:
     s = _mean([Fraction(a * v) for a, v in zip(g, t, strict=True)]) - mean_g * mean_t
     scale = WEIGHT * factor**2
     found = [scale * (p * (mean_g - g[i]) + q * (mean_t - t[i]) + z[i] * (3 * p * q - s)) for i in range(n)]
-    assert found == closed_form(x, factor, g, t)[1]
+    assert found == chain_rule(x, factor, g, t)[1]
 
 
 NEIGHBOURS = [
@@ -188,7 +188,7 @@ def test_error_falls_with_the_square_of_the_step(bits: int, monkeypatch: pytest.
         radius = 1 / float(factor) / max(map(abs, t))
         # |y| <= |w| |c + h t| |f|, |v(h) + e| at least a quarter of v + e for |h| <= R/2.
         largest = 2 * abs(float(WEIGHT)) * (max(map(abs, x)) + 0.5 * radius * max(map(abs, t)) * 2) * float(factor)
-        due, _, _ = closed_form(x, factor, g, t)
+        due, _, _ = chain_rule(x, factor, g, t)
         off = max(abs(float(gmpy2.mpq(a) - gmpy2.mpq(v))) for a, v in zip(tangent.tangent_y.ravel(), due, strict=True))
         assert 0 < off <= 2 * (2 * step / radius) ** 2 * largest / radius
         assert off > 2.0 ** (-2 * bits - 12)

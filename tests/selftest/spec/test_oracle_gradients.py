@@ -130,7 +130,7 @@ def _inputs(rank: int) -> tuple[Exact, Exact]:
     return exact(rng.standard_normal(SHAPES[rank]) * scale + 0.3), exact(rng.standard_normal(SHAPES[rank]))
 
 
-def _moved(values: Exact, index: tuple[int, ...], step: Any) -> Exact:
+def _move(values: Exact, index: tuple[int, ...], step: Any) -> Exact:
     moved = values.copy()
     moved[index] = moved[index] + step
     return moved
@@ -146,8 +146,8 @@ def gradient_faults(config: Config, point: Behaviour, training: bool, count: int
 
     def loss(name: str, index: tuple[int, ...], move: Any) -> Any:
         if name == "x":
-            return (g * oracle.forward(config, point, state, _moved(x, index, move), training=training).y).sum()
-        changes: dict[str, Any] = {name: _moved(getattr(state, name), index, move)}
+            return (g * oracle.forward(config, point, state, _move(x, index, move), training=training).y).sum()
+        changes: dict[str, Any] = {name: _move(getattr(state, name), index, move)}
         changed = replace(state, **changes)
         return (g * oracle.forward(config, point, changed, x, training=training).y).sum()
 

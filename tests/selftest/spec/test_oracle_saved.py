@@ -31,14 +31,16 @@ UNIT_ROUNDOFF = Fraction(1, 2**53)
 """Of float64."""
 
 
-def _found(training: bool = True, decisions: dict[str, str] | None = None) -> list[float] | None:
+def _find(training: bool = True, decisions: dict[str, str] | None = None) -> list[float] | None:
     """What is saved of a pass at a neighbour of the specified point, from a running mean of 2 and a variance of 4."""
     config = Config(num_features=1, ndim=2, eps=EPSILON, momentum=0.5, dtype="float64", param_dtype="float64")
     with arithmetic():
         new = vars(oracle.initial_state(config))
         state = oracle.State(**{**new, "running_mean": exact(np.array([2.0])), "running_var": exact(np.array([4.0]))})
         x = exact(np.array(X, float).reshape(-1, 1))
-        found = oracle.saved(oracle.forward(config, SPECIFIED.but(**decisions or {}), state, x, training=training))
+        found = oracle.results_beside(
+            oracle.forward(config, SPECIFIED.but(**decisions or {}), state, x, training=training)
+        )
         return None if found is None else [float(floats(found.value(name))[0]) for name in SAVED]
 
 
@@ -59,7 +61,7 @@ def _found(training: bool = True, decisions: dict[str, str] | None = None) -> li
 )
 def test_in_rational_arithmetic(decisions: dict[str, str], due: tuple[Fraction | int, ...]) -> None:
     """Each form of each; of the inverse deviation the square is compared, which is rational."""
-    found = _found(decisions=decisions)
+    found = _find(decisions=decisions)
     assert found is not None
     mean, deviation, variance = found
     assert (mean, variance) == (float(due[0]), float(due[2]))
@@ -69,9 +71,9 @@ def test_in_rational_arithmetic(decisions: dict[str, str], due: tuple[Fraction |
 
 def test_of_evaluation() -> None:
     """Nothing; or the running statistics; or those of the batch, which normalise nothing."""
-    assert _found(False) is None
-    assert _found(False, {"saved_in_evaluation": "running"}) == [2, 1 / 3, 4]
-    assert _found(False, {"saved_in_evaluation": "batch"}) == [3, 1 / 5, 20]
+    assert _find(False) is None
+    assert _find(False, {"saved_in_evaluation": "running"}) == [2, 1 / 3, 4]
+    assert _find(False, {"saved_in_evaluation": "batch"}) == [3, 1 / 5, 20]
 
 
 @pytest.mark.parametrize("kind", FrozenMode)
@@ -100,10 +102,10 @@ class Shifted(Saving):
 
     ULPS = 40
 
-    def kept_as(self, found: dict[str, Array]) -> dict[str, Array | None]:
+    def keep_as(self, found: dict[str, Array]) -> dict[str, Array | None]:
         """All of them."""
         more = {name: value + self.ULPS * np.spacing(np.abs(value.astype(self.kept))) for name, value in found.items()}
-        return super().kept_as(more)
+        return super().keep_as(more)
 
 
 def _ratio(build: type[Saving], dtype: str, point: Behaviour = SPECIFIED) -> float:

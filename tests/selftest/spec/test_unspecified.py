@@ -69,7 +69,7 @@ def outcomes(
             yield from conduct(lambda check: check.run(), check)
 
 
-def judged(backend: OracleBackend, point: Behaviour, *steps: Step) -> Judgement:
+def judge_layer(backend: OracleBackend, point: Behaviour, *steps: Step) -> Judgement:
     """What one layer with momentum 0 shows, as seen from a point."""
     program = Program(Config(ndim=2, momentum=0.0), steps).cast("float32", "float32")
     return judge(Subject("divides", backend, "cpu", "float32").run(program), point)
@@ -131,11 +131,11 @@ def test_what_follows_is_judged_from_what_was_left(left: str) -> None:
     """Evaluation normalises by whatever the layer shows; a wrong evaluation is still seen."""
     x = inputs.values((4, 3), 1)
     steps = forward(x, "y", "running_mean", "running_var:finite"), forward(x, "y", training=False)
-    found = judged(Divides(DEBIASED, LEFT[left]), DEBIASED, *steps)
+    found = judge_layer(Divides(DEBIASED, LEFT[left]), DEBIASED, *steps)
     assert found.holds
     assert (found.unspecified, found.checks) == (2, 2 * x.size)
     wrong = Divides(DEBIASED.but(evaluation_statistics="batch"), 7.0)
-    assert not judged(wrong, DEBIASED, *steps).holds
+    assert not judge_layer(wrong, DEBIASED, *steps).holds
 
 
 @pytest.mark.parametrize("left", LEFT)
@@ -144,7 +144,7 @@ def test_where_updated_statistics_normalise_the_output_is_unspecified_too(left: 
     x = inputs.values((4, 3), 1)
     names = "grad_x", "grad_weight", "grad_bias"
     steps = forward(x, "y"), backward(x, inputs.upstream((4, 3)), *names)
-    found = judged(Divides(READ_BACK, LEFT[left]), READ_BACK, *steps)
+    found = judge_layer(Divides(READ_BACK, LEFT[left]), READ_BACK, *steps)
     assert found.holds
     assert (found.unspecified, found.checks) == (3, 3)
 

@@ -15,17 +15,17 @@ from bnconform.backends.runner.frames import HEAD, LONGEST, MAGIC, NUMPY, Array,
 SHAPES = ((2, 3), (0,), (3, 0, 2), (), (1,), (2, 1, 2, 1, 2))
 
 
-def sent(message: dict[str, Any]) -> Any:
+def send(message: dict[str, Any]) -> Any:
     """A message after its way through a stream."""
     return read(io.BytesIO(encode(message)).read)
 
 
-def framed(head: bytes, blob: bytes = b"") -> bytes:
+def frame(head: bytes, blob: bytes = b"") -> bytes:
     """A frame of these two parts."""
     return HEAD.pack(MAGIC, len(head), len(blob)) + head + blob
 
 
-def described(*entry: Any) -> bytes:
+def describe(*entry: Any) -> bytes:
     """The JSON of a message with one array."""
     return json.dumps({"x": {"$": list(entry)}}).encode()
 
@@ -35,7 +35,7 @@ def described(*entry: Any) -> bytes:
 def test_arrays_come_back(name: str, shape: tuple[int, ...]) -> None:
     """Values, dtype and shape are those that were sent, and what comes can be written to and is its own."""
     x = (np.arange(np.prod(shape, dtype=int)) - 2).reshape(shape).astype(NUMPY[name])
-    first, second = sent({"x": x, "more": [{"x": x}]}), sent({"x": x})
+    first, second = send({"x": x, "more": [{"x": x}]}), send({"x": x})
     for back in (first["x"], first["more"][0]["x"], second["x"]):
         assert (back.dtype, back.shape, back.tobytes()) == (x.dtype, x.shape, x.tobytes())
         assert back.flags.writeable and back.flags["C_CONTIGUOUS"]
@@ -49,7 +49,7 @@ def test_every_float_comes_back(name: str) -> None:
     tiny = np.arange(1, 8, dtype=f"u{special.itemsize}").view(special.dtype)
     quiet = tiny.view(f"u{special.itemsize}") | special[:1].view(f"u{special.itemsize}")
     for x in (special, tiny, quiet.view(special.dtype)):
-        assert sent({"x": x})["x"].tobytes() == x.tobytes()
+        assert send({"x": x})["x"].tobytes() == x.tobytes()
 
 
 @pytest.mark.parametrize("order", ["F", "stepped"])
@@ -57,14 +57,14 @@ def test_arrays_are_sent_in_c_order(order: str) -> None:
     """However an array lies in memory, its values come in C order."""
     x: Array = np.arange(12.0).reshape(3, 4)
     laid = {"F": np.asfortranarray(x), "stepped": np.repeat(x, 2, axis=1)[:, ::2]}[order]
-    np.testing.assert_array_equal(sent({"x": laid})["x"], x)
+    np.testing.assert_array_equal(send({"x": laid})["x"], x)
 
 
 def test_plain_values_come_back() -> None:
     """Texts of any kind, numbers, None and nested lists; NumPy's scalars as Python's."""
     message = {"text": 'a\n"ü\x00', "none": None, "list": [1, [2.5, True, {}]], "id": 2**60}
-    assert sent(message) == message
-    assert sent({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)}) == {"a": 0.5, "b": 3, "c": True}
+    assert send(message) == message
+    assert send({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)}) == {"a": 0.5, "b": 3, "c": True}
 
 
 @pytest.mark.parametrize("value", [object(), b"bytes", {1, 2}, 1j], ids=lambda value: type(value).__name__)
@@ -101,12 +101,12 @@ def test_truncated_frame(length: int) -> None:
         (b"\x00" * 40, "where a message should begin"),
         (HEAD.pack(MAGIC, LONGEST + 1, 0), "a message of"),
         (HEAD.pack(MAGIC, 2, 2**64 - 1), "a message of"),
-        (framed(b"{"), "no JSON"),
-        (framed(b"\xff\xfe"), "no JSON"),
-        (framed(b"[" * 100_000), "no JSON"),
-        (framed(b"9" * 10_000), "no JSON"),
-        (framed(b"[1, 2]"), "a list where an object is due"),
-        (framed(described("float64", [1], 0, 8), b"1234567"), "an array that is none"),
+        (frame(b"{"), "no JSON"),
+        (frame(b"\xff\xfe"), "no JSON"),
+        (frame(b"[" * 100_000), "no JSON"),
+        (frame(b"9" * 10_000), "no JSON"),
+        (frame(b"[1, 2]"), "a list where an object is due"),
+        (frame(describe("float64", [1], 0, 8), b"1234567"), "an array that is none"),
     ],
     ids=["text", "zeros", "long head", "long blob", "half", "no text", "deep", "digits", "list", "short"],
 )
@@ -143,7 +143,7 @@ def test_garbage(given: bytes, words: str) -> None:
 def test_arrays_that_are_none(entry: tuple[Any, ...]) -> None:
     """An entry whose dtype, shape, place and length do not go together is refused, and nothing of its size is made."""
     with pytest.raises(FrameError):
-        decode(described(*entry), bytes(16))
+        decode(describe(*entry), bytes(16))
 
 
 def test_dtypes_are_those_of_results() -> None:

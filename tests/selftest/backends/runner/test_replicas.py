@@ -37,9 +37,9 @@ def execute(step: Step, layer: type[ReplicatedLayer] = ReplicatedLayer) -> Any:
 def test_shards_are_those_that_were_described() -> None:
     """Both sides take rows apart, and put them together, alike."""
     shapes = described.shapes_of(SHARDS)
-    rows = described.joined(SHARDS)
+    rows = described.join(SHARDS)
     assert all(np.array_equal(*pair) for pair in zip(replicas.split(rows, shapes), SHARDS, strict=True))
-    assert np.array_equal(replicas.joined(SHARDS, rows), rows)
+    assert np.array_equal(replicas.join(SHARDS, rows), rows)
 
 
 def test_replicas_show_everything() -> None:

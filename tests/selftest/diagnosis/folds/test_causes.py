@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bnconform.cases.models.rows import ModelCase, models_of, network
-from bnconform.diagnosis.causes import diagnosed
+from bnconform.diagnosis.causes import diagnose
 from bnconform.diagnosis.folds import causes as of_folds
 from bnconform.diagnosis.folds import patterns
 from bnconform.diagnosis.folds.drafts import Draft, Site
@@ -105,13 +105,13 @@ def test_every_wrong_folder_has_a_name() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_folder_is_named(name: str) -> None:
     """By the cause that explains most, which stands after the pattern."""
-    _, found = diagnosed(outcomes(name))
+    _, found = diagnose(outcomes(name))
     assert f": {NAMES[name]} (" in found[0].text
 
 
 def test_the_card_names_the_pattern() -> None:
     """A card has the pattern around the BatchNorm and the fold, and the checks that fail for it."""
-    told, found = diagnosed(outcomes("folds_along_the_features"))
+    told, found = diagnose(outcomes("folds_along_the_features"))
     failed = tuple(FailedCheck(row(outcome)) for outcome in told if outcome.failure is not None)
     result = replace(rows.run(*(one.row for one in failed)), diagnoses=tuple(found), failed=failed)
     (card,) = cards(result)
@@ -170,10 +170,10 @@ def test_patterns_in_words() -> None:
     shown = network(68, "float32")
     site = Site((shown.nodes[0].name, shown.nodes[1].name), shown.nodes[1].name)
     assert patterns.pattern(shown, site) == ("Linear", "BatchNorm1d of rank 3")
-    assert patterns.joined([("padded Conv2d", "BatchNorm2d"), ("Conv2d", "BatchNorm2d")]) == ("Conv2d -> BatchNorm2d")
+    assert patterns.join([("padded Conv2d", "BatchNorm2d"), ("Conv2d", "BatchNorm2d")]) == ("Conv2d -> BatchNorm2d")
     many = [(f"Conv{n}d", f"BatchNorm{n}d") for n in (1, 2, 3)] + [("ConvTranspose2d", "BatchNorm2d")]
-    assert patterns.joined(many) == "convolution -> BatchNorm, or transposed convolution -> BatchNorm"
-    assert patterns.joined([]) == ""
+    assert patterns.join(many) == "convolution -> BatchNorm, or transposed convolution -> BatchNorm"
+    assert patterns.join([]) == ""
 
 
 def test_what_failing_models_have_in_common_is_no_chance() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.runner.lenet import CHANNELS, NORMS, LeNet, converted
+from bnconform.backends.runner.lenet import CHANNELS, NORMS, LeNet, convert
 from bnconform.cases.images import ImageSet
 from bnconform.judge.training.experiment import experiment
 from bnconform.judge.training.norms import BehavingNorm
 from bnconform.judge.training.session import TrainingRun
-from bnconform.judge.training.trajectory import Experiment, gathered
+from bnconform.judge.training.trajectory import Experiment, gather
 
 STEPS, BATCH = 4, 8
 
@@ -41,7 +41,7 @@ class SinglePrecision(BehavingNorm):
 
 def run_of(given: Experiment, layer: Callable[..., Any], dtype: str = "float64", **declared: str) -> TrainingRun:
     """A training of the network around such layers, of this dtype; it declares deviations."""
-    weights = converted(given.weights, dtype)
+    weights = convert(given.weights, dtype)
     norms = [layer(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in NORMS]
     assert len(norms) == len(CHANNELS)
     net = LeNet(weights, norms, given.rate)
@@ -51,4 +51,4 @@ def run_of(given: Experiment, layer: Callable[..., Any], dtype: str = "float64",
     for batch in given.batches:
         loss = net.step(images[batch], given.labels[batch])
         seen.append({"loss": loss, "statistics": net.statistics(), "evaluation_loss": net.evaluate(*held_out)})
-    return TrainingRun(gathered(seen), deviations=declared)
+    return TrainingRun(gather(seen), deviations=declared)

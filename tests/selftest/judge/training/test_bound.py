@@ -56,7 +56,7 @@ def test_gradients_are_differences(name: str) -> None:
 
 
 @cache
-def grown(probe: float = PROBE) -> Growth:
+def grow(probe: float = PROBE) -> Growth:
     """How rounding grows in the small experiment."""
     return growth(small_experiment(), reference(small_experiment()), runs=1, probe=probe)
 
@@ -64,13 +64,13 @@ def grown(probe: float = PROBE) -> Growth:
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_growth_is_linear(quantity: str) -> None:
     """A perturbation 64 times as large is 64 times as far off, to within a hundredth."""
-    small, large = (grown(probe).spread.values[quantity] for probe in (PROBE, 64 * PROBE))
+    small, large = (grow(probe).spread.values[quantity] for probe in (PROBE, 64 * PROBE))
     assert (np.abs(large / small - 1) < 0.01).all()
 
 
 def test_bounds_are_of_the_dtype() -> None:
     """Each is SAFETY times the growth times the unit roundoff, above 0 for every quantity and step."""
     for dtype, roundoff in (("float64", 2.0**-53), ("float32", 2.0**-24)):
-        for name, value in grown().bound(dtype).values.items():
+        for name, value in grow().bound(dtype).values.items():
             assert value.shape[0] == STEPS and (value > 0).all()
-            np.testing.assert_array_equal(value, grown().spread.values[name] * (SAFETY * roundoff))
+            np.testing.assert_array_equal(value, grow().spread.values[name] * (SAFETY * roundoff))

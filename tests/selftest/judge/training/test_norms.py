@@ -9,7 +9,7 @@ import pytest
 
 from bnconform import reference, testing
 from bnconform.cases import inputs
-from bnconform.judge.training.norms import BehavingNorm, followed, singles
+from bnconform.judge.training.norms import BehavingNorm, follow, singles
 from bnconform.spec.behaviour import SPECIFIED, Behaviour, decision
 
 MOMENTUM, EPSILON = 0.3, 0.01
@@ -57,8 +57,8 @@ def _turns(point: Behaviour) -> int:
 def test_what_it_does_not_follow_is_left_out() -> None:
     """A declared deviation that shows in no training is not taken for one that does."""
     point = SPECIFIED.but(mode_source="gradients_enabled", running_variance="biased")
-    assert followed(point) == SPECIFIED.but(running_variance="biased")
-    assert followed(SPECIFIED) == SPECIFIED
+    assert follow(point) == SPECIFIED.but(running_variance="biased")
+    assert follow(SPECIFIED) == SPECIFIED
 
 
 def test_every_value_is_one() -> None:

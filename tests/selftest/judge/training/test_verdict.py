@@ -24,7 +24,7 @@ def judge() -> TrainingJudge:
     return TrainingJudge(given, growth(given, exact, runs=2), exact)
 
 
-def judged(dtype: str = "float64", **point: str) -> TrainingVerdict:
+def judge_layers(dtype: str = "float64", **point: str) -> TrainingVerdict:
     """The verdict on layers that do this."""
     return judge().judge(run_of(judge().experiment, partial(BehavingNorm, behaviour=SPECIFIED.but(**point))), dtype)
 
@@ -51,7 +51,7 @@ STATISTICS_ALONE = ("running_estimator", "momentum", "momentum_and_estimator")
 @pytest.mark.parametrize("point", WRONG.values(), ids=WRONG)
 def test_a_wrong_one_is_named(point: dict[str, str], dtype: str) -> None:
     """A wrong epsilon, estimator or momentum leaves the bound in the first step, and is named."""
-    found = judged(dtype, **point)
+    found = judge_layers(dtype, **point)
     assert (found.verdict, found.left and found.left.step) == ("violates", 1)
     assert set(found.explained) == {f"{name} = {value}" for name, value in point.items()}
 
@@ -59,7 +59,7 @@ def test_a_wrong_one_is_named(point: dict[str, str], dtype: str) -> None:
 @pytest.mark.parametrize("name", STATISTICS_ALONE)
 def test_some_do_not_show_in_the_loss(name: str) -> None:
     """What only the running statistics do differently leaves the loss as it is, to the last bit."""
-    found = judged(**WRONG[name])
+    found = judge_layers(**WRONG[name])
     assert max(found.ratios["loss"]) == 0
     assert found.left is not None and "loss" not in found.left.quantities
     assert max(found.ratios["evaluation_loss"]) > 1

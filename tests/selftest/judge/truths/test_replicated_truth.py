@@ -18,7 +18,7 @@ from bnconform.judge.check import Check, conduct
 from bnconform.judge.judgement import judge
 from bnconform.judge.outcome import CONFORMS, DEVIATES, UNSUPPORTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
-from bnconform.render.messages import compared
+from bnconform.render.messages import worst_quantity
 from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirement, requirements
 from bnconform.spec.config import Config
@@ -197,7 +197,7 @@ def test_element_is_told_by_its_replica() -> None:
     program = Program(Config(ndim=3), (replicated(given, "y"),)).cast("float64", "float64")
     judged = judge(InProcess(Adapter(Off), "cpu").run(program), SPECIFIED)
     assert judged.worst is not None
-    assert compared(program, judged.worst).what.startswith("y[0, 2, 4] of replica 1 after call 1, replicated(x")
+    assert worst_quantity(program, judged.worst).what.startswith("y[0, 2, 4] of replica 1 after call 1, replicated(x")
 
 
 def test_case_with_shards_is_read_as_it_was_written() -> None:
@@ -225,14 +225,14 @@ def test_the_shards_are_part_of_the_key() -> None:
 def test_shards_ask_for_features() -> None:
     """Unequal, empty and of several sizes, each by its name."""
 
-    def asked(shapes: Any) -> set[str]:
+    def ask(shapes: Any) -> set[str]:
         program = Program(Config(), (replicated(shards(shapes), "y"),))
         return {name for name in program.features() if name.startswith("replicas_")}
 
-    assert asked(EQUAL) == set()
-    assert asked(UNEQUAL["rank4"]) == {"replicas_unequal"}
-    assert asked(EMPTY["last"]) == {"replicas_unequal", "replicas_empty"}
-    assert asked(((2, 3, 2, 2), (2, 3, 1, 3))) == {"replicas_sizes"}
+    assert ask(EQUAL) == set()
+    assert ask(UNEQUAL["rank4"]) == {"replicas_unequal"}
+    assert ask(EMPTY["last"]) == {"replicas_unequal", "replicas_empty"}
+    assert ask(((2, 3, 2, 2), (2, 3, 1, 3))) == {"replicas_sizes"}
 
 
 def test_program_without_what_a_layer_lacks() -> None:

@@ -14,7 +14,7 @@ from bnconform.judge.judgement import initial_state
 from bnconform.judge.truths.cache_settings import CacheSettings
 from bnconform.judge.truths.lru_cache import LruCache
 from bnconform.judge.truths.truth import Question, Truths
-from bnconform.judge.truths.truth_record import Truth, decoded, encoded
+from bnconform.judge.truths.truth_record import Truth, decode, encode
 from bnconform.spec import oracle
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
@@ -41,7 +41,7 @@ def question(step: Step, point: Behaviour, config: Config = CONFIG) -> Question:
 
 def assert_same(one: Truth, other: Truth) -> None:
     """Bit for bit."""
-    assert encoded(one) == encoded(other)
+    assert encode(one) == encode(other)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -62,7 +62,7 @@ def test_bytes_and_back(name: str) -> None:
     with arithmetic():
         for _, _, point in SPECIFIED.neighbours():
             truth = Truths(CacheSettings()).answer(question(STEPS[name], point), point)
-            again = decoded(encoded(truth))
+            again = decode(encode(truth))
             assert_same(again, truth)
             assert again.quantities.keys() == truth.quantities.keys()
 
@@ -73,7 +73,7 @@ def test_numbers_beyond_float64_come_back() -> None:
     config = replace(CONFIG, dtype="float64", param_dtype="float64")
     with arithmetic():
         truth = Truths(CacheSettings()).answer(question(step, SPECIFIED, config), SPECIFIED)
-        again = decoded(encoded(truth))
+        again = decode(encode(truth))
         assert truth.value("running_var").beside
         assert again.value("running_var").exact().tolist() == truth.value("running_var").exact().tolist()
 
@@ -84,7 +84,7 @@ def test_the_state_that_no_layer_shows_is_carried_in_320_bits() -> None:
     with arithmetic():
         truths, asked = Truths(CacheSettings()), question(STEPS["training"], SPECIFIED)
         truth = truths.answer(asked, SPECIFIED)
-        fresh, kept = (truths.after(asked, SPECIFIED, one).exact() for one in (truth, decoded(encoded(truth))))
+        fresh, kept = (truths.after(asked, SPECIFIED, one).exact() for one in (truth, decode(encode(truth))))
         before = oracle.initial_state(CONFIG)
         due = oracle.forward(CONFIG, SPECIFIED, before, exact(step.x), training=True).state
     for state in (fresh, kept):
