@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import cache
+from zlib import crc32
 
 from bnconform.cases.covering.rows import CoveringRow
 from bnconform.cases.models.rows import ModelCase
 from bnconform.cases.probes import Case, cases_of
 from bnconform.cases.program import Probe, Program
-from bnconform.diagnosis.causes import Point, candidates, explained
+from bnconform.diagnosis.causes import Point, candidates, explain
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import Test, conformance_tests
@@ -31,9 +32,9 @@ from bnconform.tests.mutants.layer import Layer
 from bnconform.tests.mutants.masks import Masked
 
 LARGE = 1_000
-RIGHT_ROWS, WRONG_ROWS = 3, 32
+RIGHT_ROWS, WRONG_ROWS = 12, 32
 """Of so many rows of the covering array one is asked of a right implementation, and of a wrong one that another
-requirement must kill."""
+requirement must kill. Which one it is depends on the implementation, so that together they are asked every row."""
 
 KEPT = 256 * 2**20
 """Bytes of truths that are kept here, where every program is asked of some two hundred implementations."""
@@ -70,13 +71,14 @@ class Verdict:
         return {name: self.messages[name] for name in self.killed if requirements()[name].level == "must"}
 
 
-def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
+def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
     """Run the suite on one implementation: every case of every requirement, or of those in `only`."""
     begin = time.perf_counter()
     process_truths().memory.budget = KEPT
     subject = Subject(mutant.name, mutant, "cpu", dtype, brief=True)
     verdict = Verdict(mutant.name, dtype)
     chosen = frozenset(only)
+    first = crc32(mutant.name.encode())
     for test in conformance_tests():
         if (chosen and test.rule.id not in chosen) or not test.fits(subject):
             continue
@@ -91,13 +93,13 @@ def judged(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 break
             if (
                 isinstance(case, CoveringRow | ModelCase)
-                and case.number % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
+                and (case.number + first) % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
                 and not names
             ):
                 continue
             outcomes = test.run(subject, case)
             _count(verdict, test, outcomes)
-            if mutant.explanation and test.rule.id in mutant.killers and _failed(outcomes):
+            if mutant.explanation and test.rule.id in mutant.killers and _has_failed(outcomes):
                 _explain(verdict, subject, test, case)
     verdict.seconds = time.perf_counter() - begin
     return verdict
@@ -121,7 +123,7 @@ def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
         if outcome.verdict == UNTRUSTED and not outcome.vacuous:
             verdict.untrusted.append(name)
         told = test.rule.level == "may" and outcome.verdict != UNSUPPORTED and bool(outcome.message)
-        if told and outcome.message != _noted(test.rule.id, verdict.dtype):
+        if told and outcome.message != _note(test.rule.id, verdict.dtype):
             verdict.killed[name] = NOT_A_NUMBER
         elif outcome.verdict in (VIOLATES, CRASHED):
             share = outcome.bound_share
@@ -133,7 +135,7 @@ def _count(verdict: Verdict, test: Test, outcomes: Iterable[Outcome]) -> None:
 
 
 @cache
-def _noted(requirement: str, dtype: str) -> str:
+def _note(requirement: str, dtype: str) -> str:
     """What a requirement of level may notes of the right layer, or of that with masks where it is about those."""
     tests = [test for test in conformance_tests() if test.rule.id == requirement]
     for layer in (Layer, Masked):
@@ -144,7 +146,7 @@ def _noted(requirement: str, dtype: str) -> str:
     return ""
 
 
-def _failed(outcomes: Iterable[Outcome]) -> bool:
+def _has_failed(outcomes: Iterable[Outcome]) -> bool:
     return any(outcome.verdict in (VIOLATES, CRASHED) for outcome in outcomes)
 
 
@@ -155,7 +157,7 @@ def _explain(verdict: Verdict, subject: Subject, test: Test, case: Case | None) 
     if found and all(one.verdict == UNSUPPORTED for one in test.run(replace(subject, assumed=found[0]), case)):
         return  # the first of them leaves open what is due here, and cannot be refuted
     verdict.failing += 1
-    points = explained(subject, lambda supposed: test.run(supposed, case)).points
+    points = explain(subject, lambda supposed: test.run(supposed, case)).points
     verdict.explains += bool(verdict.diagnoses) and candidates(subject)[0] in points
 
 
@@ -180,9 +182,9 @@ def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -
     return found
 
 
-def _judged(task: Task) -> Verdict:
+def _judge(task: Task) -> Verdict:
     name, dtype, only = task
-    return judged(every()[name], dtype, only)
+    return judge(every()[name], dtype, only)
 
 
 def run(
@@ -193,7 +195,7 @@ def run(
     # Tasks that ask for the same truths follow each other: those of one dtype, and first those with the large cases.
     ordered = sorted(todo, key=lambda task: (task[1], bool(every()[task[0]].killers), bool(task[2])))
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        waiting = {pool.submit(_judged, task): task for task in ordered}
+        waiting = {pool.submit(_judge, task): task for task in ordered}
         for future in as_completed(waiting):
             found[waiting[future]] = verdict = future.result()
             if done is not None:
@@ -212,7 +214,7 @@ def survivors(verdicts: Iterable[Verdict]) -> Iterator[str]:
                 yield f"{verdict.mutant} in {verdict.dtype} passes {name}"
 
 
-def accused(verdicts: Iterable[Verdict]) -> Iterator[str]:
+def accusations(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """Each right implementation that a must accuses, with the accusation."""
     for verdict in verdicts:
         if not every()[verdict.mutant].killers:
@@ -220,7 +222,7 @@ def accused(verdicts: Iterable[Verdict]) -> Iterator[str]:
                 yield f"{verdict.mutant} in {verdict.dtype} is accused of {name}:\n{message}"
 
 
-def unnamed(verdicts: Iterable[Verdict]) -> Iterator[str]:
+def find_unnamed(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """Each fault of the behaviour space that the diagnosis does not name first, for every failing check."""
     for verdict in verdicts:
         due = every()[verdict.mutant].explanation
