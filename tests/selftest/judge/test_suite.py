@@ -60,8 +60,13 @@ CASES: list[LayerCase] = [
     for group in table.values()
     for case in group
 ]
+BY_REQUIREMENT: dict[str, list[LayerCase]] = {}
+for _case in CASES:
+    BY_REQUIREMENT.setdefault(_case.requirement, []).append(_case)
+
 each_test = pytest.mark.parametrize("test", OWN.values(), ids=list(OWN))
-each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.requirement}-{case.name}" for case in CASES])
+all_cases = pytest.mark.parametrize(("name", "cases"), BY_REQUIREMENT.items(), ids=list(BY_REQUIREMENT))
+"""Of a requirement: there are thousands of cases, and one test for each would take longer than the tests."""
 
 
 def marks(test: FunctionType) -> Marks:
@@ -103,11 +108,12 @@ def test_tests_are_in_the_module_of_their_chapter() -> None:
     assert {module: found for module, found in chapters.items() if len(found) > 1} == {}
 
 
-@each_case
-def test_every_case_is_run(case: LayerCase) -> None:
-    """One test runs over the cases of a case's requirement, and this is one of them."""
-    (test,) = [test for test in conformance_tests() if test.over_cases and test.rule.id == case.requirement]
-    assert case in _cases(test)
+@all_cases
+def test_every_case_is_run(name: str, cases: list[LayerCase]) -> None:
+    """One test runs over the cases of a requirement, and over each of them."""
+    (test,) = [test for test in conformance_tests() if test.over_cases and test.rule.id == name]
+    run = {id(case) for case in _cases(test)}
+    assert [case.name for case in cases if id(case) not in run] == []
 
 
 @pytest.mark.parametrize(
@@ -149,28 +155,37 @@ def test_a_relation_without_its_first_program_is_unsupported() -> None:
     assert [outcome.verdict for outcome in check.outcomes] == [UNSUPPORTED]
 
 
-@each_case
-def test_every_case_makes_sense_in_some_dtype(case: LayerCase) -> None:
-    """Its dtypes are ours, none twice, and it can be cast to each."""
-    assert case.dtypes and len(set(case.dtypes)) == len(case.dtypes)
-    assert set(case.dtypes) <= set(DTYPES)
+def programs_of(case: LayerCase) -> tuple[Program, ...]:
+    """What a case runs."""
+    return (case.first, case.second) if isinstance(case, MetamorphicRelation) else (case.program,)
 
 
-@each_case
-def test_every_case_observes_something(case: LayerCase) -> None:
+@all_cases
+def test_every_case_makes_sense_in_some_dtype(name: str, cases: list[LayerCase]) -> None:
+    """Its dtypes are ours, none twice, and there is one."""
+    assert [case.name for case in cases if not case.dtypes or len(set(case.dtypes)) < len(case.dtypes)] == []
+    assert [case.name for case in cases if not set(case.dtypes) <= set(DTYPES)] == []
+
+
+@all_cases
+def test_every_case_observes_something(name: str, cases: list[LayerCase]) -> None:
     """A case that observes nothing could not fail; that nothing is infinite or NaN is asked of everything."""
-    programs = (case.first, case.second) if isinstance(case, MetamorphicRelation) else (case.program,)
-    assert all(program.steps for program in programs)
-    assert case.requirement == "BN-NUM-FINITE" or all(program.observes for program in programs)
+    assert [case.name for case in cases if not all(program.steps for program in programs_of(case))] == []
+    blind = [case.name for case in cases if not all(program.observes for program in programs_of(case))]
+    assert name == "BN-NUM-FINITE" or blind == []
 
 
-@each_case
-def test_every_case_needs_what_its_requirement_needs(case: LayerCase) -> None:
+@all_cases
+def test_every_case_needs_what_its_requirement_needs(name: str, cases: list[LayerCase]) -> None:
     """A case of a requirement that needs a feature uses it, so that a backend without it can be excused from it."""
-    programs = (case.first, case.second) if isinstance(case, MetamorphicRelation) else (case.program,)
-    used = {feature for program in programs for feature in program.config.features()}
-    used |= {"backward" for program in programs for step in program.steps if step.op == "backward"}
-    assert requirements()[case.requirement].features & {"backward", "momentum_none"} <= used
+    needed = requirements()[name].features & {"backward", "momentum_none"}
+    assert [case.name for case in cases if not needed <= features_of(case)] == []
+
+
+def features_of(case: LayerCase) -> set[str]:
+    """What a case uses."""
+    used = {feature for program in programs_of(case) for feature in program.config.features()}
+    return used | {"backward" for program in programs_of(case) for step in program.steps if step.op == "backward"}
 
 
 @pytest.mark.parametrize("one", requirements().values(), ids=list(requirements()))
