@@ -58,9 +58,10 @@ class Reader(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.scripts: list[str] = []
-        self.text = ""
+        self.texts: list[str] = []
         self.feed(text)
         self.close()
+        self.text = "".join(self.texts)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -78,7 +79,7 @@ class Reader(HTMLParser):
         if self.open and self.open[-1] == "script":
             self.scripts.append(data)
         elif self.open and self.open[-1] != "style":
-            self.text += data
+            self.texts.append(data)
 
 
 def read(result: Result, **given: Any) -> tuple[str, Reader]:
