@@ -49,7 +49,7 @@ import numpy as np
 from bnconform.spec.exact import Exact, Floats, floats
 from bnconform.spec.formats import Format, format_of
 from bnconform.spec.graph import INPUT, Array, Graph, Node
-from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transpose_of_convolution, windows
+from bnconform.spec.oracle.linear_maps import CONVOLUTIONS, along_channels, linear, windows
 from bnconform.spec.oracle.networks import axis_of, epsilon_of, normalizes_by_batch, statistics
 
 SLACK = 16
@@ -124,7 +124,7 @@ class NetworkErrors:
         o = node.options
         if node.kind == "linear":
             return linear(part, weight)
-        operation = convolution if node.kind == "convolution" else transpose_of_convolution
+        operation = CONVOLUTIONS[node.kind]
         return operation(part, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
 
     def of_layer(self, node: Node, inputs: list[Spread]) -> Spread:

@@ -109,3 +109,7 @@ def _join(x: Array) -> Array:
     """(groups, N, O / groups, *S) as (N, O, *S)."""
     moved = np.moveaxis(x, 0, 1)
     return moved.reshape(moved.shape[0], -1, *moved.shape[3:])
+
+
+CONVOLUTIONS = {"convolution": convolution, "transposed_convolution": transpose_of_convolution}
+"""The convolution of each kind of node."""

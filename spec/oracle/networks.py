@@ -13,7 +13,7 @@ import numpy as np
 
 from bnconform.spec.exact import Exact, exact, require_precision, sqrt, total
 from bnconform.spec.graph import INPUT, WITH_WEIGHTS, Array, Graph, Node
-from bnconform.spec.oracle.linear_maps import along_channels, convolution, linear, transpose_of_convolution, windows
+from bnconform.spec.oracle.linear_maps import CONVOLUTIONS, along_channels, linear, windows
 
 Evaluate = Callable[[Graph, Node, list[Exact]], Exact]
 
@@ -99,7 +99,7 @@ def _linear(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
 def _convolve(network: Graph, node: Node, inputs: list[Exact]) -> Exact:
     weight, bias = weights_of(network, node)
     o = node.options
-    operation = convolution if node.kind == "convolution" else transpose_of_convolution
+    operation = CONVOLUTIONS[node.kind]
     result = operation(inputs[0], weight, o["stride"], o["padding"], o["dilation"], o["groups"])
     return result if bias is None else np.asarray(result + along_channels(bias, result.ndim), dtype=object)
 

@@ -303,8 +303,7 @@ class Folder:
         if node.kind == "linear":
             y = linear_maps.linear(x, weight)
             return np.asarray(y if bias is None else y + bias, x.dtype)
-        operation = getattr(linear_maps, node.kind)
-        y = operation(x, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
+        y = linear_maps.CONVOLUTIONS[node.kind](x, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
         return np.asarray(y if bias is None else y + linear_maps.along_channels(bias, y.ndim), x.dtype)
 
     def normalize(self, folded: Folded, norm: NodeData, x: Array) -> Array:

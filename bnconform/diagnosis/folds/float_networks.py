@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bnconform.spec.graph import INPUT, Array, Graph, Node
-from bnconform.spec.oracle import linear_maps
-from bnconform.spec.oracle.linear_maps import along_channels, windows
+from bnconform.spec.oracle.linear_maps import CONVOLUTIONS, along_channels, linear, windows
 from bnconform.spec.oracle.networks import axis_of
 
 
@@ -57,10 +56,9 @@ def _linear(network: Graph, node: Node, x: Array) -> Array:
     assert weight is not None
     weight = weight.astype(np.float64)
     if node.kind == "linear":
-        y = linear_maps.linear(x, weight)
+        y = linear(x, weight)
         return y if bias is None else np.asarray(y + bias.astype(np.float64))
-    operation = getattr(linear_maps, node.kind)
-    y = operation(x, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
+    y = CONVOLUTIONS[node.kind](x, weight, o["stride"], o["padding"], o["dilation"], o["groups"])
     return y if bias is None else np.asarray(y + along_channels(bias.astype(np.float64), y.ndim))
 
 
