@@ -55,7 +55,7 @@ class Evidence:
     Attributes:
         traces: by the program's name; without those that could not be asked (`refused`: name -> what was raised).
         ended: of those, at which the process died or was ended.
-        steady: whether the same program, run twice, shows the same bits.
+        steady: whether the same program, run twice, shows the same bits, and comes to its end twice.
     """
 
     traces: dict[str, Trace] = field(default_factory=dict)
@@ -165,7 +165,7 @@ def gather(subject: Subject, programs: Mapping[str, Program] | None = None) -> E
             continue
         evidence.traces[name] = trace
         if len(evidence.traces) == 1:
-            evidence.steady = _answer_bytes(trace) == _answer_bytes(subject.run(fitted))
+            evidence.steady = _is_repeated(subject, fitted, trace)
     _set_aside(evidence)
     return evidence
 
@@ -185,6 +185,14 @@ def _set_aside(evidence: Evidence) -> None:
                 evidence.refused[name] = str(failed)
                 del evidence.traces[name]
                 break
+
+
+def _is_repeated(subject: Subject, program: Program, trace: Trace) -> bool:
+    """Whether a program that is run again shows what it showed; not where it does not come to its end this time."""
+    try:
+        return _answer_bytes(trace) == _answer_bytes(subject.run(program))
+    except Ended:
+        return False
 
 
 def _answer_bytes(trace: Trace) -> list[bytes | None]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.util import decode_source
 from pathlib import Path
 
 from bnconform import backends
+from bnconform.backends.registry import BackendError
 
 FINDER = '''
 import importlib.abc, importlib.util, sys
@@ -106,6 +108,21 @@ from bnconform.backends.runner.serve import over_standard_streams
 over_standard_streams()
 """.encode()
     return f"{len(source):{FIRST}d}".encode() + source
+
+
+def adapter_files(key: str) -> dict[str, str]:
+    """The source of a backend that is a file here, in the encoding that it names, by its path; nothing of others.
+
+    Raises:
+        BackendError: for a file that cannot be read, or is no text in its encoding.
+    """
+    path = Path(key.rpartition(":")[0])
+    if path.suffix != ".py" or not path.is_file():
+        return {}
+    try:
+        return {str(path): decode_source(path.read_bytes())}
+    except (OSError, SyntaxError, UnicodeError) as problem:
+        raise BackendError(f"the backend {key} cannot be sent along: {problem}") from None
 
 
 @cache

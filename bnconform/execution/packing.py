@@ -50,9 +50,7 @@ def pack(keys: Sequence[str], dtypes: Sequence[str], progress: Callable[[str], N
             kind: {dtype: _plan(declared, device, dtype, programs, known) for dtype in dtypes}
             for kind, device in kinds.items()
         }
-        file = Path(key.rpartition(":")[0])
-        if file.suffix == ".py":
-            plans["files"][str(file)] = file.read_text(encoding="utf-8")
+        plans["files"].update(bundle.adapter_files(key))
     plans["digest"] = hashlib.sha256(json.dumps(plans, sort_keys=True).encode()).hexdigest()
     return _archive(plans, programs)
 

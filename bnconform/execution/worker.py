@@ -85,6 +85,7 @@ class Worker:
         environment = {**kept, MARK: mark}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         command = settings.command(key)
+        files = bundle.adapter_files(key) if command else {}
         try:
             if command:
                 self._start([*command, *_behind(command, settings.interpreter(key))], environment, here=False)
@@ -96,8 +97,6 @@ class Worker:
             raise CannotStart(f"the backend {key} cannot run: {what}: {reason}") from None
         self.tree = ProcessTree(self.process.pid, mark)
         if command:
-            file = Path(key.rpartition(":")[0])
-            files = {str(file): file.read_text(encoding="utf-8")} if file.suffix == ".py" and file.is_file() else {}
             self.streams.send(bundle.remote_start(files))
 
     def _start(self, command: list[str], environment: Mapping[str, str], *, here: bool) -> None:

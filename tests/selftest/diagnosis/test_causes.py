@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bnconform.cases.distinguishing import distinguishing_programs
+from bnconform.cases.program import Program
 from bnconform.diagnosis import search
 from bnconform.diagnosis.causes import diagnose, note
 from bnconform.diagnosis.failure_conditions import narrowest
+from bnconform.execution.sessions import InProcess, Session
+from bnconform.execution.trace import Trace, lose_trace
 from bnconform.judge.outcome import CRASHED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.judge.suite import conformance_tests
@@ -265,3 +270,31 @@ def test_a_limit_between_numbers_that_print_alike_is_not_told(right: float, told
     text = narrowest(failing, [*failing, holds])
     assert ("only mean over deviation >= 10.4 (not at 7.4)" in text) is told
     assert ("10.4" in text) is told
+
+
+@dataclass
+class Expiring:
+    """A session in which each program is answered once; whoever asks again finds a process that dies."""
+
+    session: Session
+    answered: set[bytes] = field(default_factory=set)
+
+    def run(self, program: Program) -> Trace:
+        """What the program shows, or that its process has died."""
+        if program.key in self.answered:
+            return lose_trace(program, "the process died of SIGSEGV")
+        self.answered.add(program.key)
+        return self.session.run(program)
+
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Nothing."""
+
+
+def test_process_that_dies_when_it_is_asked_again_is_not_steady() -> None:
+    """It is no error of ours: nothing is explained of what does not do the same twice."""
+    mutant = Mutant("biased", "remembers the biased variance", OnlyRank3Biased)
+    subject = Subject("biased", mutant, "cpu", "float32", session=Expiring(InProcess(mutant)))
+    programs = dict(list(distinguishing_programs().items())[:2])
+    evidence = search.gather(subject, programs)
+    assert not evidence.steady and evidence.ended == [] and set(evidence.traces) == set(programs)
+    assert search.gather(Subject("biased", mutant, "cpu", "float32"), programs).steady

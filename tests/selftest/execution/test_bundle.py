@@ -96,6 +96,32 @@ def test_adapter_file_is_sent_along(bare: Path, tmp_path: Path) -> None:
     assert ("BN-RUN-VAR", "violates") in [row[:2] for row in here]
 
 
+ENCODED = {
+    "latin-1": ("# -*- coding: latin-1 -*-\nclass Mine: name = '\N{LATIN SMALL LETTER A WITH DIAERESIS}'\n", "latin-1"),
+    "a mark at its beginning": ("class Mine: name = '\N{LATIN SMALL LETTER A WITH DIAERESIS}'\n", "utf-8-sig"),
+}
+
+
+@pytest.mark.parametrize(("text", "encoding"), ENCODED.values(), ids=list(ENCODED))
+def test_adapter_file_is_read_in_its_encoding(text: str, encoding: str, tmp_path: Path) -> None:
+    """A source is what Python reads in it; what is no Python file is nothing that could be sent."""
+    path = tmp_path / "mine.py"
+    path.write_bytes(text.encode(encoding))
+    assert bundle.adapter_files(f"{path}:Mine") == {str(path): text}
+    assert bundle.adapter_files("numpy") == bundle.adapter_files(f"{tmp_path / 'none.py'}:Mine") == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"# \xe4\nclass Mine: pass\n", b"# -*- coding: klingon -*-\n"], ids=["no text", "no encoding"]
+)
+def test_adapter_file_that_is_no_text_is_refused(content: bytes, tmp_path: Path) -> None:
+    """One line says so where it is to be sent, and where it is to be packed."""
+    (tmp_path / "mine.py").write_bytes(content)
+    given = "mine.py:Mine"
+    bnconform(tmp_path, "--backend", given, "--run-in", f"{given}=env").assert_refused(given)
+    bnconform(tmp_path, "runner", "out.pyz", "--backend", given).assert_refused(given)
+
+
 @pytest.mark.parametrize("sent", [(), ("--run-in", "numpy=env -i")], ids=["local", "sent"])
 def test_environment_that_lacks_numpy(sent: tuple[str, ...], tmp_path: Path) -> None:
     """One line says all that is missing and how to get it, exit status 2."""
