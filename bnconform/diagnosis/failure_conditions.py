@@ -39,7 +39,7 @@ SIZES = {
 ENOUGH = 4
 """Right judged quantities that a description must shut out, so that it is no coincidence."""
 
-FEW = 0.2
+SHARE_LET_IN = 0.2
 """The share of right judged quantities up to which a threshold may let them in."""
 
 
@@ -223,7 +223,7 @@ def _common_sizes(wrong: Sequence[JudgedQuantity], right: Sequence[JudgedQuantit
         for sign, wrong_at, out, right_at in sides:
             # A limit between two numbers that print alike is none.
             told = _size(wrong_at), "" if right_at is None else _size(right_at)
-            if right_at is not None and len(out) >= (1 - FEW) * len(known) and told[0] != told[1]:
+            if right_at is not None and len(out) >= (1 - SHARE_LET_IN) * len(known) and told[0] != told[1]:
                 yield f"only {noun} {sign} {told[0]} (not at {told[1]})", out
 
 

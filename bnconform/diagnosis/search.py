@@ -310,7 +310,7 @@ def _best_next(
     ranked = [(after, order, neighbour) for order, (after, _, neighbour) in enumerate(ranked)]
     scored = [
         (sum(len(atoms) for atoms in evidence.wrong(neighbour).values()), order, neighbour)
-        for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:FEW]
+        for _, order, neighbour in sorted(ranked, key=lambda one: one[:2])[:NEIGHBOURS_TRIED]
     ]
     best = min(scored, key=lambda one: one[:2], default=None)
     return None if best is None or best[0] >= sum(map(len, left.values())) else best[2]
@@ -330,7 +330,7 @@ def _rank(evidence: Evidence, start: Behaviour, names: Sequence[str]) -> list[tu
 SAMPLE = 10
 """Programs by which the neighbours are ranked, of all that are wrong, evenly."""
 
-FEW = 10
+NEIGHBOURS_TRIED = 10
 """Neighbours that are tried on everything at each step of the climb: those that leave least of what was left."""
 
 

@@ -182,7 +182,7 @@ def _dtypes(profile: SemanticsProfile, subject: Subject) -> None:
                 profile.point = profile.point.but(**{finding.decision: allowed[0]})
 
 
-FEW = 64
+UNITS_OF_FIRST_POWER = 64
 """Units of rounding error (times mean over deviation) up to which growth is of the first power.
 
 With n = 16 values an updating algorithm stays below 3.2 n = 51 of them (`spec.error_bounds.forward`); one-pass errs by
@@ -205,9 +205,9 @@ def _algorithm(subject: Subject) -> tuple[list[tuple[float, float]], str]:
         return growth, "not measured: no output shows it"
     ratio, error = max(told)
     shown = f"at mean/deviation {ratio:g} the variance errs by {error:.1g} of itself"
-    if max(error / ratio for ratio, error in told) > FEW * u:
+    if max(error / ratio for ratio, error in told) > UNITS_OF_FIRST_POWER * u:
         return growth, f"one-pass: {shown}, and the error grows with the square"
-    if all(error <= FEW * u + (VALUES * ratio * u) ** 2 for ratio, error in told):
+    if all(error <= UNITS_OF_FIRST_POWER * u + (VALUES * ratio * u) ** 2 for ratio, error in told):
         return growth, f"two-pass, or in wider arithmetic: {shown}"
     return growth, f"updating or folded: {shown}, and the error grows with the first power"
 

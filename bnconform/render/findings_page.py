@@ -74,13 +74,13 @@ def _words(one: FindingVerdict) -> str:
     return f"{rows}: {one.verdict} {_ids(one.requirements)} in {_dtypes(one.dtypes)}"
 
 
-FEW = 3
+REQUIREMENTS_SHOWN = 3
 """Requirements that are named; of more, the others are counted."""
 
 
 def _ids(names: Sequence[str]) -> str:
-    more = len(names) - FEW
-    return ", ".join(names[:FEW]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - REQUIREMENTS_SHOWN
+    return ", ".join(names[:REQUIREMENTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _dtypes(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ CALLS = ("training", "evaluation", "training_gradient", "evaluation_gradient")
 SMALLEST = 2.0**-20
 """The smallest epsilon of float16 input or parameters: one of 1e-12 is 0 in that format."""
 
-FEW = 1
+CHANNELS_OF_MANY_UPDATES = 1
 """Channels up to which each of many updates is judged: they took a third of the time of all rows with up to four."""
 
 AFFINE: Mapping[str, Affine] = {"both": True, "neither": False, "weight": "weight", "bias": "bias"}
@@ -299,7 +299,7 @@ def _updates(count: int) -> Callable[[Past], list[Step]]:
     def history(past: Past) -> list[Step]:
         """Many updates by two samples each, judged all where channels are few, else the first and last ones."""
         size = (2, past.config.num_features, *(1,) * (past.config.ndim - 2))
-        few = past.config.num_features <= FEW
+        few = past.config.num_features <= CHANNELS_OF_MANY_UPDATES
         batches = [families.values(size, past.seed + number % 7) for number in range(count)]
         steps = [forward(x + 0.125 * (number % 5)) for number, x in enumerate(batches)]
         judged = [

@@ -23,7 +23,7 @@ FULL = ("float64", "float32")
 MODES = {True: "training", False: "evaluation"}
 """In words, by whether the layer trains."""
 
-FEW = (2, 3, 4, 5)
+SMALL_COUNTS = (2, 3, 4, 5)
 """Values a channel: 2 is the least that has a variance."""
 
 MANY = (40, 3)
@@ -52,7 +52,7 @@ def probes() -> Iterator[Probe]:
 def _shapes() -> dict[str, tuple[int, ...]]:
     """By what they are called; the one that frameworks meet most first."""
     shapes = {f"rank{rank}": inputs.SHAPES[rank] for rank in (4, 2, 3, 5)}
-    return shapes | {f"{n}-values": (n, 3) for n in FEW} | {"many-values": MANY}
+    return shapes | {f"{n}-values": (n, 3) for n in SMALL_COUNTS} | {"many-values": MANY}
 
 
 def _operands(shape: tuple[int, ...], seed: int = 0) -> tuple[Array, Array, Array]:

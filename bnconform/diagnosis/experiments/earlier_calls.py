@@ -35,7 +35,7 @@ def earlier_calls(trials: Trials, base: Program) -> Iterator[Circumstance]:
             yield Circumstance(f"only at the first {kind(step)} of a layer", lambda program: _count(program, step) == 1)
 
 
-FEW = 4
+PASSES_TRIED = 4
 """Passes of one kind of which each is left out in turn; of more only the first is, and stands for all."""
 
 
@@ -47,7 +47,7 @@ def _find_needed(trials: Trials, base: Program) -> list[int]:
         alike.setdefault(kind(step) if step.op in PASSES else f"{step.op} {number}", []).append(number)
     found: list[int] = []
     for numbers in alike.values():
-        asked = numbers if len(numbers) <= FEW else numbers[:1]
+        asked = numbers if len(numbers) <= PASSES_TRIED else numbers[:1]
         needed = [number for number in asked if trials.show(vary.without_step(base, number)) is False]
         found += needed if asked is numbers or not needed else numbers
     return sorted(found)

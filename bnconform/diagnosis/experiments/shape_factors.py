@@ -13,8 +13,8 @@ from bnconform.diagnosis.experiments.circumstances import Circumstance
 from bnconform.diagnosis.experiments.numeric_laws import Law, fitting, sharpen
 from bnconform.diagnosis.experiments.trials import Trials
 
-FEW = (1, 2, 3, 4, 8)
-MANY = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 32, 33, 64, 65, 128, 257)
+FIRST_LENGTHS = (1, 2, 3, 4, 8)
+FURTHER_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 32, 33, 64, 65, 128, 257)
 """Lengths that are tried first; and where the failure goes away at one of those."""
 
 MOST = 4
@@ -78,7 +78,7 @@ class Lengths:
         count, size = self.here
         self.seen[self.here] = True
         can_move = self.base.config.ndim > 2
-        for lengths in (FEW, MANY):
+        for lengths in (FIRST_LENGTHS, FURTHER_LENGTHS):
             for length in dict.fromkeys((*lengths, count - 1, count + 1, 2 * count)):
                 if length > 0:
                     self.ask((length, size))
@@ -158,7 +158,7 @@ def _channels(trials: Trials, base: Program) -> Iterator[Circumstance]:
     def ask(count: int) -> bool | None:
         return trials.show(vary.with_channels(base, count))
 
-    for counts in (FEW, MANY):
+    for counts in (FIRST_LENGTHS, FURTHER_LENGTHS):
         for count in dict.fromkeys((*counts, here - 1, here + 1, 2 * here)):
             if count > 0 and count not in shows:
                 answer = ask(count)

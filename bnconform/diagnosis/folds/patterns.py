@@ -30,7 +30,7 @@ GENERAL: Mapping[str, str] = {
 }
 """What is said of several that differ in their number of position axes."""
 
-FEW = 3
+PATTERNS_SHOWN = 3
 """Patterns that are told one by one; more are told by what they have in common."""
 
 MOST = 3
@@ -116,7 +116,7 @@ def join(patterns: Iterable[tuple[str, ...]]) -> str:
     if len(plain) < len(every):  # padding makes no difference
         every = plain
     for told in (every, {tuple(_general(word) for word in parts) for parts in every}):
-        if 0 < len(told) <= FEW:
+        if 0 < len(told) <= PATTERNS_SHOWN:
             return ", or ".join(" -> ".join(parts) for parts in sorted(told, key=lambda parts: (len(parts), parts)))
     return "BatchNorm" if every else ""
 
@@ -221,7 +221,7 @@ def in_words(name: str, levels: frozenset[str]) -> str:
     """A trait in words: the levels that it allows, or those that it does not where these are fewer."""
     every = _ALL.get(name, frozenset())
     others = every - levels
-    if every and len(others) < len(levels) and len(others) <= FEW:
+    if every and len(others) < len(levels) and len(others) <= PATTERNS_SHOWN:
         return f"{_factor(name)} not {_either(name, others)}"
     words = WORDS.get(name, {})
     if all(level in words for level in levels):

@@ -13,12 +13,12 @@ from bnconform.cli.main import main
 from bnconform.tests.selftest.command import bnconform
 from bnconform.tests.selftest.vector_reader import strict
 
-FEW = ["--requirement", "BN-EVAL-MODE", "--dtype", "float32"]
+ONE_REQUIREMENT = ["--requirement", "BN-EVAL-MODE", "--dtype", "float32"]
 
 
 def test_command_says_what_there_is(tmp_path: Path) -> None:
     """Two lines, a folder that others can read, and nothing else left behind."""
-    answer = bnconform(tmp_path, "export", "out", *FEW)
+    answer = bnconform(tmp_path, "export", "out", *ONE_REQUIREMENT)
     assert answer.status == 0 and answer.err.strip() == ""
     assert answer.lines[0].startswith("2 vectors with 8 expected arrays are in 1 files")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -32,10 +32,10 @@ def test_force_replaces_an_earlier_export_and_nothing_else(tmp_path: Path) -> No
     """Files of the earlier export go, those that somebody else put there stay."""
     folder = tmp_path / "out"
     folder.mkdir()
-    assert main(["export", str(folder), *FEW, "--requirement", "BN-RUN-INIT-VAR"]) == 0
+    assert main(["export", str(folder), *ONE_REQUIREMENT, "--requirement", "BN-RUN-INIT-VAR"]) == 0
     (folder / "mine.txt").write_text("keep")
     (folder / "vectors" / "mine.json").write_text("keep")
-    assert main(["export", str(folder), "--force", *FEW]) == 0
+    assert main(["export", str(folder), "--force", *ONE_REQUIREMENT]) == 0
     assert sorted(path.name for path in (folder / "vectors").iterdir()) == ["BN-EVAL-MODE-float32.json", "mine.json"]
     assert (folder / "mine.txt").read_text() == "keep"
     assert [entry["requirement"] for entry in strict(folder / "manifest.json")["files"]] == ["BN-EVAL-MODE"]
@@ -54,14 +54,17 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["out", "--requirement", "BN-DTYPE-HALF-SINGLE", "--dtype", "float64"],
         ("nothing to export", "bfloat16, float16"),
     ),
-    "a file": (["file", *FEW], ("file", "not a folder")),
-    "below a file": (["file/out", *FEW], ("file", "not a folder")),
-    "no parent": (["no/such/out", *FEW], ("no/such", "not a folder")),
-    "not empty": (["full", *FEW], ("full is not empty", "--force")),
-    "not of ours": (["full", "--force", *FEW], ("full", "no manifest of an export")),
-    "another manifest": (["foreign", "--force", *FEW], ("foreign", "no manifest of an export")),
-    "manifest that points out": (["trap", "--force", *FEW], ("trap", "no manifest of an export")),
-    "in the way": (["taken", "--force", *FEW], ("vectors/BN-EVAL-MODE-float32.json", "belongs to no earlier export")),
+    "a file": (["file", *ONE_REQUIREMENT], ("file", "not a folder")),
+    "below a file": (["file/out", *ONE_REQUIREMENT], ("file", "not a folder")),
+    "no parent": (["no/such/out", *ONE_REQUIREMENT], ("no/such", "not a folder")),
+    "not empty": (["full", *ONE_REQUIREMENT], ("full is not empty", "--force")),
+    "not of ours": (["full", "--force", *ONE_REQUIREMENT], ("full", "no manifest of an export")),
+    "another manifest": (["foreign", "--force", *ONE_REQUIREMENT], ("foreign", "no manifest of an export")),
+    "manifest that points out": (["trap", "--force", *ONE_REQUIREMENT], ("trap", "no manifest of an export")),
+    "in the way": (
+        ["taken", "--force", *ONE_REQUIREMENT],
+        ("vectors/BN-EVAL-MODE-float32.json", "belongs to no earlier export"),
+    ),
 }
 
 
@@ -106,7 +109,7 @@ def test_an_export_that_breaks_off_leaves_nothing(
         return put(place, path, content)
 
     monkeypatch.setattr(export, "_put", breaking)
-    assert main(["export", str(tmp_path / "out"), *FEW]) == 2
+    assert main(["export", str(tmp_path / "out"), *ONE_REQUIREMENT]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("bnconform: ") and ("No space left" in said or said == "bnconform: interrupted")
     assert list(tmp_path.iterdir()) == []
