@@ -333,7 +333,7 @@ def _import(name: str, given: str) -> Any:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise BackendError(f"the backend {given} does not import: {_say(error)}") from error
+        raise BackendError(f"the backend {given} does not import: {_say(error)}{_advise(given, error)}") from error
 
 
 SENT: dict[str, str] = {}
@@ -360,7 +360,7 @@ def _import_file(path: Path, given: str) -> Any:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise BackendError(f"the backend {given} does not import: {_say(error)}") from error
+        raise BackendError(f"the backend {given} does not import: {_say(error)}{_advise(given, error)}") from error
     return module
 
 
@@ -374,7 +374,7 @@ def _import_sent(path: Path, given: str) -> Any:
         exec(compile(SENT[str(path)], str(path), "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise BackendError(f"the backend {given} does not import: {_say(error)}") from error
+        raise BackendError(f"the backend {given} does not import: {_say(error)}{_advise(given, error)}") from error
     return module
 
 
@@ -393,6 +393,14 @@ def _classes(module: Any) -> list[str]:
     return [
         name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__
     ]
+
+
+def _advise(given: str, error: BaseException) -> str:
+    """What to do about a package that is not there; "" for any other fault."""
+    module = given.rpartition(":")[0]
+    if not isinstance(error, ModuleNotFoundError) or not error.name or f"{module}.".startswith(f"{error.name}."):
+        return ""  # or it is the backend's own module, whose name is wrong
+    return f"; install {error.name.partition('.')[0]}, or name an interpreter that has it: --python {given}=PATH"
 
 
 def _say(error: BaseException) -> str:

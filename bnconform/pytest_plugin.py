@@ -108,6 +108,7 @@ class Run:
             pool.mark = given["bnconform_mark"]
             self.known = known_failures.KnownFailures(given["bnconform_baseline"])
             return
+        self.selection.check_settings(options.backends(option) or ["numpy"])
         requirements()
         golden.documents()
         regression.cases()

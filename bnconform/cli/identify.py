@@ -59,6 +59,7 @@ def run(known: argparse.Namespace) -> int:
 
 def _measure(known: argparse.Namespace, chosen: Selection) -> SemanticsProfile:
     """The profile of the backend that was asked for."""
+    chosen.check_settings([known.backend])
     offered = chosen.subjects(
         [known.backend], [known.device] if known.device else [], [known.dtype] if known.dtype else []
     )

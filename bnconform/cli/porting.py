@@ -84,6 +84,7 @@ def run(known: argparse.Namespace) -> int:
         if known.code:
             data = read(folder / FILE)
         else:
+            chosen.check_settings(known.backend or ["all"])
             every, left_out = chosen.keys(known.backend or ["all"])
             keys = every if known.backend else [key for key in every if key not in SAME_LAYER]
             data = measure(chosen, keys, known.device)

@@ -44,6 +44,7 @@ def run(known: argparse.Namespace) -> int:
     if not program.observes:
         raise UserError(f"{known.case}: no step observes a result; there is nothing to compare")
     with selection(known) as chosen:
+        chosen.check_settings([known.backend])
         devices = [known.device] if known.device else []
         subject = chosen.subjects([known.backend], devices, [program.config.dtype])[0]
         if subject.is_deployment:

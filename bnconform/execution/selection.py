@@ -90,6 +90,14 @@ class Selection:
             left_out[key] = reason
         return [key for key in keys if key not in refused], left_out
 
+    def check_settings(self, given: Sequence[str]) -> None:
+        """BackendError where an interpreter or a command is named for what is none of the backends that are given."""
+        asked: list[str] = []
+        for key in given:
+            asked.extend(EVERY[key] if key in EVERY else [self._complete(key)])
+            asked.extend(registry.find_offers() if key == "all" else ())
+        self.pool.settings.check_names(asked)
+
     def _complete(self, key: str) -> str:
         return key if key in self.objects or key.startswith(PREFIX) else registry.complete_name(key)
 

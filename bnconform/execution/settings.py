@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bnconform.backends.registry import BackendError
+from bnconform.results.visible import cut_names
 
 Named = TypeVar("Named")
 
@@ -41,9 +42,25 @@ class Settings:
         """Whether a backend runs in an environment that was named for it."""
         return bool(self.command(key)) or self.interpreter(key) != sys.executable
 
+    def check_names(self, keys: Iterable[str]) -> None:
+        """BackendError where an interpreter or a command is named for none of these backends, and so would be lost."""
+        asked = list(keys)
+        known = {name for key in asked for name in _names_of(key)}
+        for option, given in (("--python", self.pythons), ("--run-in", self.run_in)):
+            for name in given:
+                if name not in known:
+                    raise BackendError(
+                        f"{option} {name}=... is for a backend that is not asked here; asked: {cut_names(asked)}"
+                    )
+
+
+def _names_of(key: str) -> tuple[str, str, str]:
+    """What a backend may be called where something is named for it: itself, what it is a variant of, its file."""
+    return key, key.partition("+")[0], key.rpartition(":")[0]
+
 
 def _find_named(given: Mapping[str, Named], key: str) -> Named | None:
-    return given.get(key) or given.get(key.partition("+")[0]) or given.get(key.rpartition(":")[0])
+    return next((given[name] for name in _names_of(key) if name in given), None)
 
 
 def _pairs(option: str, what: str, given: Iterable[str]) -> dict[str, str]:

@@ -145,9 +145,15 @@ def environment(result: Result) -> list[tuple[str, str]]:
         ("platform", one.platform),
         *((f"device {name}", what) for name, what in one.devices.items()),
         ("packages", packages),
-        ("time", f"{one.seconds:.1f} s, {sum(row.checks for row in result.rows)} checks"),
+        ("time", f"{one.seconds:.1f} s, {count_compared(result.rows)}"),
     ]
     return [(word, value) for word, value in found if value]
+
+
+def count_compared(rows: Iterable[Row]) -> str:
+    """How many numbers and refusals the rows rest on, in words: a check compares many, so these are no checks."""
+    many = sum(row.checks for row in rows)
+    return f"{many:,} value{'' if many == 1 else 's'} compared"
 
 
 def by_level(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

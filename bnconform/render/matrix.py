@@ -1,7 +1,8 @@
 """The matrix in the terminal: requirements x backend, device and dtype, then what is as declared.
 
 Letters carry the verdicts, so that nothing is lost without colour: a capital where a `must` is concerned, a small
-letter where a `should` or a `may` is. Only ASCII is drawn, and no line is wider than the console.
+letter where a `should` or a `may` is. A chapter of which nothing is supported is one line. Only ASCII is drawn, and no
+line is wider than the console.
 """
 
 from __future__ import annotations
@@ -165,20 +166,37 @@ def _table(
         printer.line(line)
     shown = [(name, rows) for name in requirements if any(rows := _cells(name, groups, cells))]
     for chapter, members in groupby(shown, key=lambda pair: chapters.get(pair[0], _OTHER)):
-        printer.line(Text(chapter, "bold"))
-        for name, rows in members:
-            label = _label(next(row for row in rows if row))
-            line = Text(_fit(label, label_width))
-            remaining = iter(rows)
-            for group in groups:
-                marks = [(next(remaining), width) for width in group.cells]
-                line.append(" " * _GAP)
-                line.append_text(_marks(marks))
-                line.append(" " * (group.width - group.cells_width))
+        listed = list(members)
+        entries = [(_label(next(row for row in rows if row)), "", rows, titles.get(name, "")) for name, rows in listed]
+        if _is_unsupported(listed):
+            columns = zip(*(rows for _, rows in listed), strict=True)
+            merged = [next(filter(None, column), None) for column in columns]
+            entries = [(chapter, "bold", merged, f"none of {len(listed)} is supported")]
+        else:
+            printer.line(Text(chapter, "bold"))
+        for label, style, rows, title in entries:
+            line = Text(_fit(label, label_width), style)
+            line.append_text(_cells_line(groups, rows))
             if title_room >= _LEAST_TITLE:
                 line.append(" " * _GAP)
-                line.append(_cut(titles.get(name, ""), title_room), "dim")
+                line.append(_cut(title, title_room), "dim")
             printer.line(line)
+
+
+def _is_unsupported(listed: Sequence[tuple[str, Sequence[Row | None]]]) -> bool:
+    """Whether nothing of a chapter is supported, so that one line says it: which requirements, the list below tells."""
+    return len(listed) > 1 and all(row is None or row.verdict == "unsupported" for _, rows in listed for row in rows)
+
+
+def _cells_line(groups: Sequence[_Group], rows: Iterable[Row | None]) -> Text:
+    """The marks of one line, each group after its gap and as wide as its header."""
+    line = Text()
+    remaining = iter(rows)
+    for group in groups:
+        line.append(" " * _GAP)
+        line.append_text(_marks([(next(remaining), width) for width in group.cells]))
+        line.append(" " * (group.width - group.cells_width))
+    return line
 
 
 def _cells(requirement: str, groups: Sequence[_Group], cells: Mapping[Key, Row]) -> list[Row | None]:

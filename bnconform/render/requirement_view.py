@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from bnconform.render.evidence import counts, findings, number
+from bnconform.render.evidence import count_compared, counts, findings, number
 from bnconform.results.kill_matrix import KillMatrix, Wrong
 from bnconform.results.result import VERDICTS, Result, Row, dtype_order, flakiness
 
@@ -71,7 +71,7 @@ def section(rule: Rule, rows: Sequence[Row], kills: KillMatrix | None) -> dict[s
 
 
 def _measurement_text(row: Row) -> str:
-    words = [f"{row.checks} checks"]
+    words = [count_compared([row])]
     if row.bound_share is not None:
         words.append(f"at worst {number(row.bound_share)} of the bound")
     if row.ulp is not None:

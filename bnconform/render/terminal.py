@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bnconform.render import matrix, messages
 from bnconform.render.cards import Card, cards
-from bnconform.render.evidence import first_line
+from bnconform.render.evidence import count_compared, first_line
 from bnconform.render.printer import Printer
 from bnconform.render.standing import BAD, GOOD, PART, next_step, standings
 from bnconform.results.failure import VIOLATION
@@ -118,8 +118,8 @@ def _counts(result: Result) -> Iterator[str]:
         if counts:
             words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in matrix.LETTERS if counts[verdict])
             parts.append(f"{level}: {words}")
-    checks = sum(row.checks for row in result.rows)
-    yield f"{'; '.join(parts) or 'nothing was judged'}; {checks} checks in {result.environment.seconds:.1f} s"
+    compared = count_compared(result.rows)
+    yield f"{'; '.join(parts) or 'nothing was judged'}; {compared} in {result.environment.seconds:.1f} s"
     used = [f"{name} {usage.seconds:.1f} s" for name, usage in result.environment.backends.items()]
     if used:
         yield f"inside the backend's own calls, all processes together: {', '.join(used)}"

@@ -64,7 +64,7 @@ class Row:
         backend, device, dtype, requirement: what was judged against what.
         level: of the requirement, one of LEVELS.
         verdict: one of VERDICTS.
-        checks: how many checks it rests on.
+        checks: how many numbers and refusals were compared, in all its checks together.
         bound_share: the worst error over its bound (1 is the limit), or None where none was measured; infinity and
             NaN become UNLIMITED.
         ulp: the worst error in units in the last place, or None; likewise.

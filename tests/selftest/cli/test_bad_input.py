@@ -30,7 +30,10 @@ class Plain(NumpyBackend):
 
 REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "syntax error": ("class Bad(:", ("does not import", "SyntaxError")),
-    "missing import": ("import no_such_framework", ("does not import", "ModuleNotFoundError", "no_such_framework")),
+    "missing import": (
+        "import no_such_framework",
+        ("does not import", "ModuleNotFoundError", "install no_such_framework, or", "--python "),
+    ),
     "exit on import": ("sys.exit('use python 2')", ("does not import", "SystemExit", "use python 2")),
     "error of two lines": ("raise RuntimeError('no\\ndriver')", ("does not import", "RuntimeError: no driver")),
     "class missing": ("class Other: pass", ("has no Bad", "Plain, Other")),

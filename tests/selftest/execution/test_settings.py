@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bnconform.backends.registry import BackendError
 from bnconform.execution.settings import Settings, settings
 from bnconform.tests.selftest.command import bnconform
 
@@ -50,6 +51,11 @@ def test_commands_are_words() -> None:
         (("--run-in", "numpy"), ("--run-in 'numpy' is not B=COMMAND",)),
         (("--run-in", "numpy=ssh 'gpu"), ("--run-in numpy=ssh 'gpu: no command", "quote it as for a shell")),
         (("--run-in", "numpy=/no/such/command"), ("the backend numpy cannot run: /no/such/command: No such file",)),
+        (
+            ("--python", f"nump={sys.executable}"),
+            ("--python nump=... is for a backend that is not asked here", "numpy"),
+        ),
+        (("--run-in", "torch.nn=env -i"), ("--run-in torch.nn=... is for a backend that is not asked", "asked: numpy")),
         (("--time-limit", "0"), ("--time-limit 0", "give numbers above 0")),
         (("--time-limit", "nan"), ("--time-limit nan",)),
         (("--memory-limit", "-1"), ("--memory-limit -1",)),
@@ -60,3 +66,17 @@ def test_settings_that_make_no_sense(arguments: tuple[str, ...], words: tuple[st
     """One line says what is wrong, exit status 2, and nothing is judged."""
     bnconform(tmp_path, "--backend", "numpy", *arguments, "--json", "result.json").assert_refused(*words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_be_named_with_or_without_its_class() -> None:
+    """And a backend for its variants; what is neither is refused."""
+    for name in ("a.py", "a.py:Mine", "torch.nn"):
+        settings(1, 0, [f"{name}={sys.executable}"]).check_names(["a.py:Mine", "torch.nn+lazy"])
+    with pytest.raises(BackendError, match=r"--python a=\.\.\. is for .* asked here; asked: a\.py:Mine"):
+        settings(1, 0, [f"a={sys.executable}"]).check_names(["a.py:Mine"])
+
+
+def test_identify_refuses_it_too(tmp_path: Path) -> None:
+    """What would be measured here and not where it was meant to be."""
+    answer = bnconform(tmp_path, "identify", "--backend", "numpy", "--python", f"nump={sys.executable}")
+    answer.assert_refused("--python nump=... is for a backend that is not asked here")

@@ -134,6 +134,20 @@ class TestMatrix:
         ]  # fmt: skip
         assert table[: len(wanted)] == wanted
 
+    def test_chapter_of_which_nothing_is_supported_is_one_line(self) -> None:
+        """With the mark under each column that was asked; its requirements stand with the reason, below."""
+        names = ["BN-MORE-ONE", "BN-MORE-TWO"]  # of no chapter, so that they stand under "Other"
+        rows = [
+            row("unsupported", backend=backend, requirement=name, message="none") for name in names for backend in "ab"
+        ]
+        matrix, declared = draw(run(*rows, row(backend="a")), width=120).split("As declared")
+        said = line_with(matrix, "Other", "none of 2 is supported")
+        assert said.split("none of")[0].split() == ["Other", "-", "-"]
+        assert not any(name in matrix for name in names) and all(name in declared for name in names)
+        judged = row(backend="c", requirement=names[0])
+        matrix, _ = draw(run(*rows, judged), width=120).split("As declared")
+        assert [line_with(matrix, name).split()[1:4] for name in names] == [["-", "-", "+"], ["-", "-"]]
+
     def test_one_reason_is_one_entry(self) -> None:
         """What is unsupported for one reason is listed once, with all the requirements that it concerns."""
         places = itertools.product(CHAPTERS, ALL_DTYPES)
@@ -148,10 +162,12 @@ class TestMatrix:
         assert "What fails" not in text and "As declared" not in text
 
     def test_counts(self) -> None:
-        """One line counts verdicts by level, checks and seconds; one says how much of them each backend took."""
+        """One line counts verdicts by level, values and seconds; one says how much of them each backend took."""
         rows = [*FULL.rows, row("violates", requirement="BN-NUM-STABLE")]
         lines = draw(run(*rows, backends=dict(FULL.environment.backends))).splitlines()
-        place = lines.index("must: 1 conforms, 1 violates, 1 unsupported; should: 1 violates; 6 checks in 8.0 s")
+        place = lines.index(
+            "must: 1 conforms, 1 violates, 1 unsupported; should: 1 violates; 6 values compared in 8.0 s"
+        )
         assert lines[place + 1] == (
             "inside the backend's own calls, all processes together: numpy 2.0 s, torch.nn 0.5 s"
         )
