@@ -58,7 +58,7 @@ class FlaxLinenShardMap(FlaxLinen):
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_replicas(named, training, self.mapping)
 
-    def masked_replicas(self, module: Any) -> Callable[[bool], Replicas]:
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
         """The same with masks."""
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_masked_replicas(named, training, self.mapping)
@@ -93,6 +93,6 @@ class FlaxLinenSpmd(FlaxLinenShardMap):
         prepare()
         return lambda training: shard(module, training)
 
-    def masked_replicas(self, module: Any) -> Callable[[bool], Replicas]:
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
         """The same: the masks are one sharded array, too."""
         return self.replicas(module)

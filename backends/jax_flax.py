@@ -210,20 +210,20 @@ class NNXLayer:
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica, mapped by jax.vmap; the layer stays as it is."""
-        return self._replicated(xs, training)
+        return self._run_replicas(xs, training)
 
     def masked_replicated(
         self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
     ) -> list[tuple[Array, dict[str, Array | None]]]:
         """The same of replicas that are given a mask each."""
-        return self._replicated(xs, training, masks)
+        return self._run_replicas(xs, training, masks)
 
-    def _replicated(
+    def _run_replicas(
         self, xs: Sequence[Array], training: bool, *masks: Sequence[Array]
     ) -> list[tuple[Array, dict[str, Array | None]]]:
         with self.where.enter():
             given = [self.where.array(x, True) for x in xs]
-            found = self._replicas(training, bool(masks)).forward(*self._split(), given, *self._selecting(masks))
+            found = self._replicas(training, bool(masks)).forward(*self._split(), given, *self._place_masks(masks))
             shown = self.state()
             return [
                 (
@@ -235,24 +235,24 @@ class NNXLayer:
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
-        return self._replicated_vjp(xs, grad_outputs, training)
+        return self._differentiate_replicas(xs, grad_outputs, training)
 
     def masked_replicated_vjp(
         self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[Gradients]:
         """The same of replicas that are given a mask each."""
-        return self._replicated_vjp(xs, grad_outputs, training, masks)
+        return self._differentiate_replicas(xs, grad_outputs, training, masks)
 
-    def _replicated_vjp(
+    def _differentiate_replicas(
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], training: bool, *masks: Sequence[Array]
     ) -> list[Gradients]:
         with self.where.enter():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
-            operands = (*self._split(), given, upstream, *self._selecting(masks))
+            operands = (*self._split(), given, upstream, *self._place_masks(masks))
             found = self._replicas(training, bool(masks)).backward(*operands)
             return [(self.where.show(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
 
-    def _selecting(self, masks: Sequence[Sequence[Array]]) -> list[list[Any]]:
+    def _place_masks(self, masks: Sequence[Sequence[Array]]) -> list[list[Any]]:
         return [[self.where.mask(mask, mask.ndim) for mask in each] for each in masks]
 
     def vmap(self, xs: Array, *, training: bool) -> Array:

@@ -107,7 +107,7 @@ class LinenLayer(ReplicatedJaxLayer):
     """A linen module with its variables, which takes masks, too."""
 
     module: Any = None
-    masked_replicas: Callable[[bool], Replicas]
+    replicas_with_masks: Callable[[bool], Replicas]
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """y; the statistics move."""
@@ -132,8 +132,8 @@ class LinenLayer(ReplicatedJaxLayer):
     ) -> list[tuple[Array, State]]:
         """(y, state) of each replica, which is given its mask; the layer stays as it is."""
         with self.where.enter():
-            given, selecting = [self.where.array(x, True) for x in xs], self._selecting(masks)
-            found = self.masked_replicas(training).forward(self.parameters, self.statistics, given, selecting)
+            given, selecting = [self.where.array(x, True) for x in xs], self._place_masks(masks)
+            found = self.replicas_with_masks(training).forward(self.parameters, self.statistics, given, selecting)
             return [(to_array(y, True), self._remembering(moved)) for y, moved in found]
 
     def masked_replicated_vjp(
@@ -142,10 +142,10 @@ class LinenLayer(ReplicatedJaxLayer):
         """The gradients that each replica gives, by jax.vjp of the whole map."""
         with self.where.enter():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
-            operands = self.parameters, self.statistics, given, upstream, self._selecting(masks)
-            return [self._as_gradients(*one) for one in self.masked_replicas(training).backward(*operands)]
+            operands = self.parameters, self.statistics, given, upstream, self._place_masks(masks)
+            return [self._as_gradients(*one) for one in self.replicas_with_masks(training).backward(*operands)]
 
-    def _selecting(self, masks: Sequence[Array]) -> list[Any]:
+    def _place_masks(self, masks: Sequence[Array]) -> list[Any]:
         return [self.where.mask(mask, mask.ndim) for mask in masks]
 
 
@@ -193,7 +193,7 @@ class FlaxLinen(FlaxNNX):
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
         layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
         layer.module, layer.replicas = module, self.replicas(module)
-        layer.masked_replicas = self.masked_replicas(module)
+        layer.replicas_with_masks = self.replicas_with_masks(module)
         if "mask" not in inspect.signature(linen.BatchNorm.__call__).parameters:  # as before 0.7.5
             unmasked: Any = layer
             unmasked.masked = unmasked.masked_backward = None
@@ -205,7 +205,7 @@ class FlaxLinen(FlaxNNX):
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_replicas(named, training, vmap)
 
-    def masked_replicas(self, module: Any) -> Callable[[bool], Replicas]:
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
         """The same with masks."""
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_masked_replicas(named, training, vmap)
@@ -247,7 +247,7 @@ class FlaxLinenPadded(FlaxLinen):
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_padded(named, training)
 
-    def masked_replicas(self, module: Any) -> Callable[[bool], Replicas]:
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
         """The same: what is padded is not selected besides."""
         return self.replicas(module)
 
@@ -267,6 +267,6 @@ class FlaxLinenUnsynchronised(FlaxLinen):
         """Mapped by jax.vmap, the module knowing of no axis."""
         return lambda training: linen_replicas(module, training, vmap)
 
-    def masked_replicas(self, module: Any) -> Callable[[bool], Replicas]:
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
         """The same with masks."""
         return lambda training: linen_masked_replicas(module, training, vmap)

@@ -140,12 +140,12 @@ def pad(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
 
     mapped = over(function, mapping, more=1)
 
-    def within(xs: Sequence[Any], masks: Sequence[Any] | None) -> list[Any]:
+    def choose(xs: Sequence[Any], masks: Sequence[Any] | None) -> list[Any]:
         chosen = [jnp.broadcast_to(mask, x.shape) for x, mask in zip(xs, masks or [True] * len(xs), strict=True)]
         return fill(chosen)
 
     def forward(parameters: Any, statistics: Any, xs: Sequence[Any], selecting: Sequence[Any] | None = None) -> Each:
-        whole, masks = fill(xs), within(xs, selecting)
+        whole, masks = fill(xs), choose(xs, selecting)
         found = mapped.forward(parameters, statistics, whole, masks)
         return [(y[_within(x)], moved) for (y, moved), x in zip(found, xs, strict=True)]
 
@@ -156,7 +156,7 @@ def pad(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
         grad_outputs: Sequence[Any],
         selecting: Sequence[Any] | None = None,
     ) -> Each:
-        whole, masks = fill(xs), within(xs, selecting)
+        whole, masks = fill(xs), choose(xs, selecting)
         found = mapped.backward(parameters, statistics, whole, fill(grad_outputs), masks)
         return [(by_name, by_x[_within(x)]) for (by_name, by_x), x in zip(found, xs, strict=True)]
 

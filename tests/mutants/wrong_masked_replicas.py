@@ -155,7 +155,7 @@ class MaskedBackwardDividesByAllValues(MaskedReplicas):
 
     def divisor(self, seen: list[Array], i: int) -> float:
         """Too many."""
-        return sum(one.shape[1] for one in seen)
+        return float(sum(one.shape[1] for one in seen))
 
 
 @wrong("BN-MASK-REP-GRAD")

@@ -146,5 +146,5 @@ def test_gradient_is_the_derivative_of_all_outputs(point: dict[str, str]) -> Non
                 moved = join(xs)
                 moved[row] += sign * STEP  # every channel at once: they do not mix
                 parts = split(moved, shapes_of(xs))
-                ends.append((floats(outputs(ask(parts, masks, **point))) * join(g)).sum(axis=0))
+                ends.append((floats(outputs(ask(parts, masks, None, **point))) * join(g)).sum(axis=0))
             assert np.abs((ends[0] - ends[1]) / (2 * STEP) - found[row]).max() < 1e-7
