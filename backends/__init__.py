@@ -22,8 +22,8 @@ Requirements on a backend, each with its reason:
   "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "vmap_tracked",
   "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "saved_statistics", "freeze", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
-  "replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes", "rank_2" to "rank_5", a
-  dtype's name. The reason is shown to people, so it is a sentence.
+  "replicated", "replicated_vjp", "masked_replicated", "masked_replicated_vjp", "replicas_unequal", "replicas_empty",
+  "replicas_sizes", "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
   `unsupported_on` (optional) says what one kind of device lacks: {"mps": {"float64": "Apple's GPU has no float64"}}.
   `build` raises NotImplementedError for them, unless the framework itself refuses. An adapter never substitutes
   something near: what was asked for is judged, or nothing is.
@@ -70,6 +70,11 @@ Requirements on a backend, each with its reason:
   gradients of the sum over all replicas, for its shard and, as the replica itself gives them, for weight and bias
   (`replica_parameter_gradients`). Shards may be unequal in N_i ("replicas_unequal"), in S_i ("replicas_sizes"), and
   empty ("replicas_empty"); what a framework does not take is handed to it, and declared. Both are asked as `vjp` is.
+* `masked_replicated(xs, masks, training=...)` and `masked_replicated_vjp(xs, masks, grad_outputs, training=...)`
+  (optional) are to `replicated` and `replicated_vjp` what `masked` and `masked_backward` are to `forward` and
+  `backward`: each replica is given a mask (N_i, 1, *S_i) of truth values besides its shard, by the framework's own
+  argument for it. Both are asked as `vjp` is; a framework that declares "masked" or "replicated" unsupported has
+  neither.
 * `masked(x, mask, training=...)` (optional) is a forward pass whose statistics are of what the mask selects, by the
   framework's own argument for it. The mask is an array of bool, or of int64 0 and 1, of any shape that broadcasts to x,
   of its rank or lower, with the axes of x: an adapter whose framework has the channels elsewhere moves that axis of the
@@ -226,6 +231,21 @@ class LayerAbilities(Protocol):
         self, xs: Sequence[NDArray[Any]], grad_outputs: Sequence[NDArray[Any]], *, training: bool
     ) -> Sequence[tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]]:
         """(grad_x, grad_weight, grad_bias) that each replica gives, of the sum over all of sum(y * grad_output)."""
+
+    def masked_replicated(
+        self, xs: Sequence[NDArray[Any]], masks: Sequence[NDArray[Any]], *, training: bool
+    ) -> Sequence[tuple[NDArray[Any], Mapping[str, NDArray[Any] | None]]]:
+        """(y, state) of each replica, by the statistics of what the masks select of all shards."""
+
+    def masked_replicated_vjp(
+        self,
+        xs: Sequence[NDArray[Any]],
+        masks: Sequence[NDArray[Any]],
+        grad_outputs: Sequence[NDArray[Any]],
+        *,
+        training: bool,
+    ) -> Sequence[tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]]:
+        """(grad_x, grad_weight, grad_bias) that each replica gives, of the sum over all, y being those with masks."""
 
     def masked(self, x: NDArray[Any], mask: NDArray[Any], *, training: bool) -> NDArray[Any]:
         """y, of the shape of x, by the statistics of what the mask selects; in training the running ones move by it."""

@@ -11,7 +11,14 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from bnconform.backends.jax_linen import LINEN_PAGE, FlaxLinen, linen_pass, linen_replicas
+from bnconform.backends.jax_linen import (
+    LINEN_PAGE,
+    FlaxLinen,
+    linen_masked_functions,
+    linen_masked_replicas,
+    linen_pass,
+    linen_replicas,
+)
 from bnconform.backends.jax_replicas import AXIS, DEVICES, Map, Replicas, pmap, shard_map, together
 
 
@@ -51,6 +58,11 @@ class FlaxLinenShardMap(FlaxLinen):
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_replicas(named, training, self.mapping)
 
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
+        """The same with masks."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_masked_replicas(named, training, self.mapping)
+
 
 class FlaxLinenPmap(FlaxLinenShardMap):
     """flax.linen.BatchNorm whose replicas jax.pmap maps over devices."""
@@ -62,7 +74,7 @@ class FlaxLinenPmap(FlaxLinenShardMap):
 @cache
 def shard(module: Any, training: bool) -> Replicas:
     """Replicas of a module that knows no axis: one array whose samples are on several devices."""
-    return together(linen_pass(module, training))
+    return together(linen_pass(module, training), linen_masked_functions(module, training))
 
 
 class FlaxLinenSpmd(FlaxLinenShardMap):
@@ -80,3 +92,7 @@ class FlaxLinenSpmd(FlaxLinenShardMap):
         """Of one sharded array."""
         prepare()
         return lambda training: shard(module, training)
+
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
+        """The same: the masks are one sharded array, too."""
+        return self.replicas(module)

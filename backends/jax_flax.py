@@ -81,16 +81,16 @@ def nnx_functions() -> Compiled:
 
 
 @cache
-def nnx_replicas(graph: Any) -> Replicas:
-    """Replicas of a layer with such a graph, which has the axis' name and the mode in it."""
+def nnx_replicas(graph: Any, masked: bool) -> Replicas:
+    """Replicas of a layer with such a graph, which has the axis' name and the mode in it; with masks or without."""
     from flax import nnx
 
-    def apply(parameters: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    def apply(parameters: Any, statistics: Any, x: Any, mask: Any = None) -> tuple[Any, Any]:
         layer = nnx.merge(graph, parameters, statistics, copy=True)
-        y = layer(x)
+        y = layer(x) if mask is None else layer(x, mask=mask)
         return y, nnx.state(layer, nnx.BatchStat)
 
-    return over(apply, vmap)
+    return over(apply, vmap, more=int(masked))
 
 
 @cache
@@ -210,9 +210,20 @@ class NNXLayer:
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica, mapped by jax.vmap; the layer stays as it is."""
+        return self._run_replicas(xs, training)
+
+    def masked_replicated(
+        self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, dict[str, Array | None]]]:
+        """The same of replicas that are given a mask each."""
+        return self._run_replicas(xs, training, masks)
+
+    def _run_replicas(
+        self, xs: Sequence[Array], training: bool, *masks: Sequence[Array]
+    ) -> list[tuple[Array, dict[str, Array | None]]]:
         with self.where.enter():
             given = [self.where.array(x, True) for x in xs]
-            found = self._replicas(training).forward(*self._split(), given)
+            found = self._replicas(training, bool(masks)).forward(*self._split(), given, *self._place_masks(masks))
             shown = self.state()
             return [
                 (
@@ -224,10 +235,25 @@ class NNXLayer:
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by jax.vjp of the whole map."""
+        return self._differentiate_replicas(xs, grad_outputs, training)
+
+    def masked_replicated_vjp(
+        self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The same of replicas that are given a mask each."""
+        return self._differentiate_replicas(xs, grad_outputs, training, masks)
+
+    def _differentiate_replicas(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], training: bool, *masks: Sequence[Array]
+    ) -> list[Gradients]:
         with self.where.enter():
             given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
-            found = self._replicas(training).backward(*self._split(), given, upstream)
+            operands = (*self._split(), given, upstream, *self._place_masks(masks))
+            found = self._replicas(training, bool(masks)).backward(*operands)
             return [(self.where.show(grad_x, True), *_parameters(by_name)) for by_name, grad_x in found]
+
+    def _place_masks(self, masks: Sequence[Sequence[Array]]) -> list[list[Any]]:
+        return [[self.where.mask(mask, mask.ndim) for mask in each] for each in masks]
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by nnx.vmap over the batches, in which the layer has no axis; ValueError, from Flax, in training."""
@@ -287,13 +313,13 @@ class NNXLayer:
         _, parameters, statistics = nnx.split(self.layer, nnx.Param, nnx.BatchStat)
         return parameters, statistics
 
-    def _replicas(self, training: bool) -> Replicas:
+    def _replicas(self, training: bool, masked: bool) -> Replicas:
         from flax import nnx
 
         named = self.like(AXIS)
         (named.train if training else named.eval)()
         graph, *_ = nnx.split(named, nnx.Param, nnx.BatchStat)
-        return nnx_replicas(graph)
+        return nnx_replicas(graph, masked)
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """y; the statistics move."""

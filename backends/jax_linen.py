@@ -6,7 +6,7 @@ Flax's momentum weighs the old value, so 1 - momentum is passed. Channels lie la
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,9 +21,10 @@ from bnconform.backends.jax_arrays import (
     compile_function,
     example,
     place,
+    to_array,
 )
 from bnconform.backends.jax_flax import AVERAGED, PROMOTED, WIDE, FlaxNNX, arguments
-from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, over, pad, vmap
+from bnconform.backends.jax_replicas import AXIS, SHAPES, Map, Replicas, ReplicatedJaxLayer, State, over, pad, vmap
 
 LINEN_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.linen/layers.html"
 
@@ -96,10 +97,17 @@ def linen_replicas(module: Any, training: bool, mapping: Map) -> Replicas:
     return over(linen_pass(module, training), mapping)
 
 
+@cache
+def linen_masked_replicas(module: Any, training: bool, mapping: Map) -> Replicas:
+    """The same with a mask for each replica."""
+    return over(linen_pass(module, training), mapping, more=1)
+
+
 class LinenLayer(ReplicatedJaxLayer):
     """A linen module with its variables, which takes masks, too."""
 
     module: Any = None
+    replicas_with_masks: Callable[[bool], Replicas]
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """y; the statistics move."""
@@ -118,6 +126,27 @@ class LinenLayer(ReplicatedJaxLayer):
             found, grad_x = backward(self.parameters, self.statistics, given, selecting, upstream)
             weight, bias = (self.where.show(found[name]) if name in found else None for name in ("weight", "bias"))
             return self.where.show(grad_x, True), weight, bias
+
+    def masked_replicated(
+        self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, State]]:
+        """(y, state) of each replica, which is given its mask; the layer stays as it is."""
+        with self.where.enter():
+            given, selecting = [self.where.array(x, True) for x in xs], self._place_masks(masks)
+            found = self.replicas_with_masks(training).forward(self.parameters, self.statistics, given, selecting)
+            return [(to_array(y, True), self._remembering(moved)) for y, moved in found]
+
+    def masked_replicated_vjp(
+        self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The gradients that each replica gives, by jax.vjp of the whole map."""
+        with self.where.enter():
+            given, upstream = ([self.where.array(array, True) for array in arrays] for arrays in (xs, grad_outputs))
+            operands = self.parameters, self.statistics, given, upstream, self._place_masks(masks)
+            return [self._as_gradients(*one) for one in self.replicas_with_masks(training).backward(*operands)]
+
+    def _place_masks(self, masks: Sequence[Array]) -> list[Any]:
+        return [self.where.mask(mask, mask.ndim) for mask in masks]
 
 
 @cache
@@ -164,15 +193,22 @@ class FlaxLinen(FlaxNNX):
         statistics = {name: found.pop(name) for name in ("running_mean", "running_var")}
         layer = LinenLayer(lambda training: linen_functions(module, training), found, statistics, where, shape)
         layer.module, layer.replicas = module, self.replicas(module)
+        layer.replicas_with_masks = self.replicas_with_masks(module)
         if "mask" not in inspect.signature(linen.BatchNorm.__call__).parameters:  # as before 0.7.5
             unmasked: Any = layer
             unmasked.masked = unmasked.masked_backward = None
+            unmasked.masked_replicated = unmasked.masked_replicated_vjp = None
         return layer
 
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:
         """Those of a module, by mode: mapped by jax.vmap, their axis being the module's axis_name."""
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_replicas(named, training, vmap)
+
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
+        """The same with masks."""
+        named = module.clone(axis_name=AXIS)
+        return lambda training: linen_masked_replicas(named, training, vmap)
 
 
 class FlaxLinenTwoPass(FlaxLinen):
@@ -211,6 +247,10 @@ class FlaxLinenPadded(FlaxLinen):
         named = module.clone(axis_name=AXIS)
         return lambda training: linen_padded(named, training)
 
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
+        """The same: what is padded is not selected besides."""
+        return self.replicas(module)
+
 
 class FlaxLinenUnsynchronised(FlaxLinen):
     """The same in data parallel without axis_name, as a layer is unless it is told one."""
@@ -226,3 +266,7 @@ class FlaxLinenUnsynchronised(FlaxLinen):
     def replicas(self, module: Any) -> Callable[[bool], Replicas]:
         """Mapped by jax.vmap, the module knowing of no axis."""
         return lambda training: linen_replicas(module, training, vmap)
+
+    def replicas_with_masks(self, module: Any) -> Callable[[bool], Replicas]:
+        """The same with masks."""
+        return lambda training: linen_masked_replicas(module, training, vmap)

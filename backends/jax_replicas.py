@@ -140,13 +140,23 @@ def pad(function: Callable[..., tuple[Any, Any]], mapping: Map) -> Replicas:
 
     mapped = over(function, mapping, more=1)
 
-    def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
-        whole, masks = fill(xs), fill([jnp.ones(x.shape, bool) for x in xs])
+    def choose(xs: Sequence[Any], masks: Sequence[Any] | None) -> list[Any]:
+        chosen = [jnp.broadcast_to(mask, x.shape) for x, mask in zip(xs, masks or [True] * len(xs), strict=True)]
+        return fill(chosen)
+
+    def forward(parameters: Any, statistics: Any, xs: Sequence[Any], selecting: Sequence[Any] | None = None) -> Each:
+        whole, masks = fill(xs), choose(xs, selecting)
         found = mapped.forward(parameters, statistics, whole, masks)
         return [(y[_within(x)], moved) for (y, moved), x in zip(found, xs, strict=True)]
 
-    def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
-        whole, masks = fill(xs), fill([jnp.ones(x.shape, bool) for x in xs])
+    def backward(
+        parameters: Any,
+        statistics: Any,
+        xs: Sequence[Any],
+        grad_outputs: Sequence[Any],
+        selecting: Sequence[Any] | None = None,
+    ) -> Each:
+        whole, masks = fill(xs), choose(xs, selecting)
         found = mapped.backward(parameters, statistics, whole, fill(grad_outputs), masks)
         return [(by_name, by_x[_within(x)]) for (by_name, by_x), x in zip(found, xs, strict=True)]
 
@@ -175,9 +185,10 @@ def each(found: tuple[Any, Any], count: int) -> Each:
     return [part(number) for number in range(count)]
 
 
-def together(function: Pass) -> Replicas:
+def together(function: Pass, masked: tuple[Callable[..., Any], Callable[..., Any]]) -> Replicas:
     """Replicas by one jitted function over one array, whose samples lie on several devices.
 
+    `masked` has the pass that takes a mask last, and its gradients, (parameters, statistics, x, mask, grad_output).
     The parameters and their gradients are on all of them: those of the whole function, the same on each.
     """
     import jax
@@ -199,14 +210,17 @@ def together(function: Pass) -> Replicas:
         for number in range(count):
             yield jax.tree_util.tree_map(lambda value, number=number: value.addressable_shards[number].data, tree)
 
-    def forward(parameters: Any, statistics: Any, xs: Sequence[Any]) -> Each:
-        count = len(xs)
-        return list(local(whole.forward(place(parameters, count), place(statistics, count), spread(xs)), count))
-
-    def backward(parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any]) -> Each:
-        count = len(xs)
+    def forward(parameters: Any, statistics: Any, xs: Sequence[Any], *masks: Sequence[Any]) -> Each:
+        count, call = len(xs), masked[0] if masks else whole.forward
         given = place(parameters, count), place(statistics, count)
-        return list(local(whole.backward(*given, spread(xs), spread(grad_outputs)), count))
+        return list(local(call(*given, *map(spread, (xs, *masks))), count))
+
+    def backward(
+        parameters: Any, statistics: Any, xs: Sequence[Any], grad_outputs: Sequence[Any], *masks: Sequence[Any]
+    ) -> Each:
+        count, call = len(xs), masked[1] if masks else whole.backward
+        given = place(parameters, count), place(statistics, count)
+        return list(local(call(*given, *map(spread, (xs, *masks, grad_outputs))), count))
 
     return Replicas(forward, backward)
 

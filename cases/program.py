@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
-from bnconform.spec.shards import Shards, counts, join, shapes_of
+from bnconform.spec.shards import Shards, counts, join, owners, shapes_of
 
 Array = NDArray[Any]
 MASKED = ("masked", "masked_backward")
@@ -28,8 +28,14 @@ MAPPED = ("vmap", "vmap_layers")
 JACOBIANS = ("jacrev", "jacfwd")
 """The passes that give the whole Jacobian of y for x, in reverse and in forward mode."""
 
-REPLICATED = ("replicated", "replicated_vjp")
+MASKED_REPLICATED = ("masked_replicated", "masked_replicated_vjp")
+"""The passes of replicas that are each given a mask besides their shard."""
+
+REPLICATED = ("replicated", "replicated_vjp", *MASKED_REPLICATED)
 """The passes of a batch that is spread over replicas."""
+
+WITH_UPSTREAMS = ("replicated_vjp", "masked_replicated_vjp")
+"""Those of them that are given a grad_output for each shard."""
 
 WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
 """The passes that are given a grad_output of the shape of x."""
@@ -94,6 +100,8 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "saved_statistics": SAVED,
     "replicated": ("y", *REPLICA_STATE),
     "replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
+    "masked_replicated": ("y", *REPLICA_STATE),
+    "masked_replicated_vjp": ("grad_x", *REPLICA_GRADIENTS),
 }
 """What an operation returns, by name; the others return nothing."""
 
@@ -170,15 +178,17 @@ class Step:
             "reset" (statistics and counter are made as when new), "set" (options are changed), "freeze" (the layer
             is frozen, or not any more, as the option `frozen` says), "pullback" (the
             gradients of a recorded pass), "refill" (the caller writes other numbers into the array that a recorded
-            pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state) or
-            "replicated_vjp" (their gradients).
+            pass was given as x), "replicated" (a forward pass of replicas that are all in the layer's state),
+            "replicated_vjp" (their gradients), "masked_replicated" or "masked_replicated_vjp" (the same with a mask
+            for each replica).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
         second: for a jvp_jvp the direction in which x moves as the tangent of y is differentiated, as `tangent`.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
         mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
-            it is not 0; for the passes of MASKED.
+            it is not 0; for the passes of MASKED. For those of MASKED_REPLICATED the rows of the masks of all
+            replicas, (n, 1, 1, ...), of one channel.
         options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
         x_layout, grad_layout: a key of LAYOUTS; for a load `x_layout` is that of each of its arrays.
@@ -199,7 +209,7 @@ class Step:
     op: Literal[
         "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
         "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
-        "saved_statistics", "freeze", "replicated", "replicated_vjp",
+        "saved_statistics", "freeze", "replicated", "replicated_vjp", "masked_replicated", "masked_replicated_vjp",
     ]  # fmt: skip
     training: bool = True
     x: Array | None = None
@@ -241,7 +251,7 @@ class Step:
         if self.op in PASSES and self.x is None:
             raise ValueError(f"a {self.op} step needs x")
         given = self.grad_output
-        if self.op in (*WITH_UPSTREAM, "replicated_vjp") and given is None:
+        if self.op in (*WITH_UPSTREAM, *WITH_UPSTREAMS) and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in ("jvp", "hvp", "jvp_jvp")) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
@@ -253,16 +263,20 @@ class Step:
             raise ValueError(
                 f"the tangent of a {self.op} step has the shape {self.tangent.shape}; x has {self.x.shape}"
             )
-        if (self.op in MASKED) != (self.mask is not None):
-            raise ValueError("a masked or masked_backward step, and no other, needs a mask")
+        if (self.op in (*MASKED, *MASKED_REPLICATED)) != (self.mask is not None):
+            raise ValueError("a masked or masked_backward step, of replicas or not, and no other, needs a mask")
         if self.mask is not None and self.x is not None:
             _check_mask(self.mask, self.x)
+            if self.op in MASKED_REPLICATED and self.mask.shape != (len(self.x), *(1,) * (self.x.ndim - 1)):
+                raise ValueError(f"a {self.op} step needs a mask of one channel with a row for each row of x")
         if self.op == "pullback" and (given is None or self.x is not None):
             raise ValueError("a pullback step needs a grad_output, and no x")
         if (self.op in OF_A_PASS) != (self.pass_number > 0):
             raise ValueError("a pullback or refill step, and no other, needs the number of a recorded pass, from 1 on")
         if (self.op in REPLICATED) != bool(self.shards):
-            raise ValueError("a replicated or replicated_vjp step, and no other, needs the shapes of its shards")
+            raise ValueError(
+                "a replicated or replicated_vjp step, masked or not, and no other, needs the shapes of its shards"
+            )
         if self.shards and self.x is not None:
             self._must_hold_shards(self.x)
         self._must_hold_lanes()
@@ -337,7 +351,11 @@ class Step:
         channels = x.shape[1]
         shapes = " and ".join(str((shape[0], channels, *shape[1:])) for shape in self.shards)
         upstream = "" if self.grad_output is None else ", grad_outputs"
-        return f"{self.op}(x {x.dtype} of {len(self.shards)} replicas {shapes}{upstream}, {self.mode})"
+        text = f"{self.op}(x {x.dtype} of {len(self.shards)} replicas {shapes}{upstream}"
+        if self.mask is not None:
+            chosen = " and ".join(str(int((self.mask[own] != 0).sum())) for own in owners(self.shards))
+            text += f", masks {self.mask.dtype} of {chosen} values a channel"
+        return f"{text}, {self.mode})"
 
 
 def _check_mask(mask: Array, x: Array) -> None:
@@ -761,6 +779,36 @@ def replicated_vjp(shards: Iterable[Any], grad_outputs: Iterable[Any], *observe:
         "replicated_vjp", training, join(arrays), join(upstream), observe=frozenset(observe),
         shards=shapes_of(arrays),
     )  # fmt: skip
+
+
+def masked_replicated(shards: Iterable[Any], masks: Iterable[Any], *observe: str, training: bool = True) -> Step:
+    """A forward step of replicas, each with a shard (N_i, C, *S_i) and a mask (N_i, 1, *S_i)."""
+    arrays = [np.asarray(shard) for shard in shards]
+    return Step(
+        "masked_replicated", training, join(arrays), observe=frozenset(observe), shards=shapes_of(arrays),
+        mask=_join_masks(arrays, masks),
+    )  # fmt: skip
+
+
+def masked_replicated_vjp(
+    shards: Iterable[Any], masks: Iterable[Any], grad_outputs: Iterable[Any], *observe: str, training: bool = True
+) -> Step:
+    """A step for the gradients of replicas, each with a shard and a mask, that observes the given quantities."""
+    arrays, upstream = ([np.asarray(shard) for shard in each] for each in (shards, grad_outputs))
+    if shapes_of(arrays) != shapes_of(upstream):
+        raise ValueError("a masked_replicated_vjp step needs a grad_output of the shape of each shard")
+    return Step(
+        "masked_replicated_vjp", training, join(arrays), join(upstream), observe=frozenset(observe),
+        shards=shapes_of(arrays), mask=_join_masks(arrays, masks),
+    )  # fmt: skip
+
+
+def _join_masks(shards: list[Array], masks: Iterable[Any]) -> Array:
+    """The rows of masks (N_i, 1, *S_i), one a shard; ValueError where one has another shape."""
+    arrays = [np.asarray(mask) for mask in masks]
+    if [mask.shape for mask in arrays] != [(len(shard), 1, *shard.shape[2:]) for shard in shards]:
+        raise ValueError("each replica needs a mask of the shape of its shard, with one channel")
+    return join(arrays)
 
 
 def refill(number: int) -> Step:

@@ -31,6 +31,7 @@ FEATURES = frozenset(
     }
     | {"momentum_none", "any_options"}
     | {"replicated", "replicated_vjp", "replicas_unequal", "replicas_empty", "replicas_sizes"}
+    | {"masked_replicated", "masked_replicated_vjp"}
     | {"vmap_tracked", "vmap_cumulative", "jacobian_tracked"}
     | {"affine", "affine_off", "weight_alone", "bias_alone"}
     | {"track_running_stats", "track_running_stats_off"}

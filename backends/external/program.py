@@ -36,7 +36,8 @@ LIMIT, SECONDS = "BNCONFORM_ANSWER_LIMIT", 60.0
 CONFIG = ("num_features", "eps", "momentum", "track_running_stats", "ndim", "dtype", "param_dtype")
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 LATER = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"} | {
-    "recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp"
+    "recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp", "masked_replicated",
+    "masked_replicated_vjp",
 }  # fmt: skip
 """What a program is asked only where its `abilities` name it, since bnconform/1 did not have it at first."""
 
@@ -169,6 +170,10 @@ class ProgramBackend:
             layer.replicated = layer.over_replicas
         if "replicated_vjp" not in self.unsupported:
             layer.replicated_vjp = layer.gradients_over_replicas
+        if "masked_replicated" not in self.unsupported:
+            layer.masked_replicated = layer.over_masked_replicas
+        if "masked_replicated_vjp" not in self.unsupported:
+            layer.masked_replicated_vjp = layer.gradients_over_masked_replicas
         if "masked" not in self.unsupported:
             layer.masked = layer.output_of_selected
         if "masked_backward" not in self.unsupported:
@@ -258,6 +263,8 @@ class ProgramLayer:
         self.hvp: Callable[..., Gradients] | None = None
         self.replicated: Callable[..., list[tuple[Array, dict[str, Array | None]]]] | None = None
         self.replicated_vjp: Callable[..., list[Gradients]] | None = None
+        self.masked_replicated: Callable[..., list[tuple[Array, dict[str, Array | None]]]] | None = None
+        self.masked_replicated_vjp: Callable[..., list[Gradients]] | None = None
         self.masked: Callable[..., Array] | None = None
         self.masked_backward: Callable[..., Gradients] | None = None
         self.recomputed: Callable[..., Gradients] | None = None
@@ -306,22 +313,34 @@ class ProgramLayer:
 
     def over_replicas(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """(y, state) of each replica; `replicated` of a program with that ability."""
-        found = self._of_each("replicated", xs, training=training)
-        names = ("running_mean", "running_var", "num_batches_tracked")
-        return [
-            (_array(told, "replicated", "y"), {name: _maybe(told, "replicated", name) for name in names})
-            for told in found
-        ]
+        return _replica_outputs("replicated", self._of_each("replicated", xs, training=training))
 
     def gradients_over_replicas(
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[Gradients]:
         """The gradients that each replica gives; `replicated_vjp` of a program with that ability."""
-        upstream, gradients = [encode(g) for g in grad_outputs], []
-        for told in self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training):
-            by_weight, by_bias = (_maybe(told, "replicated_vjp", name) for name in ("grad_weight", "grad_bias"))
-            gradients.append((_array(told, "replicated_vjp", "grad_x"), by_weight, by_bias))
-        return gradients
+        upstream = [encode(g) for g in grad_outputs]
+        return _replica_gradients(
+            "replicated_vjp", self._of_each("replicated_vjp", xs, grad_outputs=upstream, training=training)
+        )
+
+    def over_masked_replicas(
+        self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, dict[str, Array | None]]]:
+        """(y, state) of each replica with its mask; `masked_replicated` of a program with that ability."""
+        selecting = [encode(mask) for mask in masks]
+        return _replica_outputs(
+            "masked_replicated", self._of_each("masked_replicated", xs, masks=selecting, training=training)
+        )
+
+    def gradients_over_masked_replicas(
+        self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The gradients of each replica with its mask; `masked_replicated_vjp` of a program with that ability."""
+        operands = {"masks": [encode(mask) for mask in masks], "grad_outputs": [encode(g) for g in grad_outputs]}
+        return _replica_gradients(
+            "masked_replicated_vjp", self._of_each("masked_replicated_vjp", xs, **operands, training=training)
+        )
 
     def _of_each(self, what: str, shards: Sequence[Array], **request: Any) -> list[Answer]:
         """What is answered of each replica; WrongAnswer where it is no list with one object for each."""
@@ -383,6 +402,20 @@ class RecordingProgramLayer(ProgramLayer):
             return _array(told, "pullback", "grad_x"), grad_weight, grad_bias
 
         return _array(told, "vjp", "y"), pullback
+
+
+def _replica_outputs(what: str, each: Sequence[Answer]) -> list[tuple[Array, dict[str, Array | None]]]:
+    """(y, state) of each replica, as it is answered."""
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    return [(_array(told, what, "y"), {name: _maybe(told, what, name) for name in names}) for told in each]
+
+
+def _replica_gradients(what: str, each: Sequence[Answer]) -> list[Gradients]:
+    """The gradients that each replica gives, as it is answered."""
+    return [
+        (_array(told, what, "grad_x"), _maybe(told, what, "grad_weight"), _maybe(told, what, "grad_bias"))
+        for told in each
+    ]
 
 
 def is_outside(config: Any) -> bool:

@@ -282,35 +282,47 @@ class InstrumentedLayer:
         self.given = (given, upstream, direction)
         return self._gradients("hvp", result, x.shape, HESSIAN)
 
-    def replicated(self, shards: list[Array], *, training: bool) -> tuple[list[Array], list[dict[str, Array | None]]]:
-        """The outputs and states of replicas, one a shard; Raised or Misfit; LacksAbility."""
-        self._must_have("replicated")
+    def replicated(
+        self, shards: list[Array], masks: list[Array] | None = None, *, training: bool
+    ) -> tuple[list[Array], list[dict[str, Array | None]]]:
+        """The outputs and states of replicas, one a shard, each with its mask or none; Raised or Misfit; LacksAbility.
+
+        With masks it is `masked_replicated` that is called.
+        """
+        call, given = "replicated" if masks is None else "masked_replicated", tuple(shards) + tuple(masks or ())
+        self._must_have(call)
+        operands = (list(shards),) if masks is None else (list(shards), list(masks))
         result = self._call(
-            "replicated", _number("x", shards), lambda: self.layer.replicated(list(shards), training=training)
+            call,
+            _number("x", shards) | _number("mask", masks or []),
+            lambda: getattr(self.layer, call)(*operands, training=training),
         )
-        pairs = _one_each("replicated", result, len(shards), ("y", "state"))
+        pairs = _one_each(call, result, len(shards), ("y", "state"))
         outputs = [
-            np.array(_array(y, "replicated", f"y of replica {number}", shard.shape))
+            np.array(_array(y, call, f"y of replica {number}", shard.shape))
             for number, ((y, _), shard) in enumerate(zip(pairs, shards, strict=True))
         ]
-        self.given, self.returned = tuple(shards), tuple(y for y, _ in pairs)
-        return outputs, [self._entries("replicated", state) for _, state in pairs]
+        self.given, self.returned = given, tuple(y for y, _ in pairs)
+        return outputs, [self._entries(call, state) for _, state in pairs]
 
     def replicated_vjp(
-        self, shards: list[Array], grad_outputs: list[Array], *, training: bool
+        self, shards: list[Array], grad_outputs: list[Array], masks: list[Array] | None = None, *, training: bool
     ) -> list[tuple[Array, Array | None, Array | None]]:
-        """The gradients that each replica gives, as `backward`; Raised or Misfit; LacksAbility."""
-        self._must_have("replicated_vjp")
+        """The gradients that each replica gives, as `backward`; Raised or Misfit; LacksAbility.
+
+        With masks it is `masked_replicated_vjp` that is called.
+        """
+        call = "replicated_vjp" if masks is None else "masked_replicated_vjp"
+        self._must_have(call)
+        between = () if masks is None else (list(masks),)
         result = self._call(
-            "replicated_vjp",
-            _number("x", shards) | _number("grad_output", grad_outputs),
-            lambda: self.layer.replicated_vjp(list(shards), list(grad_outputs), training=training),
+            call,
+            _number("x", shards) | _number("mask", masks or []) | _number("grad_output", grad_outputs),
+            lambda: getattr(self.layer, call)(list(shards), *between, list(grad_outputs), training=training),
         )
-        each = _one_each("replicated_vjp", result, len(shards), GRADIENTS)
-        self.given = (*shards, *grad_outputs)
-        return [
-            self._gradients("replicated_vjp", tuple(one), shard.shape) for one, shard in zip(each, shards, strict=True)
-        ]
+        each = _one_each(call, result, len(shards), GRADIENTS)
+        self.given = (*shards, *(masks or ()), *grad_outputs)
+        return [self._gradients(call, tuple(one), shard.shape) for one, shard in zip(each, shards, strict=True)]
 
     def masked(self, x: Array, mask: Array, *, training: bool, layout: str = "contiguous") -> Array:
         """y, of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
@@ -495,7 +507,8 @@ class InstrumentedLayer:
     def _entries(self, call: str, shown: Any) -> dict[str, Array | None]:
         """Copies of the entries of a state that a call returned; Misfit."""
         if not isinstance(shown, Mapping):
-            kinds = {"replicated": " as the state of a replica", "vmap_layers": " as the state of a layer"}
+            kinds = {"vmap_layers": " as the state of a layer"}
+            kinds |= dict.fromkeys(("replicated", "masked_replicated"), " as the state of a replica")
             what = "; it should return" if call == "state" else f"{kinds[call]}; it should be"
             raise Misfit(f"{call} returned {kind(shown)}{what} a dict with the keys {', '.join(STATE)}")
         result: dict[str, Array | None] = {}

@@ -244,8 +244,10 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
             grad_layout=step["grad_layout"],
         )
         return dict(zip(HESSIAN, found, strict=True))
-    elif step["op"] in ("replicated", "replicated_vjp"):
-        return (replicas.forward if step["op"] == "replicated" else replicas.gradients)(layer, step)
+    elif step["op"] in ("replicated", "masked_replicated"):
+        return replicas.forward(layer, step)
+    elif step["op"] in ("replicated_vjp", "masked_replicated_vjp"):
+        return replicas.gradients(layer, step)
     elif step["op"] in TRANSFORMED:
         return transforms.values(layer, step, state)
     elif step["op"] == "masked":

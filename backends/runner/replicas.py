@@ -37,21 +37,27 @@ def join(shards: Sequence[Array], like: Array) -> Array:
 
 def forward(layer: InstrumentedLayer, step: Mapping[str, Any]) -> Shown:
     """One forward pass: y as rows, and (R, C) or (R,) of what each replica remembers; Raised or Misfit."""
-    outputs, states = layer.replicated(split(step["x"], step["shards"]), training=step["training"])
-    shown: Shown = {"y": join(_alike("replicated", "y", outputs), step["x"])}
-    return shown | {f"replica_{name}": _stack("replicated", name, [one[name] for one in states]) for name in STATE}
+    call = step["op"]
+    outputs, states = layer.replicated(split(step["x"], step["shards"]), masks(step), training=step["training"])
+    shown: Shown = {"y": join(_alike(call, "y", outputs), step["x"])}
+    return shown | {f"replica_{name}": _stack(call, name, [one[name] for one in states]) for name in STATE}
 
 
 def gradients(layer: InstrumentedLayer, step: Mapping[str, Any]) -> Shown:
     """The gradients: grad_x as rows, and (R, C) of those for weight and bias that each replica gives."""
     shards, upstream = (split(step[name], step["shards"]) for name in ("x", "grad_output"))
-    each = layer.replicated_vjp(shards, upstream, training=step["training"])
+    each, call = layer.replicated_vjp(shards, upstream, masks(step), training=step["training"]), step["op"]
     by_x, by_weight, by_bias = zip(*each, strict=True)
     return {
-        "grad_x": join(_alike("replicated_vjp", "grad_x", by_x), step["x"]),
-        "replica_grad_weight": _stack("replicated_vjp", "grad_weight", by_weight),
-        "replica_grad_bias": _stack("replicated_vjp", "grad_bias", by_bias),
+        "grad_x": join(_alike(call, "grad_x", by_x), step["x"]),
+        "replica_grad_weight": _stack(call, "grad_weight", by_weight),
+        "replica_grad_bias": _stack(call, "grad_bias", by_bias),
     }
+
+
+def masks(step: Mapping[str, Any]) -> list[Array] | None:
+    """The masks (N_i, 1, *S_i) of a step with masks; None for one without."""
+    return None if step["mask"] is None else split(step["mask"], step["shards"])
 
 
 def _alike(call: str, name: str, arrays: Iterable[Array]) -> list[Array]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from bnconform.cases.program import MASKED_REPLICATED
 from bnconform.diagnosis import search
 from bnconform.diagnosis.crashes import common_crash
 from bnconform.diagnosis.folds import causes as of_folds
@@ -20,12 +21,12 @@ from bnconform.diagnosis.narrowing import narrow
 from bnconform.diagnosis.relations.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.where import common_circumstances
 from bnconform.execution.trace import Trace
-from bnconform.judge.judgement import agrees
+from bnconform.judge.judgement import agrees, can_act, judge
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
 from bnconform.results.result import Diagnosis, Difference
-from bnconform.spec.behaviour import Behaviour
+from bnconform.spec.behaviour import OF_ABILITY, Behaviour
 from bnconform.spec.catalogue import requirement
 
 MOST = 4
@@ -144,19 +145,23 @@ def _differences(subject: Subject, points: Iterable[Behaviour]) -> list[Point]:
 def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence[Outcome]]) -> None:
     """Write into the outcome of a failing check at which points it would have held.
 
-    An implementation that is slow to start is not asked the distinguishing programs for the sake of quality alone.
+    An implementation that is slow to start is not asked the distinguishing programs for the sake of quality alone. How
+    replicas weigh what masks select is no quality: for that one decision is looked for, and nothing called again.
     """
     if subject.is_deployment:  # no decision of a layer explains it
         of_folds.note(outcome, subject)
         return
-    decides = outcome.level == "must" or requirement(outcome.requirement).decisions
-    if subject.slow and not decides and subject.candidates is None:
-        return
-    failing, subject.failing = subject.failing, None
+    asked = requirement(outcome.requirement)
+    decides = outcome.level == "must" or asked.decisions
+    failing = subject.failing
     if failing is not None and (outcome.failure is None or outcome.failure.call != failing[0].program.describe()):
         failing = None  # of another check
+    alone = [] if decides or failing is None else _explain_replicas_with_masks(subject, *failing)
+    if subject.slow and not decides and not alone and subject.candidates is None:
+        return
+    subject.failing = None
     # Of quality no decision tells: it is a matter of how something is computed, and bounds differ from point to point.
-    found = explain(subject, rerun, conditions=outcome.level == "must", failing=failing)
+    found = Explained(alone) if alone else explain(subject, rerun, conditions=outcome.level == "must", failing=failing)
     outcome.conditional = found.conditional and outcome.level == "must"
     outcome.explained = [[list(part) for part in point] for point in _differences(subject, found.points)]
     outcome.is_cut_short = found.is_cut_short
@@ -174,6 +179,23 @@ def note(outcome: Outcome, subject: Subject, rerun: Callable[[Subject], Sequence
                 outcome.narrowed = made.record()
                 outcome.steady = outcome.steady and made.steady
                 return
+
+
+def _explain_replicas_with_masks(subject: Subject, trace: Trace, quality: str) -> list[Behaviour]:
+    """The points at which a trace of replicas with masks holds that differ in one decision about either."""
+    if not any(step.op in MASKED_REPLICATED for step in trace.program.steps):
+        return []
+    near = [
+        point
+        for name, _, point in subject.declared.neighbours()
+        if name in OF_ABILITY and can_act(name, point, trace.program)
+    ]
+    found = []
+    for point in near:
+        judged = judge(trace, point, quality)
+        if judged.holds and not all(one.unspecified for one in judged.comparisons):
+            found.append(point)
+    return found if len(found) <= MOST_CONDITIONAL else []
 
 
 def _traces(subject: Subject, rerun: Rerun) -> list[tuple[Trace, str]]:

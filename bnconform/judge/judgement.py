@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bnconform.cases.program import COUNTERS, GRADIENTS, RESULTS, SAVED, Array, Program, Step
+from bnconform.cases.program import COUNTERS, GRADIENTS, MASKED_REPLICATED, RESULTS, SAVED, Array, Program, Step
 from bnconform.execution.trace import Misfit, State, StepResult, Trace
 from bnconform.judge.error_ratio import error_ratios
 from bnconform.judge.truths.expansion import Expansion
@@ -176,7 +176,7 @@ def can_act(decision: str, behaviour: Behaviour, program: Program) -> bool:
     if decision == "virtual_batch":
         return any(step.x is not None and len(step.x) > SMALLEST for step in program.steps)
     if decision in OF_ABILITY:
-        return any(step.op.startswith(OF_ABILITY[decision]) for step in program.steps)
+        return any(OF_ABILITY[decision] in abilities_in(step) for step in program.steps)
     if decision not in ("empty_batch", "single_value") or behaviour.statistics_axes is not SPECIFIED.statistics_axes:
         return True
     if any(step.shards or step.lanes for step in program.steps):
@@ -193,6 +193,14 @@ def _values_of_channels(step: Step) -> set[int]:
     if step.selected is not None:
         found |= {int(count) for count in step.selected.sum(axis=(0, *range(2, step.x.ndim)))}
     return found
+
+
+def abilities_in(step: Step) -> frozenset[str]:
+    """The abilities that a step asks for: those of gradients ask for the pass, and those with a mask for masks, too."""
+    found = {step.op, step.op.removesuffix("_vjp").removesuffix("_backward")}
+    if step.op in MASKED_REPLICATED:
+        found |= {"masked", "replicated", step.op.removeprefix("masked_")}
+    return frozenset(found)
 
 
 def agrees(trace: Trace, behaviour: Behaviour, quality: str = "") -> bool:

@@ -114,6 +114,10 @@ class Subject:
             implied |= dict.fromkeys(
                 ("vjp", "hvp", "masked_backward", "recomputed", "jacrev", "replicated_vjp"), declared["backward"]
             )
+            implied["masked_replicated_vjp"] = declared["backward"]
+        for ability in ("masked", "replicated"):
+            if ability in declared:
+                implied |= dict.fromkeys(("masked_replicated", "masked_replicated_vjp"), declared[ability])
         if "masked" in declared:
             implied["masked_backward"] = declared["masked"]
         return {**implied, **declared}

@@ -10,7 +10,9 @@ a sum of sums. Of R replicas with n_i >= 1 values, n of them in all, one term of
   to (two): n_i + R + 4 roundings. As the others have at least one value each, n_i + R <= n + 1, so that these are at
   most n + 5, where the bounds for one batch count n + 1 or more (a sum's n - 1, and two of the division).
 
-Hence MERGED = 4 more for each term of every sum, mean and gradient alike. An empty replica adds 0 exactly. Where
+Hence MERGED = 4 more for each term of every sum, mean and gradient alike. An empty replica adds 0 exactly. With
+masks n_i is the number of values that are selected; what is hidden adds 0 exactly, and a replica of which nothing is
+selected is as an empty one. Where
 replicas weigh equally the truth is that of a batch with copies, of which a bound counts each: it is wider than need be,
 never narrower. Where the gradient of a replica's values is the sum over copies, its bound is the sum of theirs.
 """

@@ -9,6 +9,9 @@ Nothing is computed here that `passes` does not compute of some batch; the decis
   statistics: what reaches x is the sum over the copies. Where a replica is empty its mean is 0/0, and so is that of
   all.
 * A replica's own: of its shard.
+* With masks the n_i above are the numbers of values that are selected, the same for all channels, and a shard, or the
+  batch of all, is one with a mask: a copy of a value that is hidden is hidden. Of a replica that selects nothing its
+  values stand once, so that they have an output, and its mean is 0/0 as that of an empty one.
 
 Which of these passes' statistics a replica remembers, and of which n Bessel's factor is, are decisions of their own.
 The gradients are linear in grad_output, so that the part of one replica in what they are is the gradient for its own
@@ -34,11 +37,15 @@ from bnconform.spec.behaviour import Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, exact, require_precision
 from bnconform.spec.oracle.passes import backward, forward
-from bnconform.spec.oracle.record import Backward, Batch, Forward, State
+from bnconform.spec.oracle.record import Backward, Batch, Forward, Mask, State
 from bnconform.spec.shards import Shards, counts, owners, split
 
 Places = NDArray[np.int64]
 """(n_i, k): for each value of a replica the rows of a batch in which it stands, the first of which gives its output."""
+
+OTHERS = b.MaskedStatistics.OTHERS
+COUNTING_ALL = (b.MaskedStatistics.ALL, b.MaskedStatistics.ZEROS_COUNTED)
+"""Where the statistics count every value, whatever a mask selects."""
 
 EVERYTHING = frozenset({"y", "grad_x", "replica_running_mean", "replica_running_var"}) | {
     "replica_grad_weight", "replica_grad_bias"
@@ -113,30 +120,34 @@ def replicated(
     *,
     training: bool,
     grad_output: Exact | None = None,
+    mask: Mask | None = None,
 ) -> Replicated:
     """One pass of replicas that are all in `state`.
 
     Args:
         x, grad_output: rows (n, C, 1, ...), see `bnconform.spec.shards`; with grad_output, the gradients of the sum
             over all replicas.
+        mask: the values that are selected, (n, 1, 1, ...); None where there are no masks.
 
     Raises:
         PrecisionError: outside of `exact.arithmetic()`.
     """
     require_precision()
-    found = _Passes(config, behaviour, state, x, shapes, training, grad_output)
+    found = _Passes(config, behaviour, state, x, shapes, training, grad_output, mask)
     number = range(len(shapes))
     replicas = tuple(found.replica(i) for i in number)
     passes = [one for replica in replicas for one in (replica.forward, *replica.remembered)]
     refused = next((one.refused for one in passes if one.refused), "")
-    unspecified = EVERYTHING if found.is_unspecified else frozenset(_names_unspecified(passes)) | found.left_open
+    unspecified = EVERYTHING if found.is_unspecified else _names_unspecified(replicas) | found.left_open
     return Replicated(refused, unspecified, replicas)
 
 
-def _names_unspecified(passes: Sequence[Forward]) -> set[str]:
-    """What nothing fixes of some pass, by the names that replicas show it by."""
-    names = {name for one in passes for name in one.unspecified}
-    return {name if name in ("y", "grad_x") else f"replica_{name}" for name in names}
+def _names_unspecified(replicas: Sequence[Replica]) -> frozenset[str]:
+    """What nothing fixes of some pass, by the names that replicas show it by; of what is remembered the statistics."""
+    names = {name for replica in replicas for name in replica.forward.unspecified}
+    remembered = {name for replica in replicas for one in replica.remembered for name in one.unspecified}
+    names |= remembered & {"running_mean", "running_var"}
+    return frozenset(name if name in ("y", "grad_x") else f"replica_{name}" for name in names)
 
 
 class _Passes:
@@ -151,13 +162,29 @@ class _Passes:
         shapes: Shards,
         training: bool,
         grad_output: Exact | None,
+        mask: Mask | None,
     ) -> None:
         self.config, self.behaviour, self.state, self.training = config, behaviour, state, training
         self.shapes, self.counts = shapes, counts(shapes)
         self.shards, self.rows = split(x, shapes), x
-        self.upstream = grad_output
+        self.upstream, self.mask = grad_output, mask
         self._forward: dict[int, Forward] = {}
         self._backward: dict[tuple[int, tuple[int, ...]], Backward] = {}
+
+    @cached_property
+    def selected(self) -> tuple[int, ...]:
+        """The values a channel of each shard that its statistics are of."""
+        if self.mask is None or self.behaviour.masked_statistics in COUNTING_ALL:
+            return self.counts
+        others = self.behaviour.masked_statistics is b.MaskedStatistics.OTHERS
+        seen = ~self.mask if others else self.mask
+        return tuple(int(seen[own].sum()) for own in owners(self.shapes))
+
+    @cached_property
+    def masks(self) -> list[Mask]:
+        """That of each shard, of its shape."""
+        assert self.mask is not None
+        return split(np.broadcast_to(self.mask, self.rows.shape), self.shapes)
 
     @property
     def of_all(self) -> bool:
@@ -178,7 +205,7 @@ class _Passes:
             samples = point.running_variance is b.RunningVariance.SAMPLES
             if axes or samples or point.evaluation_broadcast is b.EvaluationBroadcast.LAST_AXIS:
                 return True
-        if len(set(self.counts)) == 1 or not self.of_all or point.replica_weights is b.ReplicaWeights.BY_COUNT:
+        if len(set(self.selected)) == 1 or not self.of_all or point.replica_weights is b.ReplicaWeights.BY_COUNT:
             return False
         counted = point.running_variance is b.RunningVariance.SAMPLES
         return counted or point.normalizing_variance is b.NormalizingVariance.UNBIASED
@@ -186,7 +213,7 @@ class _Passes:
     @property
     def left_open(self) -> frozenset[str]:
         """What rests on a replica's own statistics of one value, or of none, which are policies, whatever the point."""
-        if not self.training or min(self.counts) > 1:
+        if not self.training or min(self.selected) > 1:
             return frozenset()
         if not self.of_all:
             return EVERYTHING
@@ -200,43 +227,72 @@ class _Passes:
         """How often each replica's values stand in the batch of all."""
         if self.behaviour.replica_weights is b.ReplicaWeights.BY_COUNT:
             return (1,) * len(self.counts)
-        common = math.lcm(*(count for count in self.counts if count))
-        return tuple(common // count if count else 0 for count in self.counts)
+        common = math.lcm(*(count for count in self.selected if count))
+        return tuple(common // count if count else 1 for count in self.selected)
 
     @cached_property
     def together(self) -> Exact:
         """The batch of all, (N, C, *S), or rows where sizes differ."""
-        parts = self.shards if self.same_sizes else [self.rows[own] for own in owners(self.shapes)]
-        given = [part for part, often in zip(parts, self.copies, strict=True) for _ in range(often)]
-        if 0 in self.counts and self.behaviour.replica_weights is b.ReplicaWeights.EQUALLY:
-            given.append(exact(np.full((1, *parts[0].shape[1:]), np.nan)))  # the mean of an empty one
-        return np.concatenate(given) if given else self.rows
+        given = self._copy(self.shards if self.same_sizes else [self.rows[own] for own in owners(self.shapes)])
+        if self.lacks_a_mean:
+            given.append(exact(np.full((1, *given[0].shape[1:]), np.nan)))
+        return np.concatenate(given)
+
+    @cached_property
+    def together_selected(self) -> Mask | None:
+        """Which values of the batch of all are selected, of its shape; None where there are no masks."""
+        if self.mask is None:
+            return None
+        whole = np.broadcast_to(self.mask, self.rows.shape)
+        given = self._copy(self.masks if self.same_sizes else [whole[own] for own in owners(self.shapes)])
+        if self.lacks_a_mean:
+            given.append(np.full((1, *given[0].shape[1:]), self.behaviour.masked_statistics is not OTHERS))
+        return np.concatenate(given)
+
+    def _copy(self, parts: Sequence[Any]) -> list[Any]:
+        """What stands in the batch of all, each part as often as it has copies."""
+        return [part for part, often in zip(parts, self.copies, strict=True) for _ in range(often)]
+
+    @property
+    def lacks_a_mean(self) -> bool:
+        """Whether a replica without a value has a mean, NaN, that weighs as the others' do."""
+        return 0 in self.selected and self.behaviour.replica_weights is b.ReplicaWeights.EQUALLY
 
     def places(self, i: int) -> Places:
         """Where the values of replica i stand in the batch of all."""
         before = sum(often * count for often, count in zip(self.copies[:i], self.counts[:i], strict=True))
-        own, often = np.arange(self.counts[i]), np.arange(max(self.copies[i], 1))
+        own, often = np.arange(self.counts[i]), np.arange(self.copies[i])
         return np.asarray(before + own[:, None] + often[None, :] * self.counts[i], np.int64)
 
     def bessel(self, i: int) -> int:
         """The number of values that Bessel's factor is taken of by replica i."""
         own = self.behaviour.replica_unbiased_count is b.ReplicaUnbiasedCount.OWN
-        return max(self.counts[i] if own else sum(self.counts), 1)
+        return max(self.selected[i] if own else sum(self.selected), 1)
 
     # -- passes ----------------------------------------------------------------------------------------------------
+
+    def shard(self, i: int) -> Batch:
+        """That of replica i."""
+        return Batch(self.shards[i], None if self.mask is None else self.masks[i])
+
+    def batch(self, i: int) -> Batch:
+        """The batch of all, as replica i sees it."""
+        return Batch(self.together, self.together_selected, self.bessel(i))
 
     def of_one(self, i: int) -> Forward:
         """The pass of replica i over its own shard."""
         if i not in self._forward:
-            self._forward[i] = forward(self.config, self.behaviour, self.state, self.shards[i], training=self.training)
+            batch = self.shard(i)
+            self._forward[i] = forward(self.config, self.behaviour, self.state, batch, training=self.training)
         return self._forward[i]
 
     def over_all(self, i: int) -> Forward:
         """The pass over the batch of all, as replica i sees it."""
         known = self.bessel(i)
         if -known not in self._forward:
-            batch = Batch(self.together, bessel=known)
-            self._forward[-known] = forward(self.config, self.behaviour, self.state, batch, training=self.training)
+            self._forward[-known] = forward(
+                self.config, self.behaviour, self.state, self.batch(i), training=self.training
+            )
         return self._forward[-known]
 
     def gradients(self, i: int, reaching: tuple[int, ...]) -> Backward:
@@ -245,9 +301,9 @@ class _Passes:
         key = (-self.bessel(i) if self.of_all else i), reaching
         if key not in self._backward:
             given = split(self.upstream, self.shapes)[i]
-            batch: Exact | Batch = self.shards[i]
+            batch = self.shard(i)
             if self.of_all:
-                batch, given = Batch(self.together, bessel=self.bessel(i)), self._reaching(reaching)
+                batch, given = self.batch(i), self._reaching(reaching)
             self._backward[key] = backward(
                 self.config, self.behaviour, self.state, batch, given, training=self.training
             )

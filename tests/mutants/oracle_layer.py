@@ -300,8 +300,13 @@ class ReplicatedOracleLayer(OracleLayer):
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, dict[str, Array | None]]]:
         """Y and the state of each replica, rounded once; the layer's own state stays as it is."""
+        return self._outputs(xs, training)
+
+    def _outputs(
+        self, xs: Sequence[Array], training: bool, masks: Sequence[Array] | None = None
+    ) -> list[tuple[Array, dict[str, Array | None]]]:
         with arithmetic(), np.errstate(all="ignore"):
-            found = self._replicate(xs, training)
+            found = self._replicate(xs, training, masks=masks)
             return [
                 (self._out(y, self.output), self._state_of(one))
                 for one, y in zip(found.replicas, self._shards(xs, found, "y"), strict=True)
@@ -311,8 +316,17 @@ class ReplicatedOracleLayer(OracleLayer):
         self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
     ) -> list[tuple[Array, Array | None, Array | None]]:
         """The gradients that each replica gives, rounded once."""
+        return self._gradients_of_each(xs, grad_outputs, training)
+
+    def _gradients_of_each(
+        self,
+        xs: Sequence[Array],
+        grad_outputs: Sequence[Array],
+        training: bool,
+        masks: Sequence[Array] | None = None,
+    ) -> list[tuple[Array, Array | None, Array | None]]:
         with arithmetic(), np.errstate(all="ignore"):
-            found = self._replicate(xs, training, grad_outputs)
+            found = self._replicate(xs, training, grad_outputs, masks)
             gradients = []
             for one, by_x in zip(found.replicas, self._shards(xs, found, "grad_x"), strict=True):
                 by_weight, by_bias = (self._maybe(one.parameter_gradient(name)) for name in NAMES)
@@ -320,12 +334,17 @@ class ReplicatedOracleLayer(OracleLayer):
             return gradients
 
     def _replicate(
-        self, xs: Sequence[Array], training: bool, grad_outputs: Sequence[Array] | None = None
+        self,
+        xs: Sequence[Array],
+        training: bool,
+        grad_outputs: Sequence[Array] | None = None,
+        masks: Sequence[Array] | None = None,
     ) -> Replicated:
         upstream = None if grad_outputs is None else exact(join(grad_outputs))
+        mask = None if masks is None else join(masks)
         found = replicated(
             self.config, self.behaviour, self.current, exact(join(xs)), shapes_of(xs), training=training,
-            grad_output=upstream,
+            grad_output=upstream, mask=mask,
         )  # fmt: skip
         if found.refused:
             raise ValueError(found.refused)
@@ -353,7 +372,19 @@ NAMES = ("grad_weight", "grad_bias")
 
 
 class EveryOracleLayer(MaskedOracleLayer, ReplicatedOracleLayer):
-    """The same with both."""
+    """The same with both, and with masks of replicas."""
+
+    def masked_replicated(
+        self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, dict[str, Array | None]]]:
+        """Y and the state of each replica, rounded once; the layer's own state stays as it is."""
+        return self._outputs(xs, training, masks)
+
+    def masked_replicated_vjp(
+        self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, Array | None, Array | None]]:
+        """The gradients that each replica gives, rounded once."""
+        return self._gradients_of_each(xs, grad_outputs, training, masks)
 
 
 def layer_at(config: Config, behaviour: Behaviour, replicas: bool = False) -> OracleLayer:

@@ -27,8 +27,9 @@ def truth_of_replicas(
     """
     assert step.x is not None
     upstream = None if step.grad_output is None else exact(step.grad_output)
+    mask = None if step.mask is None else step.mask != 0
     found = replicated(
-        config, behaviour, state, exact(step.x), step.shards, training=step.training, grad_output=upstream
+        config, behaviour, state, exact(step.x), step.shards, training=step.training, grad_output=upstream, mask=mask
     )
     quantities = {} if found.refused else _quantities(found, ReplicaErrors(model), step, wanted - found.unspecified)
     return Truth(found.refused, found.unspecified, quantities, False, state.num_batches_tracked, state.updates)

@@ -22,11 +22,14 @@ COUNTERS: Told = {"dtype": "int64", "shape": [1], "data": "AQAAAAAAAAA="}
 STATE = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")
 ABILITIES = ["weight_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "recomputed", "reset", "set"]
 ABILITIES += ["replicated", "replicated_vjp", "saved_statistics", "freeze"]
+ABILITIES += ["masked_replicated", "masked_replicated_vjp"]
 """What a program may take besides."""
 
 
 def honest(request: Told) -> Told:
     """The answer of a program without a fault, but for its `id`."""
+    replicas = [{"y": x, **dict.fromkeys(STATE[:3])} for x in request.get("xs", ())]
+    gradients = [{"grad_x": g, "grad_weight": None, "grad_bias": None} for g in request.get("grad_outputs", ())]
     return {
         "hello": HELLO,
         "build": {"layer": request["id"]},
@@ -40,10 +43,10 @@ def honest(request: Told) -> Told:
         "masked_backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "recomputed": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "saved_statistics": dict.fromkeys(("mean", "invstd", "variance")),
-        "replicated": {"replicas": [{"y": x, **dict.fromkeys(STATE[:3])} for x in request.get("xs", ())]},
-        "replicated_vjp": {
-            "replicas": [{"grad_x": g, "grad_weight": None, "grad_bias": None} for g in request.get("grad_outputs", ())]
-        },
+        "replicated": {"replicas": replicas},
+        "replicated_vjp": {"replicas": gradients},
+        "masked_replicated": {"replicas": replicas},
+        "masked_replicated_vjp": {"replicas": gradients},
         "backward": {"grad_x": request.get("grad_output"), "grad_weight": None, "grad_bias": None},
         "state": dict.fromkeys(STATE),
     }.get(request["do"], {})  # fmt: skip

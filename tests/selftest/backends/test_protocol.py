@@ -178,9 +178,8 @@ def test_program_is_asked_for_what_it_can() -> None:
     """What bnconform/1 did not have at first is asked of a program that names it among its abilities, and no other."""
     backend = start("none")
     later = {"weight_alone", "bias_alone", "vjp", "jvp", "hvp", "masked", "masked_backward", "reset", "set"}
-    assert later | {"recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp"} <= set(
-        backend.unsupported
-    )
+    later |= {"recomputed", "saved_statistics", "freeze", "replicated", "replicated_vjp", "masked_replicated"}
+    assert later | {"masked_replicated_vjp"} <= set(backend.unsupported)
     asked = backend.requests
     for affine in ("weight", "bias"):
         with pytest.raises(NotImplementedError, match="among its abilities"):
@@ -190,6 +189,7 @@ def test_program_is_asked_for_what_it_can() -> None:
     assert not hasattr(layer, "vjp") and (layer.reset, layer.set, layer.jvp, layer.hvp) == (None,) * 4
     assert (layer.masked, layer.masked_backward, layer.recomputed) == (None, None, None)
     assert (layer.replicated, layer.replicated_vjp) == (None, None)
+    assert (layer.masked_replicated, layer.masked_replicated_vjp) == (None, None)
     assert (layer.saved_statistics, layer.freeze) == (None, None)
 
 
@@ -223,18 +223,24 @@ def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [y.tobytes() for y in pairs] == [X.tobytes(), X[:1].tobytes()]
     [(by_x, by_weight, by_bias)] = layer.replicated_vjp([X], [X + 1], training=True)
     assert by_x.tobytes() == (X + 1).tobytes() and by_weight is by_bias is None
+    pairs = layer.replicated([X, X[:1]], [X[:, :1] > 0, X[:1, :1] > 0], training=True)[0]
+    assert [y.tobytes() for y in pairs] == [X.tobytes(), X[:1].tobytes()]
+    [(by_x, by_weight, by_bias)] = layer.replicated_vjp([X], [X + 1], [X[:, :1] > 0], training=True)
+    assert by_x.tobytes() == (X + 1).tobytes() and by_weight is by_bias is None
     nothing = {"saved_mean": None, "saved_invstd": None, "saved_variance": None}
     assert layer.saved_statistics(X, training=False) == nothing
     layer.freeze(True)
     layer.reset()
     layer.set({"momentum": None, "eps": 0.5})
     calls = ["vjp", "pullback", "jvp", "hvp", "masked", "masked_backward", "recomputed", "replicated", "replicated_vjp"]
-    calls += ["saved_statistics", "freeze"]
+    calls += ["masked_replicated", "masked_replicated_vjp", "saved_statistics", "freeze"]
     assert [what for what, _ in heard] == ["build", *calls, "reset", "set"]
     assert heard[-3][1]["frozen"] is True
     assert heard[-1][1]["options"] == {"momentum": None, "eps": 0.5}
-    masks = [request["mask"] for what, request in heard if what.startswith("masked")]
+    masks = [request["mask"] for what, request in heard if what in ("masked", "masked_backward")]
     assert [(mask["dtype"], mask["shape"]) for mask in masks] == [("bool", [1, 3]), ("int64", [2, 3])]
+    masks = [request["masks"] for what, request in heard if what.startswith("masked_replicated")]
+    assert [[mask["shape"] for mask in each] for each in masks] == [[[2, 1], [1, 1]], [[2, 1]]]
     assert heard[0][1]["config"]["affine"] == "weight"
     assert heard[2][1]["pass"] == 1 and "x" not in heard[2][1]
     with pytest.raises(NotImplementedError, match="among its abilities"):

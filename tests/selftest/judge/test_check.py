@@ -406,8 +406,8 @@ def test_the_mask_is_part_of_the_key() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"op": "masked", "x": X}, "a masked or masked_backward step, and no other, needs a mask"),
-        ({"op": "forward", "x": X, "mask": X > 0}, "a masked or masked_backward step, and no other, needs a mask"),
+        ({"op": "masked", "x": X}, "of replicas or not, and no other, needs a mask"),
+        ({"op": "forward", "x": X, "mask": X > 0}, "of replicas or not, and no other, needs a mask"),
         ({"op": "masked_backward", "x": X, "mask": X > 0}, "a masked_backward step needs a grad_output"),
         ({"op": "masked", "x": X, "mask": X}, "a mask is bool or int64, not float64"),
         ({"op": "masked", "x": X, "mask": X[:2] > 0}, r"a mask of shape \(2, 3\) does not broadcast to x of shape"),

@@ -9,7 +9,14 @@ import pytest
 
 from bnconform.backends.numpy_layer import Array, NumpyBackend
 from bnconform.backends.runner import programs, replicas
-from bnconform.cases.program import Program, Step, replicated, replicated_vjp
+from bnconform.cases.program import (
+    Program,
+    Step,
+    masked_replicated,
+    masked_replicated_vjp,
+    replicated,
+    replicated_vjp,
+)
 from bnconform.spec import shards as described
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.replicas import ReplicatedLayer
@@ -68,6 +75,46 @@ def test_layers_are_given_shards() -> None:
     execute(replicated(SHARDS), Noting)
     assert all(np.array_equal(*pair) for pair in zip(given, SHARDS, strict=True))
     assert all(one.flags.c_contiguous for one in given)
+
+
+def test_layers_are_given_masks() -> None:
+    """Each replica is given its own, (N_i, 1, *S_i), beside its shard, and shows what it shows without."""
+    masks = [shard[:, :1] > 2 for shard in SHARDS]
+    given: list[Array] = []
+
+    class Noting(ReplicatedLayer):
+        def masked_replicated(self, xs: Any, masks: Any, *, training: bool) -> Any:
+            given.extend(masks)
+            return super().replicated(xs, training=training)
+
+        def masked_replicated_vjp(self, xs: Any, masks: Any, grad_outputs: Any, *, training: bool) -> Any:
+            given.extend(masks)
+            return super().replicated_vjp(xs, grad_outputs, training=training)
+
+    pairs = (
+        (masked_replicated(SHARDS, masks), replicated(SHARDS)),
+        (masked_replicated_vjp(SHARDS, masks, GRADIENTS), replicated_vjp(SHARDS, GRADIENTS)),
+    )
+    for step, plain in pairs:
+        found, due = (execute(one, Noting)["steps"][0]["values"] for one in (step, plain))
+        assert {name: value.tobytes() for name, value in found.items()} == {
+            name: value.tobytes() for name, value in due.items()
+        }
+    assert all(np.array_equal(*pair) for pair in zip(given, masks * 2, strict=True))
+    assert all(one.flags.c_contiguous and one.dtype == bool for one in given)
+
+
+def test_masks_that_are_written_to_are_noted() -> None:
+    """The bytes of masks are compared around the call, too."""
+
+    class Writing(ReplicatedLayer):
+        def masked_replicated(self, xs: Any, masks: Any, *, training: bool) -> Any:
+            masks[1][...] = True
+            return super().replicated(xs, training=training)
+
+    step = masked_replicated(SHARDS, [np.zeros((2, 1, 4), bool), np.zeros((1, 1, 2), bool)])
+    words = "masked_replicated changed the array that it was given as mask of replica 1"
+    assert execute(step, Writing)["mutated"] == [words]
 
 
 def test_layer_without_replicas_lacks_an_ability() -> None:

@@ -255,8 +255,8 @@ ROWS = np.ones((4, 3))
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"op": "forward", "shards": ((4,),)}, "a replicated or replicated_vjp step, and no other, needs the shapes"),
-        ({"op": "replicated"}, "a replicated or replicated_vjp step, and no other, needs the shapes"),
+        ({"op": "forward", "shards": ((4,),)}, "masked or not, and no other, needs the shapes"),
+        ({"op": "replicated"}, "masked or not, and no other, needs the shapes"),
         ({"op": "replicated", "shards": ((2,), (3,))}, r"shape \(4, 3\); its shards have 5 rows"),
         ({"op": "replicated", "shards": ((4, 1),)}, "shards are of the rank of x, 2"),
         ({"op": "replicated", "shards": ((5,), (-1,))}, "shards are of the rank of x, 2"),
