@@ -270,7 +270,13 @@ def test_derivative_without_its_operands_is_no_step(given: Any, words: str) -> N
         Step(**given)
 
 
-MASKS = [rule.id for rule in requirements().values() if rule.chapter == "Masks" and cases_of(rule.id, "float32")]
+REPLICATED = {"masked_replicated", "masked_replicated_vjp"}
+MASKS = [
+    rule.id
+    for rule in requirements().values()
+    if rule.chapter == "Masks" and cases_of(rule.id, "float32") and not rule.features & REPLICATED
+]
+"""Those of a single layer; replicas with masks have a module of their own."""
 
 
 @pytest.mark.parametrize("rule", MASKS)

@@ -16,6 +16,7 @@ from bnconform.spec.behaviour import SPECIFIED, Behaviour
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, is_half, numpy_dtype, parameter_dtype
 from bnconform.tests.mutants.catalogue import Mutant, all_right
+from bnconform.tests.mutants.masked_replicas import MaskedReplicas
 from bnconform.tests.mutants.masks import Masked
 from bnconform.tests.mutants.oracle_layer import MaskedOracleLayer
 from bnconform.tests.selftest.spec.test_oracle_masks import POINTS
@@ -99,7 +100,7 @@ def test_every_point_holds_at_itself(point: Behaviour) -> None:
 def test_something_is_told_in_every_dtype_that_is_asked(requirement: str, dtype: str) -> None:
     """No requirement rests on vacuous bounds alone."""
     chosen = [probe for probe in probes()[requirement] if dtype in probe.dtypes][:3]
-    mutant = Mutant("right", "right", Masked)
+    mutant = Mutant("right", "right", MaskedReplicas if requirement.startswith("BN-MASK-REP") else Masked)
     told = [_judge(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
     assert any(told) or not chosen
 
