@@ -74,4 +74,4 @@ def test_every_way_of_asking_for_workers(workers: tuple[str, ...], tmp_path: Pat
 
 
 def _checks(out: str) -> str:
-    return str(re.findall(r"; (\d+) checks in", out)[-1])
+    return str(re.findall(r"; (\d+) values compared in", out)[-1])
