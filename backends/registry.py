@@ -253,7 +253,7 @@ def group(given: str) -> str:
     return given if entry is None else f"{entry.needs} {entry.process}".strip()
 
 
-def find_offers() -> dict[str, Any]:
+def find_entry_points() -> dict[str, Any]:
     """The entry points of other installed packages, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -270,7 +270,7 @@ def load(given: str) -> Any:
         if reason:
             raise BackendError(f"the backend {given} cannot run: {reason}")
         return _instance(adapter_class(given), given)
-    points = find_offers()
+    points = find_entry_points()
     if given in points:
         try:
             return _instance(points[given].load(), given)

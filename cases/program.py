@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bnconform.spec.config import ALONE, Affine, Config
 from bnconform.spec.formats import DTYPES, numpy_dtype
-from bnconform.spec.shards import Shards, counts, join, owners, shapes_of
+from bnconform.spec.shards import Shards, counts, join, shapes_of, slices_of
 
 Array = NDArray[Any]
 MASKED = ("masked", "masked_backward")
@@ -353,7 +353,7 @@ class Step:
         upstream = "" if self.grad_output is None else ", grad_outputs"
         text = f"{self.op}(x {x.dtype} of {len(self.shards)} replicas {shapes}{upstream}"
         if self.mask is not None:
-            chosen = " and ".join(str(int((self.mask[own] != 0).sum())) for own in owners(self.shards))
+            chosen = " and ".join(str(int((self.mask[own] != 0).sum())) for own in slices_of(self.shards))
             text += f", masks {self.mask.dtype} of {chosen} values a channel"
         return f"{text}, {self.mode})"
 

@@ -49,7 +49,7 @@ def split(rows: Array, shapes: Shards) -> list[Array]:
     return found
 
 
-def owners(shapes: Shards) -> list[slice]:
+def slices_of(shapes: Shards) -> list[slice]:
     """Which rows are those of each replica."""
     ends = np.cumsum([0, *counts(shapes)]).tolist()
     return [slice(start, end) for start, end in pairwise(ends)]

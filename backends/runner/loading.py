@@ -70,7 +70,7 @@ def _plain(value: Mapping[str, Any]) -> Data:
 
 
 @cache
-def find_smoke(key: str, device: str) -> str:
+def find_refusal(key: str, device: str) -> str:
     """Why the smoke check refuses the adapter that `key` names; "" where it does not."""
     return smoke_check(adapter(key), key, device)
 

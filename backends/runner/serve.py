@@ -44,7 +44,7 @@ def answer(request: Mapping[str, Any]) -> Data:
     if what == "describe":
         return {"described": {key: loading.describe(key) for key in request["keys"]}}
     if what == "smoke":
-        return {"refused": loading.find_smoke(request["key"], request["device"])}
+        return {"refused": loading.find_refusal(request["key"], request["device"])}
     if what == "run":
         backend = loading.adapter(request["key"])
         return {"name": backend.name, "trace": execute(backend, request["device"], request["program"])}

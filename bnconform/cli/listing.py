@@ -68,7 +68,7 @@ def run(known: argparse.Namespace) -> int:
 def _backends(console: Console, chosen: Selection) -> None:
     with Console(stderr=True).status("asking each framework for its devices"):
         _, left_out = chosen.keys(["all", "deployments:all"])
-    _table(console, chosen, "Backends", [*registry.BUILTIN, *registry.find_offers()], left_out)
+    _table(console, chosen, "Backends", [*registry.BUILTIN, *registry.find_entry_points()], left_out)
     _table(console, chosen, "Tools that deploy models", [*registry.DEPLOYMENTS], left_out)
 
 

@@ -193,7 +193,7 @@ def _explain_replicas_with_masks(subject: Subject, trace: Trace, quality: str) -
     found = []
     for point in near:
         judged = judge(trace, point, quality)
-        if judged.holds and not all(one.unspecified for one in judged.comparisons):
+        if judged.holds and judged.checks:
             found.append(point)
     return found if len(found) <= MOST_CONDITIONAL else []
 

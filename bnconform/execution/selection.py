@@ -74,7 +74,7 @@ class Selection:
                     left_out[name] = reason
                 else:
                     keys.append(name)
-            keys.extend(registry.find_offers() if key == "all" else ())
+            keys.extend(registry.find_entry_points() if key == "all" else ())
         if TOOLS in given:
             others = {name for key in given if key != TOOLS for name in EVERY.get(key, (key,))}
             self._everyday |= {*EVERY[TOOLS]} - others
@@ -95,7 +95,7 @@ class Selection:
         asked: list[str] = []
         for key in given:
             asked.extend(EVERY[key] if key in EVERY else [self._complete(key)])
-            asked.extend(registry.find_offers() if key == "all" else ())
+            asked.extend(registry.find_entry_points() if key == "all" else ())
         self.pool.settings.check_names(asked)
 
     def _complete(self, key: str) -> str:
@@ -109,7 +109,7 @@ class Selection:
             found = describe_object(self.objects[key], key)
         elif self.in_process:
             found = describe_here(key)
-            refusal = loading.find_smoke(key, found.devices()[0])
+            refusal = loading.find_refusal(key, found.devices()[0])
             if refusal:
                 raise BackendError(refusal)
         else:

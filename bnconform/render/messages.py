@@ -15,7 +15,7 @@ from bnconform.judge.judgement import Comparison
 from bnconform.judge.outcome import CRASHED, VIOLATES
 from bnconform.results.failure import DECLARATION, VIOLATION, Failure, Quantity
 from bnconform.spec.catalogue import Requirement
-from bnconform.spec.shards import owners
+from bnconform.spec.shards import slices_of
 
 VERBS = {VIOLATES: "violated", CRASHED: "not answered"}
 """What is said of a requirement by verdict."""
@@ -54,8 +54,8 @@ def _element(step: Step, name: str, at: tuple[int, ...]) -> str:
         return f"{name.removeprefix('mapped_')}{inside} of lane {at[0] // each}"
     if not (step.shards and name in SPREAD):
         return f"{name}{list(at)}"
-    number = next(number for number, own in enumerate(owners(step.shards)) if at[0] < own.stop)
-    sample, *position = map(int, np.unravel_index(at[0] - owners(step.shards)[number].start, step.shards[number]))
+    number = next(number for number, own in enumerate(slices_of(step.shards)) if at[0] < own.stop)
+    sample, *position = map(int, np.unravel_index(at[0] - slices_of(step.shards)[number].start, step.shards[number]))
     return f"{name}{[sample, at[1], *position]} of replica {number}"
 
 

@@ -190,13 +190,10 @@ def _pair(
     measured = [(a, b) for a, b in pairs if a.bound_share is not None and b.bound_share is not None]
     differing = [(a, b) for a, b in pairs if a.verdict != b.verdict]
     # What would be drawn over each other is drawn once.
-    drawn_once = {
-        (a.backend, a.verdict == b.verdict, *(round(math.log10(_drawable(row.bound_share)), 2) for row in (a, b))): (
-            a,
-            b,
-        )
-        for a, b in measured
-    }
+    drawn_once: dict[tuple[object, ...], tuple[Row, Row]] = {}
+    for a, b in measured:
+        place = [round(math.log10(_drawable(row.bound_share)), 2) for row in (a, b)]
+        drawn_once[a.backend, a.verdict == b.verdict, *place] = a, b
     tips = {
         f"tip-{place}": clean(
             f"{a.backend}, {a.dtype}, {a.requirement}: {a.verdict} {number(a.bound_share)} on {name}, "

@@ -164,7 +164,7 @@ def _carrying(data: Data, rows: Sequence[str]) -> list[str]:
         "worst error of the evaluation of any of these states, and behind the comma that of the statistics after one "
         "more pass and of the evaluation after it, beside an average that goes on from what was loaded. All are shares "
         "of the bound; what is above 1 does not hold.",
-        _carry_text(data, rows),
+        _describe_carried(data, rows),
     ]
 
 
@@ -436,7 +436,7 @@ def _worst(data: Data, name: str, what: str) -> float | None:
     return max(numbers, default=None)
 
 
-def _carry_text(data: Data, names: Sequence[str]) -> str:
+def _describe_carried(data: Data, names: Sequence[str]) -> str:
     if not data["carried"]:
         return "No layer could be trained."
     notes: dict[str, int] = {}

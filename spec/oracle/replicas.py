@@ -38,7 +38,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.exact import Exact, exact, require_precision
 from bnconform.spec.oracle.passes import backward, forward
 from bnconform.spec.oracle.record import Backward, Batch, Forward, Mask, State
-from bnconform.spec.shards import Shards, counts, owners, split
+from bnconform.spec.shards import Shards, counts, slices_of, split
 
 Places = NDArray[np.int64]
 """(n_i, k): for each value of a replica the rows of a batch in which it stands, the first of which gives its output."""
@@ -178,7 +178,7 @@ class _Passes:
             return self.counts
         others = self.behaviour.masked_statistics is b.MaskedStatistics.OTHERS
         seen = ~self.mask if others else self.mask
-        return tuple(int(seen[own].sum()) for own in owners(self.shapes))
+        return tuple(int(seen[own].sum()) for own in slices_of(self.shapes))
 
     @cached_property
     def masks(self) -> list[Mask]:
@@ -233,7 +233,7 @@ class _Passes:
     @cached_property
     def together(self) -> Exact:
         """The batch of all, (N, C, *S), or rows where sizes differ."""
-        given = self._copy(self.shards if self.same_sizes else [self.rows[own] for own in owners(self.shapes)])
+        given = self._copy(self.shards if self.same_sizes else [self.rows[own] for own in slices_of(self.shapes)])
         if self.lacks_a_mean:
             given.append(exact(np.full((1, *given[0].shape[1:]), np.nan)))
         return np.concatenate(given)
@@ -244,7 +244,7 @@ class _Passes:
         if self.mask is None:
             return None
         whole = np.broadcast_to(self.mask, self.rows.shape)
-        given = self._copy(self.masks if self.same_sizes else [whole[own] for own in owners(self.shapes)])
+        given = self._copy(self.masks if self.same_sizes else [whole[own] for own in slices_of(self.shapes)])
         if self.lacks_a_mean:
             given.append(np.full((1, *given[0].shape[1:]), self.behaviour.masked_statistics is not OTHERS))
         return np.concatenate(given)
@@ -315,7 +315,7 @@ class _Passes:
         shape = self.together.shape
         found = exact(np.zeros((math.prod((shape[0], *shape[2:])), shape[1])))
         for i in reaching:
-            found[self.places(i)[:, 0]] = rows(self.upstream[owners(self.shapes)[i]])
+            found[self.places(i)[:, 0]] = rows(self.upstream[slices_of(self.shapes)[i]])
         return np.moveaxis(found.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
     def replica(self, i: int) -> Replica:

@@ -32,9 +32,10 @@ from bnconform.tests.mutants.layer import Layer
 from bnconform.tests.mutants.masks import Masked
 
 LARGE = 1_000
-RIGHT_ROWS, WRONG_ROWS = 12, 32
-"""Of so many rows of the covering array one is asked of a right implementation, and of a wrong one that another
-requirement must kill. Which one it is depends on the implementation, so that together they are asked every row."""
+RIGHT_ROWS, WRONG_ROWS, THOROUGH_ROWS = 12, 32, 3
+"""Of so many rows of the covering array one is asked of a right implementation, of a wrong one that another requirement
+must kill, and of a right one where everything is asked. Which one it is depends on the implementation, so that together
+they are asked every row."""
 
 KEPT = 256 * 2**20
 """Bytes of truths that are kept here, where every program is asked of some two hundred implementations."""
@@ -78,7 +79,7 @@ def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
     subject = Subject(mutant.name, mutant, "cpu", dtype, brief=True)
     verdict = Verdict(mutant.name, dtype)
     chosen = frozenset(only)
-    first = crc32(mutant.name.encode())
+    stride = WRONG_ROWS if mutant.killers else RIGHT_ROWS if chosen else THOROUGH_ROWS
     for test in conformance_tests():
         if (chosen and test.rule.id not in chosen) or not test.fits(subject):
             continue
@@ -91,11 +92,7 @@ def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 break
             if isinstance(case, CoveringRow | ModelCase) and test.rule.id in verdict.killed:
                 break
-            if (
-                isinstance(case, CoveringRow | ModelCase)
-                and (case.number + first) % (RIGHT_ROWS if not mutant.killers else WRONG_ROWS)
-                and not names
-            ):
+            if isinstance(case, CoveringRow | ModelCase) and not names and not is_due(mutant, case.number, stride):
                 continue
             outcomes = test.run(subject, case)
             _count(verdict, test, outcomes)
@@ -103,6 +100,11 @@ def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 _explain(verdict, subject, test, case)
     verdict.seconds = time.perf_counter() - begin
     return verdict
+
+
+def is_due(mutant: Mutant, number: int, stride: int) -> bool:
+    """Whether the row of a covering array that has this number is one of those that are asked of an implementation."""
+    return (number + crc32(mutant.name.encode())) % stride == 0
 
 
 @cache

@@ -36,7 +36,7 @@ def derivatives() -> Iterator[Relation]:
             _mean(view, z * g) * (_mean(view, t) - t) - z * _covariance(view, g, t)
         ),
         "takes the mean in the variance for constant: mean(g t) and t stand for what is less their means": _uncentre,
-        "has the mean of t**2 for the variance of t: the mean is taken for constant in the second derivative": _hold,
+        "has the mean of t**2 for the variance of t: the mean is taken for constant in the second derivative": _freeze,
         "has mean(g t) for the covariance of g and t": lambda view, z, t, g: (
             _second(view, z, t, g, 3, 0) - z * _mean(view, g * t)
         ),
@@ -59,7 +59,7 @@ def _uncentre(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
     return p * (_mean(view, g) - g) - q * t + z * (3 * p * q - _mean(view, g * t))
 
 
-def _hold(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
+def _freeze(view: CallView, z: Floats, t: Floats, g: Floats) -> Floats:
     """With the mean held fixed where the variance is differentiated: c' is t there, and t - mean(t) elsewhere."""
     return _second(view, z, t, g, 3, 1) - _mean(view, z * g) * _mean(view, t)
 

@@ -60,7 +60,7 @@ def _resolve_name(key: str, settings: Settings) -> str:
     entry = training.NETWORKS.get(key) or BUILTIN.get(key)
     if entry is None:
         found = registry.complete_name(key)
-        if ":" not in found and found not in registry.find_offers():
+        if ":" not in found and found not in registry.find_entry_points():
             near = registry.alike(key, [*training.NETWORKS, *BUILTIN])
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise BackendError(

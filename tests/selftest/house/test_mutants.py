@@ -185,3 +185,10 @@ def test_machinery_can_fail(part: str | None, about: str) -> None:
     assert done.returncode == (0 if part is None else 1), done.stdout[-3000:]
     if part is not None:
         assert " passed" not in done.stdout.splitlines()[-1], done.stdout[-1000:]
+
+
+def test_every_row_of_the_tables_is_asked_of_some_right_implementation() -> None:
+    """Each is asked few of them; what only one row shows must not accuse one of them unseen."""
+    for stride in (matrix.RIGHT_ROWS, matrix.THOROUGH_ROWS):
+        for number in range(stride):
+            assert any(matrix.is_due(right, number, stride) for right in all_right()), (stride, number)

@@ -101,7 +101,7 @@ def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
     if rule.chapter in ("Derivatives", "Transforms"):
         pytest.skip("the oracle layer has no such method; right layers by other means have, in the kill matrix")
     right: Any = OracleBackend(replicas=rule.chapter == "Replicas")
-    if rule.id.startswith("BN-MASK-REP"):
+    if rule.features & {"masked_replicated", "masked_replicated_vjp"}:
         right = Mutant("oracle", "the oracle with both", lambda config: EveryOracleLayer(config, SPECIFIED))
     found = [outcome for outcome in outcomes(rule, right, dtype) if not outcome.vacuous]
     accused = [outcome for outcome in found if outcome.verdict != "conforms"]

@@ -13,6 +13,7 @@ from bnconform.cases.program import Array, Program, load, masked, masked_backwar
 from bnconform.execution.sessions import InProcess
 from bnconform.judge.judgement import Judgement, judge
 from bnconform.spec.behaviour import SPECIFIED, Behaviour
+from bnconform.spec.catalogue import requirements
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES, is_half, numpy_dtype, parameter_dtype
 from bnconform.tests.mutants.catalogue import Mutant, all_right
@@ -100,7 +101,9 @@ def test_every_point_holds_at_itself(point: Behaviour) -> None:
 def test_something_is_told_in_every_dtype_that_is_asked(requirement: str, dtype: str) -> None:
     """No requirement rests on vacuous bounds alone."""
     chosen = [probe for probe in probes()[requirement] if dtype in probe.dtypes][:3]
-    mutant = Mutant("right", "right", MaskedReplicas if requirement.startswith("BN-MASK-REP") else Masked)
+    both = {"masked_replicated", "masked_replicated_vjp"} & requirements()[requirement].features
+    layer = MaskedReplicas if both else Masked
+    mutant = Mutant("right", "right", layer)
     told = [_judge(mutant, probe.at(dtype, parameter_dtype(dtype))).checks for probe in chosen]
     assert any(told) or not chosen
 
