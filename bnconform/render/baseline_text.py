@@ -51,15 +51,15 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
         yield f"    once looked into: {update}{written}"
     if found.fixed:
         yield f"  FIXED: {_count(found.fixed, 'entry', 'entries')} not needed any more (the run does not fail)"
-        yield from (f"    {note.entry}: {note.why}" for note in found.fixed)
+        yield from _together(found.fixed)
         yield f"    to drop them: {update}{written}"
     if found.partly:
         yield f"  FIXED, as far as was asked: {_count(found.partly, 'entry', 'entries')} (the run does not fail)"
-        yield from (f"    {note.entry}: {note.why}" for note in found.partly)
+        yield from _together(found.partly)
         yield f"    run the rest; or, to drop them as it is: {update} --drop-fixed{written}"
     if found.narrower:
         yield f"  WIDER THAN NEEDED: {_count(found.narrower, 'entry', 'entries')} (the run does not fail)"
-        yield from (f"    {note.entry}: {note.why}" for note in found.narrower)
+        yield from _together(found.narrower)
     if found.apart:
         yield f"  {_count(found.apart, 'entry', 'entries')} left alone:"
         yield from _separately(found.apart)
@@ -107,6 +107,16 @@ def _gather(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
         places.setdefault(general, []).append(f"{row.device} {row.dtype}")
     for text, where in places.items():
         yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
+
+
+def _together(notes: Sequence[EntryNote]) -> Iterator[str]:
+    """One line for the requirements of a backend, device and dtype of which the same is said."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for note in notes:
+        place = f"{note.entry.backend} {note.entry.device} {note.entry.dtype}"
+        names.setdefault((place, note.why), []).append(note.entry.requirement)
+    for (place, why), mine in names.items():
+        yield f"    {', '.join(mine)} {place}: {why}"
 
 
 def _separately(notes: Sequence[EntryNote]) -> Iterator[str]:
