@@ -101,7 +101,8 @@ NOT_SAID = ("BN-ERR-MOMENTUM", "BN-ERR-EPSILON", "BN-ERR-NO-CHANNELS")
 """What the protocol has no words for: numbers that are none, and layers without channels."""
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.thorough(keep=3)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_example_conforms(dtype: str, example: Path, tmp_path: Path) -> None:
     """Every requirement of every level holds, and none is left out but what it does not name among its abilities.
 
@@ -157,6 +158,7 @@ LOST = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", LOST)
 def test_program_that_is_lost_costs_its_own_checks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks with an empty batch say what became of the program; the others are judged; no process stays."""

@@ -70,6 +70,7 @@ def say(row: str) -> Iterator[tuple[Cell, str, Finding]]:
 ROWS = sorted({row for finding in FINDINGS for row in finding.rows})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("row", ROWS)
 def test_verdicts(row: str) -> None:
     """The suite says of a row, on the CPU, what the findings say, and fails nothing else of these in these dtypes."""

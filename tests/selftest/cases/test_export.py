@@ -165,6 +165,7 @@ def test_shortened_ends_are_outside_and_near(one: float, other: float) -> None:
 LAYERS = [mutant for mutant in all_right() if not hasattr(mutant, "deploy")]
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("mutant", LAYERS, ids=lambda mutant: mutant.name)
 def test_right_implementations_are_inside(mutant: Mutant, files: dict[str, dict[str, Any]]) -> None:
     """An implementation that is right by other means is within every interval, in every dtype."""
@@ -184,6 +185,7 @@ KNOWN = {
 """Wrong implementations that no vector shows to be wrong."""
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("mutant", dict.fromkeys(NAMED), ids=lambda mutant: mutant.name)
 def test_wrong_implementations_are_outside(mutant: Mutant, files: dict[str, dict[str, Any]]) -> None:
     """What the live suite says is wrong, the vectors of the requirement that names it say too, in every dtype."""

@@ -483,6 +483,7 @@ def test_an_adapter_has_its_own_packages_of_the_same_names(
     assert set(told.read_text().split()) == set(ROOMS)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
 def test_a_program_finds_what_lies_beside_it(processes: tuple[str, ...], tmp_path: Path) -> None:
     """What keeps the user's folder out of our processes does not reach a program in Python that is judged."""

@@ -65,6 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
 def test_column_is_a_complete_run(processes: tuple[str, ...], whole: Path, tmp_path: Path) -> None:
     """A run of one dtype is whole in what it judges, however many processes run it."""
@@ -89,6 +90,7 @@ NARROWINGS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(("options", "words"), NARROWINGS.values(), ids=list(NARROWINGS))
 def test_narrowed_run_is_never_green(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     """Badge, Markdown, annotations and last line say that it is a part, and of what; the status is that of the part."""

@@ -53,6 +53,7 @@ def diagnoses(backend: Any, dtypes: Iterable[str], *requirements: str) -> list[D
     return diagnose(outcomes(backend, dtypes, *requirements))[1]
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("mutant", neighbours(), ids=lambda mutant: mutant.name)
 def test_every_single_fault_is_named_alone(mutant: Mutant) -> None:
     """The search gives an ideal implementation at a neighbour its decision and value, and nothing else."""
@@ -187,6 +188,7 @@ class SmallError(Layer):
         return super().affine(z, training) * self.work.type(1 + 3e-6)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     ("layer", "requirements", "dtypes", "words"),
     [

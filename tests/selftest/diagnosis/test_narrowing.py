@@ -118,6 +118,7 @@ SENTENCES = {
 """By layer: the requirements that are asked, and the sentence; `(all)` is that it explains all failing checks."""
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("layer", SENTENCES, ids=lambda layer: layer.__name__)
 def test_a_fault_that_is_no_decision_is_named(layer: type[Layer]) -> None:
     """One cause is one card, with the relation that holds and the circumstances without which it goes away."""

@@ -46,6 +46,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
     return bnconform(folder, *backends, "--backend", "numpy", *options), folder / "result.json"
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(("name", "verdict", "words"), [(name, *due) for name, due in BROKEN.items()], ids=list(BROKEN))
 def test_broken_adapter_is_told(name: str, verdict: str, words: str, broken: tuple[Answer, Path]) -> None:
     """What an adapter returns that it should not, or raises, is a finding about it, in words of its contract."""

@@ -59,7 +59,8 @@ def test_nothing_of_ours_is_in_the_bare_environment(bare: Path) -> None:
     assert told.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("how", ["bare", "sent", "sent to the bare"])
+@pytest.mark.thorough(keep=3)
+@pytest.mark.parametrize("how", ["sent to the bare", "bare", "sent"])
 def test_verdicts_are_the_same_elsewhere(how: str, bare: Path, plain: list[Row], tmp_path: Path) -> None:
     """Every row is equal: under the bare interpreter, and where the runner comes over standard input.
 

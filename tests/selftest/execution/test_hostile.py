@@ -167,6 +167,7 @@ DYING = {
 """What each comes to on an empty batch, its child or what it has started living on."""
 
 
+@pytest.mark.thorough(keep=3)
 @TWO
 @pytest.mark.parametrize("name", DYING)
 def test_what_a_dead_process_leaves_ends(name: str, processes: tuple[str, ...], together: Together) -> None:
@@ -223,6 +224,7 @@ DISTURBING = {
 """What each does to the conversation, or says, on an empty batch."""
 
 
+@pytest.mark.thorough(keep=3)
 @TWO
 @pytest.mark.parametrize("name", DISTURBING)
 def test_disturbed_conversation_costs_its_own_check(name: str, processes: tuple[str, ...], together: Together) -> None:
@@ -267,6 +269,7 @@ FALSE = {
 """What is said of each answer."""
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", FALSE)
 def test_false_answer_is_a_crash(name: str, together: Together) -> None:
     """What is not the answer that is due ends the process, and is no answer."""
@@ -284,6 +287,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", ["Flood", "Absurd", "Endless", "Overlapping"])
 def test_memory_of_the_judge_is_bounded(name: str, runs: Runs) -> None:
     """Whatever an implementation prints and answers, this side keeps little of it."""
@@ -312,6 +316,7 @@ CHANGING = (
 )  # fmt: skip
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", CHANGING)
 def test_wrong_layer_that_changes_python_around_it(name: str, together: Together) -> None:
     """It is found out, and the verdict on another, judged in the same run, is as ever."""
@@ -329,6 +334,7 @@ def test_adapter_whose_numpy_is_broken_is_refused(name: str, words: str, runs: R
 # -- ends and delays -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", ["ExitsInForward", "ExitsInBuild"])
 def test_exit_is_never_silent(name: str, runs: Runs) -> None:
     """`identify` and `replay` say that the process ended, though it did with status 0."""
@@ -343,6 +349,7 @@ def test_exit_is_never_silent(name: str, runs: Runs) -> None:
     assert answer.status == 1 and "the process ended with status 0" in answer.out
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", ["HangsInForward", "HangsWithAGrandchild", "StopsItself"])
 def test_hang_costs_its_own_checks(name: str, runs: Runs) -> None:
     """The time limit counts from the call, whoever holds standard output."""
@@ -352,6 +359,7 @@ def test_hang_costs_its_own_checks(name: str, runs: Runs) -> None:
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", ["HangsInState", "HangsInBuild"])
 def test_hang_at_rank_2(name: str, runs: Runs) -> None:
     """So it does in `state` and `build`; that it is rank 2 is said, and every other rank is judged."""
@@ -380,6 +388,7 @@ def test_memory_that_is_shared_counts_once(runs: Runs) -> None:
 # -- deaths that have something in common ----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_death_at_one_rank_costs_that_rank_alone(runs: Runs) -> None:
     """The whole suite in one dtype: what needs rank 5 has crashed and says so; all else is judged; few deaths."""
     assert runs.judge("DiesAtRank5", part="BN").status == 1
@@ -505,6 +514,7 @@ def test_command_with_an_environment_of_its_own(runs: Runs) -> None:
     runs.assert_crashed_only(EMPTY, "the process ended with status 3")
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     ("limit", "processes"),
     [(f"-n {count}", "") for count in (16, 18, 19, 20, 21, 24, 40)]
@@ -536,6 +546,7 @@ NOBODY = (
 """A command as a user who has no other processes, and may read all files."""
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can be a user without processes")
 @pytest.mark.parametrize("limit", [2, 3, 4, 8])
 def test_few_processes(limit: int, runs: Runs) -> None:
@@ -552,6 +563,7 @@ def test_few_processes(limit: int, runs: Runs) -> None:
 # -- interrupts ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     "words",

@@ -87,7 +87,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [{name: row[name] for name in kept} for row in rows] + diagnoses
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch.nn", "wrong.py:Wrong"])
+@pytest.mark.thorough(keep=3)
+@pytest.mark.parametrize("backend", ["wrong.py:Wrong", "torch.nn", "numpy"])
 def test_recording_is_judged_as_the_live_implementation(backend: str, archive: Path, tmp_path: Path) -> None:
     """Verdicts, error ratios and diagnoses of the recording are those of the live run."""
     (tmp_path / "wrong.py").write_text(WRONG)

@@ -64,6 +64,7 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return judge(tmp_path_factory.mktemp("wrong"), "--backend", f"{SUBJECTS}:RemembersBiased", "--dtype", "float64")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ASKED)
 @pytest.mark.parametrize("name", ["welford", "folded"])
 def test_right_adapter_conforms(name: str, dtype: str, right: Run) -> None:
@@ -78,6 +79,7 @@ def test_right_adapter_conforms(name: str, dtype: str, right: Run) -> None:
     assert others == {name: "unsupported" for name in NOT_ASKED if name in verdicts}
 
 
+@pytest.mark.thorough
 def test_right_adapters_pass(right: Run) -> None:
     """The run over right implementations ends with status 0."""
     assert right.answer.status == 0
@@ -173,6 +175,7 @@ PARTS = {
 }
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("arguments", PARTS.values(), ids=list(PARTS))
 def test_part_of_a_run_calls_no_declaration_idle(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Where not everything ran, a declaration may simply not have been asked about."""
@@ -245,6 +248,7 @@ class EvaluationOnlyBackend(Mutant):
     unsupported: ClassVar[dict[str, str]] = {"training": "evaluation only", "backward": "evaluation only"}
 
 
+@pytest.mark.thorough(keep=9)
 @pytest.mark.parametrize("test", conformance_tests(), ids=lambda test: test.function.__name__)
 def test_evaluation_alone_is_judged(test: Test) -> None:
     """Without training every check comes to a verdict, and to none against the implementation."""

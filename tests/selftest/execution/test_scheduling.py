@@ -60,6 +60,7 @@ def test_order_keeps_subjects_together_and_checks_as_they_came() -> None:
     assert [column(item.nodeid) for item in own] == ["c.py"] * 3 + ["d.py"] * 3
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     "workers",
     [("-n", "2"), ("-n", "2", "--dist", "loadscope"), ("--dist", "load", "--tx", "2*popen"), ("-d", "--tx", "popen")],

@@ -25,6 +25,7 @@ def _judge(folder: Path, *arguments: str) -> tuple[Answer, list[Row]]:
     return answer, list(read(folder / "result.json").rows)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["alone", "two workers"])
 @pytest.mark.parametrize(
     ("name", "options", "words"),

@@ -45,6 +45,7 @@ def test_every_requirement_names_a_fault() -> None:
     assert [name for name in requirements() if name not in named] == []
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     "name",
     ["running_variance=biased", "single_value=bias_output", "channels_past_sixty_four_zero", "load_resets_the_counter"],
@@ -170,6 +171,7 @@ SABOTAGE = {
 """Part of the machinery: the self-tests that are about it."""
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("part", [None, *SABOTAGE])
 @pytest.mark.parametrize("about", SABOTAGE)
 def test_machinery_can_fail(part: str | None, about: str) -> None:

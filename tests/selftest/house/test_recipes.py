@@ -161,6 +161,7 @@ def test_files_are_passed_on(name: str) -> None:
 FIRST = [name for name, job in JOBS.items() if "needs" not in job]
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", FIRST)
 def test_job_runs(name: str, folder: Path, project: Path) -> None:
     """Every command of a job runs and succeeds; then the jobs that need it, with the files that it left."""
@@ -209,6 +210,7 @@ def test_gate_of_a_push_fails(worse: Path, project: Path) -> None:
     assert "BN-TRAIN-NORM" in done.stdout
 
 
+@pytest.mark.thorough
 def test_gate_of_shards_fails(worse: Path, project: Path) -> None:
     """A new violation fails no shard, and the job that judges them."""
     scripts = [script for _, script in commands(JOBS["conformance-sharded-shard"])]

@@ -49,6 +49,7 @@ def outcomes(rule: Requirement, backend: Any, dtype: str) -> Iterator[Outcome]:
         yield from check.outcomes
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
@@ -66,6 +67,7 @@ def test_neighbour_is_told_apart(name: str, value: str, point: Behaviour, dtype:
     assert any(failed), f"{rule.id} lets {name} = {value} pass in {dtype}"
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "value", "point"), NEIGHBOURS, ids=[f"{name}={value}" for name, value, _ in NEIGHBOURS]
@@ -84,6 +86,7 @@ def test_declared_neighbour_deviates(name: str, value: str, point: Behaviour, dt
     assert fixing(name).level == "may" or any(outcome.verdict == DEVIATES for outcome in found)
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "rule",

@@ -38,6 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(("page", "size", "scheme"), LOOKED_AT)
 def test_page_opens_and_asks_for_nothing(page: str, size: str, scheme: str, chromium: Any, site: Path) -> None:
     """Nothing but the file is requested, nothing complains, and only the boxes in it scroll sideways."""
@@ -48,6 +49,7 @@ def test_page_opens_and_asks_for_nothing(page: str, size: str, scheme: str, chro
     assert found.requests == [(site / page).as_uri()] and found.troubles == []
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(("page", "size", "scheme"), [one for one in LOOKED_AT if one[0] != "kill-matrix.html"])
 def test_nobody_is_shut_out(page: str, size: str, scheme: str, chromium: Any, axe: str, site: Path) -> None:
     """axe-core finds no fault, with all unfolded."""

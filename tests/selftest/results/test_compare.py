@@ -92,6 +92,7 @@ LAYERS = [mutant for mutant in all_right() if not hasattr(mutant, "deploy")]
 SAME_ACCURACY = [mutant.name for mutant in LAYERS if mutant.name not in WEAKER | WIDER]
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", SAME_ACCURACY)
 def test_only_rounding(name: str, dtype: str) -> None:

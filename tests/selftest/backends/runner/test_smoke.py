@@ -209,6 +209,7 @@ def test_few_calls_are_made() -> None:
     ]
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", registry.BUILTIN)
 def test_backends_of_this_package_pass(name: str) -> None:
     """Every adapter of this package whose framework is here passes, also those that lack much."""

@@ -1,0 +1,35 @@
+"""The everyday run of the self-tests leaves out what is marked; a thorough one, or one by name, leaves nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnconform.tests.selftest.command import environment
+from bnconform.tests.selftest.house import test_mutants
+
+ROOT = Path(__file__).parents[3]
+TEST = "test_machinery_can_fail"
+FILE = Path(test_mutants.__file__).relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("words", "collected"),
+    [((FILE, "-k", TEST), 4), ((FILE, "-k", TEST, "--thorough"), 12), ((f"{FILE}::{TEST}",), 12)],
+    ids=["everyday", "thorough", "by name"],
+)
+def test_one_in_three_stays(words: tuple[str, ...], collected: int) -> None:
+    """The first of a test's cases, and every third after it, where it says so."""
+    words = (*words, "--collect-only", "-q", "-p", "no:cacheprovider")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sum(TEST in line for line in done.stdout.splitlines()) == collected
