@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--killers",
         action="store_true",
-        help="ask a wrong one nothing but the requirements that must kill it (about a third of the time)",
+        help="ask a wrong one nothing but the requirements that must kill it, until they do (a fraction of the time)",
     )
     parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
     parser.add_argument(

@@ -72,8 +72,14 @@ class Verdict:
         return {name: self.messages[name] for name in self.killed if requirements()[name].level == "must"}
 
 
-def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
-    """Run the suite on one implementation: every case of every requirement, or of those in `only`."""
+def judge(mutant: Mutant, dtype: str, only: Iterable[str] = (), *, until_killed: bool = False) -> Verdict:
+    """Run the suite on one implementation.
+
+    Args:
+        only: the requirements that are asked; none for all.
+        until_killed: whether one that has failed is asked no more; else all of its cases are judged, so that the
+            margin is that of the clearest, and every failure must be explained.
+    """
     begin = time.perf_counter()
     process_truths().memory.budget = KEPT
     subject = Subject(mutant.name, mutant, "cpu", dtype, brief=True)
@@ -90,7 +96,7 @@ def judge(mutant: Mutant, dtype: str, only: Iterable[str] = ()) -> Verdict:
                 continue
             if not about and test.rule.id in verdict.killed:
                 break
-            if isinstance(case, CoveringRow | ModelCase) and test.rule.id in verdict.killed:
+            if test.rule.id in verdict.killed and (until_killed or isinstance(case, CoveringRow | ModelCase)):
                 break
             if isinstance(case, CoveringRow | ModelCase) and not names and not is_due(mutant, case.number, stride):
                 continue
@@ -163,8 +169,8 @@ def _explain(verdict: Verdict, subject: Subject, test: Test, case: Case | None) 
     verdict.explains += bool(verdict.diagnoses) and candidates(subject)[0] in points
 
 
-Task = tuple[str, str, tuple[str, ...]]
-"""The name of an implementation, a dtype, and the requirements to judge it by: () for all."""
+Task = tuple[str, str, tuple[str, ...], bool]
+"""The name of an implementation, a dtype, the requirements to judge it by (() for all), whether until they kill it."""
 
 
 def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -> list[Task]:
@@ -172,21 +178,22 @@ def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -
 
     A right implementation is judged by every must in single and double precision, with the large cases in single. A
     wrong one gets a whole row in the first of its dtypes; in the others only the requirements that must kill it are
-    asked. `thorough`: everything by everything, in every dtype. `killers`: no whole rows, so that what else a wrong one
-    fails is not seen.
+    asked. `thorough`: everything by everything, in every dtype. `killers`: no whole rows, and of what must kill a wrong
+    one no more than it takes, so that what else it fails is not seen.
     """
     musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
         for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
             whole = thorough or (bool(mutant.killers) and number == 0 and not killers)
-            found.append((mutant.name, dtype, () if whole else mutant.killers or musts))
+            only = () if whole else mutant.killers or musts
+            found.append((mutant.name, dtype, only, killers and bool(mutant.killers)))
     return found
 
 
 def _judge(task: Task) -> Verdict:
-    name, dtype, only = task
-    return judge(every()[name], dtype, only)
+    name, dtype, only, until_killed = task
+    return judge(every()[name], dtype, only, until_killed=until_killed)
 
 
 def run(
