@@ -21,7 +21,7 @@ from bnconform.diagnosis.narrowing import narrow
 from bnconform.diagnosis.relations.fitting import Cause, relations_of, sentence
 from bnconform.diagnosis.where import common_circumstances
 from bnconform.execution.trace import Trace
-from bnconform.judge.judgement import agrees, can_act, judge
+from bnconform.judge.judgement import can_act, judge
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.render import messages
@@ -102,7 +102,8 @@ def explain(
 
     def holds(point: Behaviour) -> bool:
         if failing is not None:
-            return agrees(failing[0], point, failing[1])
+            judged = judge(failing[0], point, failing[1], brief=True)
+            return judged.holds and bool(judged.checks)  # where nothing is told, nothing is explained
         outcomes = rerun(replace(subject, assumed=point, brief=True, session=kept, prepared={}))
         return bool(outcomes) and all(outcome.verdict in (CONFORMS, DEVIATES) for outcome in outcomes)
 

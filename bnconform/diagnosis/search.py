@@ -105,7 +105,7 @@ def view(trace: Trace, judgement: Judgement, point: Behaviour) -> View:
         if comparison.worst > 1:
             wrong.add(atom)
             worst.append((comparison.worst, atom))
-        elif np.isposinf(comparison.bound[comparison.exact.finite]).any():
+        elif not np.isfinite(comparison.bound[comparison.exact.finite]).all():
             vague.add(atom)
         parts.append((comparison.step, comparison.name, comparison.error_ratio.tobytes()))
     for step, what in judgement.problems:

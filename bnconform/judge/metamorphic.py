@@ -49,7 +49,7 @@ def _relate(left: Comparison, right: Comparison, mapping: Callable[[Any], Any]) 
     """The second observation against the image of the first, within both bounds together."""
     if left.unspecified or right.unspecified:
         return right if right.unspecified else left
-    bound = np.abs(mapping(left.bound) - mapping(left.bound * 0)) + right.bound
+    bound = np.abs(mapping(left.bound) - mapping(np.zeros_like(left.bound))) + right.bound
     expected = _cancel(left, right, mapping, bound)
     lost = np.zeros(right.exact.shape, bool)
     if expected is None:

@@ -54,7 +54,7 @@ def inverse_deviation(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> E
     elif form is b.EpsilonForm.OUTSIDE:
         deviation = sqrt(variance) + epsilon
     elif form is b.EpsilonForm.MAXIMUM:
-        deviation = sqrt(np.maximum(variance, epsilon))
+        deviation = sqrt(np.maximum(epsilon, variance))  # in this order, as of objects a NaN is kept if it is second
     elif form is b.EpsilonForm.SQUARED:
         deviation = sqrt(variance + epsilon * epsilon)
     else:

@@ -188,6 +188,24 @@ class SmallError(Layer):
         return super().affine(z, training) * self.work.type(1 + 3e-6)
 
 
+class ShowsNaN(Layer):
+    """The running variance is right, and shown as NaN."""
+
+    def state(self) -> dict[str, Any]:
+        shown = super().state()
+        if shown.get("running_var") is not None:
+            shown["running_var"] = np.full_like(shown["running_var"], np.nan)
+        return shown
+
+
+def test_what_leaves_everything_open_explains_nothing() -> None:
+    """Where a statistic is shown as NaN, no decision that makes of it what it likes is named."""
+    found = diagnoses(
+        Mutant("ShowsNaN", "wrong", ShowsNaN), ("float32",), "BN-EVAL-EPS", "BN-EVAL-ROW", "BN-EVAL-STATS"
+    )
+    assert found and [one.points for one in found] == [()] * len(found)
+
+
 @pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     ("layer", "requirements", "dtypes", "words"),

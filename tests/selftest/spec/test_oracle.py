@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -517,3 +518,13 @@ def test_a_channel_with_nan_leaves_the_others_alone(rank: int, training: bool) -
     assert as_list(marked.forward.state.running_var)[0::2] == as_list(clean.forward.state.running_var)[0::2]
     spoilt = np.asarray(marked.forward.y[:, 1], dtype=float)
     assert np.isnan(spoilt).all() if training else np.isnan(spoilt).sum() == 1
+
+
+@pytest.mark.parametrize("form", EPSILON_FORMS)
+def test_a_variance_that_is_no_number_normalises_nothing(form: str) -> None:
+    """Wherever epsilon stands, what is divided by the root of NaN is NaN; the others are as without it."""
+    x, config = data(4), Config(ndim=4)
+    behaviour = SPECIFIED.but(epsilon_form=form)
+    state = replace(state_of(config), running_var=exact(np.array([1.0, np.nan, 2.0])))
+    y = np.asarray(oracle.forward(config, behaviour, state, exact(x), training=False).y, dtype=float)
+    assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, [0, 2]]).all()
