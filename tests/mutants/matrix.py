@@ -173,21 +173,28 @@ Task = tuple[str, str, tuple[str, ...], bool]
 """The name of an implementation, a dtype, the requirements to judge it by (() for all), whether until they kill it."""
 
 
-def tasks(names: Iterable[str], thorough: bool = False, killers: bool = False) -> list[Task]:
+def tasks(names: Iterable[str], thorough: bool = False, quick: bool = False) -> list[Task]:
     """What is judged by what.
 
     A right implementation is judged by every must in single and double precision, with the large cases in single. A
     wrong one gets a whole row in the first of its dtypes; in the others only the requirements that must kill it are
-    asked. `thorough`: everything by everything, in every dtype. `killers`: no whole rows, and of what must kill a wrong
-    one no more than it takes, so that what else it fails is not seen.
+    asked.
+
+    Args:
+        thorough: everything by everything, in every dtype.
+        quick: no whole rows, and of what must kill a wrong one no more than it takes, so that what else it fails is not
+            seen; a right one in one of the two dtypes.
     """
     musts = tuple(name for name, rule in requirements().items() if rule.level == "must")
     found: list[Task] = []
     for mutant in (every()[name] for name in names):
-        for number, dtype in enumerate(mutant.dtypes if mutant.killers or thorough else DTYPES):
-            whole = thorough or (bool(mutant.killers) and number == 0 and not killers)
+        dtypes = mutant.dtypes if mutant.killers or thorough else DTYPES
+        if quick and not mutant.killers:
+            dtypes = (DTYPES[crc32(mutant.name.encode()) % len(DTYPES)],)
+        for number, dtype in enumerate(dtypes):
+            whole = thorough or (bool(mutant.killers) and number == 0 and not quick)
             only = () if whole else mutant.killers or musts
-            found.append((mutant.name, dtype, only, killers and bool(mutant.killers)))
+            found.append((mutant.name, dtype, only, quick and bool(mutant.killers)))
     return found
 
 

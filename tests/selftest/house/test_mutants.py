@@ -60,7 +60,7 @@ def test_wrong_one_is_killed_and_named(name: str) -> None:
 def test_enough_is_asked_until_it_is_killed() -> None:
     """What must kill a wrong one is asked no more once it has, and the fault is named all the same."""
     [name] = ["momentum_weighs=running"]
-    whole, enough = (matrix.run(matrix.tasks([name], killers=brief)[:1], workers=1) for brief in (False, True))
+    whole, enough = (matrix.run(matrix.tasks([name], quick=brief)[:1], workers=1) for brief in (False, True))
     assert list(matrix.survivors(enough)) == list(matrix.find_unnamed(enough)) == []
     assert 0 < enough[0].failing < whole[0].failing
 
