@@ -92,6 +92,7 @@ def covering(requirement: str, cost: str = "") -> tuple[CoveringRow, ...]:
     return tuple(row for row in rows(TABLES[cost]) if row.requirement == requirement)
 
 
+@cache
 def with_cases() -> frozenset[str]:
     """The ids of the requirements that are asked by cases."""
     return frozenset({*probes(), *all_relations(), *(row.requirement for row in rows())})

@@ -36,6 +36,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
+@pytest.mark.thorough
 def test_what_is_written_runs(tmp_path: Path) -> None:
     """The placeholder conforms in every dtype; the printed command, in single precision, is one of the README's too.
 

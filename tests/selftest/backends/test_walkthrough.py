@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("block", blocks("console"), ids=lambda block: " ".join(block.split()[1:5]))
 def test_commands_print_what_is_shown(block: str, folder: Path) -> None:
     """Every command prints the lines below it."""

@@ -107,6 +107,7 @@ def test_narrowed_run_is_never_green(options: tuple[str, ...], words: str, tmp_p
     assert "Only a part" in (tmp_path / "m.md").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(CLONE is None, reason="pytest runs the suite itself in a clone alone")
 def test_node_id_is_a_part(tmp_path: Path) -> None:
     """So is what is named by the id of a test; beside the folder of all tests, the id narrows nothing."""

@@ -85,6 +85,7 @@ def test_whole_run_in_the_bare_environment(bare: Path, tmp_path: Path) -> None:
     assert sum(row.level == "must" for row in found.rows) > 60
 
 
+@pytest.mark.thorough
 def test_adapter_file_is_sent_along(bare: Path, tmp_path: Path) -> None:
     """An adapter that is a file here need not be one there: its fault is told as everywhere."""
     given = f"{ADAPTERS / 'subjects.py'}:RemembersBiased"

@@ -66,6 +66,7 @@ def test_backend_that_always_dies_is_given_up(tmp_path: Path) -> None:
     assert any("the process has died 5 times before" in message for message in messages)
 
 
+@pytest.mark.thorough
 def test_killing_one_process_leaves_the_others_whole(tmp_path: Path) -> None:
     """A backend's process that is killed from outside in the middle of a run costs one check; all others conform."""
     adapter = tmp_path / "adapters.py"

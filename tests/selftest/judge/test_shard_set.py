@@ -83,6 +83,7 @@ def of(shards: Iterable[tuple[str, Result]]) -> list[Result]:
     return [result for _, result in shards]
 
 
+@pytest.mark.thorough
 def test_together_they_are_the_run(run: Result, shards: list[tuple[str, Result]]) -> None:
     """Verdicts, error ratios, counts, causes and messages, whatever the order of the files."""
     found = together(shards[::-1])

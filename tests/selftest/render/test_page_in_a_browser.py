@@ -205,6 +205,7 @@ def test_what_is_folded_is_printed(chromium: Any, file: Path) -> None:
     assert not found.page.locator(".scroll.tall").evaluate("one => one.scrollHeight > one.clientHeight + 1")
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_nobody_is_shut_out(scheme: str, chromium: Any, axe: str, file: Path) -> None:
     """axe-core finds no fault, with all unfolded."""
