@@ -33,3 +33,13 @@ def test_one_in_three_stays(words: tuple[str, ...], collected: int) -> None:
         check=True,
     )
     assert sum(TEST in line for line in done.stdout.splitlines()) == collected
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
+def test_what_is_left_out_is_counted(processes: tuple[str, ...]) -> None:
+    """The end of a run says how many tests it has not run, with worker processes, too."""
+    words = (FILE, "-k", "no_such_test", "-p", "no:cacheprovider", *processes)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert " tests are left to a thorough run; --thorough takes them, too\n" in done.stdout
