@@ -45,7 +45,7 @@ def test_every_requirement_names_a_fault() -> None:
     assert [name for name in requirements() if name not in named] == []
 
 
-@pytest.mark.thorough(keep=3)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     ["running_variance=biased", "single_value=bias_output", "channels_past_sixty_four_zero", "load_resets_the_counter"],
@@ -65,6 +65,7 @@ def test_enough_is_asked_until_it_is_killed() -> None:
     assert 0 < enough[0].failing < whole[0].failing
 
 
+@pytest.mark.thorough
 def test_right_one_is_not_accused() -> None:
     """The right layer, from which every wrong one is made, is accused of nothing at any level."""
     verdict = matrix.judge(Mutant("layer", "the right layer", Layer), "float32")
