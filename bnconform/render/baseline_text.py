@@ -51,15 +51,15 @@ def lines(found: BaselineVerdict, path: str, level: str, results: Sequence[str] 
         yield f"    once looked into: {update}{written}"
     if found.fixed:
         yield f"  FIXED: {_count(found.fixed, 'entry', 'entries')} not needed any more (the run does not fail)"
-        yield from _together(found.fixed)
+        yield from _gather_entries(found.fixed)
         yield f"    to drop them: {update}{written}"
     if found.partly:
         yield f"  FIXED, as far as was asked: {_count(found.partly, 'entry', 'entries')} (the run does not fail)"
-        yield from _together(found.partly)
+        yield from _gather_entries(found.partly)
         yield f"    run the rest; or, to drop them as it is: {update} --drop-fixed{written}"
     if found.narrower:
         yield f"  WIDER THAN NEEDED: {_count(found.narrower, 'entry', 'entries')} (the run does not fail)"
-        yield from _together(found.narrower)
+        yield from _gather_entries(found.narrower)
     if found.apart:
         yield f"  {_count(found.apart, 'entry', 'entries')} left alone:"
         yield from _separately(found.apart)
@@ -109,7 +109,7 @@ def _gather(texts: Iterable[tuple[str, Row]]) -> Iterator[str]:
         yield f"    {text}  [{', '.join(dict.fromkeys(where))}]"
 
 
-def _together(notes: Sequence[EntryNote]) -> Iterator[str]:
+def _gather_entries(notes: Sequence[EntryNote]) -> Iterator[str]:
     """One line for the requirements of a backend, device and dtype of which the same is said."""
     names: dict[tuple[str, str], list[str]] = {}
     for note in notes:

@@ -97,7 +97,7 @@ def _catalogue(asked: argparse.Namespace, catalogue: Mapping[str, Mutant], conso
     todo = matrix.tasks(dict.fromkeys(asked.names or catalogue), asked.thorough, asked.quick)
     verdicts, seconds = _run(todo, min(asked.workers, len(todo)), console)
     failures = _failures(verdicts, whole=not asked.names)
-    summary = _summary(verdicts, seconds)
+    summary = _summary(verdicts, seconds, quick=asked.quick)
     if not asked.brief:
         console.print(tables.by_implementation(verdicts))
         console.print()
@@ -210,14 +210,15 @@ def _failures(verdicts: Sequence[matrix.Verdict], whole: bool) -> list[str]:
     return found
 
 
-def _summary(verdicts: Sequence[matrix.Verdict], seconds: float) -> str:
+def _summary(verdicts: Sequence[matrix.Verdict], seconds: float, *, quick: bool) -> str:
     rows = tables.rows(verdicts)
     wrong = [(mutant, mine) for mutant, mine in rows if mutant.killers]
     killed = [mutant for mutant, mine in wrong if not list(matrix.survivors(mine))]
     accused = [mutant for mutant, mine in rows if list(matrix.accusations(mine))]
     kills = sum(len(verdict.killed) for _, mine in wrong for verdict in mine)
     margins = [least for _, mine in wrong if 0 < (least := matrix.margin(mine)) < matrix.NOT_A_NUMBER]
-    closest = f", the smallest margin {min(margins):.3g} times the bound" if margins else ""
+    whose = " of the first failures" if quick else ""
+    closest = f", the smallest margin{whose} {min(margins):.3g} times the bound" if margins else ""
     return (
         f"{len(killed)} of {len(wrong)} wrong implementations killed by the requirements that name them{closest}; "
         f"{len(accused)} of {len(rows) - len(wrong)} right ones accused; "

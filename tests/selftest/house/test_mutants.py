@@ -14,7 +14,7 @@ from bnconform.spec.behaviour import SPECIFIED
 from bnconform.spec.catalogue import requirements
 from bnconform.tests.mutants import matrix, tables
 from bnconform.tests.mutants.__main__ import main
-from bnconform.tests.mutants.catalogue import Mutant, all_right, every, hand_made, neighbours, wrong
+from bnconform.tests.mutants.catalogue import DTYPES, Mutant, all_right, every, hand_made, neighbours, wrong
 from bnconform.tests.mutants.layer import Layer
 from bnconform.tests.mutants.matrix import Verdict
 
@@ -202,3 +202,12 @@ def test_every_row_of_the_tables_is_asked_of_some_right_implementation() -> None
     for stride in (matrix.RIGHT_ROWS, matrix.THOROUGH_ROWS):
         for number in range(stride):
             assert any(matrix.is_due(right, number, stride) for right in all_right()), (stride, number)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_quick_matrix_asks_every_row_in_each_dtype(dtype: str) -> None:
+    """Which dtype a right implementation is asked in does not go with which rows it is asked."""
+    tasks = matrix.tasks([right.name for right in all_right()], quick=True)
+    asked = [every()[name] for name, one, _, _ in tasks if one == dtype]
+    for number in range(matrix.RIGHT_ROWS):
+        assert any(matrix.is_due(right, number, matrix.RIGHT_ROWS) for right in asked), number
