@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         help="ask a wrong one nothing but the requirements that must kill it, until they do, so that margins are those "
-        "of the first failures, and a right one in one dtype (a fifth of the time)",
+        "of the first failures, and a right one in one dtype (a fraction of the time)",
     )
     parser.add_argument("--pairs", type=_count, metavar="N", help="diagnose N faults of two decisions instead")
     parser.add_argument(
