@@ -243,9 +243,14 @@ def _is_held(value: Array, dtype: str) -> bool:
 
 
 def write(path: Path, requirement: str, name: str, program: Program, quality: str) -> None:
-    """Write a case; OSError where the place cannot be written."""
+    """Write a case, each step in a line of its own; OSError where the place cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_json(requirement, name, program, quality), indent=1) + "\n")
+    data = to_json(requirement, name, program, quality)
+    steps = ",\n  ".join(map(json.dumps, data["steps"]))
+    entries = (
+        f'"{key}": [\n  {steps}\n ]' if key == "steps" else f'"{key}": {json.dumps(value)}' for key, value in data.items()
+    )
+    path.write_text("{\n " + ",\n ".join(entries) + "\n}\n")
 
 
 def read(path: Path) -> tuple[str, str, Program, str]:

@@ -341,7 +341,7 @@ class Check(CheckRecord):
         self.subject.failing = trace, quality
         self._raise(
             outcome,
-            self._save(trace.program, quality, name),
+            self._save(trace.program, quality, name, found.differing),
             remark=remark,
             problems=_problems(found),
             quantity=messages.worst_quantity(trace.program, worst) if worst else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,9 @@ INPUT = "BN-STATE-INPUT"
 
 LARGEST_CASE = 200_000
 """Elements up to which a failing case is written to a file."""
+
+KEPT_CASES = 2
+"""Case files that are written of failures of one requirement in the same quantities; after them, smaller ones only."""
 
 
 class Violation(Exception):
@@ -221,12 +224,17 @@ class CheckRecord:
             subject.name, subject.device, subject.dtype, subject.key, case=outcome.case, **facts,
         )  # fmt: skip
 
-    def _save(self, program: Program, quality: str, name: str) -> Path | None:
-        """Write the case for replay; None where the folder cannot be written or the case is too large to keep."""
+    def _save(self, program: Program, quality: str, name: str, differing: Collection[str]) -> Path | None:
+        """Write the case for replay; None where the folder cannot be written or the case need not be kept.
+
+        Kept are the first ones that differ in these quantities, and of the others each that is smaller than all so far:
+        an implementation with one fault fails hundreds of checks, and a person opens the smallest.
+        """
         if self.source is not None:
             return self.source
-        size = sum(step.x.size for step in program.steps if step.x is not None)
-        if self.folder is None or size > LARGEST_CASE:
+        elements = sum(step.x.size for step in program.steps if step.x is not None)
+        kept = self.subject.kept_sizes.setdefault((self.requirement.id, frozenset(differing)), [])
+        if self.folder is None or elements > LARGEST_CASE or (len(kept) >= KEPT_CASES and program.size >= min(kept)):
             return None
         path = self._case_path(self.folder, name)
         try:
@@ -236,6 +244,7 @@ class CheckRecord:
             casefile.write(path, self.requirement.id, name, program, quality)
         except OSError:
             return None
+        kept.append(program.size)
         return path
 
     def forget(self, name: str) -> None:

@@ -141,6 +141,11 @@ class Judgement:
         return not self.problems and all(comparison.worst <= 1 for comparison in self.comparisons)
 
     @property
+    def differing(self) -> frozenset[str]:
+        """The names of what lies outside its bound; "" where something else than a number was wrong."""
+        return frozenset(one.name for one in self.comparisons if one.worst > 1).union([""] if self.problems else [])
+
+    @property
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
         told = (one for one in self.comparisons if not one.is_vacuous)

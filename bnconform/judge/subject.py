@@ -54,6 +54,7 @@ class Subject:
         failing: the trace that a check failed on last, with the quality of its bounds, until it has been explained.
         findings: what experiments have found of it (`diagnosis.narrowing`); None before the first.
         mutations: what has been told of inputs that it changed.
+        kept_sizes: how large the case files are that failures have written, by what they show alike.
         prepared: programs that are under way for a check to come, by its requirement and case; None for one that the
             implementation lacks.
     """
@@ -75,6 +76,7 @@ class Subject:
     failing: tuple[Trace, str] | None = None
     findings: Any = None
     mutations: list[str] = field(default_factory=list)
+    kept_sizes: dict[object, list[tuple[int, int]]] = field(default_factory=dict)
     prepared: dict[tuple[str, str], list[Program | None]] = field(default_factory=dict)
     _deployed: dict[object, DeploymentTrace] = field(default_factory=dict)
     _counters: dict[bool, bool] = field(default_factory=dict)

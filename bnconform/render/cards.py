@@ -44,7 +44,7 @@ class Card:
     Attributes:
         backend: who fails. cause: all that is known of why, in a line. short: the same in few words.
         decisions: the decisions that explain it, the first first; none where no point of the behaviour space does.
-        shown: the check that stands for all: of the strictest level, the smallest case.
+        shown: the check that stands for all: of the strictest level, the smallest case that was written to a file.
         requirements: each that fails for it with the number of its checks, the strictest level first.
         checks: how many fail for it. places: the devices and dtypes, in words.
         examples: for each row that fails for it the check that tells most.
@@ -145,7 +145,8 @@ def _telling(check: FailedCheck) -> tuple[object, ...]:
     size = check.size or (len(row.failure.call) if row.failure is not None else 0,)
     measured = row.failure is not None and (row.failure.quantity is not None or bool(row.failure.problems))
     share = -1.0 if row.bound_share is None else row.bound_share
-    return LEVELS.index(row.level), VERDICTS.index(row.verdict), not measured, size, dtype_order(row.dtype), -share
+    severity = LEVELS.index(row.level), VERDICTS.index(row.verdict)
+    return *severity, not measured, row.case is None, size, dtype_order(row.dtype), -share
 
 
 def _places(rows: Iterable[Row]) -> str:
