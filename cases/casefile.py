@@ -248,7 +248,8 @@ def write(path: Path, requirement: str, name: str, program: Program, quality: st
     data = to_json(requirement, name, program, quality)
     steps = ",\n  ".join(map(json.dumps, data["steps"]))
     entries = (
-        f'"{key}": [\n  {steps}\n ]' if key == "steps" else f'"{key}": {json.dumps(value)}' for key, value in data.items()
+        f'"{key}": [\n  {steps}\n ]' if key == "steps" else f'"{key}": {json.dumps(value)}'
+        for key, value in data.items()
     )
     path.write_text("{\n " + ",\n ".join(entries) + "\n}\n")
 

@@ -25,6 +25,7 @@ class EpsilonOutside(Layer):
 
 
 def run(folder: Path) -> SuiteRun:
+    """The checks of RULES, made of a layer with one fault."""
     subject = Subject("mine", Mutant("mine", "epsilon outside of the root", EpsilonOutside), "cpu", "float32")
     made = SuiteRun(plan_checks([subject], RULES), folder)
     for _ in made:
