@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from textwrap import shorten
 
-from bnconform.render.evidence import FAILURES, explanation, first_line, sameness
+from bnconform.render.evidence import explanation, first_line
+from bnconform.results.failed_checks import failed_checks, sameness, telling
 from bnconform.results.failure import VIOLATION
 from bnconform.results.result import (
     LEVELS,
-    VERDICTS,
     Diagnosis,
     FailedCheck,
     Key,
@@ -70,9 +70,8 @@ class Card:
 
 def cards(result: Result) -> list[Card]:
     """The cards of a result: what fails a must first, then what explains most."""
-    failed = result.failed or [FailedCheck(row) for row in result.rows if row.verdict in FAILURES]
     groups: dict[object, tuple[Diagnosis | None, list[FailedCheck]]] = {}
-    for check in failed:
+    for check in failed_checks(result):
         found = _diagnosis(check.row, result.diagnoses)
         key: object = (found.backend, found.text) if found else _symptom(check.row)
         groups.setdefault(key, (found, []))[1].append(check)
@@ -100,15 +99,17 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
     """The card of checks with one cause.
 
     Args:
-        fresh: whether these are the checks, and not the rows of a file, each of which may speak for many.
+        fresh: whether these are the checks, and not the rows of an older file, each of which may speak for many.
     """
-    shown = min(checks, key=_telling).row
+    shown = min(checks, key=telling).row
     by_row: dict[Key, list[FailedCheck]] = {}
     for check in checks:
         by_row.setdefault(check.row.key, []).append(check)
     rows = [check.row for check in checks]
     level = {row.requirement: LEVELS.index(row.level) for row in rows}
-    many = Counter(row.requirement for row in rows)
+    many: Counter[str] = Counter()
+    for check in checks:
+        many[check.row.requirement] += check.many
     ordered = sorted(many, key=lambda name: (level[name], -many[name], name))
     cause = diagnosis.text if diagnosis else explanation(shown.diagnosis) or first_line(shown.summary)
     points = diagnosis.points if diagnosis else (shown.diagnosis,) if shown.diagnosis else ()
@@ -123,9 +124,9 @@ def _card(diagnosis: Diagnosis | None, checks: Sequence[FailedCheck], *, fresh: 
         tuple(part.coordinate for part in points[0]) if points else (),
         shown,
         tuple((name, many[name]) for name in ordered),
-        len(checks) if fresh or diagnosis is None else max(diagnosis.explains, len(checks)),
+        many.total() if fresh or diagnosis is None else max(diagnosis.explains, many.total()),
         _places(rows),
-        {key: min(mine, key=_telling) for key, mine in by_row.items()},
+        {key: min(mine, key=telling) for key, mine in by_row.items()},
         flakiness(together(rows)),
     )
 
@@ -137,16 +138,6 @@ def _title_unexplained(diagnosis: Diagnosis | None, requirements: Sequence[str],
     more = f" and {len(requirements) - NAMED} more" if len(requirements) > NAMED else ""
     names = f"{', '.join(requirements[:NAMED])}{more}"
     return f"unexplained: {names}" if level == "must" else names
-
-
-def _telling(check: FailedCheck) -> tuple[object, ...]:
-    """A sorting key: the check that tells most with least comes first."""
-    row = check.row
-    size = check.size or (len(row.failure.call) if row.failure is not None else 0,)
-    measured = row.failure is not None and (row.failure.quantity is not None or bool(row.failure.problems))
-    share = -1.0 if row.bound_share is None else row.bound_share
-    severity = LEVELS.index(row.level), VERDICTS.index(row.verdict)
-    return *severity, not measured, row.case is None, size, dtype_order(row.dtype), -share
 
 
 def _places(rows: Iterable[Row]) -> str:

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bnconform.results.completeness import partial, reason
-from bnconform.results.failure import VIOLATION
-from bnconform.results.result import LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
+from bnconform.results.failed_checks import sameness
+from bnconform.results.result import FAILURES, LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 from bnconform.results.visible import visible
-
-FAILURES = ("crashed", "violates", "untrusted")
-"""The verdicts that fail a run, where they are about a level that was asked for."""
 
 MESSAGE = 8000
 """Characters of a message that are shown; the result file has all of it."""
@@ -87,16 +84,6 @@ def findings(rows: Iterable[Row], *, by_explanation: bool = True) -> list[RowGro
         entries.setdefault(key, []).append(row)
     found = [RowGroup(min(entry, key=_severity), tuple(entry)) for entry in entries.values()]
     return sorted(found, key=lambda finding: _severity(finding.row)[:2])
-
-
-def sameness(row: Row) -> object:
-    """What rows of one requirement have in common that one entry can speak for: the explanation, or what is said.
-
-    A failure that nothing explains shows something else in every dtype. A reason may name its own device and dtype.
-    """
-    if row.failure is not None and row.failure.kind == VIOLATION:
-        return row.diagnosis
-    return row.diagnosis or row.summary.replace(row.device, "").replace(row.dtype, "")
 
 
 def failures(rows: Iterable[Row], *, by_explanation: bool = True) -> list[RowGroup]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from bnconform.render.evidence import FAILURES, clean, number
-from bnconform.results.result import VERDICTS, Row, dtype_order
+from bnconform.render.evidence import clean, number
+from bnconform.results.result import FAILURES, VERDICTS, Row, dtype_order
 
 STEPS = (0.01, 0.1, 0.5, 1.0, 10.0, 1e4)
 """The error ratios at which the colour changes; 1 is the limit."""

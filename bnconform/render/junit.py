@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 
 from bnconform.render.cards import Card, cards
-from bnconform.render.evidence import FAILURES, clean
-from bnconform.results.result import LEVELS, FailedCheck, Key, Result, Row
+from bnconform.render.evidence import clean
+from bnconform.results.result import FAILURES, LEVELS, FailedCheck, Key, Result, Row
 from bnconform.results.visible import visible
 
 LONGEST = 8000

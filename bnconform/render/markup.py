@@ -17,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-from bnconform.render.evidence import FAILURES, clean
+from bnconform.render.evidence import clean
+from bnconform.results.result import FAILURES
 
 TEMPLATES = Path(__file__).parent / "templates"
 

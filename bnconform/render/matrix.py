@@ -14,8 +14,8 @@ from typing import NamedTuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from bnconform.render.evidence import sameness
 from bnconform.render.printer import Printer
+from bnconform.results.failed_checks import sameness
 from bnconform.results.result import VERDICTS, Key, Result, Row, dtype_order
 
 LETTERS = {

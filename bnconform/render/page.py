@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bnconform.render import plots
 from bnconform.render.cards import Card, cards
-from bnconform.render.evidence import FAILURES, counts, environment, first_line, headline
+from bnconform.render.evidence import counts, environment, first_line, headline
 from bnconform.render.heat_map import SHORT, heat_map
 from bnconform.render.markup import html_of, render
 from bnconform.render.matrix import FLAKY, LETTERS
@@ -21,7 +21,7 @@ from bnconform.render.requirement_view import Rule, chapters, kill_rows, with_un
 from bnconform.render.standing import standings
 from bnconform.render.terminal import entries
 from bnconform.results.kill_matrix import KillMatrix
-from bnconform.results.result import LEVELS, Result, Row, dtype_order
+from bnconform.results.result import FAILURES, LEVELS, Result, Row, dtype_order
 
 KINDS = {
     "conforms": "c",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bnconform.render import badge, history_text, porting_pages
 from bnconform.render.cards import Card, cards
-from bnconform.render.evidence import FAILURES, environment
+from bnconform.render.evidence import environment
 from bnconform.render.findings_page import FindingText
 from bnconform.render.heat_map import heat_map
 from bnconform.render.markup import html_of, https, render
@@ -26,7 +26,7 @@ from bnconform.render.standing import BAD, GOOD, PART, Standing, standings
 from bnconform.results.joining import join
 from bnconform.results.kill_matrix import KillMatrix
 from bnconform.results.porting_list import find_record, porting_list, scripts
-from bnconform.results.result import Row, dtype_order
+from bnconform.results.result import FAILURES, Row, dtype_order
 from bnconform.results.timeline import Timeline
 
 ORDER = (BAD, PART, GOOD)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnconform.render.cards import Card
-from bnconform.render.evidence import FAILURES
 from bnconform.results.completeness import partial, reason
-from bnconform.results.result import Result, Row
+from bnconform.results.result import FAILURES, Result, Row
 from bnconform.results.visible import cut_names
 
 NAMED = 6

@@ -19,12 +19,9 @@ from packaging.version import InvalidVersion
 from bnconform.cases.json_files import JsonForm
 from bnconform.results import files
 from bnconform.results.files import FileError
-from bnconform.results.result import Environment, Row, dtype_order
+from bnconform.results.result import FAILURES, Environment, Row, dtype_order
 
 SCHEMA = "bnconform/baseline/1"
-
-FAILURES = ("crashed", "violates", "untrusted")
-"""The verdicts that a baseline may know, the worst first."""
 
 ANY = "*"
 """Every device, or every dtype."""

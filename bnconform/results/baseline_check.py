@@ -20,10 +20,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bnconform.results.baseline import ANY, FAILURES, BaselineEntry, explanation, in_order
+from bnconform.results.baseline import ANY, BaselineEntry, explanation, in_order
 from bnconform.results.completeness import is_partial, is_unfinished, partial, reason, whole_columns
 from bnconform.results.failure import INTERNAL
-from bnconform.results.result import LEVELS, UNLIMITED, Result, Row, dtype_order
+from bnconform.results.result import FAILURES, LEVELS, UNLIMITED, Result, Row, dtype_order
 
 INTERNAL_ERROR = "internal error of bnconform"
 """How a message begins where the suite itself is at fault, in files of versions that kept no more than the message."""

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from bnconform.results.baseline import ANY, FAILURES, UNEXPLAINED, BaselineEntry, When, explanation, in_order
+from bnconform.results.baseline import ANY, UNEXPLAINED, BaselineEntry, When, explanation, in_order
 from bnconform.results.baseline_check import MUCH, EntryNote, KnownRow, Suite, internal, judge
-from bnconform.results.result import Key, Result, Row
+from bnconform.results.result import FAILURES, Key, Result, Row
 
 
 class Update(NamedTuple):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from bnconform.results.baseline import FAILURES
-from bnconform.results.result import Difference, Result, Row
+from bnconform.results.result import FAILURES, Difference, Result, Row
 
 Place = tuple[str, str, str]
 """(device, dtype, requirement)."""

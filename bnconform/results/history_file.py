@@ -17,10 +17,9 @@ from packaging.version import InvalidVersion, Version
 
 from bnconform.cases.json_files import JsonForm
 from bnconform.results import files
-from bnconform.results.baseline import FAILURES
 from bnconform.results.files import FileError
 from bnconform.results.history import History, Release
-from bnconform.results.result import Difference, Environment, Result, Row
+from bnconform.results.result import FAILURES, Difference, Environment, Result, Row
 
 SCHEMA = "bnconform/history/1"
 

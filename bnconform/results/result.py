@@ -28,6 +28,9 @@ LEVELS = ("must", "should", "may")
 VERDICTS = ("crashed", "violates", "untrusted", "deviates", "conforms", "unsupported")
 """The verdicts, the worst first: a row has the worst of its checks, so it is unsupported only if all of them are."""
 
+FAILURES = ("crashed", "violates", "untrusted")
+"""The verdicts that fail a run, where they are about a level that was asked for, the worst first."""
+
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 """The order in which dtypes are listed; others follow by name."""
 
@@ -123,13 +126,15 @@ class Row:
 
 
 class FailedCheck(NamedTuple):
-    """One check that failed, before the checks of its requirement are merged, and how large its case is.
+    """One check that failed, or one that stands for several of its row that fail alike; see `failed_checks`.
 
-    `size` is the number of calls and of the values given to them; empty where that is not known.
+    `size` is the number of calls and of the values given to them, empty where that is not known; `many` is for how many
+    checks it stands.
     """
 
     row: Row
     size: tuple[int, ...] = ()
+    many: int = 1
 
 
 class Usage(NamedTuple):
@@ -226,7 +231,7 @@ class Declaration:
 class Result:
     """A whole run; `rows` has at most one row for each key, `diagnoses` what explains the failures of each backend.
 
-    `failed` has each check that failed, by itself, as long as the run is in memory: the file has the rows alone.
+    `failed` has the checks that failed; a file of an earlier version has none.
     `observations` and `declarations` are what `bnconform compare` needs, `selection` and `completion` say what of the
     suite it is of; a file of an earlier version has none. `shard` is there where it is one share of a run.
     """
@@ -239,7 +244,7 @@ class Result:
     selection: SelectionRecord | None = None
     completion: Completion | None = None
     shard: Shard | None = field(default=None, repr=False)
-    failed: tuple[FailedCheck, ...] = field(default=(), compare=False, repr=False)
+    failed: tuple[FailedCheck, ...] = field(default=(), repr=False)
 
 
 def dtype_order(name: str) -> tuple[int, str]:
@@ -297,6 +302,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "declarations": [asdict(one) for one in result.declarations],
         "observations": [asdict(one) for one in result.observations],
         **completeness.to_json(result),
+        **({"failed": [_failed_check(check) for check in result.failed]} if result.failed else {}),
         **({"shard": result.shard.to_json()} if result.shard else {}),
     }
 
@@ -307,10 +313,7 @@ def from_json(data: Any) -> Result:
     rows = []
     seen: set[Key] = set()
     for index, entry in enumerate(data["results"]):
-        failure = Failure.from_json(entry["failure"]) if "failure" in entry else None
-        diagnosis = tuple(Difference(**part) for part in entry["diagnosis"])
-        flaky = in_order(entry.get("flaky", {}))
-        row = Row(**entry | {"diagnosis": diagnosis, "failure": failure, "flaky": flaky})
+        row = _read_row(entry)
         if row.key in seen:
             raise ResultError(f"at results/{index}: a second row for {' '.join(row.key)}")
         seen.add(row.key)
@@ -329,7 +332,18 @@ def from_json(data: Any) -> Result:
         tuple(Declaration(**entry) for entry in data.get("declarations", [])),
         *completeness.from_json(data),
         _shard(data),
+        tuple(_read_failed_check(entry) for entry in data.get("failed", [])),
     )
+
+
+def _read_failed_check(entry: Mapping[str, Any]) -> FailedCheck:
+    return FailedCheck(_read_row(entry["row"]), tuple(entry["size"]), entry["many"])
+
+
+def _read_row(entry: Mapping[str, Any]) -> Row:
+    failure = Failure.from_json(entry["failure"]) if "failure" in entry else None
+    diagnosis = tuple(Difference(**part) for part in entry["diagnosis"])
+    return Row(**{**entry, "diagnosis": diagnosis, "failure": failure, "flaky": in_order(entry.get("flaky", {}))})
 
 
 def _shard(data: Mapping[str, Any]) -> Shard | None:
@@ -361,6 +375,10 @@ def _row(row: Row) -> dict[str, Any]:
     data |= {"models": row.models, "refused": row.refused} if row.models else {}
     data |= {"flaky": dict(row.flaky)} if row.flaky else {}
     return data | ({"failure": row.failure.to_json()} if row.failure else {})
+
+
+def _failed_check(check: FailedCheck) -> dict[str, Any]:
+    return {"row": _row(check.row), "size": list(check.size), "many": check.many}
 
 
 _KEYS = tuple(each.name for each in fields(Row) if each.name not in ("failure", "flaky", "models", "refused"))

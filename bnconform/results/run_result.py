@@ -12,6 +12,7 @@ from bnconform.backends.runner.loading import find_installed
 from bnconform.judge.outcome import CRASHED, UNSUPPORTED, UNTRUSTED, VIOLATES, Outcome
 from bnconform.judge.subject import Subject
 from bnconform.results.completeness import Completion, SelectionRecord
+from bnconform.results.failed_checks import condense
 from bnconform.results.result import (
     Declaration,
     Diagnosis,
@@ -113,9 +114,9 @@ def rows(outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
 
 
 def checks_that_failed(outcomes: Sequence[Outcome]) -> tuple[FailedCheck, ...]:
-    """Each check that failed, by itself."""
+    """The checks that failed, one for those of a row that fail alike."""
     failing = (one for one in _telling(outcomes) if one.verdict in (CRASHED, VIOLATES, UNTRUSTED))
-    return tuple(FailedCheck(row(one), tuple(one.size)) for one in failing)
+    return condense(FailedCheck(row(one), tuple(one.size)) for one in failing)
 
 
 def _observations(outcomes: Iterable[Outcome]) -> Iterator[Observation]:

@@ -111,4 +111,8 @@ def newest(results: Sequence[Named]) -> Result:
 
 def _columns(result: Result, wanted: set[tuple[str, str]]) -> Result:
     """What a result says of some devices and dtypes."""
-    return replace(result, rows=tuple(row for row in result.rows if (row.device, row.dtype) in wanted))
+    return replace(
+        result,
+        rows=tuple(row for row in result.rows if (row.device, row.dtype) in wanted),
+        failed=tuple(one for one in result.failed if (one.row.device, one.row.dtype) in wanted),
+    )

@@ -343,10 +343,6 @@ class TestVerdict:
         assert lines[-3] == "a: 1 must holds"
         assert lines[-2] == f"b: 9 of 9 musts fail, 9 causes: {'; '.join(f'died of {n}' for n in range(6))}; 3 more"
 
-    def test_merged_rows_keep_their_checks(self) -> None:
-        """The checks of a run are no part of what a result is compared by, or of its file."""
-        assert replace(BOTH, failed=()) == BOTH and len(merge(check.row for check in CHECKS)) < len(CHECKS)
-
 
 def test_what_mostly_refuses_is_not_green() -> None:
     """One model that conforms and many that were refused: brackets in the matrix, the numbers in the last lines."""
