@@ -184,6 +184,12 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.utils.mkldnn": Entry("deployments.torch_mkldnn", "TorchMkldnn", "torch", "torch"),
     "torchao.prepare_pt2e": Entry("deployments.torchao_tools", "AoPt2e", "torch torchao", "torchao"),
     "torch.onnx+tract": Entry("deployments.onnx_runtimes", "Tract", "torch onnx tract", "torch,onnx,tract"),
+    "torch.onnx+iree": Entry(
+        "deployments.onnx_runtimes", "Iree", "torch onnx iree.compiler iree.runtime", "torch,onnx,iree"
+    ),
+    "tvm": Entry("deployments.tvm_tools", "Tvm", "torch tvm", "torch,tvm"),
+    "executorch": Entry("deployments.executorch_tools", "ExecuTorch", "torch executorch", "executorch"),
+    "executorch+xnnpack": Entry("deployments.executorch_tools", "ExecuTorchXnnpack", "torch executorch", "executorch"),
     "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
     "keras+tf.function": Entry("deployments.keras_tools", "TfFunction", "keras tensorflow", "tensorflow"),
     "keras+xla": Entry("deployments.keras_tools", "TfXla", "keras tensorflow", "tensorflow"),

@@ -25,6 +25,7 @@ PACKAGES = (
     "bnconform", "numpy", "ml_dtypes", "gmpy2", "pytest", "hypothesis", "torch", "jax", "jaxlib", "flax", "equinox",
     "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime",
     "onnxruntime-openvino", "mlx", "tinygrad", "paddlepaddle", "mindspore",
+    "torchao", "executorch", "apache-tvm", "iree-base-compiler", "iree-base-runtime", "tract",
 )  # fmt: skip
 """The packages whose versions a result names, where they are installed."""
 

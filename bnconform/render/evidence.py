@@ -12,6 +12,9 @@ from bnconform.results.failed_checks import sameness
 from bnconform.results.result import FAILURES, LEVELS, UNLIMITED, VERDICTS, Difference, Result, Row, dtype_order
 from bnconform.results.visible import visible
 
+SHORT_DTYPES = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+"""What dtypes are called where there is little room."""
+
 MESSAGE = 8000
 """Characters of a message that are shown; the result file has all of it."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from bnconform.render.evidence import clean, number
+from bnconform.render.evidence import SHORT_DTYPES, clean, number
 from bnconform.results.result import FAILURES, VERDICTS, Row, dtype_order
 
 STEPS = (0.01, 0.1, 0.5, 1.0, 10.0, 1e4)
@@ -26,8 +26,6 @@ GAP = 0.6
 
 NUMBERLESS = {"conforms": "n", "deviates": "n", "unsupported": "u", "untrusted": "t", "violates": "f", "crashed": "f"}
 """The class of a cell of which no error was measured, by verdict."""
-
-SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _strip(
     if by_dtype:
         for y, dtype in enumerate(dtypes):
             cells += [_cell(row, places[row.requirement], y, links) for row in rows if row.dtype == dtype]
-        return Strip(backend, device, link, tuple(SHORT.get(dtype, dtype) for dtype in dtypes), tuple(cells))
+        return Strip(backend, device, link, tuple(SHORT_DTYPES.get(dtype, dtype) for dtype in dtypes), tuple(cells))
     worst: dict[str, Row] = {}
     for row in rows:
         known = worst.get(row.requirement)
@@ -154,7 +152,7 @@ def kind(row: Row) -> str:
 
 def _cell(row: Row, x: float, y: int, links: Mapping[str, str]) -> Cell:
     measured = "" if row.bound_share is None else f", {number(row.bound_share)} of the bound"
-    title = f"{row.requirement}, {SHORT.get(row.dtype, row.dtype)}: {row.verdict}{measured}"
+    title = f"{row.requirement}, {SHORT_DTYPES.get(row.dtype, row.dtype)}: {row.verdict}{measured}"
     link = links.get(row.requirement, "") if row.verdict not in ("conforms", "unsupported") else ""
     return Cell(round(x, 3), y, kind(row), clean(title), row.verdict in FAILURES, link)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from bnconform.render.evidence import SHORT_DTYPES
 from bnconform.render.printer import Printer
 from bnconform.results.failed_checks import sameness
 from bnconform.results.result import VERDICTS, Key, Result, Row, dtype_order
@@ -40,7 +41,6 @@ _STYLES = {
     "unsupported": "dim",
 }
 _LESSER_STYLE = "yellow"
-_SHORT = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _OTHER = "Other"
 _GAP = 2
 _NAME_WIDTH = 14
@@ -112,7 +112,7 @@ def _environment(result: Result) -> str:
 
 
 def _short(dtype: str) -> str:
-    return _SHORT.get(dtype, dtype)
+    return SHORT_DTYPES.get(dtype, dtype)
 
 
 def _label_width(rows: Iterable[Row], width: int) -> int:

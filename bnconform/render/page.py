@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from bnconform.render import plots
 from bnconform.render.cards import Card, cards
-from bnconform.render.evidence import counts, environment, first_line, headline
-from bnconform.render.heat_map import SHORT, heat_map
+from bnconform.render.evidence import SHORT_DTYPES, counts, environment, first_line, headline
+from bnconform.render.heat_map import heat_map
 from bnconform.render.markup import html_of, render
 from bnconform.render.matrix import FLAKY, LETTERS
 from bnconform.render.requirement_view import Rule, chapters, kill_rows, with_unknown
@@ -204,7 +204,7 @@ class _Group(NamedTuple):
 def _columns(rows: Iterable[Row]) -> list[_Group]:
     keys = sorted({row.key[:3] for row in rows}, key=lambda key: (key[0], key[1], dtype_order(key[2])))
     return [
-        _Group(backend, device, [(key[2], SHORT.get(key[2], key[2])) for key in members])
+        _Group(backend, device, [(key[2], SHORT_DTYPES.get(key[2], key[2])) for key in members])
         for (backend, device), members in groupby(keys, key=lambda key: key[:2])
     ]
 

@@ -256,7 +256,7 @@ def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
     """One row for each key, whatever the order in which the outcomes of its checks arrive.
 
     The worst verdict wins, and gives message, diagnosis and case; among equal verdicts the one with the largest share
-    of its bound does. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device,
+    of its bound does, of those that can be replayed where there are any. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device,
     dtype (in the order of DTYPES) and requirement. Merging merged rows changes nothing.
 
     Raises:
@@ -416,7 +416,7 @@ def _reason(unsupported: Iterable[Row]) -> str:
 
 def _severity(row: Row) -> tuple[Any, ...]:
     share = -1.0 if row.bound_share is None else row.bound_share
-    return VERDICTS.index(row.verdict), -share, row.message, row.diagnosis, row.case or ""
+    return VERDICTS.index(row.verdict), row.case is None, -share, row.message, row.diagnosis, row.case or ""
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
