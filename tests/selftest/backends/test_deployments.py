@@ -25,6 +25,7 @@ MODELS = (0, LINEAR)
 PATIENT = {
     "torch.compile", "torch.compile+freezing", "torch.onnx.dynamo+onnxruntime", "torch.export+decompositions",
     "keras+xla", "keras.export", "flax.nnx+jit", "torchao.prepare_pt2e",
+    "executorch", "executorch+xnnpack", "torch.onnx+iree",
 }  # fmt: skip
 """Tools that take long to start: the suite asks them, these tests do not."""
 
