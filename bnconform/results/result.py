@@ -256,8 +256,9 @@ def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
     """One row for each key, whatever the order in which the outcomes of its checks arrive.
 
     The worst verdict wins, and gives message, diagnosis and case; among equal verdicts the one with the largest share
-    of its bound does, of those that can be replayed where there are any. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device,
-    dtype (in the order of DTYPES) and requirement. Merging merged rows changes nothing.
+    of its bound does, of those that can be replayed where there are any. Checks are added up; shares and ulps are the
+    largest of all. Rows are sorted by backend, device, dtype (in the order of DTYPES) and requirement. Merging merged
+    rows changes nothing.
 
     Raises:
         ValueError: where one requirement comes with two levels.

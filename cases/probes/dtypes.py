@@ -21,6 +21,9 @@ def probes() -> Iterator[Probe]:
     steps: tuple[Step, ...] = (forward(x, "y", "running_mean", "running_var:finite"),)
     program = Program(Config(ndim=2, momentum=1.0), steps)
     yield Probe("BN-DTYPE-HALF-RANGE", "squares-beyond-65504", program, dtypes=HALF)
+    steps = (backward(x, inputs.upstream((4, 3)) * 300, *GRADIENTS),)
+    program = Program(Config(ndim=2), steps)
+    yield Probe("BN-DTYPE-HALF-RANGE", "gradients-where-squares-pass-65504", program, dtypes=HALF)
     x = inputs.values((4, 3), 2) * 3
     steps = (
         load(running_mean=np.zeros(3), running_var=np.array([1e5, 1e-8, 3e5])),

@@ -22,6 +22,8 @@ def probes() -> Iterator[Probe]:
         x = inputs.ill_conditioned((32, 3), ratio, 1)
         program = Program(Config(ndim=2, momentum=1.0), (forward(x, "y"),))
         yield Probe("BN-NUM-STABLE", f"ratio{name}", program, "stable", dtypes)
+        program = Program(Config(ndim=2, momentum=1.0), (forward(x, "running_var"),))
+        yield Probe("BN-NUM-STABLE", f"ratio{name}-running-variance", program, "stable", dtypes)
         x = inputs.ill_conditioned((4, 3, 5, 7), ratio, 2)
         program = Program(Config(momentum=1.0), (forward(x, "y"),))
         yield Probe("BN-NUM-STABLE", f"ratio{name}-rank4", program, "stable", dtypes)

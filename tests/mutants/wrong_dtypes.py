@@ -230,6 +230,18 @@ class HalfSumsInHalf(Layer):
         return mean, np.square(values - mean[:, None]).mean(axis=1)
 
 
+@wrong("BN-DTYPE-HALF-RANGE", dtypes=("float16",))
+class GradientsWhereTheVarianceOverflows(Layer):
+    """The gradients hold the batch's variance in float16, in which it is infinite above 65504; the output does not."""
+
+    def gradient_scale(self, variance: Array, training: bool) -> Array:
+        """Zero for such a channel."""
+        scale = super().gradient_scale(variance, training)
+        if self.config.dtype != "float16" or not self.from_batch(training):
+            return scale
+        return np.asarray(np.where(variance > np.finfo(np.float16).max, self.work.type(0), scale))
+
+
 @wrong("BN-DTYPE-HALF-RANGE", dtypes=("float16",), thread="pytorch#147303")
 class SquaresOverflowInHalf(Layer):
     """The squares of the deviations are held in float16, where those beyond 256 are infinite."""

@@ -52,6 +52,17 @@ class OnePassVarianceShiftedByAStaleMean(Layer):
         return mean + stale, np.maximum(np.square(shifted).mean(axis=1) - np.square(mean), 0)
 
 
+@wrong("BN-NUM-STABLE")
+class OnePassVarianceRemembered(Layer):
+    """The running variance is of mean(x**2) - mean(x)**2; what normalises is not."""
+
+    def memory_of(self, values: Array) -> tuple[Array, Array]:
+        """The mean, and the unbiased one-pass variance."""
+        mean, n = values.mean(axis=1), values.shape[1]
+        variance = np.maximum(np.square(values).mean(axis=1) - np.square(mean), 0)
+        return mean, np.asarray(variance * self.work.type(n / (n - 1)))
+
+
 @wrong("BN-NUM-STABLE-GRAD")
 class GradientsByOnePassVariance(Layer):
     """The gradients take a variance of their own, mean(x**2) - mean(x)**2."""
