@@ -18,7 +18,8 @@ class Tvm(TorchDeployment):
     def deploy(self, original: Any, example: Array) -> Callable[[Array], Array]:
         """The virtual machine of the compiled module."""
         program = export(original, example)
-        return quietly(lambda: self.compile(program))
+        predict: Callable[[Array], Array] = quietly(lambda: self.compile(program))
+        return predict
 
     def compile(self, program: Any) -> Callable[[Array], Array]:
         """What predicts by an exported program."""

@@ -12,7 +12,7 @@ from itertools import groupby
 from textwrap import shorten
 
 from bnconform.render.evidence import explanation, first_line
-from bnconform.results.failed_checks import failed_checks, sameness, telling
+from bnconform.results.failed_checks import find_failed_checks, sameness, telling
 from bnconform.results.failure import VIOLATION
 from bnconform.results.result import (
     LEVELS,
@@ -71,7 +71,7 @@ class Card:
 def cards(result: Result) -> list[Card]:
     """The cards of a result: what fails a must first, then what explains most."""
     groups: dict[object, tuple[Diagnosis | None, list[FailedCheck]]] = {}
-    for check in failed_checks(result):
+    for check in find_failed_checks(result):
         found = _diagnosis(check.row, result.diagnoses)
         key: object = (found.backend, found.text) if found else _symptom(check.row)
         groups.setdefault(key, (found, []))[1].append(check)

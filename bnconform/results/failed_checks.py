@@ -22,7 +22,7 @@ def condense(checks: Iterable[FailedCheck]) -> tuple[FailedCheck, ...]:
     return tuple(_standing_for(members) for members in groups.values())
 
 
-def failed_checks(result: Result) -> tuple[FailedCheck, ...]:
+def find_failed_checks(result: Result) -> tuple[FailedCheck, ...]:
     """The checks of a result that failed; of one that has kept none the rows that fail, each for a check."""
     return result.failed or tuple(FailedCheck(row) for row in result.rows if row.verdict in FAILURES)
 

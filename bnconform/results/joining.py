@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bnconform.results import completeness
-from bnconform.results.failed_checks import failed_checks
+from bnconform.results.failed_checks import find_failed_checks
 from bnconform.results.files import FileError
 from bnconform.results.result import Environment, Key, Result, Usage, merge
 
@@ -43,7 +43,7 @@ def join(results: Sequence[tuple[str, Result]]) -> Result:
         tuple(one for result in whole for one in result.observations),
         tuple(one for result in whole for one in result.declarations),
         *completeness.join(whole),
-        failed=tuple(one for result in whole for one in failed_checks(result)),
+        failed=tuple(one for result in whole for one in find_failed_checks(result)),
     )
 
 

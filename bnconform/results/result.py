@@ -303,7 +303,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "declarations": [asdict(one) for one in result.declarations],
         "observations": [asdict(one) for one in result.observations],
         **completeness.to_json(result),
-        **({"failed": [_failed_check(check) for check in result.failed]} if result.failed else {}),
+        **({"failed": [_write_failed_check(check) for check in result.failed]} if result.failed else {}),
         **({"shard": result.shard.to_json()} if result.shard else {}),
     }
 
@@ -378,7 +378,7 @@ def _row(row: Row) -> dict[str, Any]:
     return data | ({"failure": row.failure.to_json()} if row.failure else {})
 
 
-def _failed_check(check: FailedCheck) -> dict[str, Any]:
+def _write_failed_check(check: FailedCheck) -> dict[str, Any]:
     return {"row": _row(check.row), "size": list(check.size), "many": check.many}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bnconform.render.cards import cards
 from bnconform.results import result as results
-from bnconform.results.failed_checks import condense, failed_checks
+from bnconform.results.failed_checks import condense, find_failed_checks
 from bnconform.results.joining import join
 from bnconform.results.result import Diagnosis, Difference, FailedCheck, Result
 from bnconform.tests.selftest.results.test_failure import FAILURES
@@ -18,7 +18,7 @@ POINT = (Difference("epsilon_form", "outside"),)
 CAUSE = Diagnosis("mine", (POINT,), 7, 9, "epsilon_form = outside")
 
 
-def failed(size: int, requirement: str, *, explained: bool, case: bool = True) -> FailedCheck:
+def make_failed(size: int, requirement: str, *, explained: bool, case: bool = True) -> FailedCheck:
     """One of a layer's failed checks: the smaller, the less it is off."""
     failure = replace(
         FAILURES["number"], requirement=requirement, cause=CAUSE.text if explained else "", backend="mine"
@@ -36,10 +36,10 @@ def whole(failed: tuple[FailedCheck, ...]) -> Result:
 
 
 CHECKS = [
-    *(failed(size, "BN-TRAIN-NORM", explained=True) for size in (30, 5, 12)),
-    *(failed(size, "BN-EVAL-NORM", explained=True) for size in (40, 8)),
-    *(failed(size, "BN-EVAL-NORM", explained=False) for size in (3, 90)),
-    failed(1, "BN-TRAIN-NORM", explained=True, case=False),
+    *(make_failed(size, "BN-TRAIN-NORM", explained=True) for size in (30, 5, 12)),
+    *(make_failed(size, "BN-EVAL-NORM", explained=True) for size in (40, 8)),
+    *(make_failed(size, "BN-EVAL-NORM", explained=False) for size in (3, 90)),
+    make_failed(1, "BN-TRAIN-NORM", explained=True, case=False),
 ]
 
 
@@ -70,4 +70,4 @@ def test_a_file_shows_the_cards_of_the_run() -> None:
 
 def test_an_older_file_speaks_by_its_rows() -> None:
     """It has kept no checks."""
-    assert [one.row for one in failed_checks(whole(()))] == list(whole(()).rows)
+    assert [one.row for one in find_failed_checks(whole(()))] == list(whole(()).rows)
