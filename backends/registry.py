@@ -184,9 +184,7 @@ DEPLOYMENTS: dict[str, Entry] = {
     "torch.utils.mkldnn": Entry("deployments.torch_mkldnn", "TorchMkldnn", "torch", "torch"),
     "torchao.prepare_pt2e": Entry("deployments.torchao_tools", "AoPt2e", "torch torchao", "torchao"),
     "torch.onnx+tract": Entry("deployments.onnx_runtimes", "Tract", "torch onnx tract", "torch,onnx,tract"),
-    "torch.onnx+iree": Entry(
-        "deployments.onnx_runtimes", "Iree", "torch onnx iree.compiler iree.runtime", "torch,onnx,iree"
-    ),
+    "torch.onnx+iree": Entry("deployments.onnx_runtimes", "Iree", "torch onnx iree", "torch,onnx,iree"),
     "tvm": Entry("deployments.tvm_tools", "Tvm", "torch tvm", "torch,tvm"),
     "executorch": Entry("deployments.executorch_tools", "ExecuTorch", "torch executorch", "executorch"),
     "executorch+xnnpack": Entry("deployments.executorch_tools", "ExecuTorchXnnpack", "torch executorch", "executorch"),
@@ -232,7 +230,10 @@ def missing(entry: Entry) -> str:
     return ""
 
 
-DISTRIBUTIONS = {"haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu"}
+DISTRIBUTIONS = {
+    "haiku": "dm-haiku", "paddle": "paddlepaddle", "tensorflow": "tensorflow-cpu", "tvm": "apache-tvm",
+    "iree": "iree-base-compiler",
+}  # fmt: skip
 """What is installed for a module, where it is called otherwise."""
 
 
