@@ -256,9 +256,9 @@ def merge(outcomes: Iterable[Row]) -> tuple[Row, ...]:
     """One row for each key, whatever the order in which the outcomes of its checks arrive.
 
     The worst verdict wins, and gives message, diagnosis and case; among equal verdicts the one with the largest share
-    of its bound does, of those that can be replayed where there are any. Checks are added up; shares and ulps are the
-    largest of all. Rows are sorted by backend, device, dtype (in the order of DTYPES) and requirement. Merging merged
-    rows changes nothing.
+    of its bound does. Where no case of that check was written, the case is one of those that have its verdict and
+    diagnosis. Checks are added up; shares and ulps are the largest of all. Rows are sorted by backend, device, dtype
+    (in the order of DTYPES) and requirement. Merging merged rows changes nothing.
 
     Raises:
         ValueError: where one requirement comes with two levels.
@@ -394,9 +394,12 @@ def _limit(value: float | None) -> float | None:
 def _merge(group: list[Row]) -> Row:
     if len({row.level for row in group}) > 1:
         raise ValueError(f"{group[0].requirement} comes with two levels; a requirement has one")
-    worst = min(group, key=_severity)
+    ordered = sorted(group, key=_severity)
+    worst = ordered[0]
+    alike = (row for row in ordered if (row.verdict, row.diagnosis) == (worst.verdict, worst.diagnosis))
     return replace(
         worst,
+        case=next((row.case for row in alike if row.case is not None), None),
         message=_reason(group) if worst.verdict == "unsupported" else worst.message,
         checks=sum(row.checks for row in group),
         bound_share=_largest(row.bound_share for row in group),
@@ -417,7 +420,7 @@ def _reason(unsupported: Iterable[Row]) -> str:
 
 def _severity(row: Row) -> tuple[Any, ...]:
     share = -1.0 if row.bound_share is None else row.bound_share
-    return VERDICTS.index(row.verdict), row.case is None, -share, row.message, row.diagnosis, row.case or ""
+    return VERDICTS.index(row.verdict), -share, row.message, row.diagnosis, row.case or ""
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

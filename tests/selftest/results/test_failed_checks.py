@@ -10,7 +10,7 @@ from bnconform.render.cards import cards
 from bnconform.results import result as results
 from bnconform.results.failed_checks import condense, find_failed_checks
 from bnconform.results.joining import join
-from bnconform.results.result import Diagnosis, Difference, FailedCheck, Result
+from bnconform.results.result import Diagnosis, Difference, FailedCheck, Result, Row, merge
 from bnconform.tests.selftest.results.test_failure import FAILURES
 from bnconform.tests.selftest.rows import row, run
 
@@ -71,3 +71,18 @@ def test_a_file_shows_the_cards_of_the_run() -> None:
 def test_an_older_file_speaks_by_its_rows() -> None:
     """It has kept no checks."""
     assert [one.row for one in find_failed_checks(whole(()))] == list(whole(()).rows)
+
+
+def test_the_worst_speaks_for_its_row_and_names_a_case_of_its_cause() -> None:
+    """Whichever checks of the row were written to files: that depends on the order in which they were made."""
+    unwritten = make_failed(99, "BN-TRAIN-NORM", explained=True, case=False)
+    other = make_failed(90, "BN-TRAIN-NORM", explained=False)
+    (made,) = merge_rows(unwritten, other, *CHECKS[:3])
+    assert (made.message, made.diagnosis, made.case) == ("of size 99", POINT, "30.json")
+    (made,) = merge_rows(unwritten, other)
+    assert (made.message, made.diagnosis, made.case) == ("of size 99", POINT, None)
+
+
+def merge_rows(*checks: FailedCheck) -> tuple[Row, ...]:
+    """The rows of a run in which these fail."""
+    return merge(check.row for check in checks)
