@@ -156,11 +156,13 @@ def besides() -> Mapping[int, frozenset[str]]:
 
 @cache
 def few() -> frozenset[int]:
-    """The numbers of rows that together hold every level, and every layer in every order: what other dtypes are asked.
+    """The numbers of rows that slow tools are asked, and every tool in other dtypes.
 
-    Each row that brings most of what is still missing is taken, the first of several.
+    Together they hold every level, every layer in every order, and, of layers that a BatchNorm after them is merged
+    into, every layer with each of its widths and groups. Each row that brings most of what is still missing is taken,
+    the first of several.
     """
-    wanted = [{(name, level) for name, level in row.items()} | {(row["layer"], row["order"])} for row in table()]
+    wanted = [held_by(row) for row in table()]
     missing = set().union(*wanted)
     chosen: set[int] = set()
     while missing:
@@ -168,6 +170,17 @@ def few() -> frozenset[int]:
         chosen.add(best)
         missing -= wanted[best]
     return frozenset(chosen)
+
+
+def held_by(levels: Levels) -> set[tuple[str, ...]]:
+    """What a row brings to the few.
+
+    An axis that is mistaken for another one shows by the widths and groups: of equal widths in the numbers alone.
+    """
+    held = {(name, level) for name, level in levels.items()} | {(levels["layer"], levels["order"])}
+    if levels["order"] in ("layer_norm", "layer_norm_layer") and requirement_of(levels) not in (MODE, UNTRACKED):
+        held.add((levels["layer"], levels["width"], levels["groups"]))
+    return held
 
 
 @cache
