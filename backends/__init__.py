@@ -20,7 +20,7 @@ Requirements on a backend, each with its reason:
 * `unsupported` names features: "training", "evaluation", "backward", "momentum_none", "affine", "affine_off",
   "weight_alone", "bias_alone", "track_running_stats", "track_running_stats_off", "vjp", "jvp", "hvp", "masked",
   "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "vmap_tracked",
-  "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "saved_statistics", "freeze", "reset", "set",
+  "vmap_cumulative", "jacobian_tracked", "jvp_jvp", "third", "saved_statistics", "freeze", "reset", "set",
   "any_options" (to be asked for a momentum outside [0, 1], an epsilon that is negative or NaN, or no channels),
   "replicated", "replicated_vjp", "masked_replicated", "masked_replicated_vjp", "replicas_unequal", "replicas_empty",
   "replicas_sizes", "rank_2" to "rank_5", a dtype's name. The reason is shown to people, so it is a sentence.
@@ -90,6 +90,9 @@ Requirements on a backend, each with its reason:
   that one. It is asked as `vjp` is; a framework with several such means has a row for each that differs.
 * `jvp_jvp(x, tangent, second, training=...)` (optional) is the derivative of the tangent of y as x moves along a second
   tangent, by forward mode of forward mode; both, and what it returns, have the shape of x. It is asked as `vjp` is.
+* `third(x, grad_output, vector, second, training=...)` (optional) is the derivative of what `hvp` returns for x, as x
+  moves along a second vector, by three backward passes, each through the one before; all of them, and what it returns,
+  have the shape of x. It is asked as `vjp` is.
 * `vmap(xs, training=...)` (optional) is the layer under the framework's own map over batches: xs, and the ys that it
   returns, have the shape (L, N, C, *S). What becomes of the layer's running statistics in training is left free; a
   framework that cannot move them there, and says so, refuses, and has "vmap_tracked" in `unsupported`.
@@ -262,6 +265,11 @@ class LayerAbilities(Protocol):
 
     def jvp_jvp(self, x: NDArray[Any], tangent: NDArray[Any], second: NDArray[Any], *, training: bool) -> NDArray[Any]:
         """second_y, of the shape of x: the derivative of the tangent of y along a second tangent."""
+
+    def third(
+        self, x: NDArray[Any], grad_output: NDArray[Any], vector: NDArray[Any], second: NDArray[Any], *, training: bool
+    ) -> NDArray[Any]:
+        """third_x, of the shape of x: the derivative of what `hvp` returns for x along a second vector."""
 
     def vmap(self, xs: NDArray[Any], *, training: bool) -> NDArray[Any]:
         """ys, of the shape of xs, (L, N, C, *S): the layer mapped over batches."""

@@ -21,7 +21,7 @@ from bnconform.backends.jax_arrays import (
     to_array,
 )
 from bnconform.backends.jax_replicas import AXIS, SHAPES, Replicas, over, vmap
-from bnconform.backends.jax_transforms import jacobian_first, lanes_first, lanes_last
+from bnconform.backends.jax_transforms import backward_thrice, forward_twice, jacobian_first, lanes_first, lanes_last
 
 NNX_PAGE = "https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/normalization.html"
 AVERAGED = (
@@ -133,6 +133,19 @@ def nnx_jacobian(ability: str) -> Callable[..., Any]:
     def differentiate(layer: Any, x: Any) -> Any:
         graph, rest = nnx.split(layer)
         return getattr(jax, ability)(lambda x: nnx.merge(graph, rest, copy=True)(x))(x)
+
+    found: Callable[..., Any] = nnx.jit(differentiate)
+    return found
+
+
+@cache
+def nnx_higher(derivative: Callable[..., Any]) -> Callable[..., Any]:
+    """A higher derivative for x: forward_twice or backward_thrice, of a pass."""
+    from flax import nnx
+
+    def differentiate(layer: Any, *operands: Any) -> Any:
+        graph, rest = nnx.split(layer)
+        return derivative(lambda x: nnx.merge(graph, rest, copy=True)(x), *operands)
 
     found: Callable[..., Any] = nnx.jit(differentiate)
     return found
@@ -290,6 +303,20 @@ class NNXLayer:
     def jacfwd(self, x: Array, *, training: bool) -> Array:
         """dy/dx, by jax.jacfwd; the statistics stay."""
         return self._jacobian("jacfwd", x, training)
+
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by jax.jvp of jax.jvp; the statistics stay."""
+        return self._higher(forward_twice, (x, tangent, second), training)
+
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one; the statistics stay."""
+        return self._higher(backward_thrice, (x, grad_output, vector, second), training)
+
+    def _higher(self, derivative: Callable[..., Any], operands: Sequence[Array], training: bool) -> Array:
+        with self.where.enter():
+            self._mode(training)
+            given = [self.where.array(array, True) for array in operands]
+            return self.where.show(nnx_higher(derivative)(self.layer, *given), True)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
         with self.where.enter():

@@ -46,14 +46,47 @@ def twice(forward: Function) -> Function:
     """(parameters, statistics, x, tangent, second) -> second_y, by jax.jvp of jax.jvp."""
     import jax
 
-    def differentiate(parameters: Any, statistics: Any, x: Any, tangent: Any, second: Any) -> Any:
-        def along(x: Any) -> Any:
-            return jax.jvp(lambda x: forward(parameters, statistics, x)[0], (x,), (tangent,))[1]
-
-        return jax.jvp(along, (x,), (second,))[1]
+    def differentiate(parameters: Any, statistics: Any, *operands: Any) -> Any:
+        return forward_twice(lambda x: forward(parameters, statistics, x)[0], *operands)
 
     found: Function = jax.jit(differentiate)
     return found
+
+
+@cache
+def thrice(forward: Function) -> Function:
+    """(parameters, statistics, x, grad_output, vector, second) -> third_x, by jax.vjp of jax.vjp of jax.vjp."""
+    import jax
+
+    def differentiate(parameters: Any, statistics: Any, *operands: Any) -> Any:
+        return backward_thrice(lambda x: forward(parameters, statistics, x)[0], *operands)
+
+    found: Function = jax.jit(differentiate)
+    return found
+
+
+def forward_twice(call: Callable[[Any], Any], x: Any, tangent: Any, second: Any) -> Any:
+    """The derivative of the tangent of y = call(x) along a second one, by jax.jvp of jax.jvp."""
+    import jax
+
+    return jax.jvp(lambda x: jax.jvp(call, (x,), (tangent,))[1], (x,), (second,))[1]
+
+
+def backward_thrice(call: Callable[[Any], Any], x: Any, grad_output: Any, *vectors: Any) -> Any:
+    """The gradient for x of sum(y * grad_output), y = call(x), and that of its product with each vector in turn."""
+    import jax
+
+    for upstream in (grad_output, *vectors):
+        call = _gradient(jax.vjp, call, upstream)
+    return call(x)
+
+
+def _gradient(vjp: Any, call: Callable[[Any], Any], upstream: Any) -> Callable[[Any], Any]:
+    def gradient(x: Any) -> Any:
+        y, pull = vjp(call, x)
+        return pull(upstream.astype(y.dtype))[0]
+
+    return gradient
 
 
 def lanes_last(xs: Array, channels_last: bool) -> Array:
@@ -121,6 +154,13 @@ class TransformedJaxLayer:
         with self.where.enter():
             operands = (self.where.array(array, self.channels_last) for array in (x, tangent, second))
             found = twice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
+            return self.where.show(found, self.channels_last)
+
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one; the statistics stay."""
+        with self.where.enter():
+            operands = (self.where.array(array, self.channels_last) for array in (x, grad_output, vector, second))
+            found = thrice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
             return self.where.show(found, self.channels_last)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnconform.backends import jax_arrays, tensorflow_tensors, torch_tensors
+from bnconform.backends.jax_transforms import backward_thrice, forward_twice
 
 Array = NDArray[Any]
 Gradients = tuple[Array, Array | None, Array | None]
@@ -62,6 +63,12 @@ class KerasLayer:
         with self.scope():
             given, upstream, direction = (self.tensor(array) for array in (x, grad_output, vector))
             return self._as_gradients(self.second(given, upstream, direction, training))
+
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one, by the Keras backend."""
+        with self.scope():
+            given, *upstream = (self.tensor(array) for array in (x, grad_output, vector, second))
+            return self.array(self.thrice(given, upstream, training))
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
         """The output of a pass with a mask."""
@@ -215,6 +222,10 @@ class KerasLayer:
         """The derivatives of the gradients for x and each trainable variable along a vector; 0 where none flows."""
         raise NotImplementedError
 
+    def thrice(self, x: Any, upstream: Sequence[Any], training: bool) -> Any:
+        """The gradient for x, and that of its product with what comes upstream, in turn; 0 where none flows."""
+        raise NotImplementedError
+
 
 class KerasTensorflowLayer(KerasLayer):
     """On TensorFlow, with GradientTape."""
@@ -282,6 +293,17 @@ class KerasTensorflowLayer(KerasLayer):
             grad_x = inner.gradient(y, x, output_gradients=grad_output)
         return outer.gradient(grad_x, [x, *self.parameters()], output_gradients=vector, unconnected_gradients="zero")
 
+    def thrice(self, x: Any, upstream: Sequence[Any], training: bool) -> Any:
+        """By nested GradientTapes; what no derivative flows to is asked for as zeros."""
+        return tensorflow_tensors.gradients_in_turn(lambda x: self.layer(x, training=training), x, upstream)
+
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array | None:
+        """The derivative of the tangent along a second one, by nested ForwardAccumulators."""
+        with self.scope():
+            given, one, other = (self.tensor(array) for array in (x, tangent, second))
+            found = tensorflow_tensors.tangent_of_tangent(lambda x: self.layer(x, training=training), given, one, other)
+            return None if found is None else self.array(found)
+
     def stack(self, tensors: list[Any]) -> Any:
         """By tf.stack."""
         import tensorflow as tf
@@ -347,6 +369,18 @@ class KerasJaxLayer(KerasLayer):
 
         call, parameters = self.pure(training), self.parameters()
         return jax.jvp(lambda x: jax.vjp(call, x, *parameters)[1](grad_output), (x,), (vector,))[1]
+
+    def thrice(self, x: Any, upstream: Sequence[Any], training: bool) -> Any:
+        """By jax.vjp of jax.vjp of jax.vjp."""
+        call, parameters = self.pure(training), self.parameters()
+        return backward_thrice(lambda x: call(x, *parameters), x, *upstream)
+
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by jax.jvp of jax.jvp."""
+        call, parameters = self.pure(training), self.parameters()
+        with self.scope():
+            operands = (self.tensor(array) for array in (x, tangent, second))
+            return self.array(forward_twice(lambda x: call(x, *parameters), *operands))
 
     def map_pass(self, xs: Any, training: bool) -> Any:
         """By jax.vmap; what the passes make of the state is dropped."""
@@ -420,6 +454,7 @@ class KerasNumpyLayer(KerasLayer):
 
     jvp: Any = None
     hvp: Any = None
+    third: Any = None
     vmap: Any = None
     jacrev: Any = None
     masked_backward: Any = None
@@ -486,6 +521,15 @@ class KerasTorchLayer(KerasLayer):
         (grad_x,) = torch.autograd.grad(y, x, grad_output.requires_grad_(), create_graph=True)
         wanted = [x, *(variable.value for variable in self.layer.trainable_variables)]
         return torch.autograd.grad(grad_x, wanted, vector, materialize_grads=True)
+
+    def thrice(self, x: Any, upstream: Sequence[Any], training: bool) -> Any:
+        """By autograd through autograd through a backward pass."""
+        import torch
+
+        found = self.layer(x.requires_grad_(), training=training)
+        for one in upstream:
+            (found,) = torch.autograd.grad(found, x, one.requires_grad_(), create_graph=True, materialize_grads=True)
+        return found
 
     def map_pass(self, xs: Any, training: bool) -> Any:
         """By torch.func.vmap."""

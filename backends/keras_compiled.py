@@ -74,6 +74,8 @@ class GraphLayer(KerasTensorflowLayer):
 
     jvp: Any = None
     hvp: Any = None
+    jvp_jvp: Any = None
+    third: Any = None
     """Nor are derivatives of these graphs among them."""
 
     masked: Any = None

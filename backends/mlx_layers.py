@@ -125,6 +125,34 @@ class MLXLayer:
         by_name = dict(zip(parameters, rest, strict=True))
         return np.ascontiguousarray(np.moveaxis(by_x, -1, 1)), by_name.get("weight"), by_name.get("bias")
 
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of the tangent along a second one, by mx.jvp of mx.jvp; the statistics move."""
+        import mlx.core as mx
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            given, one, other = (to_mlx(np.moveaxis(array, 1, -1)) for array in (x, tangent, second))
+            _, (found,) = mx.jvp(lambda x: mx.jvp(self.module, (x,), (one,))[1][0], (given,), (other,))
+            mx.eval(found, self.module.parameters())
+            return np.ascontiguousarray(np.moveaxis(to_array(found), -1, 1))
+
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one, by mx.vjp three times."""
+        import mlx.core as mx
+
+        def gradient(call: Any, upstream: Any) -> Any:
+            return lambda x: mx.vjp(call, (x,), (upstream,))[1][0]
+
+        self.module.train(training)
+        with mx.stream(self.device):
+            given, *upstream = (to_mlx(np.moveaxis(array, 1, -1)) for array in (x, grad_output, vector, second))
+            call: Any = self.module
+            for each in upstream:
+                call = gradient(call, each)
+            found = call(given)
+            mx.eval(found, self.module.parameters())
+            return np.ascontiguousarray(np.moveaxis(to_array(found), -1, 1))
+
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by mx.vmap over the batches."""
         import mlx.core as mx
@@ -205,6 +233,8 @@ class MLXCompiledLayer(MLXLayer):
 
     jvp: Any = None
     hvp: Any = None
+    jvp_jvp: Any = None
+    third: Any = None
     vmap: Any = None
     vmap_layers: Any = None
     """What is compiled is a pass, or a pass and its gradients, and no transformation of it."""

@@ -223,6 +223,35 @@ class NumpyLayer:
             grad_x = _as_input(scale * by_x, x.shape, x.dtype)
         return grad_x, self._as_entry("weight", by_weight), self._as_entry("bias", none)
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient for x along the vector, along a second one; the statistics stay.
+
+        With g, t and u less their means, p_a = mean(z a) and s_ab = mean(a b), it is w / (var + eps)**(3/2) times
+        3 (z (p_u s_gt + p_t s_gu + p_g s_tu) + p_t p_u g + p_g p_u t + p_g p_t u) - 15 p_g p_t p_u z
+        - (s_tu g + s_gu t + s_gt u).
+        """
+        with np.errstate(all="ignore"):
+            values, _, variance = self._centre(x, training)
+            if not self._from_batch(training) or not x.size:
+                return _as_input(values * 0, x.shape, x.dtype)
+            inverse_std = (1 / np.sqrt(variance + self.eps))[:, None]
+            z = values * inverse_std
+
+            def mean(product: Array) -> Array:
+                return np.asarray(product.mean(axis=1, keepdims=True))
+
+            g, t, u = (_by_channel(array, values.dtype) for array in (grad_output, vector, second))
+            g, t, u = g - mean(g), t - mean(t), u - mean(u)
+            along_g, along_t, along_u = mean(z * g), mean(z * t), mean(z * u)
+            with_gt, with_gu, with_tu = mean(g * t), mean(g * u), mean(t * u)
+            single = along_u * with_gt + along_t * with_gu + along_g * with_tu
+            double = along_t * along_u * g + along_g * along_u * t + along_g * along_t * u
+            found = 3 * (z * single + double) - 15 * along_g * along_t * along_u * z
+            found = found - (with_tu * g + with_gu * t + with_gt * u)
+            weight = self._entry("weight", values)
+            scale = inverse_std**3 if weight is None else weight[:, None] * inverse_std**3
+            return _as_input(scale * found, x.shape, x.dtype)
+
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """The outputs for the batches (L, N, C, *S), one after the other, each from the state before; none is moved."""
         return np.stack([copy.deepcopy(self).forward(x, training=training) for x in xs])

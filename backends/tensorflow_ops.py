@@ -22,7 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.tensorflow_tensors import Array, assert_on, devices, on, to_array, to_tensor
+from bnconform.backends.tensorflow_tensors import (
+    Array,
+    assert_on,
+    devices,
+    gradients_in_turn,
+    on,
+    tangent_of_tangent,
+    to_array,
+    to_tensor,
+)
 
 Gradients = tuple[Array, Array | None, Array | None]
 
@@ -123,6 +132,19 @@ class FunctionLayer:
             by_x, *rest = (self.array(gradient) for gradient in found)
         by_name = dict(zip(parameters, rest, strict=True))
         return by_x, by_name.get("weight"), by_name.get("bias")
+
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one; nothing is moved."""
+        with on(self.device):
+            given, *upstream = (to_tensor(array, self.axis) for array in (x, grad_output, vector, second))
+            return self.array(gradients_in_turn(lambda x: self.call(x, training)[0], given, upstream))
+
+    def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array | None:
+        """The derivative of the tangent along a second one, by nested ForwardAccumulators; nothing is moved."""
+        with on(self.device):
+            given, one, other = (to_tensor(array, self.axis) for array in (x, tangent, second))
+            found = tangent_of_tangent(lambda x: self.call(x, training)[0], given, one, other)
+            return None if found is None else self.array(found)
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by tf.vectorized_map over the batches; nothing is moved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -81,3 +82,30 @@ def assert_on(tensor: Any, device: str) -> None:
 def to_array(tensor: Any, axis: int = -1) -> Array:
     """A copy of the tensor as a contiguous array, its channels moved back."""
     return np.array(np.moveaxis(tensor.numpy(), axis, 1), order="C") if tensor.ndim > 1 else np.array(tensor.numpy())
+
+
+def gradients_in_turn(call: Callable[[Any], Any], x: Any, upstream: Sequence[Any]) -> Any:
+    """The gradient for x of the sum of call(x) times the first, and of its product with each other one in turn.
+
+    By nested GradientTapes; what no derivative flows to is asked of TensorFlow as zeros.
+    """
+    import tensorflow as tf
+
+    if not upstream:
+        return call(x)
+    *rest, last = upstream
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = gradients_in_turn(call, x, rest)
+    return tape.gradient(found, x, output_gradients=last, unconnected_gradients="zero")
+
+
+def tangent_of_tangent(call: Callable[[Any], Any], x: Any, tangent: Any, second: Any) -> Any:
+    """The derivative of the tangent of call(x) along a second one, by nested ForwardAccumulators; None from them."""
+    import tensorflow as tf
+
+    with tf.autodiff.ForwardAccumulator(x, second) as outer:
+        with tf.autodiff.ForwardAccumulator(x, tangent) as inner:
+            y = call(x)
+        tangent_y = inner.jvp(y)
+    return outer.jvp(tangent_y)

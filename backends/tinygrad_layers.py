@@ -142,6 +142,20 @@ class TinygradLayer:
         weight, bias = (to_array(gradient, self.device) for gradient in rest) if rest else (None, None)
         return to_array(by_x, self.device), weight, bias
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one, by Tensor.gradient thrice.
+
+        tinygrad refuses a tensor that no derivative flows to: so it takes part each time, times zeros. They lie in
+        memory, in single precision, as of a 0 in half precision tinygrad makes code that clang 14 does not compile.
+        """
+        given, *upstream = (to_tensor(array, self.device) for array in (x, grad_output, vector, second))
+        nothing = to_tensor(np.zeros(x.shape, np.float32), self.device)
+        found = self._call(given, training)
+        for each in upstream:
+            (found,) = ((found * each).sum() + (given * nothing).sum()).gradient(given)
+        found.realize(*self._tensors().values())
+        return to_array(found, self.device)
+
     def state(self) -> dict[str, Array | None]:
         """Copies of what the layer remembers."""
         tensors = self._tensors()

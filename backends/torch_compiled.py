@@ -121,7 +121,9 @@ class TorchCompiled(TorchNN):
     unsupported: Mapping[str, str] = {
         **TorchNN.unsupported,
         "jvp": "what torch.compile makes has no forward mode: 'You must implement the jvp function'",
-        "hvp": "PyTorch: 'torch.compile with aot_autograd does not currently support double backward'",
+        **dict.fromkeys(
+            ("hvp", "third"), "PyTorch: 'torch.compile with aot_autograd does not currently support double backward'"
+        ),
         "momentum_none": "torch.compile runs the layer eagerly then, because reading its counter breaks the graph",
     }
     slow_to_start = True

@@ -71,6 +71,20 @@ class FuncLayer(TorchLayer):
 
         return self._gradients_of(jvp(gradients, (self._tensor(x),), (self._tensor(vector),))[1])
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one, by vjp of vjp of vjp."""
+        from torch.func import vjp
+
+        whole, parameters = self._function(training), self._parameters()
+
+        def gradient(call: Callable[[Any], Any], upstream: Any) -> Callable[[Any], Any]:
+            return lambda x: vjp(call, x)[1](upstream)[0]
+
+        call: Callable[[Any], Any] = lambda x: whole(parameters, x)[0]  # noqa: E731, as it is wrapped in what follows
+        for array in (grad_output, vector, second):
+            call = gradient(call, self._tensor(array))
+        return to_array(call(self._tensor(x)))
+
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by torch.func.vmap over the batches, each with a copy of the buffers; the statistics stay."""
         from torch.func import vmap

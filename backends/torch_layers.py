@@ -102,6 +102,19 @@ class TorchLayer(TransformedTorchLayer):
         found = torch.autograd.grad(grad_x, wanted, self._tensor(vector), materialize_grads=True)
         return self._as_gradients(parameters, found)
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along the vector, along a second one, by autograd three times."""
+        import torch
+
+        given = self._tensor(x).requires_grad_()
+        found = self.call(given, training)
+        for upstream in (grad_output, vector, second):
+            # Each asks for its gradient, so that what comes next always has a graph, if only to zeros.
+            (found,) = torch.autograd.grad(
+                found, given, self._tensor(upstream).requires_grad_(), create_graph=True, materialize_grads=True
+            )
+        return to_array(found.detach())
+
     def parameters(self) -> dict[str, Any]:
         """The weight and the bias, as far as they are there and ask for a gradient."""
         tensors = self.tensors()

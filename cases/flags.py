@@ -30,9 +30,8 @@ def _deviations(program: Program) -> Iterator[tuple[Array, Array]]:
 
 def _arrays(program: Program) -> Iterator[Array]:
     for step in program.steps:
-        yield from (
-            value for value in (step.x, step.grad_output, step.tangent, *step.state.values()) if value is not None
-        )
+        operands = step.x, step.grad_output, step.tangent, step.second
+        yield from (value for value in (*operands, *step.state.values()) if value is not None)
 
 
 def _after_training(program: Program) -> bool:

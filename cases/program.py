@@ -37,20 +37,24 @@ REPLICATED = ("replicated", "replicated_vjp", *MASKED_REPLICATED)
 WITH_UPSTREAMS = ("replicated_vjp", "masked_replicated_vjp")
 """Those of them that are given a grad_output for each shard."""
 
-WITH_UPSTREAM = ("backward", "hvp", "masked_backward", "recomputed")
+WITH_UPSTREAM = ("backward", "hvp", "third", "masked_backward", "recomputed")
 """The passes that are given a grad_output of the shape of x."""
 
 TRANSFORMED = (*MAPPED, *JACOBIANS, "eval_shape")
 """The passes under a transformation of functions."""
 
+DIRECTED = ("jvp", "hvp", "jvp_jvp", "third")
+"""The passes that are given a direction in which x moves."""
+
+TWICE_DIRECTED = ("jvp_jvp", "third")
+"""Those of them that are given a second one."""
+
 PASSES = (
-    "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, "saved_statistics",
-    *REPLICATED,
+    "forward", "backward", "vjp", *DIRECTED, *MASKED, "recomputed", *TRANSFORMED, "saved_statistics", *REPLICATED,
 )  # fmt: skip
 OPERATIONS = ("build", "load", "reset", "set", "freeze", *PASSES, "pullback", "refill")
 ABILITIES = (
-    "reset", "set", "freeze", "vjp", "jvp", "hvp", "jvp_jvp", *MASKED, "recomputed", *TRANSFORMED, "saved_statistics",
-    *REPLICATED,
+    "reset", "set", "freeze", "vjp", *DIRECTED, *MASKED, "recomputed", *TRANSFORMED, "saved_statistics", *REPLICATED,
 )  # fmt: skip
 """The operations for which a layer may have no method."""
 
@@ -89,6 +93,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "backward": GRADIENTS,
     "pullback": GRADIENTS,
     "hvp": HESSIAN,
+    "third": ("third_x",),
     "masked": ("y",),
     "masked_backward": GRADIENTS,
     "recomputed": GRADIENTS,
@@ -105,7 +110,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
 }
 """What an operation returns, by name; the others return nothing."""
 
-SPREAD = ("y", "tangent_y", "second_y", "grad_x", "hvp_x", "abstract_y")
+SPREAD = ("y", "tangent_y", "second_y", "grad_x", "hvp_x", "third_x", "abstract_y")
 """What has the shape of x, (N, C, *S); a Jacobian has that of y and that of x after it, and every other result (C,), or
 one of that for each replica or lane. An abstract y stands for a dtype, and its numbers for nothing."""
 
@@ -113,7 +118,7 @@ COUNTERS = ("replica_num_batches_tracked", "mapped_num_batches_tracked")
 """Of each replica or lane the number of batches that it has seen, where it shows one."""
 
 OBSERVABLES = (
-    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "jacobian", "abstract_y", *MAPPED_STATE, *SAVED,
+    "y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "third_x", "jacobian", "abstract_y", *MAPPED_STATE, *SAVED,
     *REPLICA_STATE, *REPLICA_GRADIENTS, *STATE, "running_var:finite",
 )  # fmt: skip
 """What can be judged after a call; `running_var:finite` asks only where the running variance is finite."""
@@ -168,7 +173,8 @@ class Step:
         op: "build" (the layer as it is when new: a program begins with a new layer, and later on another new one of
             the same configuration takes its place), "load", "forward", "backward", "vjp" (a forward pass that is
             recorded), "jvp" (a forward pass with a tangent of x), "hvp" (the gradients' derivative along a vector),
-            "jvp_jvp" (the derivative of that tangent of y along a second one),
+            "jvp_jvp" (the derivative of that tangent of y along a second one), "third" (that of the derivative of the
+            gradient for x along a vector, along a second one),
             "masked" and "masked_backward" (a forward or backward pass with a mask), "recomputed" (a forward and
             backward pass that keeps nothing in between, so that the forward pass is run again),
             "vmap" (the layer, mapped over several batches), "vmap_layers" (layers like it, each in a state of its own
@@ -183,7 +189,8 @@ class Step:
             for each replica).
         training: the mode of a forward or backward pass.
         x, grad_output: (N, C, *S), the values; their dtype is the program's.
-        second: for a jvp_jvp the direction in which x moves as the tangent of y is differentiated, as `tangent`.
+        second: for a jvp_jvp the direction in which x moves as the tangent of y is differentiated, as `tangent`; for
+            a third, as what an hvp gives for x is.
         tangent: of the shape of x and in its dtype, the direction in which x moves: for a jvp, and for an hvp, which
             calls it a vector.
         mask: bool or int64, of a shape that broadcasts to that of x: of which values the statistics are, those where
@@ -207,7 +214,7 @@ class Step:
     """
 
     op: Literal[
-        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "masked",
+        "build", "load", "reset", "set", "forward", "backward", "vjp", "jvp", "hvp", "jvp_jvp", "third", "masked",
         "masked_backward", "recomputed", "vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "pullback", "refill",
         "saved_statistics", "freeze", "replicated", "replicated_vjp", "masked_replicated", "masked_replicated_vjp",
     ]  # fmt: skip
@@ -253,10 +260,10 @@ class Step:
         given = self.grad_output
         if self.op in (*WITH_UPSTREAM, *WITH_UPSTREAMS) and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
-        if (self.op in ("jvp", "hvp", "jvp_jvp")) != (self.tangent is not None):
+        if (self.op in DIRECTED) != (self.tangent is not None):
             raise ValueError("a jvp or hvp step, and no other, needs a tangent")
-        if (self.op == "jvp_jvp") != (self.second is not None):
-            raise ValueError("a jvp_jvp step, and no other, needs a second tangent")
+        if (self.op in TWICE_DIRECTED) != (self.second is not None):
+            raise ValueError("a jvp_jvp or third step, and no other, needs a second tangent")
         if self.second is not None and self.x is not None and self.second.shape != self.x.shape:
             raise ValueError(f"the second tangent has the shape {self.second.shape}; x has {self.x.shape}")
         if self.tangent is not None and self.x is not None and self.tangent.shape != self.x.shape:
@@ -342,7 +349,8 @@ class Step:
         text += ", the same array object refilled" if self.refills else ""
         if self.grad_output is not None:
             text += ", grad_output" + ("" if self.grad_layout == "contiguous" else f" {self.grad_layout}")
-        text += {"jvp": ", tangent", "hvp": ", vector", "jvp_jvp": ", two tangents"}.get(self.op, "")
+        given = {"jvp": ", tangent", "hvp": ", vector", "jvp_jvp": ", two tangents", "third": ", two vectors"}
+        text += given.get(self.op, "")
         if self.mask is not None and self.selected is not None:
             text += f", mask {self.mask.dtype} {self.mask.shape} of {int(self.selected.sum())} values"
         return f"{text}, {self.mode})"
@@ -691,6 +699,14 @@ def jvp_jvp(x: Any, tangent: Any, second: Any, *observe: str, training: bool = T
     return Step(
         "jvp_jvp", training, np.asarray(x), tangent=np.asarray(tangent), second=np.asarray(second),
         observe=frozenset(observe),
+    )  # fmt: skip
+
+
+def third(x: Any, grad_output: Any, vector: Any, second: Any, *observe: str, training: bool = True) -> Step:
+    """A step for the derivative of an hvp's hvp_x along a second vector, that observes the given quantities."""
+    return Step(
+        "third", training, np.asarray(x), np.asarray(grad_output), tangent=np.asarray(vector),
+        second=np.asarray(second), observe=frozenset(observe),
     )  # fmt: skip
 
 

@@ -104,6 +104,7 @@ def _same(one: Program, other: Program) -> bool:
             (a.x, b.x),
             (a.grad_output, b.grad_output),
             (a.tangent, b.tangent),
+            (a.second, b.second),
             (a.mask, b.mask),
             *((a.state[key], b.state[key]) for key in a.state),
         )

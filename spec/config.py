@@ -16,6 +16,7 @@ FEATURES = frozenset(
         "jvp",
         "hvp",
         "jvp_jvp",
+        "third",
         "masked",
         "masked_backward",
         "recomputed",

@@ -47,6 +47,7 @@ NOT_ASKED = {
         ("vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape"), "the protocol has no transformations of functions"
     ),
     "jvp_jvp": "the protocol has no forward mode of forward mode",
+    "third": "the protocol has no third derivatives",
 }
 """What no program is asked, and why."""
 

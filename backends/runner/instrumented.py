@@ -260,6 +260,19 @@ class InstrumentedLayer:
         self.given, self.returned = (given, one, other), (found,)
         return np.array(found)
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """third_x, of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
+        self._must_have("third")
+        given, upstream, one, other = (np.array(array) for array in (x, grad_output, vector, second))
+        result = self._call(
+            "third",
+            {"x": given, "grad_output": upstream, "vector": one, "second": other},
+            lambda: self.layer.third(given, upstream, one, other, training=training),
+        )
+        found = _array(result, "third", "third_x", x.shape)
+        self.given, self.returned = (given, upstream, one, other), (found,)
+        return np.array(found)
+
     def hvp(
         self,
         x: Array,

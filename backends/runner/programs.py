@@ -234,6 +234,9 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         return {"y": y, "tangent_y": tangent_y}
     elif step["op"] == "jvp_jvp":
         return {"second_y": layer.jvp_jvp(step["x"], step["tangent"], step["second"], training=training)}
+    elif step["op"] == "third":
+        operands = step["x"], step["grad_output"], step["tangent"], step["second"]
+        return {"third_x": layer.third(*operands, training=training)}
     elif step["op"] == "hvp":
         found = layer.hvp(
             step["x"],

@@ -173,7 +173,7 @@ def narrow(
         # Such a call names another, so that none can be left out or changed by itself: no experiment is made.
         alike = fit_one(call, (*alone(), *family_of_recorded(declared)))
         return None if alike is None else ExperimentResult(wrong, _names_of(wrong), alike, tuple(alike.causes))
-    if any(step.op in (*TRANSFORMED, "jvp_jvp") for step in call.trace.program.steps):
+    if any(step.op in TRANSFORMED for step in call.trace.program.steps):
         # Such a call holds several batches in one array, or answers for a whole one: nothing is changed by itself.
         alike = None if CALL in wrong else fit_one(call, tuple(alone()))
         return None if alike is None else ExperimentResult(wrong, _names_of(wrong), alike, tuple(alike.causes))

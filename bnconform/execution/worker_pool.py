@@ -299,6 +299,6 @@ def _size(program: Program) -> int:
     return sum(
         value.nbytes
         for step in program.steps
-        for value in (step.x, step.grad_output, step.tangent)
+        for value in (step.x, step.grad_output, step.tangent, step.second)
         if value is not None
     )

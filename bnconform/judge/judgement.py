@@ -398,6 +398,7 @@ def _results(verdict: Judgement, number: int, seen: StepResult, truth: Truth, mo
     like = {"y": step.x, "tangent_y": step.tangent, "grad_x": step.grad_output, "hvp_x": step.grad_output}
     formats = {"y": model.output, "tangent_y": model.output, "grad_x": model.gradient, "hvp_x": model.gradient}
     like["second_y"], formats["second_y"] = step.tangent, model.output
+    like["third_x"], formats["third_x"] = step.grad_output, model.gradient
     formats["jacobian"] = model.gradient if step.op == "jacrev" else model.output
     for name in RESULTS[step.op]:
         if name not in step.observe:

@@ -114,7 +114,8 @@ class Subject:
         implied = {ALONE[name]: declared["affine"] for name in ALONE if "affine" in declared}
         if "backward" in declared:
             implied |= dict.fromkeys(
-                ("vjp", "hvp", "masked_backward", "recomputed", "jacrev", "replicated_vjp"), declared["backward"]
+                ("vjp", "hvp", "third", "masked_backward", "recomputed", "jacrev", "replicated_vjp"),
+                declared["backward"],
             )
             implied["masked_replicated_vjp"] = declared["backward"]
         for ability in ("masked", "replicated"):

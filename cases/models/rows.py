@@ -162,7 +162,7 @@ def few() -> frozenset[int]:
     into, every layer with each of its widths and groups. Each row that brings most of what is still missing is taken,
     the first of several.
     """
-    wanted = [held_by(row) for row in table()]
+    wanted = [list_held(row) for row in table()]
     missing = set().union(*wanted)
     chosen: set[int] = set()
     while missing:
@@ -172,12 +172,14 @@ def few() -> frozenset[int]:
     return frozenset(chosen)
 
 
-def held_by(levels: Levels) -> set[tuple[str, ...]]:
+def list_held(levels: Levels) -> set[tuple[str, ...]]:
     """What a row brings to the few.
 
     An axis that is mistaken for another one shows by the widths and groups: of equal widths in the numbers alone.
     """
-    held = {(name, level) for name, level in levels.items()} | {(levels["layer"], levels["order"])}
+    held: set[tuple[str, ...]] = {(name, level) for name, level in levels.items()} | {
+        (levels["layer"], levels["order"])
+    }
     if levels["order"] in ("layer_norm", "layer_norm_layer") and requirement_of(levels) not in (MODE, UNTRACKED):
         held.add((levels["layer"], levels["width"], levels["groups"]))
     return held

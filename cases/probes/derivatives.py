@@ -1,9 +1,9 @@
 """Probes of derivatives: forward mode, and second derivatives, in both modes and with every flag.
 
 Epsilon is large beside its default, so that it takes part: with few values and a small one y hardly depends on x at
-all. A program asks for one of the two abilities, so that who has one alone is asked for that. Second derivatives for x
-are asked for in full precision: in half precision, where sums and products may be rounded to it, their bounds admit any
-answer, but for one probe in float16.
+all. A program asks for one of the abilities, so that who has one alone is asked for that. Second and third derivatives
+for x are asked for in full precision: in half precision, where sums and products may be rounded to it, their bounds
+admit any answer, but for one probe in float16, and in evaluation, where they are 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.program import STATE, Array, Probe, Program, Step, forward, hvp, jvp, jvp_jvp, load
+from bnconform.cases.program import (
+    STATE,
+    Array,
+    Probe,
+    Program,
+    Step,
+    forward,
+    hvp,
+    jvp,
+    jvp_jvp,
+    load,
+    third,
+)
 from bnconform.spec.config import Config
 
 EPSILON = 0.1
@@ -74,9 +86,13 @@ def _ordinary(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     yield Probe("BN-DERIV-HVP", name, Program(config, (*_load_state(), hvp(x, g, t, "hvp_x"))), dtypes=FULL)
     steps = (*_load_state(), jvp_jvp(x, t, g, "second_y"))
     yield Probe("BN-DERIV-JVP-JVP", name, Program(config, steps), dtypes=FULL)
+    u = inputs.values(shape, 30)
+    yield Probe("BN-DERIV-THIRD", name, Program(config, (*_load_state(), third(x, g, t, u, "third_x"))), dtypes=FULL)
     if name in ("rank4", "rank2"):
+        steps = (*_load_state(), third(x, g, t, u, "third_x", training=False))
+        yield Probe("BN-DERIV-THIRD", f"{name}-evaluation", Program(config, steps))
         steps = (*_load_state(), jvp_jvp(x, t, g, "second_y", training=False))
-        yield Probe("BN-DERIV-JVP-JVP", f"{name}-evaluation", Program(config, steps), dtypes=FULL)
+        yield Probe("BN-DERIV-JVP-JVP", f"{name}-evaluation", Program(config, steps))
     for training, mode in MODES.items():
         if name in FOR_THE_WEIGHT[mode]:
             steps = (*_load_state(), hvp(x, g, t, "hvp_weight", "hvp_bias", training=training))

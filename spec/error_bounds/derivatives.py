@@ -40,8 +40,12 @@ from bnconform.spec.error_bounds.error_model import ErrorModel
 from bnconform.spec.error_bounds.forward import FACTOR, ForwardErrors, enclosure, mean_error, round_error
 from bnconform.spec.error_bounds.gradients import Erring, estimator_error, product_of, slope_error_of, weight_error
 from bnconform.spec.exact import Exact, Floats, exact, floats
-from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent
-from bnconform.spec.oracle.formulas import inverse_deviation_curvature, inverse_deviation_slope
+from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent, ThirdDerivative
+from bnconform.spec.oracle.formulas import (
+    inverse_deviation_curvature,
+    inverse_deviation_slope,
+    inverse_deviation_third,
+)
 from bnconform.spec.oracle.read_back import channel_axes, mean_slope, weights
 from bnconform.spec.oracle.record import Forward
 
@@ -57,6 +61,13 @@ SECOND = 66 + MOVED
 divisions by n (6), x - m three times or folded (6), the products under the two sums (2), 2/n three times (6), the
 product of five factors (4), the last mean's subtraction (1), the sum of four terms (3) and PRODUCT = 7 as in the
 gradient itself; accumulating adjoints of a value that is used up to five times, at each of x, c, v, f, m and g (26)."""
+
+
+THIRD = 155 + MOVED
+"""Roundings of one product in third_x outside the sums: storing w, w g and w f (3), t, u and g less their means (3),
+four divisions by n (8), x - m four times or folded (8), the products under the three sums (3), 2/n four times (8), the
+product of six factors (5), the last mean's subtraction (1), the sum of twelve terms (11) and PRODUCT = 7; accumulating
+adjoints of a value that is used up to fifteen times, at each of x, c, v, f, m, g and t (98)."""
 
 
 def plus(*terms: Erring) -> Erring:
@@ -167,6 +178,25 @@ class _Sizes:
         return size, np.asarray(change + model.gamma(5 * FACTOR + 4) * size + model.compute.underflow)
 
     @cached_property
+    def jerk(self) -> Erring:
+        """f'''(v): its exact change over the variance's error, 7 FACTOR + 9 roundings, and an underflow."""
+        forward, model = self.forward, self.model
+        form, epsilon, width = forward.form, forward.epsilon, self.errors.settled
+
+        def jerk(variance: Exact) -> Exact:
+            return inverse_deviation_third(variance, epsilon, form)
+
+        size = np.abs(floats(jerk(forward.variance)))
+        change = enclosure(jerk, forward.variance, width)
+        variance = floats(forward.variance)
+        if form in (b.EpsilonForm.OUTSIDE, b.EpsilonForm.ABSENT):  # unbounded towards a variance of 0
+            change = np.where(variance <= width, np.inf, change)
+        elif form is b.EpsilonForm.MAXIMUM:  # which jumps from 0 at epsilon
+            jump = 15 / 8 * float(floats(exact(floats(epsilon)) ** -3.5))
+            change = np.where(np.abs(variance - floats(epsilon)) <= width, np.maximum(change, jump), change)
+        return size, np.asarray(change + model.gamma(7 * FACTOR + 9) * size + model.compute.underflow)
+
+    @cached_property
     def tangent(self) -> Erring:
         """|t| + mean|t| for c'."""
         size = np.abs(floats(self.direction))
@@ -275,6 +305,54 @@ def hessian_input(record: Hessian, model: ErrorModel, known: ForwardErrors | Non
         moved = sizes.product(sizes.spread(gradient), sizes.slope, sizes.variance, inverse, inverse)
         found = plus(sizes.product(found, inverse), moved)
     error = sizes.total(found, 5, SECOND)
+    return round_error(value, np.broadcast_to(error, value.shape), model.gradient)
+
+
+def third_input(record: ThirdDerivative, model: ErrorModel, known: ForwardErrors | None = None) -> Floats:
+    """The bound (the shape of x) on third_x, 7 n + THIRD roundings of its products; 0 where x plays no part in grad_x.
+
+    Of grad_c', along t, the derivative along u, for which * stands, with v'* = (2/n) sum(c' c*) and c'* = 0:
+
+        grad_c'* = (f'' v* v' + f' v'*) G
+                   + (2/n) (f'' v* sum(G c') c + f' sum(G c') c*
+                            + (f''' v* v' + f'' v'*) S c + f'' v' (S* c + S c*) + f'' v* S c' + f' S* c')
+
+    with S* = sum(G c*). The sums of n terms are the means of t, u, g and grad_c'*, and those in v', v* and S: seven. At
+    a point whose gradient lacks 1/sqrt(var + eps) nothing is derived, and everything admitted.
+    """
+    backward, behaviour = record.backward, record.backward.forward.behaviour
+    forward, value = backward.flowing, floats(record.third_x)
+    errors = known if known is not None and known.record is forward else ForwardErrors(forward, model)
+    one, other = (_Sizes(forward, errors, direction) for direction in (record.vector, record.second))
+    constant = not (backward.forward.mean_from_batch or backward.forward.variance_from_batch or forward.reads_back)
+    if not one.flows or (constant and behaviour.evaluation_gradient is b.EvaluationGradient.ZERO):
+        return np.zeros(value.shape)
+    if behaviour.gradient_scale is b.GradientScale.WITHOUT_STD:
+        return np.full(value.shape, np.inf)
+    given = np.broadcast_to(np.abs(floats(backward.grad_z)), value.shape)
+    upstream = one.spread((given, np.zeros(value.shape)))
+    product_sum = one.sum(one.product(upstream, one.centred))
+    along, across = (one.sum(one.product(upstream, each.tangent)) for each in (one, other))
+    both = one.step(one.sum(one.product(one.tangent, other.tangent)))
+    bend = plus(
+        one.product(one.curvature, one.variance, other.variance),
+        one.product(one.slope, both),
+    )
+    twist = plus(
+        one.product(one.jerk, one.variance, other.variance),
+        one.product(one.curvature, both),
+    )
+    within = plus(
+        one.product(bend, upstream),
+        one.step(one.product(one.curvature, other.variance, along, one.centred)),
+        one.step(one.product(one.slope, along, other.tangent)),
+        one.step(one.product(twist, product_sum, one.centred)),
+        one.step(one.product(one.curvature, one.variance, across, one.centred)),
+        one.step(one.product(one.curvature, one.variance, product_sum, other.tangent)),
+        one.step(one.product(one.curvature, other.variance, product_sum, one.tangent)),
+        one.step(one.product(one.slope, across, one.tangent)),
+    )
+    error = one.total(one.spread(within), 7, THIRD)
     return round_error(value, np.broadcast_to(error, value.shape), model.gradient)
 
 

@@ -1,6 +1,15 @@
 """The oracle: what a BatchNorm layer at any point of the behaviour space does, to 320 bits."""
 
-from bnconform.spec.oracle.derivatives import Hessian, SecondTangent, Tangent, hvp, jvp, jvp_jvp
+from bnconform.spec.oracle.derivatives import (
+    Hessian,
+    SecondTangent,
+    Tangent,
+    ThirdDerivative,
+    hvp,
+    jvp,
+    jvp_jvp,
+    third,
+)
 from bnconform.spec.oracle.frozen import mode_when_frozen, state_when_frozen
 from bnconform.spec.oracle.passes import backward, forward, initial_state
 from bnconform.spec.oracle.pieces import backward_in_pieces, forward_in_pieces, pieces
@@ -22,6 +31,7 @@ __all__ = [
     "SecondTangent",
     "State",
     "Tangent",
+    "ThirdDerivative",
     "backward",
     "backward_in_pieces",
     "batch_weight",
@@ -38,5 +48,6 @@ __all__ = [
     "recomputed",
     "results_beside",
     "state_when_frozen",
+    "third",
     "vmap",
 ]

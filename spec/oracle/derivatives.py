@@ -72,6 +72,16 @@ class Hessian:
     hvp_bias: Exact | None
 
 
+@dataclass(frozen=True)
+class ThirdDerivative:
+    """A backward pass, and how fast hvp_x along `vector` changes as x moves along `second`: third_x, (N, C, *S)."""
+
+    backward: Backward
+    vector: Exact
+    second: Exact
+    third_x: Exact
+
+
 def step(record: Forward, direction: Exact) -> Exact:
     """The step h of each channel, (1, C, 1, ...): a power of two, 2**-STEP_BITS of sqrt(variance + e) over max|t|.
 
@@ -175,3 +185,31 @@ def hvp(
     by_x = quotient("grad_x")
     assert by_x is not None
     return Hessian(record, vector, by_x, quotient("grad_weight"), quotient("grad_bias"))
+
+
+def third(
+    config: Config,
+    behaviour: Behaviour,
+    state: State,
+    x: Exact | Batch,
+    grad_output: Exact,
+    vector: Exact,
+    second: Exact,
+    *,
+    training: bool,
+) -> ThirdDerivative:
+    """One backward pass of a layer in `state`, with the mixed second derivative of grad_x along two vectors.
+
+    With L = sum(y * grad_output) it is the third derivative of L for x, applied to both vectors; the quotient, and what
+    it errs by, are those of `jvp_jvp`.
+    """
+    require_precision()
+    record = backward(config, behaviour, state, x, grad_output, training=training)
+    h, k = step(record.flowing, vector), step(record.flowing, second)
+    terms = [
+        one * other * backward(config, behaviour, state, record.forward.x + one * h * vector + other * k * second,
+                               grad_output, training=training).grad_x
+        for one in (1, -1) for other in (1, -1)
+    ]  # fmt: skip
+    value = np.asarray(sum(terms[1:], start=terms[0]) / (4 * h * k), dtype=object)
+    return ThirdDerivative(record, vector, second, value)

@@ -91,6 +91,22 @@ def inverse_deviation_curvature(variance: Exact, epsilon: Exact, form: b.Epsilon
     return curvature
 
 
+def inverse_deviation_third(variance: Exact, epsilon: Exact, form: b.EpsilonForm) -> Exact:
+    """f'''(variance), at most zero; 0 where the square root of a zero variance has no derivative."""
+    factor = inverse_deviation(variance, epsilon, form)
+    found = np.asarray(-15 * factor**7 / 8, dtype=object)
+    if form is b.EpsilonForm.OUTSIDE:
+        safe = np.where(variance > 0, variance, 1)
+        root = sqrt(safe)
+        terms = factor**4 / root**3 + factor**3 / safe**2 + factor**2 / (2 * root**5)
+        return np.where(variance > 0, -3 * terms / 4, 0)
+    if form is b.EpsilonForm.MAXIMUM:
+        return np.where(variance > epsilon, found, 0)
+    if form is b.EpsilonForm.ABSENT:
+        return np.where(variance > 0, found, 0)
+    return found
+
+
 def along_channels(values: Exact, ndim: int) -> Exact:
     """(C,) as (1, C, 1, ...)."""
     return values.reshape((1, -1) + (1,) * (ndim - 2))

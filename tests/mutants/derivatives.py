@@ -62,6 +62,33 @@ class Differentiable(Layer):
             by_bias = self.bias_second(parts).astype(self.kept) if self.config.bias else None
             return by_x, by_weight, by_bias
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along a second vector; the state stays as it is."""
+        with np.errstate(all="ignore"):
+            parts = self.read(x, vector, grad_output, training)
+            other = self.channels(second).astype(parts.z.dtype)
+            return self.reshape_like(self.scale(parts) * parts.factor**2 * self.input_third(parts, other), x)
+
+    def input_third(self, parts: Pass, second: Array) -> Array:
+        """The third derivative for x over weight / (variance + eps)**(3/2)."""
+        if not parts.through:
+            return parts.z * 0
+        z, g, t, u = parts.z, *(each - mean(each) for each in (parts.upstream, parts.moving, second))
+        p, q, r = mean(z * g), mean(z * t), mean(z * u)
+        gt, gu, tu = mean(g * t), mean(g * u), mean(t * u)
+        return np.asarray(
+            self.triple(p, q, r) * z + 3 * z * (r * gt + q * gu + p * tu) + self.pairs(p, q, r, g, t, u)
+            - (tu * g + gu * t + gt * u)
+        )  # fmt: skip
+
+    def triple(self, p: Array, q: Array, r: Array) -> Array:
+        """What the product of all three means is multiplied by, times that product."""
+        return np.asarray(-15 * p * q * r)
+
+    def pairs(self, p: Array, q: Array, r: Array, g: Array, t: Array, u: Array) -> Array:
+        """The terms with the products of two means."""
+        return np.asarray(3 * (q * r * g + p * r * t + p * q * u))
+
     def read(self, x: Array, direction: Array, grad_output: Array | None, training: bool) -> Pass:
         """The parts of one pass; ValueError as in a forward pass."""
         self.check(x, training)

@@ -177,6 +177,15 @@ class DifferentiableOracleLayer(OracleLayer):
             )
             return self._out(record.hvp_x, numpy_dtype(self.config.dtype)), by_weight, by_bias
 
+    def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
+        """The derivative of that of the gradient along a second vector, rounded once; the state stays as it is."""
+        with arithmetic(), np.errstate(all="ignore"):
+            operands = exact(x), exact(grad_output), exact(vector), exact(second)
+            record = oracle.third(self.config, self.behaviour, self.current, *operands, training=training)
+            if record.backward.forward.refused:
+                raise ValueError(record.backward.forward.refused)
+            return self._out(record.third_x, numpy_dtype(self.config.dtype))
+
 
 class SavingOracleLayer(OracleLayer):
     """The same with what an operator gives beside y, for points about that, and the specified one."""

@@ -162,6 +162,23 @@ class SecondDerivativesByReverseTwice(Differentiable):
 
 
 @right
+class ThirdDerivativesByForwardMode(Differentiable):
+    """Forward mode over the closed form of the second derivative, term by term, with the mean and factor moving."""
+
+    def input_third(self, parts: Pass, second: Array) -> Array:
+        """The derivative of hvp_x along the second vector, over weight f**3."""
+        if not parts.through:
+            return parts.z * 0
+        z, g, t, u = parts.z, parts.upstream, parts.moving, second
+        turning = -mean(z * u)  # of f, over f**2
+        x = Dual(z, u - mean(u) - z * mean(z * u))  # z, and its derivative over f
+        p, q = (x * constant(t)).mean(), (x * constant(g)).mean()
+        inner = (p * q).times(3) - constant(self.covariance(g, t))
+        found = p * constant(mean(g) - g) + q * constant(mean(t) - t) + x * inner
+        return np.asarray(found.moving + 2 * turning * found.value)
+
+
+@right
 class DerivativesInDouble(Differentiable):
     """Derivatives are computed in double, the forward pass as it is."""
 

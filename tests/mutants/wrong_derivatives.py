@@ -172,6 +172,50 @@ class SecondTangentForgetsTheCovariance(Differentiable):
         return found + parts.z * self.covariance(parts.upstream, parts.moving) if parts.through else found
 
 
+# -- third derivatives ------------------------------------------------------------------------------------------------
+
+
+@wrong("BN-DERIV-THIRD", thread="pytorch#186779")
+class ThirdDerivativeTakesStatisticsForConstant(Differentiable):
+    """The double backward is differentiated with the mean and the deviation that the pass saved taken for constants."""
+
+    def input_third(self, parts: Pass, second: Array) -> Array:
+        """The gradient of sum(u hvp_x) through z = (x - m) f, m and f constant."""
+        if not parts.through:
+            return super().input_third(parts, second)
+        z, g, t, u = parts.z, parts.upstream, parts.moving, second
+        p, q, r = mean(z * g), mean(z * t), mean(z * u)
+        gt, gu, tu = self.covariance(g, t), self.covariance(g, u), self.covariance(t, u)
+        return np.asarray(u * (3 * p * q - gt) + 3 * r * (q * g + p * t) - gu * t - tu * g)
+
+
+@wrong("BN-DERIV-THIRD")
+class ThirdDerivativeIsZero(Differentiable):
+    """A custom operation stops derivatives after the second: zeros."""
+
+    def input_third(self, parts: Pass, second: Array) -> Array:
+        """Zeros."""
+        return parts.z * 0
+
+
+@wrong("BN-DERIV-THIRD")
+class ThirdDerivativeForgetsAPowerOfTheDeviation(Differentiable):
+    """The factor of the product of all three means is that of a quotient, 9, without the deviation's own 6."""
+
+    def triple(self, p: Array, q: Array, r: Array) -> Array:
+        """Nine."""
+        return np.asarray(-9 * p * q * r)
+
+
+@wrong("BN-DERIV-THIRD")
+class ThirdDerivativeForgetsTheSecondDirection(Differentiable):
+    """Of the three terms with products of two means that along the second vector is missing."""
+
+    def pairs(self, p: Array, q: Array, r: Array, g: Array, t: Array, u: Array) -> Array:
+        """Two of three."""
+        return np.asarray(3 * (q * r * g + p * r * t))
+
+
 # -- second derivatives -----------------------------------------------------------------------------------------------
 
 

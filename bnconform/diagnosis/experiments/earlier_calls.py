@@ -60,6 +60,7 @@ def kind(step: Step) -> str:
         "jvp": f"{step.mode} pass with a tangent",
         "hvp": "second derivative",
         "jvp_jvp": f"{step.mode} pass with two tangents",
+        "third": "third derivative",
         "masked": f"{step.mode} pass with a mask",
         "masked_backward": "backward pass with a mask",
         "recomputed": f"{step.mode} step with recomputation",
@@ -118,7 +119,7 @@ def _needs_another_shape(trials: Trials, base: Program) -> bool:
 def _resize(step: Step, shape: Sequence[int]) -> Step:
     """The step with its arrays in another shape."""
     arrays = {}
-    for name in ("x", "grad_output", "tangent"):
+    for name in ("x", "grad_output", "tangent", "second"):
         array = getattr(step, name)
         for axis, length in enumerate(shape if array is not None else ()):
             array = vary.resize(array, axis, length)

@@ -16,12 +16,12 @@ from bnconform.spec.exact import Floats
 
 
 def values(trials: Trials, base: Program) -> Iterator[Circumstance]:
-    """The values of x, grad_output and tangent in the last call, where ordinary ones make the failure go away."""
+    """The values of x, grad_output and tangents in the last call, where ordinary ones make the failure go away."""
     step = vary.last(base)
     if step.op not in PASSES or step.x is None or not step.x.size:
         return
-    layouts = {"x": step.x_layout, "grad_output": step.grad_layout, "tangent": "contiguous"}
-    for field, noun in zip(layouts, ("x", "grad_output", "the tangent"), strict=True):
+    layouts = {"x": step.x_layout, "grad_output": step.grad_layout, "tangent": "contiguous", "second": "contiguous"}
+    for field, noun in zip(layouts, ("x", "grad_output", "the tangent", "the second tangent"), strict=True):
         array = getattr(step, field)
         if array is None:
             continue

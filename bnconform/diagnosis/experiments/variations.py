@@ -35,7 +35,7 @@ def with_config(program: Program, **changes: Any) -> Program:
 
 
 def _with_arrays(program: Program, change: Callable[[Array], Array], **config: Any) -> Program:
-    """The same with every x, grad_output, tangent and mask changed."""
+    """The same with every x, grad_output, tangent, second tangent and mask changed."""
 
     def change_array(values: Array | None) -> Array | None:
         return None if values is None else np.ascontiguousarray(change(values))
@@ -46,6 +46,7 @@ def _with_arrays(program: Program, change: Callable[[Array], Array], **config: A
             x=change_array(step.x),
             grad_output=change_array(step.grad_output),
             tangent=change_array(step.tangent),
+            second=change_array(step.second),
             mask=_change_mask(step, change),
         )
         for step in program.steps
@@ -247,5 +248,6 @@ def with_ordinary_values(program: Program) -> Program:
             g = upstream(step.x.shape, number).astype(dtype)
             g = np.repeat(g[:1], len(g), axis=0) if step.grad_layout == EQUAL_SAMPLES else g
         t = None if step.tangent is None else upstream(step.x.shape, number + 1).astype(dtype)
-        steps.append(replace(step, x=x, grad_output=g, tangent=t))
+        u = None if step.second is None else upstream(step.x.shape, number + 2).astype(dtype)
+        steps.append(replace(step, x=x, grad_output=g, tangent=t, second=u))
     return replace(program, steps=tuple(steps))

@@ -97,6 +97,12 @@ class CallView:
         return None if given is None else given.astype(np.float64)
 
     @property
+    def second(self) -> Floats | None:
+        """(N, C, *S), the second direction of x; None where the pass has none."""
+        given = self.step.second
+        return None if given is None else given.astype(np.float64)
+
+    @property
     def samples(self) -> int:
         """N."""
         return int(self.x.shape[0])
@@ -223,7 +229,7 @@ def _is_same(one: StepResult, other: StepResult) -> bool:
     if (one.step.op, one.step.training) != (other.step.op, other.step.training):
         return False
     names = ("weight", "bias") if one.step.training else ("weight", "bias", "running_mean", "running_var")
-    names_given = ("x", "grad_output", "tangent", "mask")
+    names_given = ("x", "grad_output", "tangent", "second", "mask")
     pairs = [(getattr(one.step, name), getattr(other.step, name)) for name in names_given]
     pairs += [(one.before.get(name), other.before.get(name)) for name in names]
     return all(

@@ -109,7 +109,7 @@ def _earlier() -> Iterator[Relation]:
     )
 
 
-RESULTS = ("y", "tangent_y", *GRADIENTS, *HESSIAN)
+RESULTS = ("y", "tangent_y", "second_y", *GRADIENTS, *HESSIAN, "third_x")
 
 
 def _without_movement(view: CallView) -> Prediction | None:

@@ -250,6 +250,10 @@ class Truths:
         if direction is None:
             gradients = oracle.backward(config, behaviour, before, x, upstream, training=training)
             return Records(gradients.forward, gradients)
+        if step.second is not None:
+            beyond = self._batch(step.second).x
+            thrice = oracle.third(config, behaviour, before, x, upstream, direction, beyond, training=training)
+            return Records(thrice.backward.forward, third=thrice)
         hessian = oracle.hvp(config, behaviour, before, x, upstream, direction, training=training)
         return Records(hessian.backward.forward, hessian=hessian)
 
@@ -312,6 +316,7 @@ class Records:
     recomputed: oracle.Recomputed | None = None
     jacobian: oracle.Jacobian | None = None
     second: oracle.SecondTangent | None = None
+    third: oracle.ThirdDerivative | None = None
     frozen: oracle.State | None = None
     moving: oracle.Forward | None = None
 
@@ -376,6 +381,9 @@ def _quantities(question: Question, records: Records, moves: bool) -> dict[str, 
     if records.jacobian is not None and "jacobian" in wanted and not unspecified & {"y", "grad_x"}:
         bound = partial(transforms.jacobian, records.jacobian, model)
         found["jacobian"] = _due(record, records.jacobian.value, bound)
+    if records.third is not None and "third_x" in wanted and "grad_x" not in unspecified:
+        bound = partial(derivatives.third_input, records.third, model, errors)
+        found["third_x"] = _due(record, records.third.third_x, bound)
     if records.hessian is not None and "grad_x" not in unspecified:
         found |= _hessian(record, records.hessian, model, errors, wanted)
     if wanted & set(SAVED) and "y" not in unspecified:

@@ -196,7 +196,7 @@ def test_program_is_asked_for_what_it_can() -> None:
 def test_program_with_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told which parameter there is, and keeps a pass under a handle of its own."""
     backend = start("able")
-    transforms = {"vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "jvp_jvp"}
+    transforms = {"vmap", "vmap_layers", "jacrev", "jacfwd", "eval_shape", "jvp_jvp", "third"}
     assert set(backend.unsupported) == {"bias_alone", "any_options", *transforms}
     heard: list[tuple[str, Any]] = []
     ask = backend.ask

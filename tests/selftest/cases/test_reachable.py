@@ -34,6 +34,7 @@ from bnconform.cases.program import (
     recomputed,
     reset,
     saved_statistics,
+    third,
     vjp,
     vmap,
 )
@@ -275,7 +276,7 @@ def test_what_a_layer_may_do_besides_is_open() -> None:
         (jvp(x, x, "y", "tangent_y"), hvp(x, x, x, "hvp_x"), forward(x, "y")),
         (masked(x, x > 3, "y"), masked_backward(x, x > 3, x, "grad_x"), forward(x, "y")),
         (recomputed(x, x, "grad_x"), forward(x, "y")),
-        (vmap([x, x], "y"), jvp_jvp(x, x, x, "second_y"), forward(x, "y")),
+        (vmap([x, x], "y"), jvp_jvp(x, x, x, "second_y"), third(x, x, x, x, "third_x"), forward(x, "y")),
         (jacrev(x, "jacobian"), eval_shape(x, "abstract_y"), forward(x, "y")),
         (saved_statistics(x, "saved_mean"), forward(x, "y")),
         (freeze(True, "weight"), forward(x, "y")),

@@ -157,8 +157,8 @@ BESIDES = {
     "set": "BN-SET-EPS",
     "masked": "BN-MASK-STATS", "masked_backward": "BN-MASK-GRAD", "recomputed": "BN-REMAT-GRAD",
     "vmap": "BN-TRANS-VMAP-SAMPLES", "vmap_layers": "BN-TRANS-VMAP-LAYERS", "jacrev": "BN-TRANS-JACREV",
-    "jvp_jvp": "BN-DERIV-JVP-JVP", "jacfwd": "BN-TRANS-JACFWD", "eval_shape": "BN-TRANS-SHAPE",
-    "saved_statistics": "BN-SAVED-MEAN", "freeze": "BN-FROZEN-TRAIN",
+    "jvp_jvp": "BN-DERIV-JVP-JVP", "third": "BN-DERIV-THIRD", "jacfwd": "BN-TRANS-JACFWD",
+    "eval_shape": "BN-TRANS-SHAPE", "saved_statistics": "BN-SAVED-MEAN", "freeze": "BN-FROZEN-TRAIN",
 }  # fmt: skip
 """What a layer may do besides, and a requirement about it."""
 

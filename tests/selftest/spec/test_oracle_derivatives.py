@@ -107,6 +107,36 @@ def test_closed_form_of_the_requirement() -> None:
     assert found == chain_rule(x, factor, g, t)[1]
 
 
+def test_third_derivative_in_rational_arithmetic() -> None:
+    """The formula of BN-DERIV-THIRD, to 100 bits, and exactly 0 in evaluation; it is symmetric in its directions."""
+    x, epsilon, factor = RATIONAL["5 values"]
+    config = Config(num_features=1, eps=float(epsilon), ndim=2, dtype="float64", param_dtype="float64")
+    given = UPSTREAM[:5], VECTOR[:5], [3, 0, -1, 2, 1]
+    g, t, u = ([Fraction(v) - _mean([Fraction(w) for w in values]) for v in values] for values in given)
+    z = [(Fraction(v) - _mean([Fraction(w) for w in x])) * factor for v in x]
+
+    def mean(one: list[Fraction], other: list[Fraction]) -> Fraction:
+        return _mean([a * b for a, b in zip(one, other, strict=True)])
+
+    p, q, r = mean(z, g), mean(z, t), mean(z, u)
+    gt, gu, tu = mean(g, t), mean(g, u), mean(t, u)
+    due = [
+        WEIGHT * factor**3 * (
+            3 * (z[i] * (r * gt + q * gu + p * tu) + q * r * g[i] + p * r * t[i] + p * q * u[i])
+            - 15 * p * q * r * z[i] - (tu * g[i] + gu * t[i] + gt * u[i])
+        )
+        for i in range(5)
+    ]  # fmt: skip
+    with arithmetic():
+        state = _state(config, float(WEIGHT))
+        operands = [_column(list(values)) for values in (x, *given)]
+        found = oracle.third(config, SPECIFIED, state, *operands, training=True).third_x
+        assert _far(found, due) < 2.0**-100
+        exchanged = [operands[0], operands[1], operands[3], operands[2]]
+        assert _far(oracle.third(config, SPECIFIED, state, *exchanged, training=True).third_x, due) < 2.0**-100
+        assert not oracle.third(config, SPECIFIED, state, *operands, training=False).third_x.any()
+
+
 NEIGHBOURS = [
     SPECIFIED,
     *(SPECIFIED.but(epsilon_form=form) for form in b.EpsilonForm),

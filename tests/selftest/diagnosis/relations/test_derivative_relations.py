@@ -19,6 +19,9 @@ NAMED = {
     "two_of_three_products": "hvp_x has two of three products of means",
     "variance_about_a_stopped_mean": "hvp_x has the mean of t**2 for the variance of t",
     "second_derivative_is_zero": "{} is 0",
+    "second_tangent_takes_deviation_for_constant": "second_y takes the deviation for constant",
+    "second_tangent_forgets_the_covariance": "second_y lacks the covariance of both tangents",
+    "third_derivative_takes_statistics_for_constant": "third_x takes the mean and deviation that the pass saved for",
     "tangent_without_weight": "{} is divided by the weight once more",
 }
 
