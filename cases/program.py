@@ -303,6 +303,8 @@ class Step:
 
     def _must_hold_lanes(self) -> None:
         """ValueError where x does not hold a batch for each lane, or `layers` not a state for each."""
+        if not (self.lanes or self.layers) and self.op not in MAPPED:
+            return
         if (self.op in MAPPED) != (self.lanes > 0):
             raise ValueError("a vmap or vmap_layers step, and no other, needs lanes, from 1 on")
         if self.lanes and self.x is not None and len(self.x) % self.lanes:
@@ -569,6 +571,12 @@ class Program:
         """How much there is to look at: the calls, and the values that are given to them."""
         arrays = (array for step in self.steps for array in (step.x, step.grad_output, *step.state.values()))
         return len(self.steps), sum(int(np.size(array)) for array in arrays if array is not None)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of the large operands of all its calls."""
+        operands = (value for step in self.steps for value in (step.x, step.grad_output, step.tangent, step.second))
+        return sum(value.nbytes for value in operands if value is not None)
 
     @property
     def key(self) -> bytes:

@@ -5,6 +5,7 @@ A dtype is named by its NumPy name ("float64", "float32", "float16") or "bfloat1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -69,6 +70,13 @@ def is_half(name: str) -> bool:
 def parameter_dtype(name: str) -> str:
     """The dtype of weight, bias and statistics that goes with input of dtype `name` unless a case says otherwise."""
     return "float32" if is_half(name) else name
+
+
+def ulp_of(value: float, name: str) -> float:
+    """The distance between neighbouring numbers of the format at one |value|, which is finite; as `ulp`."""
+    info = _limits(name)
+    _, exponent = math.frexp(max(abs(value), float(info.smallest_normal)))
+    return math.ldexp(float(info.eps), exponent - 1)
 
 
 def ulp(value: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -232,7 +232,7 @@ class WorkerSession:
         with suppress(Died, CannotStart):  # what it is, whoever needs an answer hears
             for program in programs:
                 known = [*self._under_way, *(other for other, _ in self._ready)]
-                size = sum(_size(other) for other in (*known, program))
+                size = sum(other.nbytes for other in (*known, program))
                 if len(known) >= AHEAD or size > BYTES_AHEAD:
                     return
                 if all(program is not other for other in known) and not deaths.refusal(program):
@@ -293,12 +293,3 @@ class WorkerSession:
                 del self._ready[place]
                 return trace
         return None
-
-
-def _size(program: Program) -> int:
-    return sum(
-        value.nbytes
-        for step in program.steps
-        for value in (step.x, step.grad_output, step.tangent, step.second)
-        if value is not None
-    )

@@ -25,7 +25,7 @@ from bnconform.spec.config import Config
 from bnconform.spec.error_bounds.error_model import ErrorModel, error_model_of
 from bnconform.spec.error_bounds.forward import keep_as_inverse
 from bnconform.spec.exact import Floats, arithmetic, floats
-from bnconform.spec.formats import ulp
+from bnconform.spec.formats import ulp_of
 from bnconform.spec.oracle.pieces import SMALLEST
 
 __all__ = [
@@ -75,6 +75,8 @@ class Comparison:
         That is zero where something else is due, or the input as it was given; in half precision, where n u nears 1,
         any answer. What must be exactly 0 is told from everything that is not.
         """
+        if not self.unspecified and self.exact.is_plain and not self.bound.any():
+            return False  # what must be exact, and is a number, admits nothing else
         due = self.exact.nearest
         told = self.exact.finite & (due != 0)
         if self.unspecified or (not told.any() and self.exact.finite.all() and np.isfinite(self.bound).all()):
@@ -86,6 +88,14 @@ class Comparison:
             return False
         given = self.given.astype(np.float64)
         return bool((np.abs(due[told] - given[told]) <= bound[told]).all() and (due != given)[told].any())
+
+    @property
+    def elements(self) -> int:
+        """How many elements have a bound, or are no numbers, so that something can be told of them."""
+        limited = np.broadcast_to(np.isfinite(self.bound), self.exact.shape)
+        if self.exact.is_plain:
+            return int(np.count_nonzero(limited))
+        return int(np.count_nonzero(limited | ~self.exact.finite))
 
     @cached_property
     def worst(self) -> float:
@@ -108,7 +118,7 @@ class Comparison:
         off = self.exact.distance(at, got)
         if self.observed.dtype.kind == "i":
             return off
-        return off / float(ulp(np.asarray(due), str(self.observed.dtype)))
+        return off / ulp_of(due, str(self.observed.dtype))
 
 
 @dataclass
@@ -149,7 +159,7 @@ class Judgement:
     def checks(self) -> int:
         """How many elements were compared, and refusals seen where they were due; 0 means that nothing was judged."""
         told = (one for one in self.comparisons if not one.is_vacuous)
-        return self.refusals + sum(int((np.isfinite(c.bound) | ~c.exact.finite).sum()) for c in told)
+        return self.refusals + sum(comparison.elements for comparison in told)
 
     @property
     def vacuous(self) -> int:

@@ -113,7 +113,7 @@ class Expansion:
 
     def equals(self, got: NDArray[Any]) -> bool:
         """Whether an array holds exactly these numbers, which are finite float64 ones."""
-        return self._is_float and bool((got == self.parts[0]).all())
+        return bool((got == self.parts[0]).all()) and self._is_float
 
     @cached_property
     def _is_float(self) -> bool:
