@@ -75,7 +75,7 @@ NotBegun = type("bnconform", (pytest.exit.Exception,), {})
 CHECK = pytest.StashKey[Check]()
 
 CYCLES = 100_000
-"""Objects made since, at which Python looks for cycles while checks are made; it holds millions, nearly all to the end."""
+"""Objects made since, at which Python looks for cycles while checks are made: it holds millions, most to the end."""
 
 EMPTY = "[NOTSET]"
 """What pytest puts behind the name of a test that is given no value."""
