@@ -73,27 +73,49 @@ class MirroredLayer(KerasTensorflowLayer):
 
     def replicated(self, xs: Sequence[Array], *, training: bool) -> list[tuple[Array, State]]:
         """(y, state) of each replica; the layer stays as it is."""
+        return self._pass(xs, training)
+
+    def masked_replicated(
+        self, xs: Sequence[Array], masks: Sequence[Array], *, training: bool
+    ) -> list[tuple[Array, State]]:
+        """The same of replicas that are given a mask each."""
+        return self._pass(xs, training, self._masks(xs, masks))
+
+    def _pass(self, xs: Sequence[Array], training: bool, *masks: Sequence[Any]) -> list[tuple[Array, State]]:
         mirrored = self._mirror(len(xs))
-        outputs = self._run(len(xs), lambda x: mirrored(x, training=training), xs)
+        outputs = self._run(
+            len(xs), lambda x, *mask: mirrored(x, training=training, **_named(mask)), self._tensors(xs), *masks
+        )
         states = self._states(mirrored, len(xs))
         return [(self.copy(y), state) for y, state in zip(outputs, states, strict=True)]
 
     def replicated_vjp(self, xs: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool) -> list[Gradients]:
         """The gradients that each replica gives, by a GradientTape in each."""
+        return self._differentiate(xs, grad_outputs, training)
+
+    def masked_replicated_vjp(
+        self, xs: Sequence[Array], masks: Sequence[Array], grad_outputs: Sequence[Array], *, training: bool
+    ) -> list[Gradients]:
+        """The same of replicas that are given a mask each."""
+        return self._differentiate(xs, grad_outputs, training, self._masks(xs, masks))
+
+    def _differentiate(
+        self, xs: Sequence[Array], grad_outputs: Sequence[Array], training: bool, *masks: Sequence[Any]
+    ) -> list[Gradients]:
         import tensorflow as tf
 
         mirrored = self._mirror(len(xs))
         there = [name for name in ("weight", "bias") if getattr(mirrored, NAMES[name]) is not None]
 
-        def gradients(x: Any, grad_output: Any) -> Any:
+        def gradients(x: Any, grad_output: Any, *mask: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                y = mirrored(x, training=training)
+                y = mirrored(x, training=training, **_named(mask))
             wanted = [x, *(getattr(mirrored, NAMES[name]).value for name in there)]
             return tape.gradient(y, wanted, output_gradients=grad_output)
 
         found = []
-        for by_x, *rest in self._run(len(xs), gradients, xs, grad_outputs):
+        for by_x, *rest in self._run(len(xs), gradients, self._tensors(xs), self._tensors(grad_outputs), *masks):
             by_name = {name: self.copy(value) for name, value in zip(there, rest, strict=True)}
             found.append((self.copy(by_x), by_name.get("weight"), by_name.get("bias")))
         return found
@@ -114,16 +136,22 @@ class MirroredLayer(KerasTensorflowLayer):
                     getattr(mirrored, NAMES[name]).assign(value)
         return mirrored
 
-    def _run(self, count: int, function: Any, *operands: Sequence[Array]) -> list[Any]:
+    def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
+        return [self.tensor(array) for array in arrays]
+
+    def _masks(self, xs: Sequence[Array], masks: Sequence[Array]) -> list[Any]:
+        return [self.mask(mask, x.ndim) for x, mask in zip(xs, masks, strict=True)]
+
+    def _run(self, count: int, function: Any, *operands: Sequence[Any]) -> list[Any]:
         """What a function gives on each replica, of the operands of each."""
         import tensorflow as tf
 
         across = strategy(count)
         given = [
             across.experimental_distribute_values_from_function(
-                lambda context, arrays=arrays: self.tensor(arrays[context.replica_id_in_sync_group])
+                lambda context, each=each: each[context.replica_id_in_sync_group]
             )
-            for arrays in operands
+            for each in operands
         ]
         found = across.run(function, args=tuple(given))
         if isinstance(found, list | tuple):
@@ -140,6 +168,11 @@ class MirroredLayer(KerasTensorflowLayer):
         return [
             {name: None if each is None else each[number] for name, each in shown.items()} for number in range(count)
         ]
+
+
+def _named(mask: Sequence[Any]) -> dict[str, Any]:
+    """The argument `mask`, where there is one."""
+    return dict(zip(("mask",), mask, strict=False))
 
 
 class KerasMirrored(KerasTensorflow):

@@ -74,6 +74,7 @@ BUILTIN: dict[str, Entry] = {
     "torch.nn+compile": Entry("torch_compiled", "TorchCompiled", "torch", "torch"),
     "torch.nn+checkpoint": Entry("torch_checkpoint", "TorchCheckpoint", "torch", "torch"),
     "torch.nn+checkpoint_reentrant": Entry("torch_checkpoint", "TorchReentrant", "torch", "torch"),
+    "torch.nn+checkpoint+compile": Entry("torch_checkpoint", "TorchCompiledCheckpoint", "torch", "torch"),
     "torch.nn+frozen": Entry("torch_frozen", "TorchFrozen", "torch", "torch"),
     "tabnet.gbn": Entry("torch_tabnet", "TabnetGhost", "torch pytorch_tabnet", "tabnet"),
     "torch.nn+sync": Entry("torch_replicas", "TorchSync", "torch", "torch"),

@@ -30,6 +30,10 @@ class CheckpointedLayer(TorchLayer):
         given = self._tensor(x).requires_grad_()
         self.module.zero_grad()
         checkpoint(self.call, given, training, use_reentrant=self.reentrant).backward(self._tensor(grad_output))
+        return self._collect(given)
+
+    def _collect(self, given: Any) -> Gradients:
+        """What a backward pass has left in x, weight and bias."""
         tensors = self.tensors()
         parameters = {name: tensors[name] for name in ("weight", "bias") if tensors.get(name) is not None}
         return self._as_gradients(parameters, [given.grad, *(value.grad for value in parameters.values())])
@@ -39,6 +43,25 @@ class ReentrantLayer(CheckpointedLayer):
     """The same by the reentrant implementation."""
 
     reentrant = True
+
+
+class CompiledStepLayer(CheckpointedLayer):
+    """The same, the forward pass under checkpoint compiled as a whole by TorchInductor."""
+
+    def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """The gradients of one step, which is compiled anew; what cannot be compiled as a whole raises."""
+        import torch
+        from torch.utils.checkpoint import checkpoint
+
+        torch._dynamo.reset()
+        self.module.train(training)
+        step = torch.compile(
+            lambda given: checkpoint(self.module, given, use_reentrant=False), fullgraph=True, dynamic=False
+        )
+        given = self._tensor(x).requires_grad_()
+        self.module.zero_grad()
+        step(given).backward(self._tensor(grad_output))
+        return self._collect(given)
 
 
 class TorchCheckpoint(TorchNN):
@@ -63,3 +86,13 @@ class TorchReentrant(TorchCheckpoint):
 
     name = "torch.nn+checkpoint_reentrant"
     layer = ReentrantLayer
+
+
+class TorchCompiledCheckpoint(TorchCheckpoint):
+    """The layers of torch.nn, a step's forward pass under checkpoint(use_reentrant=False) compiled as a whole."""
+
+    name = "torch.nn+checkpoint+compile"
+    deviations: Mapping[str, str] = {}
+    documented: Mapping[str, str] = {}
+    layer = CompiledStepLayer
+    slow_to_start = True

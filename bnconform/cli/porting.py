@@ -35,7 +35,8 @@ SubjectOf = Callable[[str], Subject]
 
 SAME_LAYER = {
     "torch.nn+func": "torch.nn", "torch.nn+sync": "torch.nn", "torch.nn+ddp": "torch.nn",
-    "torch.nn+checkpoint": "torch.nn", "torch.nn+checkpoint_reentrant": "torch.nn", "torch.nn+frozen": "torch.nn",
+    "torch.nn+checkpoint": "torch.nn", "torch.nn+checkpoint_reentrant": "torch.nn",
+    "torch.nn+checkpoint+compile": "torch.nn", "torch.nn+frozen": "torch.nn",
     "tabnet.gbn": "torch.nn",
     "flax.linen+padded": "flax.linen", "flax.linen+unsynchronised": "flax.linen",
     "flax.linen+shard_map": "flax.linen", "flax.linen+pmap": "flax.linen", "flax.linen+spmd": "flax.linen",
