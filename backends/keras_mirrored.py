@@ -84,7 +84,7 @@ class MirroredLayer(KerasTensorflowLayer):
     def _pass(self, xs: Sequence[Array], training: bool, *masks: Sequence[Any]) -> list[tuple[Array, State]]:
         mirrored = self._mirror(len(xs))
         outputs = self._run(
-            len(xs), lambda x, *mask: mirrored(x, training=training, **_named(mask)), self._tensors(xs), *masks
+            len(xs), lambda x, *mask: mirrored(x, training=training, **_name_mask(mask)), self._tensors(xs), *masks
         )
         states = self._states(mirrored, len(xs))
         return [(self.copy(y), state) for y, state in zip(outputs, states, strict=True)]
@@ -110,7 +110,7 @@ class MirroredLayer(KerasTensorflowLayer):
         def gradients(x: Any, grad_output: Any, *mask: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                y = mirrored(x, training=training, **_named(mask))
+                y = mirrored(x, training=training, **_name_mask(mask))
             wanted = [x, *(getattr(mirrored, NAMES[name]).value for name in there)]
             return tape.gradient(y, wanted, output_gradients=grad_output)
 
@@ -170,7 +170,7 @@ class MirroredLayer(KerasTensorflowLayer):
         ]
 
 
-def _named(mask: Sequence[Any]) -> dict[str, Any]:
+def _name_mask(mask: Sequence[Any]) -> dict[str, Any]:
     """The argument `mask`, where there is one."""
     return dict(zip(("mask",), mask, strict=False))
 
