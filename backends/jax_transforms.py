@@ -42,24 +42,12 @@ def jacobian(forward: Function, ability: str) -> Function:
 
 
 @cache
-def twice(forward: Function) -> Function:
-    """(parameters, statistics, x, tangent, second) -> second_y, by jax.jvp of jax.jvp."""
+def differentiate_more(forward: Function, derivative: Function) -> Function:
+    """(parameters, statistics, *operands) -> a higher derivative for x, by forward_twice or backward_thrice."""
     import jax
 
     def differentiate(parameters: Any, statistics: Any, *operands: Any) -> Any:
-        return forward_twice(lambda x: forward(parameters, statistics, x)[0], *operands)
-
-    found: Function = jax.jit(differentiate)
-    return found
-
-
-@cache
-def thrice(forward: Function) -> Function:
-    """(parameters, statistics, x, grad_output, vector, second) -> third_x, by jax.vjp of jax.vjp of jax.vjp."""
-    import jax
-
-    def differentiate(parameters: Any, statistics: Any, *operands: Any) -> Any:
-        return backward_thrice(lambda x: forward(parameters, statistics, x)[0], *operands)
+        return derivative(lambda x: forward(parameters, statistics, x)[0], *operands)
 
     found: Function = jax.jit(differentiate)
     return found
@@ -76,17 +64,16 @@ def backward_thrice(call: Callable[[Any], Any], x: Any, grad_output: Any, *vecto
     """The gradient for x of sum(y * grad_output), y = call(x), and that of its product with each vector in turn."""
     import jax
 
+    def differentiate(call: Callable[[Any], Any], upstream: Any) -> Callable[[Any], Any]:
+        def gradient(x: Any) -> Any:
+            y, pull = jax.vjp(call, x)
+            return pull(upstream.astype(y.dtype))[0]
+
+        return gradient
+
     for upstream in (grad_output, *vectors):
-        call = _gradient(jax.vjp, call, upstream)
+        call = differentiate(call, upstream)
     return call(x)
-
-
-def _gradient(vjp: Any, call: Callable[[Any], Any], upstream: Any) -> Callable[[Any], Any]:
-    def gradient(x: Any) -> Any:
-        y, pull = vjp(call, x)
-        return pull(upstream.astype(y.dtype))[0]
-
-    return gradient
 
 
 def lanes_last(xs: Array, channels_last: bool) -> Array:
@@ -151,17 +138,17 @@ class TransformedJaxLayer:
 
     def jvp_jvp(self, x: Array, tangent: Array, second: Array, *, training: bool) -> Array:
         """The derivative of the tangent along a second one, by jax.jvp of jax.jvp; the statistics stay."""
-        with self.where.enter():
-            operands = (self.where.array(array, self.channels_last) for array in (x, tangent, second))
-            found = twice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
-            return self.where.show(found, self.channels_last)
+        return self._higher(forward_twice, (x, tangent, second), training)
 
     def third(self, x: Array, grad_output: Array, vector: Array, second: Array, *, training: bool) -> Array:
         """The derivative of that of the gradient along the vector, along a second one; the statistics stay."""
+        return self._higher(backward_thrice, (x, grad_output, vector, second), training)
+
+    def _higher(self, derivative: Function, operands: Sequence[Array], training: bool) -> Array:
         with self.where.enter():
-            operands = (self.where.array(array, self.channels_last) for array in (x, grad_output, vector, second))
-            found = thrice(self.functions(training).forward)(self.parameters, self.statistics, *operands)
-            return self.where.show(found, self.channels_last)
+            given = [self.where.array(array, self.channels_last) for array in operands]
+            call = differentiate_more(self.functions(training).forward, derivative)
+            return self.where.show(call(self.parameters, self.statistics, *given), self.channels_last)
 
     def _jacobian(self, ability: str, x: Array, training: bool) -> Array:
         with self.where.enter():

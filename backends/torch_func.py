@@ -80,10 +80,13 @@ class FuncLayer(TorchLayer):
         def gradient(call: Callable[[Any], Any], upstream: Any) -> Callable[[Any], Any]:
             return lambda x: vjp(call, x)[1](upstream)[0]
 
-        call: Callable[[Any], Any] = lambda x: whole(parameters, x)[0]  # noqa: E731, as it is wrapped in what follows
+        def call(x: Any) -> Any:
+            return whole(parameters, x)[0]
+
+        found: Callable[[Any], Any] = call
         for array in (grad_output, vector, second):
-            call = gradient(call, self._tensor(array))
-        return to_array(call(self._tensor(x)))
+            found = gradient(found, self._tensor(array))
+        return to_array(found(self._tensor(x)))
 
     def vmap(self, xs: Array, *, training: bool) -> Array:
         """ys, by torch.func.vmap over the batches, each with a copy of the buffers; the statistics stay."""

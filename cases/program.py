@@ -261,7 +261,7 @@ class Step:
         if self.op in (*WITH_UPSTREAM, *WITH_UPSTREAMS) and given is None:
             raise ValueError(f"a {self.op} step needs a grad_output")
         if (self.op in DIRECTED) != (self.tangent is not None):
-            raise ValueError("a jvp or hvp step, and no other, needs a tangent")
+            raise ValueError("a jvp, hvp, jvp_jvp or third step, and no other, needs a tangent")
         if (self.op in TWICE_DIRECTED) != (self.second is not None):
             raise ValueError("a jvp_jvp or third step, and no other, needs a second tangent")
         if self.second is not None and self.x is not None and self.second.shape != self.x.shape:

@@ -30,6 +30,7 @@ does not depend on x and its derivative is exactly 0, as that for the bias is ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -161,40 +162,32 @@ class _Sizes:
     @cached_property
     def curvature(self) -> Erring:
         """f''(v): its exact change over the variance's error, 5 FACTOR + 4 roundings, and an underflow."""
-        forward, model = self.forward, self.model
-        form, epsilon, width = forward.form, forward.epsilon, self.errors.settled
-
-        def curvature(variance: Exact) -> Exact:
-            return inverse_deviation_curvature(variance, epsilon, form)
-
-        size = np.abs(floats(curvature(forward.variance)))
-        change = enclosure(curvature, forward.variance, width)
-        variance = floats(forward.variance)
-        if form in (b.EpsilonForm.OUTSIDE, b.EpsilonForm.ABSENT):  # unbounded towards a variance of 0
-            change = np.where(variance <= width, np.inf, change)
-        elif form is b.EpsilonForm.MAXIMUM:  # which jumps from 0 at epsilon
-            jump = 3 / 4 * float(floats(exact(floats(epsilon)) ** -2.5))
-            change = np.where(np.abs(variance - floats(epsilon)) <= width, np.maximum(change, jump), change)
-        return size, np.asarray(change + model.gamma(5 * FACTOR + 4) * size + model.compute.underflow)
+        return self._of_variance(inverse_deviation_curvature, 5 * FACTOR + 4, 3 / 4, -2.5)
 
     @cached_property
-    def jerk(self) -> Erring:
+    def third(self) -> Erring:
         """f'''(v): its exact change over the variance's error, 7 FACTOR + 9 roundings, and an underflow."""
+        return self._of_variance(inverse_deviation_third, 7 * FACTOR + 9, 15 / 8, -3.5)
+
+    def _of_variance(
+        self, derivative: Callable[[Exact, Exact, b.EpsilonForm], Exact], roundings: int, factor: float, power: float
+    ) -> Erring:
+        """A derivative of f, which without the root of a zero variance is factor * (v + e)**power in size."""
         forward, model = self.forward, self.model
         form, epsilon, width = forward.form, forward.epsilon, self.errors.settled
 
-        def jerk(variance: Exact) -> Exact:
-            return inverse_deviation_third(variance, epsilon, form)
+        def along(variance: Exact) -> Exact:
+            return derivative(variance, epsilon, form)
 
-        size = np.abs(floats(jerk(forward.variance)))
-        change = enclosure(jerk, forward.variance, width)
+        size = np.abs(floats(along(forward.variance)))
+        change = enclosure(along, forward.variance, width)
         variance = floats(forward.variance)
         if form in (b.EpsilonForm.OUTSIDE, b.EpsilonForm.ABSENT):  # unbounded towards a variance of 0
             change = np.where(variance <= width, np.inf, change)
         elif form is b.EpsilonForm.MAXIMUM:  # which jumps from 0 at epsilon
-            jump = 15 / 8 * float(floats(exact(floats(epsilon)) ** -3.5))
+            jump = factor * float(floats(exact(floats(epsilon)) ** power))
             change = np.where(np.abs(variance - floats(epsilon)) <= width, np.maximum(change, jump), change)
-        return size, np.asarray(change + model.gamma(7 * FACTOR + 9) * size + model.compute.underflow)
+        return size, np.asarray(change + model.gamma(roundings) * size + model.compute.underflow)
 
     @cached_property
     def tangent(self) -> Erring:
@@ -334,19 +327,13 @@ def third_input(record: ThirdDerivative, model: ErrorModel, known: ForwardErrors
     product_sum = one.sum(one.product(upstream, one.centred))
     along, across = (one.sum(one.product(upstream, each.tangent)) for each in (one, other))
     both = one.step(one.sum(one.product(one.tangent, other.tangent)))
-    bend = plus(
-        one.product(one.curvature, one.variance, other.variance),
-        one.product(one.slope, both),
-    )
-    twist = plus(
-        one.product(one.jerk, one.variance, other.variance),
-        one.product(one.curvature, both),
-    )
+    second_of_factor = plus(one.product(one.curvature, one.variance, other.variance), one.product(one.slope, both))
+    second_of_slope = plus(one.product(one.third, one.variance, other.variance), one.product(one.curvature, both))
     within = plus(
-        one.product(bend, upstream),
+        one.product(second_of_factor, upstream),
         one.step(one.product(one.curvature, other.variance, along, one.centred)),
         one.step(one.product(one.slope, along, other.tangent)),
-        one.step(one.product(twist, product_sum, one.centred)),
+        one.step(one.product(second_of_slope, product_sum, one.centred)),
         one.step(one.product(one.curvature, one.variance, across, one.centred)),
         one.step(one.product(one.curvature, one.variance, product_sum, other.tangent)),
         one.step(one.product(one.curvature, other.variance, product_sum, one.tangent)),

@@ -24,6 +24,7 @@ arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gmpy2
@@ -123,6 +124,12 @@ def jvp(
     return Tangent(record, tangent, np.asarray((above - below) / (2 * h), dtype=object))
 
 
+def _find_mixed_difference(function: Callable[[Exact], Exact], x: Exact, one: Exact, other: Exact) -> Exact:
+    """The mixed second difference of a function: the sum over both signs of a b F(x + a one + b other)."""
+    terms = [a * b * function(x + a * one + b * other) for a in (1, -1) for b in (1, -1)]
+    return np.asarray(sum(terms[1:], start=terms[0]), dtype=object)
+
+
 def jvp_jvp(
     config: Config,
     behaviour: Behaviour,
@@ -145,12 +152,11 @@ def jvp_jvp(
     if record.moments is None or not from_batch:  # y is a line, of which the quotient would leave roundings
         return SecondTangent(record, tangent, second, np.asarray(0 * record.y, dtype=object))
     h, k = step(record, tangent), step(record, second)
-    terms = [
-        one * other * forward(config, behaviour, state, record.x + one * h * tangent + other * k * second,
-                              training=training).y
-        for one in (1, -1) for other in (1, -1)
-    ]  # fmt: skip
-    value = np.asarray(sum(terms[1:], start=terms[0]) / (4 * h * k), dtype=object)
+
+    def output(x: Exact) -> Exact:
+        return forward(config, behaviour, state, x, training=training).y
+
+    value = _find_mixed_difference(output, record.x, h * tangent, k * second) / (4 * h * k)
     return SecondTangent(record, tangent, second, value)
 
 
@@ -206,10 +212,9 @@ def third(
     require_precision()
     record = backward(config, behaviour, state, x, grad_output, training=training)
     h, k = step(record.flowing, vector), step(record.flowing, second)
-    terms = [
-        one * other * backward(config, behaviour, state, record.forward.x + one * h * vector + other * k * second,
-                               grad_output, training=training).grad_x
-        for one in (1, -1) for other in (1, -1)
-    ]  # fmt: skip
-    value = np.asarray(sum(terms[1:], start=terms[0]) / (4 * h * k), dtype=object)
+
+    def gradient(x: Exact) -> Exact:
+        return backward(config, behaviour, state, x, grad_output, training=training).grad_x
+
+    value = _find_mixed_difference(gradient, record.forward.x, h * vector, k * second) / (4 * h * k)
     return ThirdDerivative(record, vector, second, value)

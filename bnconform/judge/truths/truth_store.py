@@ -189,7 +189,6 @@ class TruthStore:
         connection = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA mmap_size = {self.limit}")
         connection.execute(SCHEMA)
         return connection
 

@@ -257,8 +257,8 @@ def test_the_direction_is_part_of_the_key() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"op": "jvp", "x": X}, "a jvp or hvp step, and no other, needs a tangent"),
-        ({"op": "forward", "x": X, "tangent": X}, "a jvp or hvp step, and no other, needs a tangent"),
+        ({"op": "jvp", "x": X}, "a jvp, hvp, jvp_jvp or third step, and no other, needs a tangent"),
+        ({"op": "forward", "x": X, "tangent": X}, "a jvp, hvp, jvp_jvp or third step, and no other, needs a tangent"),
         ({"op": "hvp", "x": X, "tangent": X}, "a hvp step needs a grad_output"),
         ({"op": "jvp", "tangent": X}, "a jvp step needs x"),
         ({"op": "jvp", "x": X, "tangent": X[:2]}, r"the tangent of a jvp step has the shape \(2, 3\); x has \(4, 3\)"),
