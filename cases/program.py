@@ -148,6 +148,7 @@ LAYOUTS = (
     "transposed_positions",
     "overlapping",
     "read_only",
+    "channel_position_swapped",
 )
 """How an array may lie in memory; the side that executes makes it so (`bnconform.backends.runner.layouts`).
 

@@ -107,6 +107,13 @@ def _channels_last_slice(values: Array) -> Array:
     return np.moveaxis(wide[..., 2 : 2 + last.shape[-1]], -1, 1)
 
 
+def _swap_with_positions(values: Array) -> Array:
+    """The channels behind the first axis of positions, N, H, C, W; contiguous where there is none."""
+    if values.ndim < 3:
+        return _contiguous(values)
+    return np.swapaxes(np.array(np.swapaxes(values, 1, 2), order="C"), 1, 2)
+
+
 def _transpose_positions(values: Array) -> Array:
     return np.swapaxes(np.array(np.swapaxes(values, -2, -1), order="C"), -2, -1)
 
@@ -145,6 +152,7 @@ LAYOUTS: Mapping[str, Callable[[Array], Array]] = {
     "transposed_positions": _transpose_positions,
     "overlapping": _overlapping,
     "read_only": _read_only,
+    "channel_position_swapped": _swap_with_positions,
 }
 """How an array lies in memory: `contiguous` begins at a multiple of 64 bytes, `unaligned` one element later;
 the `expanded` ones (stride 0) and `overlapping` are for arrays that are equal where memory is the same; others stay

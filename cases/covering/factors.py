@@ -52,7 +52,7 @@ LAYOUTS = (
     "contiguous", "fortran", "channels_last", "batch_last", "batch_channel_swapped", "every_other_element",
     "slice_with_offset", "every_third_sample", "reversed_batch", "reversed_channels", "reversed_width",
     "expanded_batch", "expanded_channels", "expanded_positions", "expanded_everywhere", "channels_last_slice",
-    "transposed_positions", "overlapping", "read_only", "unaligned",
+    "transposed_positions", "channel_position_swapped", "overlapping", "read_only", "unaligned",
 )  # fmt: skip
 
 BLOCKS = ("15", "16", "17", "63", "64", "65", "255", "256", "257", "511", "512", "513", "1025", "2049")
@@ -185,7 +185,7 @@ def _variance(levels: Levels) -> bool:
 
 
 def _strides(levels: Levels, layout: str) -> bool:
-    if layout in ("transposed_positions",):
+    if layout in ("transposed_positions", "channel_position_swapped"):
         return int(levels["rank"]) >= 4 and levels["positions"] != "1"
     if layout in ("reversed_width", "expanded_positions"):
         return levels["positions"] != "1"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from bnconform.cases.covering.factors import Levels
 from bnconform.cases.models.build import graph, sample
@@ -159,11 +160,20 @@ def few() -> frozenset[int]:
     """The numbers of rows that slow tools are asked, and every tool in other dtypes.
 
     Together they hold every level, every layer in every order, and, of layers that a BatchNorm after them is merged
-    into, every layer with each of its widths and groups. Each row that brings most of what is still missing is taken,
-    the first of several.
+    into, every layer with each of its widths and groups.
     """
-    wanted = [list_held(row) for row in table()]
-    missing = set().union(*wanted)
+    return _cover([list_held(row) for row in table()])
+
+
+@cache
+def fewest() -> frozenset[int]:
+    """The numbers of rows that tools are asked which take ten seconds and more for a model: they hold every level."""
+    return _cover([set(row.items()) for row in table()])
+
+
+def _cover(wanted: Sequence[set[Any]]) -> frozenset[int]:
+    """The rows that together hold whatever any row holds: each time the one that brings most of what is missing."""
+    missing: set[Any] = set().union(*wanted)
     chosen: set[int] = set()
     while missing:
         best = max(range(len(wanted)), key=lambda number: (len(wanted[number] & missing), -number))
@@ -195,6 +205,7 @@ def by_requirement() -> Mapping[str, tuple[ModelCase, ...]]:
 
 
 def models_of(requirement: str, dtype: str, cost: str = "") -> tuple[ModelCase, ...]:
-    """The cases of a requirement in a dtype; few of them where `cost` is "configurations"."""
+    """The cases of a requirement in a dtype; few of them where `cost` is "configurations", the fewest of "minutes"."""
+    chosen = {"configurations": few, "minutes": fewest}.get(cost)
     cases = (case for case in by_requirement().get(requirement, ()) if dtype in case.dtypes)
-    return tuple(case for case in cases if cost != "configurations" or case.number in few())
+    return tuple(case for case in cases if chosen is None or case.number in chosen())

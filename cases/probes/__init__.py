@@ -80,10 +80,11 @@ Case = Probe | CoveringRow | MetamorphicRelation | ModelCase
 """What a requirement is asked by; models are for tools that deploy them."""
 
 TABLES: Mapping[str, str] = {
-    "": "shown", "shapes": "few_shapes", "configurations": "few_configurations", "thorough": "thorough",
+    "": "shown", "shapes": "few_shapes", "configurations": "few_configurations",
+    "minutes": "few_configurations", "thorough": "thorough",
 }  # fmt: skip
-"""The covering array by what costs an implementation time: nothing, new shapes, or new configurations, too; or all of
-it, where time does not matter."""
+"""The covering array by what costs an implementation time: nothing, new shapes, or new configurations, too, seconds or
+more; or all of it, where time does not matter."""
 
 
 @cache
@@ -113,10 +114,10 @@ def cases_of(requirement: str, dtype: str, cost: str = "") -> tuple[Case, ...]:
     Args:
         cost: what costs an implementation time, a key of TABLES: "shapes" takes the rows of the covering array that
             meet few of them, "configurations" also only those of the others that need no compilation beyond those of
-            the first case of each requirement. "thorough" takes every row in every dtype.
+            the first case of each requirement, as does "minutes", of models the fewest. "thorough" takes every row in every dtype.
     """
     fitting = _by_hand(requirement, dtype)
-    if cost == "configurations" and fitting:
+    if cost in ("configurations", "minutes") and fitting:
         first, *rest = fitting
         fitting = (first, *(case for case in rest if _compilations(case) <= _keys_of_first_cases(dtype)))
     rows_of_table = (row for row in covering(requirement, cost) if dtype in row.dtypes)

@@ -21,7 +21,10 @@ RANK_4_ONLY = ("unaligned", "batch_channel_swapped", "every_third_sample", "reve
 EQUAL_LENGTHS = ((4, 4), (3, 3, 3), (3, 3, 3, 3), (2, 3, 4, 4), (3, 3, 3, 3, 3), (2, 3, 4, 4, 2), (2, 3, 2, 4, 4))
 """Shapes in which axes have the same length, so that one order of them in memory can be taken for another."""
 
-OF_AXES = ("fortran", "channels_last", "batch_last", "batch_channel_swapped", "transposed_positions")
+OF_AXES = (
+    "fortran", "channels_last", "batch_last", "batch_channel_swapped", "transposed_positions",
+    "channel_position_swapped",
+)  # fmt: skip
 """Layouts that are another order of the axes in memory."""
 
 

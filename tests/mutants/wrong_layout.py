@@ -130,6 +130,16 @@ class SwappedAxesReadAsRowMajor(AsRead):
 
 
 @wrong("BN-LAYOUT-X")
+class ChannelsBehindTheHeightReadAsRowMajor(AsRead):
+    """In training an x whose channels lie behind its first axis of positions is read as if they lay before it."""
+
+    def see(self, x: Array, training: bool) -> Array:
+        """Row-major where only these two axes are exchanged."""
+        exchanged = training and x.ndim > 3 and not x.flags.c_contiguous and x.swapaxes(1, 2).flags.c_contiguous
+        return in_memory_order(x) if exchanged else x
+
+
+@wrong("BN-LAYOUT-X")
 class StepOfTheLastAxisIgnored(AsRead):
     """The last axis is read element after element, although x takes every other one only."""
 

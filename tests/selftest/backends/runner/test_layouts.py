@@ -44,6 +44,9 @@ STRIDES: dict[str, Callable[[Array], bool]] = {
     "transposed_positions": lambda a: np.swapaxes(a, -2, -1).strides == _c_order(np.swapaxes(a, -2, -1)),
     "overlapping": lambda a: a.strides[-2:] == (a.itemsize, a.itemsize),
     "read_only": lambda a: a.strides == _c_order(a) and not a.flags.writeable,
+    "channel_position_swapped": lambda a: (
+        a.strides == _c_order(a) if a.ndim < 3 else a.swapaxes(1, 2).strides == _c_order(a.swapaxes(1, 2))
+    ),
 }
 """What each layout promises."""
 
