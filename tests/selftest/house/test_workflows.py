@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from bnconform.backends import registry
 
@@ -16,6 +17,12 @@ ROOT = Path(__file__).parents[3]
 FLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text())
 [JOB] = FLOW["jobs"].values()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_is_named_as_every_pip_knows_it(extra: str) -> None:
+    """The pip that comes with Python 3.11 does not find an extra whose name is not normalised, and only warns."""
+    assert canonicalize_name(extra) == extra
 
 
 def machines() -> list[dict[str, str]]:
