@@ -41,6 +41,14 @@ class Format:
         """The NumPy dtype."""
         return numpy_dtype(self.name)
 
+    def gamma(self, count: float) -> float:
+        """g(m) = m u / (1 - m u), what m roundings change a product by at most (Higham 2002, lemma 3.1).
+
+        Infinite where m u >= 1.
+        """
+        u = self.unit_roundoff
+        return count * u / (1 - count * u) if count * u < 1 else math.inf
+
 
 @cache
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -102,6 +102,24 @@ class Graph:
         arrays = {name: np.asarray(value).astype(target) for name, value in self.arrays.items()}
         return replace(self, arrays=arrays, dtype=dtype)
 
+    def without(self, kind: str) -> Graph | None:
+        """The network without the nodes of a kind: who reads one reads what it reads first.
+
+        None where nothing with weights is left, or the prediction is not the last node's.
+        """
+        place = {INPUT: INPUT}
+        nodes = []
+        for node in self.nodes:
+            inputs = tuple(place[name] for name in node.inputs)
+            place[node.name] = inputs[0] if node.kind == kind else node.name
+            if node.kind != kind:
+                nodes.append(replace(node, inputs=inputs))
+        layers = {node.layer for node in nodes if node.layer}
+        if not layers or place[self.output] != nodes[-1].name:
+            return None
+        arrays = {name: value for name, value in self.arrays.items() if name.rpartition(".")[0] in layers}
+        return replace(self, nodes=tuple(nodes), arrays=arrays)
+
     def message(self) -> dict[str, Any]:
         """The network as the side that executes is sent it."""
         return {

@@ -28,6 +28,8 @@ class Description:
         offered: what each device is, by its name, the CPU first.
         packages: version by distribution, in the environment where it runs.
         deployment: whether it deploys models (`bnconform.backends.deployments`), and has no layers.
+        takes_long: whether each model takes such a tool ten seconds and more.
+        lower_precision: to which dtype such a tool rounds by default, by that of the model.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Description:
     offered: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     deployment: bool = False
+    takes_long: bool = False
+    lower_precision: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Description:
@@ -105,7 +109,7 @@ class Gone:
         """Nothing."""
 
 
-WORDS = ("deviations", "unsupported", "documented", "devices", "packages")
+WORDS = ("deviations", "unsupported", "documented", "devices", "packages", "lower_precision")
 """What a description has as words to words, by name."""
 
 LONGEST = 200
@@ -133,7 +137,7 @@ def plain(told: Any) -> dict[str, Any]:
         found[name] = text[:LONGEST]
     if not found["devices"]:
         raise ValueError("no devices")
-    for name in ("slow_to_start", "shapes_cost_time", "deployment"):
+    for name in ("slow_to_start", "shapes_cost_time", "takes_long", "deployment"):
         found[name] = told.get(name) is True
     return found
 

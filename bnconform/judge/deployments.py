@@ -26,11 +26,44 @@ from bnconform.spec.oracle.networks import evaluate
 DECISION, SINGLE = "epsilon_value", "single_precision"
 """What a tool may declare of the epsilon that its format keeps."""
 
+LOWER = "lower_precision"
+"""What it may declare besides: the dtype to which it rounds by default, by that of the model."""
+
 TOLD = ("train", "eval")
 """A warning about the mode has one of these in it."""
 
 KEPT = 2048
 """Truths that are kept in a process."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What is admitted of a tool besides arithmetic in the model's dtype.
+
+    Attributes:
+        single_epsilon: whether its format stores epsilon in single precision. lower: the dtype to which it rounds
+            constants, operands and results; "" for none.
+    """
+
+    single_epsilon: bool = False
+    lower: str = ""
+
+    def words(self) -> dict[str, str]:
+        """As the tool declares it."""
+        found = {DECISION: SINGLE} if self.single_epsilon else {}
+        return {**found, **({LOWER: self.lower} if self.lower else {})}
+
+
+NOTHING = Admitted()
+"""What is admitted of a tool that declares nothing."""
+
+
+def list_admitted(subject: Subject) -> list[Admitted]:
+    """What is admitted, the strictest first: nothing, then what the tool declares, its lower precision last."""
+    single = subject.deviations.get(DECISION) == SINGLE
+    lower = subject.lower_precision.get(subject.dtype, "")
+    found = [NOTHING, Admitted(single), Admitted(single, lower)]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +89,16 @@ class PredictionTruth:
 
 
 @lru_cache(KEPT)
-def truth(network: Graph, count: int, training: bool, single: bool) -> PredictionTruth:
+def truth(network: Graph, count: int, training: bool, admitted: Admitted) -> PredictionTruth:
     """What a model predicts of its first so many samples (`bnconform.cases.models.build.sample`).
 
     Args:
-        training: whether BatchNorms that were left in training normalise by the batch. single: whether epsilon is
-            stored in single precision.
+        training: whether BatchNorms that were left in training normalise by the batch.
     """
+    single, lower = admitted.single_epsilon, admitted.lower
     with arithmetic():
         results = evaluate(network, sample(network, count), training=training, single_epsilon=single)
-        bound = errors(network, results, training=training, single_epsilon=single)
+        bound = errors(network, results, training=training, single_epsilon=single, lower=lower)
         return PredictionTruth(results[network.output], bound)
 
 
@@ -211,10 +244,10 @@ def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) 
     """(x, y) of the first prediction of a case that is off, whole; None where none is, or it is no array."""
     network = case.graph(subject.dtype)
     inputs = case.inputs(subject.dtype)
-    single = subject.deviations.get(DECISION) == SINGLE
+    admitted = list_admitted(subject)[-1]
     for _, prediction, count, samples in questions_of(case, trace, network) if trace.predictions else ():
         place = next((i for i, one in enumerate(trace.predictions) if one is prediction), 0)
-        found = _compare(network, prediction, count, samples, single)
+        found = _compare(network, prediction, count, samples, admitted)
         if prediction.y is not None and not found.problem and found.worst > 1:
             return inputs[place], prediction.y
     return None
@@ -223,33 +256,31 @@ def wrong_prediction(case: ModelCase, trace: DeploymentTrace, subject: Subject) 
 def judge(check: Check, network: Graph, asked: Sequence[tuple[str, Prediction, int, slice]]) -> None:
     """Record the verdict on predictions, each of so many first samples, of which some are compared."""
     __tracebackhide__ = True
-    single = check.subject.deviations.get(DECISION) == SINGLE
-    found = [(what, _compare(network, one, count, samples, False)) for what, one, count, samples in asked]
-    worst_what, worst = max(found, key=lambda pair: pair[1].worst)
-    told = sum(comparison.told for _, comparison in found)
-    ratio = worst.worst
-    if ratio > 1 and single:
-        declared = [(what, _compare(network, one, count, samples, True)) for what, one, count, samples in asked]
-        what, comparison = max(declared, key=lambda pair: pair[1].worst)
-        if comparison.worst <= 1:
-            record_single(check, comparison.worst, told)
+    for admitted in list_admitted(check.subject):
+        found = [(what, _compare(network, one, count, samples, admitted)) for what, one, count, samples in asked]
+        worst_what, worst = max(found, key=lambda pair: pair[1].worst)
+        if worst.worst <= 1:
+            record(check, admitted, worst.worst, sum(comparison.told for _, comparison in found))
             return
-        worst_what, worst, ratio = what, comparison, comparison.worst
-    if ratio > 1:
-        problems = (worst.problem,) if worst.problem else ()
-        fail(check, VIOLATES, share=ratio, problems=problems, quantity=worst.quantity(worst_what))
+    problems = (worst.problem,) if worst.problem else ()
+    fail(check, VIOLATES, share=worst.worst, problems=problems, quantity=worst.quantity(worst_what))
+
+
+def record(check: Check, admitted: Admitted, ratio: float, told: int) -> None:
+    """Record that what was seen is due where so much is admitted; untrusted where nothing was told by it."""
     if not told:
         _vacuous(check)
         return
-    check.measure(ratio, told)
-
-
-def record_single(check: Check, ratio: float, told: int) -> None:
-    """Record that what was seen is due where epsilon is stored in single precision, as the tool declares."""
+    declared = admitted.words()
+    if not declared:
+        check.measure(ratio, told)
+        return
     outcome = check._outcome(DEVIATES, checks=told, bound_share=ratio)
-    outcome.needed = [DECISION]
-    outcome.diagnosis = [{"coordinate": DECISION, "value": SINGLE}]
-    outcome.headline = outcome.message = f"as declared: {DECISION} = {SINGLE}"
+    outcome.needed = [name for name in declared if name == DECISION]
+    outcome.diagnosis = [{"coordinate": name, "value": value} for name, value in declared.items()]
+    outcome.headline = outcome.message = "as declared: " + ", ".join(
+        f"{name} = {value}" for name, value in declared.items()
+    )
     check._add(outcome)
 
 
@@ -259,11 +290,13 @@ def _vacuous(check: Check) -> None:
     check._add(check._outcome(UNTRUSTED, vacuous=True, headline=text, message=text))
 
 
-def _compare(network: Graph, prediction: Prediction, count: int, samples: slice, single: bool) -> PredictionComparison:
+def _compare(
+    network: Graph, prediction: Prediction, count: int, samples: slice, admitted: Admitted
+) -> PredictionComparison:
     """A prediction beside what is due; of a batch whose samples do not meet, a part of that of the larger one."""
     if any(network.array(node.layer, "running_mean") is None for node in network.nodes if _is_norm(node.kind)):
-        return compare(prediction, truth(network, count, False, single), samples)
-    whole = truth(network, LARGER if count in (1, LARGER) else count, False, single)
+        return compare(prediction, truth(network, count, False, admitted), samples)
+    whole = truth(network, LARGER if count in (1, LARGER) else count, False, admitted)
     return compare(prediction, whole.of(slice(0, count)), samples)
 
 
@@ -308,9 +341,9 @@ def one_mode(check: Check) -> None:
         return
     count = len(sample(network))
     first = trace.predictions[0]
-    single = subject.deviations.get(DECISION) == SINGLE
-    as_evaluated = compare(first, truth(network, count, False, single))
-    as_trained = compare(first, truth(network, count, True, single))
+    admitted = list_admitted(subject)[-1]
+    as_evaluated = compare(first, truth(network, count, False, admitted))
+    as_trained = compare(first, truth(network, count, True, admitted))
     if min(as_evaluated.worst, as_trained.worst) <= 1:
         evaluated = as_evaluated.worst <= 1
         if not (as_evaluated if evaluated else as_trained).told:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from bnconform.execution.deployment_trace import Prediction
 from bnconform.judge import deployments
 from bnconform.judge.check import Check
-from bnconform.judge.deployments import DECISION, KEPT, SINGLE, PredictionComparison, PredictionTruth, compare
+from bnconform.judge.deployments import KEPT, Admitted, PredictionComparison, PredictionTruth, compare
 from bnconform.judge.outcome import VIOLATES
 from bnconform.results.failure import Quantity
 from bnconform.spec.error_bounds.merged_layers import errors_of_merge
@@ -20,6 +20,9 @@ from bnconform.spec.oracle.merged_layers import Merge, merge_layer, merges
 
 MERGED = "the merged "
 """How a quantity of such a layer begins."""
+
+NONE_MERGED = "it shows no layer that a BatchNorm of this model was merged into"
+"""What is said of a tool that shows layers, and none of these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +53,22 @@ def possible(network: Graph) -> dict[str, list[Merge]]:
 
 
 @lru_cache(KEPT)
-def truths(network: Graph, merge: Merge, single: bool) -> tuple[PredictionTruth, PredictionTruth]:
+def truths(network: Graph, merge: Merge, admitted: Admitted) -> tuple[PredictionTruth, PredictionTruth]:
     """What is due of the weight and of the bias of a layer."""
     with arithmetic():
-        values = merge_layer(network, merge, single_epsilon=single)
-        bounds = errors_of_merge(network, merge, single_epsilon=single)
+        values = merge_layer(network, merge, single_epsilon=admitted.single_epsilon)
+        bounds = errors_of_merge(network, merge, single_epsilon=admitted.single_epsilon, lower=admitted.lower)
     weight, bias = (PredictionTruth(value, bound) for value, bound in zip(values, bounds, strict=True))
     return weight, bias
 
 
-def beside(network: Graph, merge: Merge, weight: Array, bias: Array | None, single: bool) -> MergedComparison:
+def beside(network: Graph, merge: Merge, weight: Array, bias: Array | None, admitted: Admitted) -> MergedComparison:
     """A layer beside what is due of it.
 
     A bias that is not there is not compared: what is added may have a place of its own, and that it is added somewhere
     is seen from the prediction.
     """
-    due, shift = truths(network, merge, single)
+    due, shift = truths(network, merge, admitted)
     second = None if bias is None else compare(Prediction(bias), shift)
     return MergedComparison(merge, compare(Prediction(weight), due), second)
 
@@ -80,27 +83,26 @@ def constants(check: Check) -> None:
     if shown.misfit:
         deployments.fail(check, VIOLATES, problems=(shown.misfit,))
     looked_at = {layer: found for layer, found in possible(network).items() if layer in shown.layers}
-    nearest = [_nearest(network, found, *shown.layers[layer], False) for layer, found in looked_at.items()]
-    worst = max(nearest, key=lambda one: one.worst, default=None)
-    if worst is not None and worst.worst > 1 and check.subject.deviations.get(DECISION) == SINGLE:
-        declared = [_nearest(network, found, *shown.layers[layer], True) for layer, found in looked_at.items()]
-        share = max(one.worst for one in declared)
-        if share <= 1:
-            deployments.record_single(check, share, _count_telling(declared))
-            return
-    if worst is not None and worst.worst > 1:
+    if not looked_at:
+        deployments.refuse(check, NONE_MERGED)
+    for admitted in deployments.list_admitted(check.subject):
+        nearest = [_nearest(network, found, *shown.layers[layer], admitted) for layer, found in looked_at.items()]
+        worst = max(nearest, key=lambda one: one.worst)
+        if worst.worst <= 1:
+            break
+    else:
         _accuse(check, worst)
-    _check_precision(check, {layer: shown.layers[layer] for layer in looked_at})
+    _check_precision(check, {layer: shown.layers[layer] for layer in looked_at}, admitted.lower or check.subject.dtype)
     if not any(one.merge.norms for one in nearest):
-        deployments.refuse(check, "it shows no layer that a BatchNorm of this model was merged into")
-    check.measure(max(one.worst for one in nearest), _count_telling(nearest))
+        deployments.refuse(check, NONE_MERGED)
+    deployments.record(check, admitted, worst.worst, _count_telling(nearest))
 
 
 def _nearest(
-    network: Graph, looked_at: Sequence[Merge], weight: Array, bias: Array | None, single: bool
+    network: Graph, looked_at: Sequence[Merge], weight: Array, bias: Array | None, admitted: Admitted
 ) -> MergedComparison:
     """A layer beside what it may hold that is nearest to it."""
-    return min((beside(network, merge, weight, bias, single) for merge in looked_at), key=lambda one: one.worst)
+    return min((beside(network, merge, weight, bias, admitted) for merge in looked_at), key=lambda one: one.worst)
 
 
 def _count_telling(found: Sequence[MergedComparison]) -> int:
@@ -121,10 +123,10 @@ def _accuse(check: Check, found: MergedComparison) -> None:
     )
 
 
-def _check_precision(check: Check, layers: dict[str, tuple[Array, Array | None]]) -> None:
-    """Let the check fail where a layer is held in fewer digits than the model has."""
+def _check_precision(check: Check, layers: dict[str, tuple[Array, Array | None]], dtype: str) -> None:
+    """Let the check fail where a layer is held in fewer digits than a dtype has."""
     __tracebackhide__ = True
-    declared = format_of(check.subject.dtype)
+    declared = format_of(dtype)
     for layer, arrays in layers.items():
         for what, array in zip(("weight", "bias"), arrays, strict=True):
             if array is not None and format_of(str(array.dtype)).unit_roundoff > declared.unit_roundoff:

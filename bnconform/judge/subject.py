@@ -141,6 +141,11 @@ class Subject:
         return dict(getattr(self.backend, "deviations", {})) if self.assumed is None else self.assumed.differences()
 
     @property
+    def lower_precision(self) -> dict[str, str]:
+        """Dtype of a model -> the one to which a tool that deploys it rounds by default, as its adapter declares."""
+        return dict(getattr(self.backend, "lower_precision", {}))
+
+    @property
     def slow(self) -> bool:
         """Whether each new configuration or shape costs time, so that a check takes the few cases that reuse them."""
         return bool(getattr(self.backend, "slow_to_start", False))
@@ -148,6 +153,8 @@ class Subject:
     @property
     def cost(self) -> str:
         """What costs time, and how much may be asked, as `bnconform.cases.probes.cases_of` takes it."""
+        if getattr(self.backend, "takes_long", False):
+            return "configurations" if self.thorough else "minutes"
         if self.slow:
             return "shapes" if self.thorough else "configurations"
         if self.thorough:

@@ -31,41 +31,51 @@ from bnconform.spec.oracle.networks import epsilon_of
 FACTOR, SHIFT = 8, 12
 """Roundings of an element of the weight, and of a term of the bias, for each BatchNorm; see above."""
 
+STORED = 2
+"""Roundings besides, where a tool declares a lower format: an array may be rounded to it before anything is merged, and
+is when it is stored."""
+
 OUTWARD = 1 + 2.0**-40
 """These bounds are computed in float64, of at most 10^4 terms, all positive: they err by less than this."""
 
 
-def errors_of_merge(network: Graph, merge: Merge, *, single_epsilon: bool = False) -> tuple[Floats, Floats]:
+def errors_of_merge(
+    network: Graph, merge: Merge, *, single_epsilon: bool = False, lower: str = ""
+) -> tuple[Floats, Floats]:
     """The bounds on (weight, bias), of their shapes, in the network's dtype; infinite where nothing is known.
 
     Within `bnconform.spec.exact.arithmetic`.
+
+    Args:
+        lower: the dtype in which a tool may hold its constants, as it declares; "" for the network's own.
     """
-    format_, call = format_of(network.dtype), merge.call
+    format_, call = format_of(lower or network.dtype), merge.call
+    factor_count, shift_count = (FACTOR + STORED, SHIFT + STORED) if lower else (FACTOR, SHIFT)
     weight = _size(network, call, "weight")
     assert weight is not None
     bias = _size(network, call, "bias")
     size = np.zeros(outputs(call, weight)) if bias is None else bias
-    error = np.zeros(size.shape)
-    relative = np.zeros(weight.shape)
+    stored, tiny = (format_.gamma(STORED), 2 * format_.underflow) if lower else (0.0, 0.0)
+    error, relative = stored * size + tiny, np.full(weight.shape, stored)
     with np.errstate(all="ignore"):
         for norm in reversed(merge.before):
             factor, rounding = _factor(network, norm, format_, single_epsilon=single_epsilon)
             added = _terms(network, norm, factor)
             terms = weight.size // len(weight)
-            grown = _all(weight.shape, call, gamma(format_, terms + SHIFT) + rounding, inputs=True)
+            grown = _all(weight.shape, call, format_.gamma(terms + shift_count) + rounding, inputs=True)
             sums = _sums(call, weight * (relative + grown), added)
-            error = error + sums + gamma(format_, terms + SHIFT) * size + _underflow(format_, terms, weight)
+            error = error + sums + format_.gamma(terms + shift_count) * size + _underflow(format_, terms, weight)
             size = size + _sums(call, weight, added)
-            relative = _both(relative, _all(weight.shape, call, gamma(format_, FACTOR) + rounding, inputs=True))
+            relative = _both(relative, _all(weight.shape, call, format_.gamma(factor_count) + rounding, inputs=True))
             weight = np.asarray(by_inputs(call, weight, factor))
         for norm in merge.after:
             factor, rounding = _factor(network, norm, format_, single_epsilon=single_epsilon)
             size = factor * size + _terms(network, norm, factor)
-            error = factor * error * (1 + rounding) + (gamma(format_, SHIFT) + rounding) * size
+            error = factor * error * (1 + rounding) + (format_.gamma(shift_count) + rounding) * size
             error = error + 4 * format_.underflow * (1 + factor + size)
-            relative = _both(relative, _all(weight.shape, call, gamma(format_, FACTOR) + rounding, inputs=False))
+            relative = _both(relative, _all(weight.shape, call, format_.gamma(factor_count) + rounding, inputs=False))
             weight = np.asarray(by_outputs(call, weight, factor))
-        lost = 4 * format_.underflow * (1 + weight) * len(merge.norms)
+        lost = 4 * format_.underflow * (1 + weight) * (len(merge.norms) + bool(lower))
         largest = weight * (1 + relative), size + error
         weight_error, bias_error = weight * relative + lost, error
         return _infinite_past(format_, largest[0], weight_error), _infinite_past(format_, largest[1], bias_error)
@@ -74,12 +84,6 @@ def errors_of_merge(network: Graph, merge: Merge, *, single_epsilon: bool = Fals
 def _infinite_past(format_: Format, largest: Floats, error: Floats) -> Floats:
     """An error; infinite where the format's largest number may be passed."""
     return np.where(np.isnan(largest) | (largest >= format_.largest), inf, error * OUTWARD)
-
-
-def gamma(format_: Format, count: float) -> float:
-    """g(m); infinite where m u >= 1."""
-    u = format_.unit_roundoff
-    return count * u / (1 - count * u) if count * u < 1 else inf
 
 
 def _size(network: Graph, node: Node, name: str) -> Floats | None:

@@ -36,6 +36,12 @@ CPU libraries that the suite judges use direct sums for such small sizes; for a 
 must be made anew.
 
 Where a magnitude may pass the format's largest number the error is infinite, too.
+
+A tool may declare that it rounds to a lower format of its own: weights that it keeps in half precision, operands and
+results that it rounds before it goes on in single precision. Then SLACK of the roundings above may be in that format,
+each of two operands and the ten counted above among them, while sums are made in the model's: g(n + SLACK) of the
+model's format and g(SLACK) of the lower one. The input, and the result of whatever node, linear or not, may be rounded
+once more; epsilon, underflow and the largest number are those of the lower format.
 """
 
 from __future__ import annotations
@@ -72,14 +78,20 @@ class Spread:
 
 
 def errors(
-    network: Graph, results: Mapping[str, Exact], *, training: bool = False, single_epsilon: bool = False
+    network: Graph,
+    results: Mapping[str, Exact],
+    *,
+    training: bool = False,
+    single_epsilon: bool = False,
+    lower: str = "",
 ) -> Floats:
     """The bound on the prediction's error in the network's dtype, of its shape; infinite where nothing is known.
 
     Args:
         results: what `bnconform.spec.oracle.networks.evaluate` gave for the same arguments, in its arithmetic.
+        lower: the dtype to which constants, operands and results may be rounded besides; "" for none.
     """
-    bounds = NetworkErrors(network, results, training=training, single_epsilon=single_epsilon)
+    bounds = NetworkErrors(network, results, training=training, single_epsilon=single_epsilon, lower=lower)
     with np.errstate(all="ignore"):
         return bounds.prediction()
 
@@ -88,31 +100,41 @@ class NetworkErrors:
     """The errors of a network's results, node by node.
 
     Attributes:
-        format: of every operation. found: by the name of a result.
+        sums: the format in which sums are made. lower: that to which a tool may round besides; None for none.
+        stored: that of constants, operands and results, the lower of the two. found: by the name of a result.
     """
 
-    def __init__(self, network: Graph, results: Mapping[str, Exact], *, training: bool, single_epsilon: bool) -> None:
+    def __init__(
+        self, network: Graph, results: Mapping[str, Exact], *, training: bool, single_epsilon: bool, lower: str = ""
+    ) -> None:
         self.network, self.results = network, results
         self.training, self.single_epsilon = training, single_epsilon
-        self.format: Format = format_of(network.dtype)
+        self.sums: Format = format_of(network.dtype)
+        self.lower: Format | None = format_of(lower) if lower else None
+        self.stored: Format = self.lower or self.sums
         self.values = {name: floats(value) for name, value in results.items()}
         x = self.values[INPUT]
-        self.found = {INPUT: Spread(np.abs(x), np.zeros(x.shape), np.ones(x.shape))}
+        self.found = {INPUT: Spread(np.abs(x), self.round_to_lower(np.abs(x), np.zeros(x.shape)), np.ones(x.shape))}
 
     def prediction(self) -> Floats:
         """The bound on what the last node gives."""
         for node in self.network.nodes:
             made = RULES[node.kind](self, node, [self.found[name] for name in node.inputs])
             largest = made.magnitude + made.error
-            unknown = np.isnan(largest) | (largest >= self.format.largest)
-            error = np.where(unknown, inf, made.error * OUTWARD)
+            unknown = np.isnan(largest) | (largest >= self.stored.largest)
+            error = np.where(unknown, inf, self.round_to_lower(np.abs(self.values[node.name]), made.error) * OUTWARD)
             self.found[node.name] = Spread(made.magnitude, error, made.spread)
         return self.found[self.network.output].error
 
+    def round_to_lower(self, value: Floats, error: Floats) -> Floats:
+        """The error of a result that errs by so much, once the tool has rounded it to its lower format."""
+        if self.lower is None:
+            return error
+        return error + self.lower.unit_roundoff * (value + error) + self.lower.underflow
+
     def gamma(self, count: float) -> float:
-        """g(m); infinite where m u >= 1."""
-        u = self.format.unit_roundoff
-        return count * u / (1 - count * u) if count * u < 1 else inf
+        """g(m), and g(SLACK) of the lower format; infinite where m u >= 1."""
+        return self.sums.gamma(count) + (self.lower.gamma(SLACK) if self.lower else 0.0)
 
     def magnitudes(self, layer: str, name: str) -> Floats | None:
         """The magnitudes of a layer's array."""
@@ -141,14 +163,14 @@ class NetworkErrors:
             magnitude = magnitude + shift
         ones = np.ones(weight.shape)
         spread = self.apply(node, given.spread, ones)
-        underflow = 2 * self.format.underflow * (terms + 2 + spread)
+        underflow = 2 * self.stored.underflow * (terms + 2 + spread)
         error = carried + self.gamma(terms + SLACK) * (magnitude + carried) + underflow
         size = np.abs(self.values[node.inputs[0]]) + given.error
         return Spread(magnitude, error, 1 + self.apply(node, size, ones))
 
     def of_norm(self, node: Node, inputs: list[Spread]) -> Spread:
         """A BatchNorm, by its own statistics or the batch's."""
-        given, format_ = inputs[0], self.format
+        given, format_ = inputs[0], self.stored
         ndim = given.magnitude.ndim
         mean, variance = (floats(s) for s in statistics(
             self.network, node, self.results[node.inputs[0]], training=self.training
@@ -210,7 +232,7 @@ class NetworkErrors:
         rounding = self.gamma(terms + SLACK) * (magnitude + error) / count
         return Spread(
             magnitude / count,
-            error / count + rounding + 2 * self.format.underflow * (terms + 2 + spread),
+            error / count + rounding + 2 * self.stored.underflow * (terms + 2 + spread),
             1 + spread,
         )
 
@@ -219,11 +241,11 @@ class NetworkErrors:
         one, other = inputs
         magnitude, error = one.magnitude + other.magnitude, one.error + other.error
         rounding = self.gamma(2) * (magnitude + error)
-        return Spread(magnitude, error + rounding + self.format.underflow, one.spread + other.spread)
+        return Spread(magnitude, error + rounding + self.stored.underflow, one.spread + other.spread)
 
 
 def _sigmoid(bounds: NetworkErrors, node: Node, inputs: list[Spread]) -> Spread:
-    own = SIGMOID * bounds.format.unit_roundoff + 4 * bounds.format.underflow
+    own = SIGMOID * bounds.stored.unit_roundoff + 4 * bounds.stored.underflow
     given = inputs[0].error
     # Of what may have overflowed it may be NaN, too.
     return bounds.anew(node, np.where(np.isinf(given), inf, np.minimum(given / 4, 1.0) + own))

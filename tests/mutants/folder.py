@@ -39,6 +39,12 @@ class FolderMutant(Mutant):
         found: Predict = original.deploy(example)
         return found
 
+    @property
+    def lower_precision(self) -> Mapping[str, str]:
+        """What the folder's class declares."""
+        found: Mapping[str, str] = getattr(self.build_layer, "LOWER", {})
+        return found
+
     def parameters(self, original: Any) -> Mapping[str, Array]:
         """The model's arrays and modes."""
         found: Mapping[str, Array] = original.parameters()
@@ -57,9 +63,10 @@ def wrong_folder(*killers: str, thread: str = "", dtypes: tuple[str, ...] = DTYP
 
 
 def right_folder(made: Made) -> Made:
-    """Enter a folder among the right implementations, in every dtype."""
+    """Enter a folder among the right implementations, in every dtype, or those in which it declares a lower one."""
     name, says = catalogue._name(made), catalogue._sentence(made)
-    catalogue._add(catalogue.RIGHT, FolderMutant(name, says, made, dtypes=ALL_DTYPES))
+    dtypes = tuple(getattr(made, "LOWER", {})) or ALL_DTYPES
+    catalogue._add(catalogue.RIGHT, FolderMutant(name, says, made, dtypes=dtypes))
     return made
 
 

@@ -12,18 +12,22 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from bnconform.cases.models.build import sample
-from bnconform.cases.models.rows import by_requirement, network
-from bnconform.diagnosis.folds.drafts import Draft, Site
+from bnconform.cases.models.rows import ModelCase, by_requirement, network
+from bnconform.diagnosis.folds.drafts import NORM, Draft, Site
 from bnconform.diagnosis.folds.family import WrongFold, folds
 from bnconform.diagnosis.folds.float_networks import results
 from bnconform.diagnosis.folds.patterns import common, groups, join, pattern, surroundings
 from bnconform.diagnosis.folds.search import Seen, reproductions
+from bnconform.execution.deployment_trace import DeploymentRequest
 from bnconform.judge import deployments
 from bnconform.judge.merged_layers import MERGED
 from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, VIOLATES, Outcome
-from bnconform.judge.subject import Subject
+from bnconform.judge.subject import Ended, Subject
 from bnconform.results.failure import Failure
 from bnconform.results.result import Diagnosis
+
+WITHOUT = "what it predicts is wrong without its BatchNorms, too"
+"""What is told of a model whose fault has to do with no BatchNorm."""
 
 UNKNOWN = "no wrong fold that is known gives what it predicts"
 """What is told of numbers that nothing reproduces."""
@@ -36,7 +40,8 @@ OF_OTHERS = ("prediction of ", "prediction beside ")
 def note(outcome: Outcome, subject: Subject) -> None:
     """Write into the outcome of a failing check which wrong folds reproduce what was predicted, and where.
 
-    Each as {"words": what each of the folds does that together reproduce it, "sites": [[nodes, BatchNorm], ...]}.
+    Each as {"words": what each of the folds does that together reproduce it, "sites": [[nodes, BatchNorm], ...]}. A
+    model that the tool deploys wrongly without its BatchNorms, too, has no other cause looked for.
     """
     case = next((one for one in by_requirement().get(outcome.requirement, ()) if one.number == outcome.model), None)
     if case is None or subject.brief:
@@ -45,11 +50,32 @@ def note(outcome: Outcome, subject: Subject) -> None:
     wrong = deployments.wrong_prediction(case, trace, subject) if trace is not None else None
     if wrong is None:
         return
-    single = subject.deviations.get(deployments.DECISION) == deployments.SINGLE
-    found = reproductions(Seen(case.graph(subject.dtype), *wrong, case.example(subject.dtype), single))
+    admitted = deployments.list_admitted(subject)[-1]
+    if _is_wrong_without_norms(case, subject, admitted):
+        outcome.folds = [{"words": [WITHOUT], "sites": []}]
+        return
+    seen = Seen(case.graph(subject.dtype), *wrong, case.example(subject.dtype), admitted.single_epsilon, admitted.lower)
+    found = reproductions(seen)
     outcome.folds = [
         {"words": list(one.words), "sites": [[list(site.nodes), site.norm] for site in one.sites]} for one in found
     ]
+
+
+def _is_wrong_without_norms(case: ModelCase, subject: Subject, admitted: deployments.Admitted) -> bool:
+    """Whether the tool's prediction of the model without its BatchNorms is wrong; False where it has none."""
+    network = case.graph(subject.dtype).without(NORM)
+    if network is None:
+        return False
+    x = sample(network)
+    request = DeploymentRequest(network, case.example(subject.dtype), (x,))
+    try:
+        trace = subject.deploy(("without BatchNorms", case.number, subject.dtype), request)
+    except Ended:
+        return False
+    if not trace.predictions or trace.predictions[0].y is None:
+        return False
+    due = deployments.truth(network, len(x), False, admitted)
+    return deployments.compare(trace.predictions[0], due).worst > 1
 
 
 def diagnose(outcomes: Sequence[Outcome], failing: Sequence[int]) -> list[tuple[list[int], str, bool]]:
@@ -63,7 +89,10 @@ def diagnose(outcomes: Sequence[Outcome], failing: Sequence[int]) -> list[tuple[
     rest, found = list(failing), []
     while rest:
         words = _most(outcomes, rest)
-        if words:
+        if words == WITHOUT:
+            group = [i for i in rest if words in _words(outcomes[i])]
+            found += _group_unexplained(words, outcomes, group, mine)
+        elif words:
             group = [i for i in rest if words in _words(outcomes[i])]
             found.append((group, _explanation(words, [outcomes[i] for i in group], mine), True))
         else:

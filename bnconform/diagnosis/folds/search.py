@@ -44,13 +44,18 @@ class Reproduced:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A prediction that is wrong: y of x, of a model that was deployed with an example."""
+    """A prediction that is wrong: y of x, of a model that was deployed with an example.
+
+    Attributes:
+        single_epsilon, lower: what the tool declares; see `bnconform.spec.error_bounds.networks.errors`.
+    """
 
     network: Graph
     x: Array
     y: Array
     example: Array
     single_epsilon: bool = False
+    lower: str = ""
 
 
 def reproductions(seen: Seen) -> list[Reproduced]:
@@ -146,6 +151,6 @@ def _holds(network: Graph, seen: Seen, dtype: str) -> bool:
     with arithmetic():
         truth = evaluate(network, seen.x, single_epsilon=seen.single_epsilon)
         due = truth[network.output]
-        bound = errors(replace(network, dtype=dtype), truth, single_epsilon=seen.single_epsilon)
+        bound = errors(replace(network, dtype=dtype), truth, single_epsilon=seen.single_epsilon, lower=seen.lower)
         off = floats(abs(exact(seen.y) - due))
     return bool((off <= bound).all()) and bool(np.isfinite(bound).any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bnconform.diagnosis.folds.drafts import LINEAR, NORM, Draft, Site, pairs, pairs_before, site, sites_of
+from bnconform.diagnosis.folds.drafts import ACTIVATIONS, LINEAR, NORM, Draft, Site, pairs, pairs_before, site, sites_of
 from bnconform.spec.graph import Node
 
 Where = Callable[[Draft], list[Site]]
@@ -59,18 +59,23 @@ def after_no_bias(draft: Draft) -> list[Site]:
 
 
 def beside_features(draft: Draft) -> list[Site]:
-    """BatchNorms after or before a linear layer whose last axis is as long as their channels, and not the same."""
+    """BatchNorms after or before a linear layer whose last axis is as long as their channels, and not the same.
+
+    Between the layer and a BatchNorm behind it may lie others, and an activation.
+    """
     found = []
     for norm in draft.norms():
         shape = draft.shapes[norm.name]
         if not draft.has_constants(norm) or len(shape) == 2 or shape[-1] != shape[1]:
             continue
         before = draft.source(norm)
-        while before is not None and before.kind == NORM:
+        between: list[Node] = []
+        while before is not None and before.kind in (NORM, *ACTIVATIONS):
+            between = [before, *between] if before.kind in ACTIVATIONS else between
             before = draft.source(before)
         after = [node for node in draft.readers(norm.name) if node.kind == "linear"]
         if before is not None and before.kind == "linear":
-            found.append(site(norm, before, norm))
+            found.append(site(norm, before, *between, norm))
         elif after:
             found.append(site(norm, norm, after[0]))
     return found

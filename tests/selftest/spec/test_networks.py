@@ -15,6 +15,7 @@ from bnconform.cases.models.build import sample
 from bnconform.cases.models.rows import ModelCase, every
 from bnconform.spec.error_bounds.networks import errors
 from bnconform.spec.exact import arithmetic, exact, floats
+from bnconform.spec.formats import numpy_dtype
 from bnconform.spec.graph import Array, Graph, Node
 from bnconform.spec.oracle.networks import evaluate
 
@@ -243,6 +244,22 @@ def test_what_cannot_be_known_has_no_bound() -> None:
         with arithmetic():
             found = errors(network, evaluate(network, X.astype(np.float16)))
         assert np.isinf(found).any(axis=0).tolist() == [network is small, network is large]
+
+
+@pytest.mark.parametrize("lower", ["float16", "bfloat16"])
+def test_a_lower_format_is_admitted_besides(lower: str) -> None:
+    """A linear layer whose weight is rounded to it: within the bound where that is declared, and far off where not."""
+    weight = np.array([[1 + 2.0**-12, 3 + 2.0**-10]], np.float32)
+    node = Node("linear", "y", ("x",), "n")
+    network = Graph((node,), {"n.weight": weight}, (3, 2), "float32")
+    rounded = Graph((node,), {"n.weight": weight.astype(numpy_dtype(lower)).astype(np.float32)}, (3, 2), "float32")
+    x = X.astype(np.float32)
+    with arithmetic():
+        due, seen = evaluate(network, x), evaluate(rounded, x)
+        off = floats(abs(seen["y"] - due["y"]))
+        assert (off > 100 * errors(network, due)).all()
+        assert (off <= errors(network, due, lower=lower)).all()
+        assert (errors(network, due, lower=lower) < np.abs(floats(due["y"])) / 8).all()
 
 
 def test_outside_of_the_arithmetic_nothing_is_answered() -> None:
