@@ -115,8 +115,8 @@ BUILTIN: dict[str, Entry] = {
     "tf.fused+nhwc": Entry("tensorflow_ops", "TfFused", "tensorflow", "tensorflow"),
     "tf.fused+nchw": Entry("tensorflow_ops", "TfFusedFirst", "tensorflow", "tensorflow"),
     "tf.fused+xla": Entry("tensorflow_xla", "TfFusedXla", "tensorflow", "tensorflow"),
-    "tf_keras": Entry("tf_keras_layers", "TfKeras", "tf_keras tensorflow", "tf_keras"),
-    "tf_keras+unfused": Entry("tf_keras_layers", "TfKerasUnfused", "tf_keras tensorflow", "tf_keras"),
+    "tf_keras": Entry("tf_keras_layers", "TfKeras", "tf_keras tensorflow", "tf-keras"),
+    "tf_keras+unfused": Entry("tf_keras_layers", "TfKerasUnfused", "tf_keras tensorflow", "tf-keras"),
     "onnxruntime": Entry("onnx_runtime", "OnnxRuntime", "onnx onnxruntime", "onnx"),
     "onnxruntime+unoptimised": Entry("onnx_runtime", "OnnxRuntimeUnoptimised", "onnx onnxruntime", "onnx"),
     "onnxruntime+fused": Entry("onnx_runtime", "OnnxRuntimeFused", "onnx onnxruntime", "onnx"),
@@ -168,25 +168,35 @@ DEPLOYMENTS: dict[str, Entry] = {
         "deployments.torch_onnx", "DynamoOrt", "torch onnx onnxscript onnxruntime", "torch,onnx"
     ),
     "torch.onnx+onnxslim": Entry(
-        "deployments.onnx_tools", "OnnxSlim", "torch onnx onnxslim onnxruntime", "torch,onnx,onnx_tools"
+        "deployments.onnx_tools", "OnnxSlim", "torch onnx onnxslim onnxruntime", "torch,onnx,onnx-tools"
     ),
     "torch.onnx+onnxsim": Entry(
-        "deployments.onnx_tools", "OnnxSim", "torch onnx onnxsim onnxruntime", "torch,onnx,onnx_tools"
+        "deployments.onnx_tools", "OnnxSim", "torch onnx onnxsim onnxruntime", "torch,onnx,onnx-tools"
     ),
     "torch.onnx+onnxoptimizer": Entry(
-        "deployments.onnx_tools", "OnnxOptimizer", "torch onnx onnxoptimizer onnxruntime", "torch,onnx,onnx_tools"
+        "deployments.onnx_tools", "OnnxOptimizer", "torch onnx onnxoptimizer onnxruntime", "torch,onnx,onnx-tools"
     ),
     "torch.onnx+onnxscript": Entry(
-        "deployments.onnx_tools", "OnnxScript", "torch onnx onnxscript onnxruntime", "torch,onnx,onnx_tools"
+        "deployments.onnx_tools", "OnnxScript", "torch onnx onnxscript onnxruntime", "torch,onnx,onnx-tools"
     ),
-    "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx_tools"),
+    "torch.onnx+openvino": Entry("deployments.onnx_tools", "OpenVino", "torch onnx openvino", "torch,onnx,onnx-tools"),
+    "torch.onnx+openvino+default": Entry(
+        "deployments.onnx_tools", "OpenVinoDefault", "torch onnx openvino", "torch,onnx,onnx-tools"
+    ),
     "torch.compile": Entry("deployments.torch_compiled_models", "TorchCompile", "torch", "torch"),
     "torch.compile+freezing": Entry("deployments.torch_compiled_models", "TorchCompileFreezing", "torch", "torch"),
+    "torch.compile+efficient_conv_bn_eval": Entry(
+        "deployments.torch_compiled_models", "TorchCompileConvBn", "torch", "torch"
+    ),
+    "torch.aotinductor": Entry("deployments.torch_compiled_models", "AotInductor", "torch", "torch"),
+    "torch.aotinductor+freezing": Entry("deployments.torch_compiled_models", "AotInductorFreezing", "torch", "torch"),
     "torch.utils.mkldnn": Entry("deployments.torch_mkldnn", "TorchMkldnn", "torch", "torch"),
     "torchao.prepare_pt2e": Entry("deployments.torchao_tools", "AoPt2e", "torch torchao", "torchao"),
     "torch.onnx+tract": Entry("deployments.onnx_runtimes", "Tract", "torch onnx tract", "torch,onnx,tract"),
     "torch.onnx+iree": Entry("deployments.onnx_runtimes", "Iree", "torch onnx iree", "torch,onnx,iree"),
     "tvm": Entry("deployments.tvm_tools", "Tvm", "torch tvm", "torch,tvm"),
+    "ncnn": Entry("deployments.ncnn_tools", "Ncnn", "torch ncnn pnnx", "ncnn"),
+    "ncnn+default": Entry("deployments.ncnn_tools", "NcnnDefault", "torch ncnn pnnx", "ncnn"),
     "executorch": Entry("deployments.executorch_tools", "ExecuTorch", "torch executorch", "executorch"),
     "executorch+xnnpack": Entry("deployments.executorch_tools", "ExecuTorchXnnpack", "torch executorch", "executorch"),
     "keras.call": Entry("deployments.keras_tools", "KerasCall", "keras tensorflow", "tensorflow"),
@@ -195,9 +205,14 @@ DEPLOYMENTS: dict[str, Entry] = {
     "keras+tf.saved_model": Entry("deployments.keras_tools", "SavedModel", "keras tensorflow", "tensorflow"),
     "keras.export": Entry("deployments.keras_tools", "KerasExport", "keras tensorflow", "tensorflow"),
     "keras+tflite": Entry("deployments.keras_tools", "TfLite", "keras tensorflow", "tensorflow"),
+    "keras+tflite+float16": Entry("deployments.keras_tools", "TfLiteFloat16", "keras tensorflow", "tensorflow"),
+    "keras+tf2onnx": Entry(
+        "deployments.keras_onnx", "KerasTf2Onnx", "keras tensorflow tf2onnx onnxruntime", "tensorflow,tf2onnx"
+    ),
     "flax.nnx.eval": Entry("deployments.flax_models", "FlaxCall", "flax jax", "jax"),
     "flax.nnx+jit": Entry("deployments.flax_models", "FlaxJit", "flax jax", "jax"),
     "flax.nnx+jax.export": Entry("deployments.flax_models", "FlaxExport", "flax jax", "jax"),
+    "equinox.inference_mode": Entry("deployments.equinox_models", "EquinoxInference", "equinox jax", "jax"),
 }
 """The deployments of this package by name, in the order in which they are listed."""
 

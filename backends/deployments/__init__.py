@@ -21,8 +21,13 @@ framework at the top of a module, errors that pass through unchanged):
 * `unsupported` names dtypes, with the reason. Whatever else the tool cannot do it refuses itself, by raising; what it
   says is shown, and the model is unsupported. NotImplementedError is for what the adapter cannot ask for.
 * `deviations` may name `epsilon_value = "single_precision"`, where the tool's format stores it so.
+* `lower_precision` may name, by the dtype of a model, another to which the tool rounds by default: weights that it
+  stores in float16, operands and results that it makes bfloat16 (its sums are in the model's own dtype). It has a bound
+  of its own; what keeps within that alone *deviates*, as declared. `documented["lower_precision"]` says where that is
+  told.
 * `own(model)`, where the tool takes a user's own model (`bnconform deploy`), gives it as `deploy` takes an original.
-* `slow_to_start = True` says that each model costs seconds: it is asked few of them.
+* `slow_to_start = True` says that each model costs seconds: it is asked few of them; `takes_long = True`, that
+  each costs ten seconds and more: it is asked the fewest.
 """
 
 from __future__ import annotations
@@ -53,6 +58,10 @@ class Deployment(Protocol):
     @property
     def unsupported(self) -> Mapping[str, str]:
         """Dtype -> the reason, in words; {} where absent."""
+
+    @property
+    def lower_precision(self) -> Mapping[str, str]:
+        """Dtype of a model -> the one to which the tool rounds by default; {} where absent."""
 
     def devices(self) -> Sequence[str]:
         """What can be used here and now, the CPU first."""

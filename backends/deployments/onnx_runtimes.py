@@ -5,31 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
 
-from bnconform.backends.deployments.torch_onnx import Exported
+from bnconform.backends.deployments.torch_onnx import InSingle
 from bnconform.backends.torch_tensors import Array
-
-SINGLE: Mapping[str, str] = {
-    "float64": "asked in single precision, for which such runtimes are made",
-    "float16": "asked in single precision, for which such runtimes are made",
-    "bfloat16": "asked in single precision, for which such runtimes are made",
-}
-
-
-class InSingle(Exported):
-    """A runtime that is asked in single precision alone."""
-
-    keeps_norms = True
-    unsupported: ClassVar[Mapping[str, str]] = SINGLE
-
-    def deploy(self, original: Any, example: Array) -> Callable[[Array], Array]:
-        """The exported model in what runs it."""
-        if str(example.dtype) in self.unsupported:
-            raise NotImplementedError("asked in single precision alone")
-        return super().deploy(original, example)
 
 
 class Tract(InSingle):

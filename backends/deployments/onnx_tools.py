@@ -6,11 +6,11 @@ optimisation, so that what is wrong is the tool's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from bnconform.backends.deployments.onnx_layers import OnnxPredictor
-from bnconform.backends.deployments.torch_onnx import Exported, OrtUnoptimised
+from bnconform.backends.deployments.torch_onnx import Exported, InSingle, OrtUnoptimised
 from bnconform.backends.torch_tensors import Array
 
 
@@ -82,18 +82,24 @@ class OnnxScript(Rewritten):
         return rewriter.rewrite(optimizer.optimize(model))
 
 
+CPU_PAGE = (
+    "https://docs.openvino.ai/2024/openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.html"
+)
+
+
 class OpenVino(Exported):
     """OpenVINO on the CPU, asked to compute in single precision; by default it takes a lower one where it can."""
 
     name = "torch.onnx+openvino"
     keeps_norms = True
+    precision: ClassVar[Mapping[str, str]] = {"INFERENCE_PRECISION_HINT": "f32"}
 
     def running(self, made: bytes) -> Callable[[Array], Array]:
         """A compiled model."""
         import openvino
 
         core = openvino.Core()
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        settings = {**self.precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         compiled = core.compile_model(core.read_model(made), "CPU", settings)
 
         def predict(x: Array) -> Array:
@@ -101,3 +107,15 @@ class OpenVino(Exported):
             return found
 
         return predict
+
+
+class OpenVinoDefault(InSingle, OpenVino):
+    """The same as it comes: in bfloat16 on processors that have it, in single precision on others."""
+
+    name = "torch.onnx+openvino+default"
+    precision: ClassVar[Mapping[str, str]] = {}
+    lower_precision: ClassVar[Mapping[str, str]] = {"float32": "bfloat16"}
+    documented: ClassVar[dict[str, str]] = {
+        **Exported.documented,
+        "lower_precision": f"{CPU_PAGE}: bf16 is taken by itself in place of f32 where the processor supports it",
+    }

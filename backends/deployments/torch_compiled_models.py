@@ -6,8 +6,11 @@ Each model is compiled anew, as a cache might answer for it; falling back to unc
 from __future__ import annotations
 
 import copy
+import tempfile
+from pathlib import Path
 from typing import Any, ClassVar
 
+from bnconform.backends.deployments.torch_export import export
 from bnconform.backends.deployments.torch_models import TorchDeployment, predictor
 
 
@@ -39,3 +42,39 @@ class TorchCompileFreezing(TorchCompile):
 
     name = "torch.compile+freezing"
     settings: ClassVar[dict[str, bool]] = {"freezing": True}
+
+
+class TorchCompileConvBn(TorchCompile):
+    """The same with torch._inductor.config.efficient_conv_bn_eval_fx_passes, which merges a BatchNorm in evaluation."""
+
+    name = "torch.compile+efficient_conv_bn_eval"
+    settings: ClassVar[dict[str, bool]] = {"efficient_conv_bn_eval_fx_passes": True}
+
+
+class AotInductor(TorchDeployment):
+    """torch._inductor.aoti_compile_and_package of the exported program, and what aoti_load_package loads."""
+
+    name = "torch.aotinductor"
+    takes_long = True
+
+    def deploy(self, original: Any, example: Any) -> Any:
+        """The loaded package."""
+        import torch._inductor
+
+        with tempfile.TemporaryDirectory(prefix="bnconform-") as folder:
+            place = str(Path(folder) / "model.pt2")
+            torch._inductor.aoti_compile_and_package(export(original, example), package_path=place)
+            return predictor(torch._inductor.aoti_load_package(place))
+
+
+class AotInductorFreezing(AotInductor):
+    """The same with torch._inductor.config.freezing."""
+
+    name = "torch.aotinductor+freezing"
+
+    def deploy(self, original: Any, example: Any) -> Any:
+        """The package, compiled with it."""
+        import torch._inductor.config
+
+        with torch._inductor.config.patch(freezing=True):
+            return super().deploy(original, example)

@@ -62,6 +62,26 @@ class Exported(TorchDeployment):
         raise NotImplementedError
 
 
+SINGLE: Mapping[str, str] = {
+    "float64": "asked in single precision, for which such runtimes are made",
+    "float16": "asked in single precision, for which such runtimes are made",
+    "bfloat16": "asked in single precision, for which such runtimes are made",
+}
+
+
+class InSingle(Exported):
+    """A runtime that is asked in single precision alone."""
+
+    keeps_norms = True
+    unsupported: ClassVar[Mapping[str, str]] = SINGLE
+
+    def deploy(self, original: Any, example: Array) -> Callable[[Array], Array]:
+        """The exported model in what runs it."""
+        if str(example.dtype) in self.unsupported:
+            raise NotImplementedError("asked in single precision alone")
+        return super().deploy(original, example)
+
+
 class Ort(Exported):
     """ONNX Runtime with all of its optimisations, its default.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bnconform.backends import registry
 from bnconform.backends.registry import BackendError
+from bnconform.backends.runner.instrumented import DTYPES
 from bnconform.backends.runner.smoke import smoke
 
 Data = dict[str, Any]
@@ -18,7 +19,7 @@ BACKEND_METHODS = ("devices", "build", "build_default")
 DEPLOYMENT_METHODS = ("devices", "load", "deploy", "parameters")
 """What a backend has, and one that deploys models (`bnconform.backends.deployments`)."""
 
-DECLARED = ("deviations", "unsupported", "unsupported_on", "documented")
+DECLARED = ("deviations", "unsupported", "unsupported_on", "documented", "lower_precision")
 """What an adapter declares, mappings all."""
 
 PACKAGES = (
@@ -26,6 +27,7 @@ PACKAGES = (
     "dm-haiku", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "onnx", "onnxruntime",
     "onnxruntime-openvino", "mlx", "tinygrad", "paddlepaddle", "mindspore",
     "torchao", "executorch", "apache-tvm", "iree-base-compiler", "iree-base-runtime", "tract",
+    "ncnn", "pnnx", "tf2onnx", "openvino",
 )  # fmt: skip
 """The packages whose versions a result names, where they are installed."""
 
@@ -53,6 +55,7 @@ def description(backend: Any, key: str) -> Data:
         **{word: _plain(getattr(backend, word, {})) for word in DECLARED},
         "slow_to_start": bool(getattr(backend, "slow_to_start", False)),
         "shapes_cost_time": bool(getattr(backend, "shapes_cost_time", False)),
+        "takes_long": bool(getattr(backend, "takes_long", False)),
         "deployment": is_deployment(backend),
         "devices": {device: device_name(backend, device) for device in devices_of(backend, key)},
         "packages": {**find_installed(), **getattr(backend, "packages", {})},
@@ -106,6 +109,10 @@ def check_adapter(backend: Any, key: str) -> None:
             raise BackendError(
                 f"{where} has a `{mapping}` that is no dict of words to words; write `{mapping} = {{}}` for none"
             )
+    lower = getattr(backend, "lower_precision", {})
+    if not isinstance(lower, Mapping) or not all(name in DTYPES for pair in lower.items() for name in pair):
+        known = ", ".join(DTYPES)
+        raise BackendError(f"{where} has a `lower_precision` that is no dict of dtypes to dtypes; choose of {known}")
     devices_of(backend, key)
 
 

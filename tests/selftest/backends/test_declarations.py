@@ -12,13 +12,14 @@ from bnconform.spec.config import FEATURES
 FRAMEWORKS = [name for name, entry in registry.BUILTIN.items() if entry.needs and not name.startswith("documents.")]
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", [*FRAMEWORKS, *registry.DEPLOYMENTS])
 def test_deviations_are_documented(name: str) -> None:
-    """Each deviation of a framework has a link to the place, with its words; nothing else has one."""
+    """Each deviation of a framework or tool has a link to the place, with its words; nothing else has one."""
     adapter = registry.adapter_class(name)
     SPECIFIED.but(**adapter.deviations)
     documented = getattr(adapter, "documented", {})
-    assert set(documented) == set(adapter.deviations)
+    lower = {"lower_precision"} if getattr(adapter, "lower_precision", {}) else set()
+    assert set(documented) == set(adapter.deviations) | lower
     for text in documented.values():
         link, _, words = text.partition(": ")
         assert link.startswith("https://") and " " not in link
