@@ -114,7 +114,8 @@ def cases_of(requirement: str, dtype: str, cost: str = "") -> tuple[Case, ...]:
     Args:
         cost: what costs an implementation time, a key of TABLES: "shapes" takes the rows of the covering array that
             meet few of them, "configurations" also only those of the others that need no compilation beyond those of
-            the first case of each requirement, as does "minutes", of models the fewest. "thorough" takes every row in every dtype.
+            the first case of each requirement, as does "minutes", of models the fewest. "thorough" takes every row in
+            every dtype.
     """
     fitting = _by_hand(requirement, dtype)
     if cost in ("configurations", "minutes") and fitting:
