@@ -14,7 +14,16 @@ import numpy as np
 
 from bnconform.backends.deployments.own_torch import ROUNDOFF
 from bnconform.backends.keras_layers import activate
-from bnconform.backends.runner.own_models import AGREED, OPERATIONS, RUNS, Given, OwnModelError, factory, two_inputs
+from bnconform.backends.runner.own_models import (
+    AGREED,
+    LOWER_OPERATIONS,
+    OPERATIONS,
+    RUNS,
+    Given,
+    OwnModelError,
+    factory,
+    two_inputs,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Call = Callable[..., Any]
@@ -55,14 +64,16 @@ class OwnKeras:
             "dtype": self.dtype, "shape": list(self.x.shape), "norms": list(self._around()), "traced": True,
         }  # fmt: skip
 
-    def reference(self) -> tuple[Array, Array]:
+    def reference(self, lower: str = "") -> tuple[Array, Array]:
         """(y, spread): as `bnconform.backends.deployments.own_torch.OwnTorch.reference` has them."""
         wide = self._clone(lambda layer, given, more: layer(*given, **more), "float64")
         x = self.x.astype(np.float64)
         y = np.asarray(wide(x, training=False))
         spread = np.zeros(len(y))
         for seed in range(RUNS):
-            moved = self._clone(self._moving(np.random.default_rng(seed)), "float64")
+            moved = self._clone(
+                self._moving(np.random.default_rng(seed), LOWER_OPERATIONS * ROUNDOFF.get(lower, 0.0)), "float64"
+            )
             off = np.abs(np.asarray(moved(x, training=False)) - y).reshape(len(y), -1)
             spread = np.maximum(spread, off.max(axis=1, initial=0.0))
         return y, spread
@@ -110,9 +121,10 @@ class OwnKeras:
     def _layers(self) -> Mapping[str, Any]:
         return {layer.name: layer for layer in self.model.layers}
 
-    def _moving(self, random: Any) -> Call:
-        """Calls a layer and moves what it gives."""
+    def _moving(self, random: Any, lower: float) -> Call:
+        """Calls a layer and moves what it gives; `lower` is what rounding to a lower dtype may change, relatively."""
         keras, roundoff = self.keras, ROUNDOFF[self.dtype]
+        others = OPERATIONS * roundoff + lower
         move = _move(keras)
         sizes: dict[str, Any] = {}
 
@@ -123,11 +135,11 @@ class OwnKeras:
             signs = random.choice((-1.0, 1.0), tuple(size or 1 for size in y.shape[1:]))
             kind = type(layer).__name__
             if kind not in (*LINEAR, "BatchNormalization"):
-                return move(OPERATIONS * roundoff, signs)(y)
+                return move(others, signs)(y)
             if layer.name not in sizes:
                 sizes[layer.name] = _of_sizes(layer)
             terms = np.prod(layer.kernel.shape[:-1]) if kind in LINEAR else 0
-            weight = (AGREED * float(terms) ** 0.5 + OPERATIONS) * roundoff
+            weight = AGREED * float(terms) ** 0.5 * roundoff + others
             size = sizes[layer.name](keras.ops.abs(given[0]), **more)
             return move(weight, signs)(y, size)
 

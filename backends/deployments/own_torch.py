@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from bnconform.backends.runner.own_models import AGREED, OPERATIONS, RUNS, Given, OwnModelError, factory, two_inputs
+from bnconform.backends.runner.own_models import (
+    AGREED,
+    LOWER_OPERATIONS,
+    OPERATIONS,
+    RUNS,
+    Given,
+    OwnModelError,
+    factory,
+    two_inputs,
+)
 from bnconform.backends.torch_tensors import Array, to_array, to_tensor
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -56,13 +65,14 @@ class OwnTorch:
             "norms": list(self._around()), "traced": _trace(self.model) is not None,
         }  # fmt: skip
 
-    def reference(self) -> tuple[Array, Array]:
+    def reference(self, lower: str = "") -> tuple[Array, Array]:
         """(y, spread): the prediction in float64, and how far it moved at most, of each sample: (N,).
 
         Each run adds to every intermediate result what an algorithm in the model's dtype may err by, with random
         signs. Of linear layers and convolutions of n terms that is (AGREED sqrt(n) + OPERATIONS) u (|W| |x| + |b|), as
         rounding errors of n terms grow like sqrt(n) (Higham and Mary 2019); of a BatchNorm OPERATIONS u (|k| (|x| +
-        |mean|) + |bias|); of whatever else OPERATIONS u times the sample's largest element.
+        |mean|) + |bias|); of whatever else OPERATIONS u times the sample's largest element. For a tool that rounds to
+        a lower dtype LOWER_OPERATIONS u of that one come besides.
         """
         import torch
 
@@ -73,7 +83,7 @@ class OwnTorch:
             y = wide(x)
             spread = torch.zeros(len(y), dtype=torch.float64)
             for seed in range(RUNS):
-                moved = _perturb(wide, x, ROUNDOFF[self.dtype], seed)
+                moved = _perturb(wide, x, ROUNDOFF[self.dtype], LOWER_OPERATIONS * ROUNDOFF.get(lower, 0.0), seed)
                 spread = torch.maximum(spread, (moved - y).abs().reshape(len(y), -1).amax(dim=1))
         return to_array(y), to_array(spread)
 
@@ -208,12 +218,16 @@ def _hide(model: Any, name: str) -> None:
                 setattr(owner, attribute, hidden)
 
 
-def _perturb(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
-    """What a model in float64 predicts where every intermediate result is moved by what rounding may move it."""
+def _perturb(wide: Any, x: Any, roundoff: float, lower: float, seed: int) -> Any:
+    """What a model in float64 predicts where every intermediate result is moved by what rounding may move it.
+
+    Args:
+        roundoff: of the model's dtype. lower: what rounding to a lower one may change besides, relatively.
+    """
     import torch
 
     random = torch.Generator().manual_seed(seed)
-    sizes = _Sizes(roundoff)
+    sizes = _Sizes(roundoff, lower)
 
     def move(y: Any, size: Any) -> Any:
         signs = torch.randint(0, 2, y.shape, generator=random).to(torch.float64) * 2 - 1
@@ -243,10 +257,10 @@ def _perturb(wide: Any, x: Any, roundoff: float, seed: int) -> Any:
 
 
 class _Sizes:
-    """How far an operation in a format may err, element by element."""
+    """How far an operation may err, element by element; see `_perturb`."""
 
-    def __init__(self, roundoff: float) -> None:
-        self.roundoff = roundoff
+    def __init__(self, roundoff: float, lower: float) -> None:
+        self.roundoff, self.others = roundoff, OPERATIONS * roundoff + lower
         self.copies: dict[int, Any] = {}
 
     def of(self, part: Any, x: Any, y: Any) -> Any:
@@ -257,11 +271,12 @@ class _Sizes:
         if isinstance(part, linear) and isinstance(x, torch.Tensor):
             out = part.weight.shape[1] * part.groups if getattr(part, "transposed", False) else part.weight.shape[0]
             terms = part.weight.numel() / out
-            return (AGREED * terms**0.5 + OPERATIONS) * self.roundoff * self._of_sizes(part)(x.abs())
+            error = AGREED * terms**0.5 * self.roundoff + self.others
+            return error * self._of_sizes(part)(x.abs())
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
-            return OPERATIONS * self.roundoff * self._of_sizes(part)(x.abs())
+            return self.others * self._of_sizes(part)(x.abs())
         largest = y.abs().reshape(len(y), -1).amax(dim=1) if y.dim() else y.abs()
-        return OPERATIONS * self.roundoff * largest.reshape(-1, *(1 for _ in y.shape[1:]))
+        return self.others * largest.reshape(-1, *(1 for _ in y.shape[1:]))
 
     def _of_sizes(self, part: Any) -> Callable[[Any], Any]:
         """The same module with the sizes of its parameters: what it gives of sizes is the sum of all sizes."""

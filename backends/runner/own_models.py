@@ -1,8 +1,8 @@
 """A user's own model in this process: it is made by its factory, predicts in float64, and is given to tools.
 
-What is asked comes as data: {"what": "open", "framework", "place", "given"}, {"what": "reference"}, or {"what":
-"deploy", "tool", "hidden": the BatchNorms that the tool shall not recognise}. What goes back has "refused", in words,
-where it could not be done.
+What is asked comes as data: {"what": "open", "framework", "place", "given"}, {"what": "reference", "lower": a dtype to
+which a tool rounds besides, or ""}, or {"what": "deploy", "tool", "hidden": the BatchNorms that the tool shall not
+recognise}. What goes back has "refused", in words, where it could not be done.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ RUNS = 8
 
 AGREED, OPERATIONS = 4, 16
 """Of how rounding grows with the number of terms, and roundings of any other operation; see `own_torch`."""
+
+LOWER_OPERATIONS = 2
+"""Roundings to a lower dtype that a tool declares: eight times as many, which is what the bound admits of those of the
+experiment, are the sixteen that `bnconform.spec.error_bounds.networks` derives."""
 
 
 class OwnModelError(Exception):
@@ -63,12 +67,13 @@ def _answer(request: Mapping[str, Any]) -> Data:
         return dict(OPENED["model"].facts())
     model = OPENED["model"]
     if request["what"] == "reference":
-        y, spread = model.reference()
+        y, spread = model.reference(request["lower"])
         return {"y": y, "spread": spread}
-    y = model.deploy(loading.adapter(request["tool"]), request["hidden"])
+    adapter = loading.adapter(request["tool"])
+    y = model.deploy(adapter, request["hidden"])
     if not isinstance(y, np.ndarray) or y.dtype == object:
         raise TypeError(f"a {type(y).__name__} where an array is due")
-    return {"y": y}
+    return {"y": y, "lower": getattr(adapter, "lower_precision", {}).get(model.dtype, "")}
 
 
 def factory(place: str) -> Callable[[], Any]:

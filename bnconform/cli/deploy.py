@@ -21,7 +21,7 @@ from bnconform.cli import deployment_costs
 from bnconform.cli.parser import Parser, Verbs, add_verb, places, suggestion
 from bnconform.errors import UserError
 from bnconform.execution.settings import settings
-from bnconform.judge.outcome import CONFORMS, CRASHED, UNSUPPORTED, VIOLATES
+from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
 from bnconform.judge.own_model import SAFETY, Norm, OwnModel, OwnModelRun, OwnModelSession, ToolResult
 from bnconform.results.files import check_writable, write
 from bnconform.results.visible import visible
@@ -29,7 +29,14 @@ from bnconform.results.visible import visible
 CONTROLS = {"torch": "torch.eager", "keras": "keras.call"}
 """The tool that is the model itself, by framework."""
 
-STYLES = {CONFORMS: "green", VIOLATES: "bold red", CRASHED: "bold red", UNSUPPORTED: "dim"}
+STYLES = {
+    CONFORMS: "green",
+    DEVIATES: "yellow",
+    VIOLATES: "bold red",
+    CRASHED: "bold red",
+    UNSUPPORTED: "dim",
+    UNTRUSTED: "yellow",
+}
 
 SHOWN = 200
 """Characters of a refusal that are shown."""
@@ -112,7 +119,7 @@ def run(known: argparse.Namespace) -> int:
         console.print(f"What was found is in {known.json}", markup=False)
     if all(one.verdict == UNSUPPORTED for one in results):
         raise UserError("no tool deploys this model, so that nothing was judged; see what each says")
-    return 1 if any(one.verdict in (VIOLATES, CRASHED) for one in results) else 0
+    return 1 if any(one.verdict in (VIOLATES, CRASHED, UNTRUSTED) for one in results) else 0
 
 
 def _parse_input(text: str | None) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def _show(console: Console, results: Sequence[ToolResult], model: OwnModel, left
     console.print()
     for name, reason in left_out.items():
         console.print(_text(f"{name} was left out: {reason}"))
-    counts = {v: sum(one.verdict == v for one in results) for v in (CONFORMS, VIOLATES, CRASHED, UNSUPPORTED)}
+    counts = {verdict: sum(one.verdict == verdict for one in results) for verdict in STYLES}
     console.print(_text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)))
 
 

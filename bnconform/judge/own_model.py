@@ -19,7 +19,8 @@ from bnconform.diagnosis.bisection import Bisected, bisect
 from bnconform.execution.printable import printable
 from bnconform.execution.settings import Settings
 from bnconform.execution.worker import CannotStart, Died, Worker
-from bnconform.judge.outcome import CONFORMS, CRASHED, UNSUPPORTED, VIOLATES
+from bnconform.judge.deployments import LOWER
+from bnconform.judge.outcome import CONFORMS, CRASHED, DEVIATES, UNSUPPORTED, UNTRUSTED, VIOLATES
 from bnconform.spec.errors import UserError
 from bnconform.spec.formats import DTYPES, format_of
 from bnconform.spec.graph import Array
@@ -88,6 +89,11 @@ class OwnReference:
     y: Array
     bound: Array
 
+    @property
+    def tells(self) -> bool:
+        """Whether zero would not pass for the prediction of every sample."""
+        return bool((self.bound < np.abs(self.y).reshape(len(self.y), -1).max(axis=1, initial=0.0)).any())
+
     def ratio(self, y: Array) -> float:
         """The largest distance over its bound; infinite for another shape, and for what is not finite."""
         if y.shape != self.y.shape:
@@ -103,8 +109,9 @@ class ToolResult:
     """What came of one tool.
 
     Attributes:
-        verdict: conforms, violates, unsupported or crashed. words: of a refusal or a death. ratio: the distance over
-            the bound. off: the largest distance, and largest: the largest prediction. found: the BatchNorms to blame.
+        verdict: conforms, deviates as declared, violates, unsupported, untrusted or crashed. words: of a refusal, a
+            death, what is declared. ratio: the distance over the bound. off: the largest distance, and largest: the
+            largest prediction. found: the BatchNorms to blame.
         seconds: all of it, the search included.
     """
 
@@ -150,35 +157,36 @@ class OwnModelSession:
         except (CannotStart, Died) as problem:
             raise UserError(f"{self.place} could not be loaded: {problem}") from None
 
-    def reference(self, dtype: str) -> OwnReference:
-        """What is due.
+    def reference(self, dtype: str, lower: str = "") -> OwnReference:
+        """What is due; `lower` is a dtype to which a tool rounds besides.
 
         Raises:
             UserError: where the model cannot be evaluated in float64.
         """
         try:
-            told = self._ask({"what": "reference"})
+            told = self._ask({"what": "reference", "lower": lower})
         except (DeploymentRefused, Died) as problem:
             raise UserError(f"{self.place} cannot be evaluated in float64: {problem}") from None
         y, spread = told["y"], told["spread"]
         largest = np.abs(y).reshape(len(y), -1).max(axis=1, initial=0.0)
-        own = OPERATIONS * format_of(dtype).unit_roundoff * largest
+        own = OPERATIONS * format_of(lower or dtype).unit_roundoff * largest
         if not np.isfinite(y).all() or not np.isfinite(spread).all():
             raise UserError(
                 f"{self.place} predicts what is not finite; give an input of which it does: --input FILE.npy"
             )
         return OwnReference(y, SAFETY * spread + own)
 
-    def deploy(self, tool: str, hidden: Sequence[str] = ()) -> Array:
-        """What a tool predicts.
+    def deploy(self, tool: str, hidden: Sequence[str] = ()) -> tuple[Array, str]:
+        """What a tool predicts, and the dtype to which it declares to round besides, or "".
 
         Raises:
             DeploymentRefused: where it cannot. Died: where the process ended.
         """
-        found = self._ask({"what": "deploy", "tool": tool, "hidden": list(hidden)})["y"]
+        told = self._ask({"what": "deploy", "tool": tool, "hidden": list(hidden)})
+        found, lower = told["y"], told.get("lower", "")
         if not isinstance(found, np.ndarray):
             raise DeploymentRefused(f"a {type(found).__name__} where an array is due")
-        return found
+        return found, lower if lower in DTYPES else ""
 
     def close(self) -> None:
         """End the process."""
@@ -231,13 +239,14 @@ class OwnModelRun:
     """Tools on one model.
 
     Attributes:
-        control: the tool that is the model itself.
+        control: the tool that is the model itself. lower: what is due of tools that round besides, by dtype.
     """
 
     session: OwnModelSession
     model: OwnModel
     reference: OwnReference
     control: str
+    lower: dict[str, OwnReference] = field(default_factory=dict)
 
     def check_control(self) -> float:
         """How far the model itself is off, over the bound.
@@ -246,7 +255,7 @@ class OwnModelRun:
             UserError: where it is beyond it, so that nothing can be judged; or where it cannot be called.
         """
         try:
-            ratio = self.reference.ratio(self.session.deploy(self.control))
+            ratio = self.reference.ratio(self.session.deploy(self.control)[0])
         except (DeploymentRefused, Died) as problem:
             raise UserError(f"the model itself cannot be called: {problem}") from None
         if ratio > 1:
@@ -260,28 +269,43 @@ class OwnModelRun:
         """What a tool makes of the model, and which BatchNorms are to blame where it predicts something else."""
         begin = time.perf_counter()
         try:
-            y = self.session.deploy(tool)
+            y, lower = self.session.deploy(tool)
         except DeploymentRefused as problem:
             return ToolResult(tool, UNSUPPORTED, str(problem), seconds=time.perf_counter() - begin)
         except (Died, CannotStart) as problem:
             return ToolResult(tool, CRASHED, str(problem), seconds=time.perf_counter() - begin)
-        found = self._compare(tool, y)
+        found, reference = self._compare(tool, y, self.reference), self.reference
+        if found.verdict == VIOLATES and lower:
+            say(f"{tool} rounds to {lower}: how far may that move the prediction?")
+            reference = self._rounded_to(lower)
+            found = self._compare(tool, y, reference)
+            if found.verdict == CONFORMS and reference.tells:
+                found.verdict, found.words = DEVIATES, f"as declared: {LOWER} = {lower}"
+            elif found.verdict == CONFORMS:
+                found.verdict = UNTRUSTED
+                found.words = f"rounding to {lower}, as it declares, may move the prediction by as much as it is"
         if found.verdict == VIOLATES:
             say(f"{tool} differs: which BatchNorm?")
-            self._blame(tool, found)
+            self._blame(tool, found, reference)
         found.seconds = time.perf_counter() - begin
         return found
 
-    def _compare(self, tool: str, y: Array) -> ToolResult:
-        due = self.reference.y
+    def _rounded_to(self, lower: str) -> OwnReference:
+        """What is due of a tool that rounds to a lower dtype; found once."""
+        if lower not in self.lower:
+            self.lower[lower] = self.session.reference(self.model.dtype, lower)
+        return self.lower[lower]
+
+    def _compare(self, tool: str, y: Array, reference: OwnReference) -> ToolResult:
+        due = reference.y
         if y.shape != due.shape:
             words = f"a prediction of shape {y.shape} where {due.shape} is due"
             return ToolResult(tool, VIOLATES, words, np.inf)
-        ratio = self.reference.ratio(y)
+        ratio = reference.ratio(y)
         off, largest = float(np.abs(y.astype(np.float64) - due).max(initial=0.0)), float(np.abs(due).max(initial=0.0))
         return ToolResult(tool, VIOLATES if ratio > 1 else CONFORMS, "", ratio, off, largest)
 
-    def _blame(self, tool: str, result: ToolResult) -> None:
+    def _blame(self, tool: str, result: ToolResult, reference: OwnReference) -> None:
         """Search for the BatchNorms without which a tool is right.
 
         What it refuses it does not get wrong, as where nothing is left to be fused. Where refusals are in the way of
@@ -291,7 +315,7 @@ class OwnModelRun:
 
         def fails(hidden: frozenset[str]) -> bool:
             try:
-                return self.reference.ratio(self.session.deploy(tool, sorted(hidden))) > 1
+                return reference.ratio(self.session.deploy(tool, sorted(hidden))[0]) > 1
             except (DeploymentRefused, Died, CannotStart) as problem:
                 refusals.append(str(problem))
                 return False

@@ -13,7 +13,7 @@ import pytest
 from bnconform.backends.runner import own_models
 from bnconform.errors import UserError
 from bnconform.execution.settings import Settings
-from bnconform.judge.outcome import CONFORMS, UNSUPPORTED, VIOLATES
+from bnconform.judge.outcome import CONFORMS, DEVIATES, UNSUPPORTED, VIOLATES
 from bnconform.judge.own_model import DeploymentRefused, Norm, OwnModelRun, OwnModelSession, OwnReference
 from bnconform.spec.graph import Array
 
@@ -83,6 +83,50 @@ def test_what_is_right_conforms(judged: OwnModelRun) -> None:
     assert refused.judge("torch.fx.fuse").verdict == UNSUPPORTED
 
 
+HALVING = """
+from bnconform.backends.deployments.torch_fusers import FxFuse
+from bnconform.backends.deployments.torch_eager import TorchEager
+
+
+class Half:
+    lower_precision = {declared}
+
+    def deploy(self, original, example):
+        for value in original.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.half().float())
+        return super().deploy(original, example)
+
+
+class Right(Half, TorchEager):
+    name = "right"
+
+
+class Wrong(Half, FxFuse):
+    name = "wrong"
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "declared", "verdict"),
+    [
+        ("Right", {"float32": "float16"}, DEVIATES),
+        ("Wrong", {"float32": "float16"}, VIOLATES),
+        ("Right", {}, VIOLATES),
+    ],
+)
+def test_a_lower_precision_is_admitted_where_it_is_declared(
+    judged: OwnModelRun, tmp_path: Path, tool: str, declared: dict[str, str], verdict: str
+) -> None:
+    """What a tool stores in half precision deviates as declared; what it folds wrongly is found all the same."""
+    path = tmp_path / f"{tool}{len(declared)}.py"
+    path.write_text(HALVING.format(declared=declared), encoding="utf-8")
+    found = judged.judge(f"{path}:{tool}")
+    assert found.verdict == verdict, found.words
+    if tool == "Wrong":
+        assert found.found is not None and ("tokens.norm",) in found.found.sets
+
+
 @dataclass
 class _Refusing(OwnModelSession):
     """A session whose tools refuse everything, or predict what is given."""
@@ -90,11 +134,11 @@ class _Refusing(OwnModelSession):
     y: Array | None = None
     asked: list[str] = field(default_factory=list)
 
-    def deploy(self, tool: str, hidden: Any = ()) -> Array:
+    def deploy(self, tool: str, hidden: Any = ()) -> tuple[Array, str]:
         self.asked.append(tool)
         if self.y is None:
             raise DeploymentRefused("not today")
-        return self.y
+        return self.y, ""
 
 
 def test_a_model_beyond_its_own_bound_is_not_judged(judged: OwnModelRun) -> None:
