@@ -80,7 +80,8 @@ judge() {
         if [[ ! -e $trace ]]; then echo "$folder has no recording that is whole" >&2; return 2; fi
         name=$(basename "$trace" .trace)
         bnconform judge "$trace" --level may --json "$folder/$name.json" >"$folder/$name.txt" 2>&1 || test $? -eq 1
-        tail -n 4 "$folder/$name.txt" | sed '/^next:/,$d'
+        # The last paragraph, which says what holds.
+        awk 'BEGIN { RS = "" } { last = $0 } END { print last }' "$folder/$name.txt" | sed '/^next:/,$d'
     done
     # Then the comparisons: torch.nn itself is judged after rows whose names begin with it.
     for trace in "$folder"/torch.nn+*.trace; do
