@@ -286,7 +286,7 @@ class NumpyLayer:
         with np.errstate(all="ignore"):
             values, selected = self._select(x, mask)
             mean, variance, count = self._statistics_of_selected(values, selected, training)
-            if training:
+            if self._trains(training) and self.track_running_stats:
                 self._remember(mean, variance, count)
             z = (values - mean[:, None]) * (1 / np.sqrt(variance + self.eps))[:, None]
             weight, bias = self._entry("weight", values), self._entry("bias", values)

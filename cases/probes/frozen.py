@@ -17,8 +17,11 @@ from bnconform.cases.program import (
     backward,
     forward,
     freeze,
+    jvp,
     load,
+    masked,
     pullback,
+    recomputed,
     vjp,
 )
 from bnconform.spec.config import Config
@@ -93,11 +96,19 @@ def _state(rank: int) -> Iterator[Probe]:
         "evaluation": (forward(x, *STATE, training=False), forward(other, *STATE)),
         "recorded": (vjp(x, *STATE), pullback(1, g, *STATE)),
         "many": tuple(forward(x + 0.5 * number, *STATE) for number in range(6)),
+        "masked": (masked(x, _mask(x), *STATE), masked(other, _mask(x), *STATE, training=False)),
+        "forward-mode": (jvp(x, g, *STATE),),
+        "recomputed": (recomputed(x, g, *STATE),),
     }
     for name, steps in _few(kinds, rank).items():
         yield Probe("BN-FROZEN-STATE", f"{name}-rank{rank}", Program(_config(rank), (_load_state(), freeze(), *steps)))
     trained = (_load_state(), forward(other), freeze(True, *STATE), *kinds["forward"])
     yield Probe("BN-FROZEN-STATE", f"after-training-rank{rank}", Program(_config(rank), trained))
+
+
+def _mask(x: Array) -> Array:
+    """All samples but the first."""
+    return np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)) > 0
 
 
 def _gradients(rank: int) -> Iterator[Probe]:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.program import STATE, Probe, Program, Step, backward, forward, load, pullback, set_options, vjp
+from bnconform.cases.program import (
+    STATE,
+    Probe,
+    Program,
+    Step,
+    backward,
+    forward,
+    jvp,
+    load,
+    masked,
+    pullback,
+    recomputed,
+    set_options,
+    vjp,
+)
 from bnconform.spec.config import Config
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -59,6 +75,26 @@ def probes() -> Iterator[Probe]:
         yield Probe("BN-SET-TRACKING", f"rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
         tracking = (start, set_options(track_running_stats=False), backward(x, x, "grad_x", *STATISTICS), evaluated)
         yield Probe("BN-SET-TRACKING", f"backward-rank{rank}", Program(Config(ndim=rank, eps=0.25), tracking))
+        yield from _other_passes(rank, start)
+
+
+def _other_passes(rank: int, start: Step) -> Iterator[Probe]:
+    """Passes with a mask, with a tangent, and such as run again for their gradients: they have the options, too."""
+    x = inputs.values(inputs.SHAPES[rank], 21)
+    mask = np.arange(len(x)).reshape(-1, *(1,) * (rank - 1)) > 0
+    passes: dict[str, Callable[..., Step]] = {
+        "masked": lambda *seen: masked(x, mask, *seen),
+        "tangent": lambda *seen: jvp(x, inputs.upstream(x.shape), *seen),
+        "recomputed": lambda *seen: recomputed(x, inputs.upstream(x.shape), *seen),
+    }
+    for name, step in passes.items():
+        shown = ("grad_x",) if name == "recomputed" else ("y",)
+        off = (start, set_options(track_running_stats=False), step(*STATISTICS))
+        yield Probe("BN-SET-TRACKING", f"{name}-rank{rank}", Program(Config(ndim=rank, eps=0.25), off))
+        other = (start, set_options(momentum=0.5), step(*STATISTICS))
+        yield Probe("BN-SET-MOMENTUM", f"{name}-rank{rank}", Program(Config(ndim=rank, momentum=0.9), other))
+        wider = (start, set_options(eps=0.5), step(*shown))
+        yield Probe("BN-SET-EPS", f"{name}-rank{rank}", Program(Config(ndim=rank, eps=0.015625), wider))
 
 
 def _after_evaluation(rank: int, start: Step) -> Iterator[Probe]:

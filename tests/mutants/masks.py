@@ -21,7 +21,7 @@ class Masked(Layer):
             self.check_shapes(x)
             values, seen = self.channels(x), self.select(x, mask)
             centre, variance = self.normalizing_under_mask(values, seen, training)
-            if training and self.tracked:
+            if training and self.tracked and not self.frozen:
                 self.remember_selected(values, seen)
             y = self.affine(self.normalise(values, centre, variance, training), training)
             return self.reshape_like(self.show(y, values, seen, training), x)

@@ -9,7 +9,8 @@ import numpy as np
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import right
 from bnconform.tests.mutants.freezing import Freezing
-from bnconform.tests.mutants.layer import Array
+from bnconform.tests.mutants.layer import Array, Gradients
+from bnconform.tests.mutants.masks import Masked
 
 
 @right
@@ -70,6 +71,24 @@ class FrozenAndFolded(Freezing):
         scale, shift = self.fold
         with np.errstate(all="ignore"):
             return self.reshape_like(scale[:, None] * self.channels(x) + shift[:, None], x)
+
+
+class FreezingUnderMasks(Freezing, Masked):
+    """A layer with masks that can be frozen."""
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """Frozen, that of evaluation."""
+        return super().masked(x, mask, training=self.mode(training))
+
+    def masked_backward(self, x: Array, mask: Array, grad_output: Array, *, training: bool) -> Gradients:
+        """Frozen, the gradient for x alone, in evaluation."""
+        found = super().masked_backward(x, mask, grad_output, training=self.gradient_mode(training))
+        return self.operands(found)
+
+
+@right
+class FrozenWithMasksByTheMode(FreezingUnderMasks):
+    """A frozen layer is one in evaluation, with a mask, too."""
 
 
 @right

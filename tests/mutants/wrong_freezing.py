@@ -10,6 +10,8 @@ from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.freezing import Freezing
 from bnconform.tests.mutants.layer import Array, Gradients, Layer
+from bnconform.tests.mutants.masks import Masked
+from bnconform.tests.mutants.right_freezing import FreezingUnderMasks
 
 # -- the state --------------------------------------------------------------------------------------------------------
 
@@ -48,6 +50,15 @@ class FrozenCounterMoves(Moving):
     """The counter of a frozen layer counts its passes."""
 
     moved = ("num_batches_tracked",)
+
+
+@wrong("BN-FROZEN-STATE")
+class FrozenMasksMoveStatistics(FreezingUnderMasks):
+    """Passes with a mask do not know of freezing: they move the statistics of a frozen layer."""
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """As if it were not frozen."""
+        return Masked.masked(self, x, mask, training=training)
 
 
 @wrong("BN-FROZEN-STATE")

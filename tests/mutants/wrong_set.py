@@ -9,6 +9,7 @@ from typing import Any
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
 from bnconform.tests.mutants.layer import Array, Gradients, Layer
+from bnconform.tests.mutants.masks import Masked
 
 
 @wrong("BN-SET-MOMENTUM")
@@ -50,6 +51,50 @@ class MomentumNoneStartsToCount(Layer):
     def batch_weight(self) -> float:
         """By the batches since."""
         return 1 / (self.batches - self.before) if self.config.momentum is None else self.config.momentum
+
+
+@wrong("BN-SET-TRACKING")
+class MasksMoveWhatIsNotTracked(Masked):
+    """Passes with a mask move the running statistics also after tracking was switched off."""
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """As if it were on."""
+        switched, self.frozen = self.frozen, False
+        y = super().masked(x, mask, training=training)
+        self.frozen = switched
+        return y
+
+
+@wrong("BN-SET-MOMENTUM")
+class MasksHaveTheMomentumOfTheConstruction(Masked):
+    """The momentum of passes with a mask is that with which the layer was built."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.built = config
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """By the momentum that was kept."""
+        now, self.config = self.config, replace(self.config, momentum=self.built.momentum)
+        y = super().masked(x, mask, training=training)
+        self.config = now
+        return y
+
+
+@wrong("BN-SET-EPS")
+class MasksHaveTheEpsilonOfTheConstruction(Masked):
+    """Epsilon of passes with a mask is that with which the layer was built."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.built = config
+
+    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
+        """By the epsilon that was kept."""
+        now, self.config = self.config, replace(self.config, eps=self.built.eps)
+        y = super().masked(x, mask, training=training)
+        self.config = now
+        return y
 
 
 @wrong("BN-SET-MOMENTUM")

@@ -47,7 +47,7 @@ class Relation:
         """
         with np.errstate(all="ignore"):
             found = self.predict(view)
-            if found is None:
+            if found is None or not all(_fits(part, view.expected.shape) for part in found):
                 return False, False
             value, limit = (np.broadcast_to(part, view.expected.shape) for part in found)
             at = np.ones(view.expected.shape, bool) if everywhere else view.wrong_channels
@@ -64,6 +64,11 @@ class Relation:
         with np.errstate(all="ignore"):
             found = self.predict(view)
             return found is None or within(view.expected, found[0], found[1] + view.bound)
+
+
+def _fits(part: Floats, shape: tuple[int, ...]) -> bool:
+    """Whether a prediction is one of this shape: what is said channel by channel says nothing of a counter."""
+    return np.ndim(part) <= len(shape) and np.broadcast_shapes(np.shape(part), shape) == shape
 
 
 WIDER = 4.0
