@@ -199,7 +199,8 @@ class Step:
             replicas, (n, 1, 1, ...), of one channel.
         options: for "set", the new values, by names of OPTIONS.
         state: for "load", the names and values to set, each (C,), in the parameters' dtype.
-        x_layout, grad_layout: a key of LAYOUTS; for a load `x_layout` is that of each of its arrays.
+        x_layout, grad_layout: a key of LAYOUTS; for a load `x_layout` is that of each of its arrays, for a jvp
+            `grad_layout` that of its tangent.
         observe: which of OBSERVABLES are judged after the call.
         may_refuse: whether the call may be refused: whatever it does is taken as it is, and nothing of it is judged;
             as a pullback it may be refused, and is judged where it answers.
@@ -691,9 +692,19 @@ def vjp(x: Any, *observe: str, training: bool = True, layout: str = "contiguous"
     return Step("vjp", training, np.asarray(x), x_layout=layout, observe=frozenset(observe))
 
 
-def jvp(x: Any, tangent: Any, *observe: str, training: bool = True) -> Step:
+def jvp(
+    x: Any,
+    tangent: Any,
+    *observe: str,
+    training: bool = True,
+    layout: str = "contiguous",
+    tangent_layout: str = "contiguous",
+) -> Step:
     """A forward step with a tangent of x, that observes the given quantities."""
-    return Step("jvp", training, np.asarray(x), tangent=np.asarray(tangent), observe=frozenset(observe))
+    return Step(
+        "jvp", training, np.asarray(x), x_layout=layout, grad_layout=tangent_layout, tangent=np.asarray(tangent),
+        observe=frozenset(observe),
+    )  # fmt: skip
 
 
 def hvp(x: Any, grad_output: Any, vector: Any, *observe: str, training: bool = True) -> Step:

@@ -232,10 +232,18 @@ class InstrumentedLayer:
         self._must_have("set")
         self._call("set", {}, lambda: self.layer.set(**options))
 
-    def jvp(self, x: Array, tangent: Array, *, training: bool, layout: str = "contiguous") -> tuple[Array, Array]:
+    def jvp(
+        self,
+        x: Array,
+        tangent: Array,
+        *,
+        training: bool,
+        layout: str = "contiguous",
+        tangent_layout: str = "contiguous",
+    ) -> tuple[Array, Array]:
         """(y, tangent_y), each of the shape of x; Raised or Misfit; LacksAbility where the layer has no such method."""
         self._must_have("jvp")
-        given, direction = LAYOUTS[layout](x), LAYOUTS["contiguous"](tangent)
+        given, direction = LAYOUTS[layout](x), LAYOUTS[tangent_layout](tangent)
         result = self._call(
             "jvp", {"x": given, "tangent": direction}, lambda: self.layer.jvp(given, direction, training=training)
         )

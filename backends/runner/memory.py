@@ -116,8 +116,16 @@ def show(execution: Execution) -> None:
         _note(execution, "kept", name=name, array=str(array), holds=array.tobytes() == bytes_before)
 
 
+OTHER_EPSILON = 7.0
+"""What epsilon of one of two layers is set to: so large that it shows in any output of the other that has it, too."""
+
+
 def instances(execution: Execution) -> None:
-    """Whether two layers that were built alike share anything: {"what": "other", "before", "after"}, its states."""
+    """Whether two layers that were built alike share anything.
+
+    Facts: {"what": "other", "before", "after"}, the states of the one that is not used; and, of layers whose options
+    can be set, {"what": "output", "holds"}, whether it gives the same in evaluation before and after the other's are.
+    """
     one, other = execution.build(), execution.build()
     state = execution.read(one)
     before = other.state()
@@ -125,6 +133,14 @@ def instances(execution: Execution) -> None:
         with suppress(Raised, Misfit):  # whether it answers is for other checks to judge
             values(one, step, state)
     _note(execution, "other", before=before, after=other.state())
+    given = next((step["x"] for step in execution.program["steps"] if step["op"] == "forward"), None)
+    if given is None or not callable(getattr(one.layer, "set", None)):
+        return
+    with suppress(Raised, Misfit):
+        shown = other.forward(given, training=False)
+        one.set({"eps": OTHER_EPSILON})
+        one.forward(given, training=False)
+        _note(execution, "output", holds=shown.tobytes() == other.forward(given, training=False).tobytes())
 
 
 def formats(execution: Execution) -> None:

@@ -230,7 +230,8 @@ def values(layer: InstrumentedLayer, step: Mapping[str, Any], state: State) -> S
         )
         return dict(zip(GRADIENTS, found, strict=True))
     elif step["op"] == "jvp":
-        y, tangent_y = layer.jvp(step["x"], step["tangent"], training=training, layout=step["x_layout"])
+        layouts = {"layout": step["x_layout"], "tangent_layout": step["grad_layout"]}
+        y, tangent_y = layer.jvp(step["x"], step["tangent"], training=training, **layouts)
         return {"y": y, "tangent_y": tangent_y}
     elif step["op"] == "jvp_jvp":
         return {"second_y": layer.jvp_jvp(step["x"], step["tangent"], step["second"], training=training)}

@@ -27,6 +27,10 @@ def common_circumstances(failing: Sequence[Outcome], every: Sequence[Outcome], c
     return ", ".join([*_parts(made, failing, every, cause), *_cut(made)])
 
 
+ALTERNATIVES = 3
+"""Sets of circumstances that are told, the shortest first, where experiments on several checks found several."""
+
+
 def _parts(
     made: Sequence[dict[str, Any]], failing: Sequence[Outcome], every: Sequence[Outcome], cause: str
 ) -> list[str]:
@@ -43,7 +47,9 @@ def _parts(
     rest = [", ".join(words for words in where if words not in shared) for where in wheres]
     parts += shared
     if len(wheres) > 1 and all(rest):
-        parts.append("; or ".join(dict.fromkeys(rest)))
+        several = sorted(dict.fromkeys(rest), key=len)
+        more = len(several) - ALTERNATIVES
+        parts.append("; or ".join([*several[:ALTERNATIVES], *([f"in {more} ways more"] if more > 0 else [])]))
     return parts
 
 

@@ -253,7 +253,7 @@ FACTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "overwritten": frozenset({"before", "after"}),
         "kept": frozenset({"name", "array", "holds"}),
     },
-    "instances": {"other": frozenset({"before", "after"})},
+    "instances": {"other": frozenset({"before", "after"}), "output": frozenset({"holds"})},
     "history": {"none": frozenset(), "history": frozenset({"step", "name", "holds"})},
     "lazy": {"none": frozenset(), "lazy": frozenset({"name", "says"})},
     "formats": {"none": frozenset(), "format": frozenset({"step", "name", "format"})},

@@ -9,6 +9,7 @@ admit any answer, but for one probe in float16, and in evaluation, where they ar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from bnconform.cases.program import (
     load,
     third,
 )
-from bnconform.spec.config import Config
+from bnconform.spec.config import Affine, Config
 
 EPSILON = 0.1
 
@@ -57,6 +58,8 @@ def probes() -> Iterator[Probe]:
     for rank in (4, 2):
         yield from _evaluation(rank)
     yield from _flags()
+    yield from _alone()
+    yield from _strides()
     yield from _momentum()
     yield from _state()
 
@@ -133,6 +136,47 @@ def _evaluation(rank: int) -> Iterator[Probe]:
         yield Probe("BN-DERIV-EVAL-JVP", f"rank{rank}-after-a-tangent", Program(config, steps))
         steps = (*_load_state(), hvp(other, other_g, other_t), twice)
         yield Probe("BN-DERIV-EVAL-HVP", f"rank{rank}-after-second-derivatives", Program(config, steps))
+
+
+ALONE: dict[str, Affine] = {"weight-alone": "weight", "bias-alone": "bias", "neither": False}
+"""Layers that lack a parameter, in words."""
+
+
+def _alone() -> Iterator[Probe]:
+    """With the weight alone, the bias alone and neither, tracked or not, in either mode: whatever is differentiated."""
+    x, g, t = _operands(inputs.SHAPES[4])
+    u = inputs.values(inputs.SHAPES[4], 30)
+    for lacking, affine in ALONE.items():
+        for tracked, training in product((True, False), (True, False)):
+            config = Config(eps=EPSILON, affine=affine, track_running_stats=tracked)
+            names = [name for name in ("weight", "bias") if getattr(config, name)]
+            state = {name: inputs.parameters(3)[name] for name in names} | (inputs.statistics(3) if tracked else {})
+            start: tuple[Step, ...] = (load(**state),) if state else ()
+            words = f"{lacking}-tracking-{_word(tracked)}-{MODES[training]}"
+            steps: dict[str, Step] = {
+                "BN-DERIV-JVP-JVP": jvp_jvp(x, t, g, "second_y", training=training),
+                "BN-DERIV-THIRD": third(x, g, t, u, "third_x", training=training),
+            }
+            if lacking != "neither":  # that is asked by `_flags`
+                along = jvp(x, t, "y", "tangent_y", training=training)
+                yield Probe("BN-DERIV-FLAGS", f"jvp-{words}", Program(config, (*start, along)))
+                shown = ("hvp_x", *(f"hvp_{name}" for name in names))
+                twice = hvp(x, g, t, *shown, training=training)
+                yield Probe("BN-DERIV-FLAGS", f"hvp-{words}", Program(config, (*start, twice)))
+            for requirement, step in steps.items():
+                yield Probe(requirement, words, Program(config, (*start, step)), dtypes=FULL)
+
+
+def _strides() -> Iterator[Probe]:
+    """A tangent that is one sample, or one number, over and over, and one whose channels lie last."""
+    x, _, t = _operands(inputs.SHAPES[4])
+    for layout, given in {
+        "expanded_batch": t * 0 + t[:1], "expanded_everywhere": t * 0 + 0.75, "channels_last": t, "reversed_batch": t,
+    }.items():  # fmt: skip
+        steps = (*_load_state(), jvp(x, given, "y", "tangent_y", tangent_layout=layout))
+        yield Probe("BN-DERIV-JVP", f"tangent-{layout.replace('_', '-')}", Program(Config(eps=EPSILON), steps))
+        steps = (*_load_state(), jvp(x, given, "y", "tangent_y", training=False, tangent_layout=layout))
+        yield Probe("BN-DERIV-EVAL-JVP", f"tangent-{layout.replace('_', '-')}", Program(Config(eps=EPSILON), steps))
 
 
 def _flags() -> Iterator[Probe]:

@@ -126,6 +126,12 @@ def _gradients(rank: int) -> Iterator[Probe]:
             absent = backward(x, g, *PARAMETERS, training=training)
             words = f"{name}-{absent.mode}-rank{rank}"
             yield Probe("BN-FROZEN-PARAMETERS", words, Program(_config(rank), (*steps, absent)))
+    for alone in ("weight", "bias"):
+        kept = load(**{alone: inputs.parameters(3)[alone]}, **inputs.statistics(3))
+        for training in (True, False):
+            absent = backward(x, g, f"grad_{alone}", training=training)
+            program = Program(_config(rank, affine=alone), (kept, freeze(), absent))
+            yield Probe("BN-FROZEN-PARAMETERS", f"{alone}-alone-{absent.mode}-rank{rank}", program)
     statistics = (load(**inputs.statistics(3)), freeze(), backward(x, g, "grad_x"))
     yield Probe("BN-FROZEN-GRAD", f"affine-off-rank{rank}", Program(_config(rank, affine=False), statistics))
     # Of four values a channel half precision, too, has bounds that tell something.

@@ -32,6 +32,7 @@ def probes() -> Iterator[Probe]:
     """The same numbers whatever the strides; every channel, however many there are."""
     yield from _layouts()
     yield from _equal_lengths()
+    yield from _many_samples()
     yield from _channels()
     yield from _ranks()
 
@@ -94,6 +95,32 @@ def _equal_lengths() -> Iterator[Probe]:
                 backward(x, g, "grad_x", "grad_weight", layout=layout, grad_layout=layout),
             )
             yield Probe("BN-LAYOUT-GRAD", f"{layout}-{name}", Program(config, steps))
+
+
+MANY_SAMPLES = ((65, 3, 2, 3), (130, 2, 3, 2), (257, 2, 2, 2), (65, 3, 7), (65, 3, 2, 2, 2))
+"""Shapes of more samples than a block has, with channels and positions, so that another order of memory is one."""
+
+
+def _many_samples() -> Iterator[Probe]:
+    """In each order of memory that frameworks have kernels for, in either mode."""
+    for shape in MANY_SAMPLES:
+        x, g = inputs.values(shape, 71), inputs.upstream(shape, 72)
+        config = Config(num_features=shape[1], ndim=len(shape))
+        words = "-".join(map(str, shape))
+        for layout in ("channels_last", "fortran"):
+            for training in (True, False):
+                mode = "training" if training else "evaluation"
+                steps: tuple[Step, ...] = (
+                    load(**inputs.everything(shape[1])),
+                    forward(x, "y", training=training, layout=layout),
+                    backward(x, g, "grad_x", "grad_weight", "grad_bias", training=training, layout=layout),
+                )
+                yield Probe("BN-LAYOUT-X", f"{layout}-{words}-{mode}", Program(config, steps))
+                upstream = backward(
+                    x, g, "grad_x", "grad_weight", "grad_bias", training=training, layout=layout, grad_layout=layout
+                )
+                steps = (load(**inputs.everything(shape[1])), upstream)
+                yield Probe("BN-LAYOUT-GRAD", f"{layout}-{words}-{mode}", Program(config, steps))
 
 
 def _channels() -> Iterator[Probe]:

@@ -153,6 +153,9 @@ def _values_under_mask() -> Iterator[Probe]:
     one = np.array(x)
     one[_place_under_mask(mask, 2)] = np.nan
     yield Probe("BN-MASK-HIDDEN", "one-nan", Program(config, (*start, masked(one, mask, "y", *STATISTICS))))
+    counted = mask.astype(np.int64)
+    steps = (*start, masked(one, counted, "y", *STATISTICS))
+    yield Probe("BN-MASK-INTEGER", "one-nan-hidden", Program(config, steps))
 
 
 def _place_under_mask(mask: Array, channel: int) -> tuple[int, ...]:
@@ -261,6 +264,20 @@ def _flags() -> Iterator[Probe]:
             yield Probe("BN-MASK-FLAGS", words, Program(config, steps), dtypes=FULL)
             steps = (*start, masked_backward(x, mask, g, *GRADIENTS, training=training))
             yield Probe("BN-MASK-FLAGS", f"gradients-{words}", Program(config, steps), dtypes=FULL)
+    everything = np.ones((1, 1, 1, 1), bool)
+    for training, mode in MODES.items():
+        steps = (*_load_state(), masked(x, everything, "y", training=training))
+        yield Probe("BN-MASK-FLAGS", f"everything-selected-{mode}", Program(_config(4), steps), dtypes=FULL)
+        steps = (*_load_state(), masked_backward(x, everything, g, *GRADIENTS, training=training))
+        yield Probe("BN-MASK-FLAGS", f"gradients-everything-selected-{mode}", Program(_config(4), steps), dtypes=FULL)
+    for alone in ("weight", "bias"):
+        for training, mode in MODES.items():
+            config = _config(4, affine=alone)
+            start = (load(**{alone: inputs.parameters(3)[alone]}, **inputs.statistics(3)),)
+            steps = (*start, masked(x, mask, "y", training=training))
+            yield Probe("BN-MASK-FLAGS", f"{alone}-alone-{mode}", Program(config, steps), dtypes=FULL)
+            steps = (*start, masked_backward(x, mask, g, "grad_x", f"grad_{alone}", training=training))
+            yield Probe("BN-MASK-FLAGS", f"gradients-{alone}-alone-{mode}", Program(config, steps), dtypes=FULL)
     for word, momentum in (("0", 0.0), ("1", 1.0), ("none", None)):
         config = _config(4, momentum=momentum)
         steps = (masked(x, mask, "y", *STATISTICS),)

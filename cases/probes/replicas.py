@@ -36,7 +36,11 @@ UNEQUAL: dict[str, Shapes] = {
     "three": ((1, 3), (2, 3), (4, 3)),
 }
 SIZES = ((2, 3, 2, 2), (2, 3, 1, 3))
-EMPTY: dict[str, Shapes] = {"first": ((0, 3, 2, 2), (2, 3, 2, 2)), "last": ((2, 3, 2, 2), (0, 3, 2, 2))}
+EMPTY: dict[str, Shapes] = {
+    "first": ((0, 3, 2, 2), (2, 3, 2, 2)),
+    "last": ((2, 3, 2, 2), (0, 3, 2, 2)),
+    "in-the-middle": ((2, 3, 2, 2), (0, 3, 2, 2), (1, 3, 2, 2)),
+}
 SINGLE = ((1, 3),) * 4
 """Four replicas with one value a channel each."""
 

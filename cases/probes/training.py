@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnconform.cases import inputs
-from bnconform.cases.program import Probe, Program, Step, forward, load
+from bnconform.cases.program import Probe, Program, Step, backward, forward, load
 from bnconform.spec.config import Config
 from bnconform.spec.formats import DTYPES
 
@@ -104,6 +104,15 @@ def _affine() -> Iterator[Probe]:
     x = inputs.values((4, 3), 14)
     steps = (load(weight=np.array([-2.0, -0.5, -1.25])), *(forward(x, "y", training=t) for t in (True, False)))
     yield _probe("BN-TRAIN-AFFINE", "all-negative", Config(ndim=2), *steps)
+    # What is as when new in the first channel need not be so in the others.
+    for first in ({"weight": [1.0, -2.0, 0.5]}, {"weight": [1.0, 1.0, 3.0], "bias": [0.0, 1.5, 0.0]}):
+        start = load(**{name: np.array(value) for name, value in first.items()})
+        steps = (
+            start,
+            *(forward(x, "y", training=t) for t in (True, False)),
+            backward(x, inputs.upstream((4, 3)), "grad_x"),
+        )
+        yield _probe("BN-TRAIN-AFFINE", f"first-as-when-new-{len(first)}", Config(ndim=2), *steps)
     # A sample of zeros is a sample.
     padded = inputs.values((3, 3, 4, 5), 16, offset=2.0)
     padded[1] = 0

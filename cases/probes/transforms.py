@@ -54,6 +54,7 @@ def probes() -> Iterator[Probe]:
     yield from _one_layer_otherwise()
     yield from _jacobians()
     yield from _jacobian_flags()
+    yield from _many_columns()
     yield from _shapes()
 
 
@@ -160,6 +161,8 @@ def _one_layer_otherwise() -> Iterator[Probe]:
             forward(parts[0], "y", training=training),
         )
         yield Probe(requirement, f"dtype-{mode}", Program(config, steps))
+    ones = lanes((1, 3, 4, 5))
+    yield Probe("BN-TRANS-VMAP-BATCHES", "one-sample", Program(config, (*_load_state(), vmap(ones, "y"))))
     bare = Config(eps=EPSILON, affine=False, track_running_stats=False)
     yield Probe("BN-TRANS-VMAP-BATCHES", "no-parameters", Program(bare, (vmap(given, "y"),)))
     wide = Config(ndim=2, eps=EPSILON, track_running_stats=False)
@@ -198,6 +201,16 @@ def _jacobians() -> Iterator[Probe]:
             yield Probe(
                 "BN-TRANS-JAC-STATE", f"{step.op}-{mode}", Program(config, (*_load_state(2), step)), dtypes=FULL
             )
+
+
+def _many_columns() -> Iterator[Probe]:
+    """More columns than are made at a time, and no multiple of what vectors hold."""
+    for shape in ((17, 2), (5, 2, 7)):
+        x = inputs.values(shape, 64)
+        config = Config(num_features=2, ndim=len(shape), eps=EPSILON)
+        for step in (jacrev(x, "jacobian"), jacfwd(x, "jacobian")):
+            words = f"{x.size}-columns"
+            yield Probe(f"BN-TRANS-{step.op.upper()}", words, Program(config, (*_load_state(2), step)), dtypes=FULL)
 
 
 def _jacobian_flags() -> Iterator[Probe]:

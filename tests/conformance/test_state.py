@@ -276,6 +276,10 @@ def test_instances_are_independent(check: Check) -> None:
     # Values that no other check loads: what two layers share may have been set long before.
     program = check.fit(_program(check, _rank(check), seed=97))
     for fact in check.ask(replace(program, watch="instances")).facts:
+        if fact["what"] == "output":
+            what = "output of a second layer, after epsilon of the first was set"
+            check.require(fact["holds"], what, "changed", "bitwise as before", program)
+            continue
         for name in STATE:
             left, right = fact["before"][name], fact["after"][name]
             same = (left is None and right is None) or (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from bnconform.spec.config import Config
 from bnconform.tests.mutants.catalogue import wrong
@@ -251,3 +251,25 @@ class RecordedPassesKeepTheirEpsilon(Layer):
             return super().vjp(x, training=training)
         finally:
             self.config = now
+
+
+@wrong("BN-STATE-INSTANCES")
+class OptionsOfEveryLayer(Layer):
+    """An epsilon that is set on one layer is that of every layer that was built with the same options."""
+
+    _epsilons: ClassVar[dict[Config, float]] = {}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.built = config
+        self._epsilons[config] = config.eps
+
+    def set(self, **options: Any) -> None:
+        """Kept for all of them."""
+        super().set(**options)
+        self._epsilons[self.built] = self.config.eps
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """By what was set last, on whichever."""
+        self.config = replace(self.config, eps=self._epsilons[self.built])
+        return super().forward(x, training=training)

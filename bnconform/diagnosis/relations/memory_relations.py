@@ -69,7 +69,12 @@ def _read_as_x(view: CallView) -> dict[str, Any] | None:
 
 
 def _following(laid: Array, count: int) -> Array | None:
-    """`count` elements of memory from the first of `laid` on; None where the array that it is a part of ends before."""
+    """`count` elements of memory from the first of `laid` on; None where the array that it is a part of ends before.
+
+    What runs backwards through memory is taken as a copy that does not: many frameworks have no negative strides.
+    """
+    if min(laid.strides, default=0) < 0:
+        laid = np.array(laid, order="C")
     root = laid
     while isinstance(root.base, np.ndarray):
         root = root.base

@@ -40,7 +40,7 @@ class Relation:
         """Whether what was seen is what it predicts, and whether what is due lies beyond its limits.
 
         A call that fails by little may be explained without telling the relation from the truth; where the limits are
-        much wider than the bound, that is no explanation.
+        much wider than the bound, and it fails by more, that is no explanation.
 
         Args:
             everywhere: whether of all channels; else of those that are wrong.
@@ -53,7 +53,9 @@ class Relation:
             at = np.ones(view.expected.shape, bool) if everywhere else view.wrong_channels
             tells = not within(view.observed[at], view.expected[at], limit[at])
             holds = within(view.observed[at], value[at], limit[at])
-            return holds and (tells or bool((limit[at] <= WIDER * view.bound[at]).all())), tells
+            little = float(np.max(view.comparison.error_ratio, initial=0.0)) <= WIDER
+            close = little or bool((limit[at] <= WIDER * view.bound[at]).all())
+            return holds and (tells or close), tells
 
     def holds(self, view: CallView, *, everywhere: bool = True) -> bool:
         """Whether what was seen is what it predicts, as far as that says something."""
@@ -72,7 +74,8 @@ def _fits(part: Floats, shape: tuple[int, ...]) -> bool:
 
 
 WIDER = 4.0
-"""How much wider than the bound the limits of a prediction may be where what is due lies within them, too."""
+"""How much wider than the bound the limits of a prediction may be where what is due lies within them, too; and by how
+many bounds a call fails that fails by little."""
 
 
 def within(got: Floats, value: Floats, limit: Floats) -> bool:
