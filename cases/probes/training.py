@@ -105,14 +105,14 @@ def _affine() -> Iterator[Probe]:
     steps = (load(weight=np.array([-2.0, -0.5, -1.25])), *(forward(x, "y", training=t) for t in (True, False)))
     yield _probe("BN-TRAIN-AFFINE", "all-negative", Config(ndim=2), *steps)
     # What is as when new in the first channel need not be so in the others.
-    for first in ({"weight": [1.0, -2.0, 0.5]}, {"weight": [1.0, 1.0, 3.0], "bias": [0.0, 1.5, 0.0]}):
-        start = load(**{name: np.array(value) for name, value in first.items()})
+    for entries in ({"weight": [1.0, -2.0, 0.5]}, {"weight": [1.0, 1.0, 3.0], "bias": [0.0, 1.5, 0.0]}):
+        start = load(**{name: np.array(value) for name, value in entries.items()})
         steps = (
             start,
             *(forward(x, "y", training=t) for t in (True, False)),
             backward(x, inputs.upstream((4, 3)), "grad_x"),
         )
-        yield _probe("BN-TRAIN-AFFINE", f"first-as-when-new-{len(first)}", Config(ndim=2), *steps)
+        yield _probe("BN-TRAIN-AFFINE", f"first-as-when-new-{len(entries)}", Config(ndim=2), *steps)
     # A sample of zeros is a sample.
     padded = inputs.values((3, 3, 4, 5), 16, offset=2.0)
     padded[1] = 0
