@@ -49,7 +49,8 @@ def _parts(
     if len(wheres) > 1 and all(rest):
         several = sorted(dict.fromkeys(rest), key=len)
         more = len(several) - ALTERNATIVES
-        parts.append("; or ".join([*several[:ALTERNATIVES], *([f"in {more} ways more"] if more > 0 else [])]))
+        others = [f"in {more} more way{'' if more == 1 else 's'}"] if more > 0 else []
+        parts.append("; or ".join([*several[:ALTERNATIVES], *others]))
     return parts
 
 
