@@ -63,6 +63,10 @@ class Deployment(Protocol):
     def lower_precision(self) -> Mapping[str, str]:
         """Dtype of a model -> the one to which the tool rounds by default; {} where absent."""
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether each model costs ten seconds and more, so that the fewest are asked; False where absent."""
+
     def devices(self) -> Sequence[str]:
         """What can be used here and now, the CPU first."""
 

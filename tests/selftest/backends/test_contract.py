@@ -75,9 +75,9 @@ def test_the_search_finds_what_is_read() -> None:
 
 def test_lists_of_names_are_in_the_contract() -> None:
     """What the runner asks for by lists of names, and what the suite keeps of an adapter, is all in the contract."""
-    assert {*loading.BACKEND_METHODS, *loading.DECLARED} <= BACKEND
+    assert {*loading.BACKEND_METHODS, *loading.DECLARED} <= BACKEND | TOOL
     assert set(instrumented.LAYER_METHODS) == members(Layer)
-    assert {one.name for one in fields(Description)} - OURS <= BACKEND
+    assert {one.name for one in fields(Description)} - OURS <= BACKEND | TOOL
     assert {one.name for one in fields(Description)} | {
         *loading.BACKEND_METHODS,
         "describe_device",

@@ -600,7 +600,7 @@ def test_counters_of_any_dtype_can_be_told_of(dtype: str) -> None:
 
 
 def test_instances_that_share() -> None:
-    """What one layer does to another of the same class is in the state of the other."""
+    """What one layer does to another of the same class is in the state of the other, or in what that gives."""
     shared: dict[str, Any] = {}
 
     class Shares(NumpyLayer):
@@ -610,9 +610,18 @@ def test_instances_that_share() -> None:
         def state(self) -> Any:
             return {**super().state(), **shared}
 
-    (fact,) = facts(Noting(Shares), "instances", LOADED, forward(X))
+    fact, output = facts(Noting(Shares), "instances", LOADED, forward(X))
+    assert output == {"what": "output", "holds": True}
     assert fact["before"]["weight"].tolist() == [1, 1, 1]
     assert fact["after"]["weight"].tolist() == [1.5, 0.5, 2.0]
     shared.clear()
-    (fact,) = facts(Noting(), "instances", LOADED, forward(X))
+    fact, _ = facts(Noting(), "instances", LOADED, forward(X))
     assert fact["before"]["weight"].tolist() == fact["after"]["weight"].tolist() == [1, 1, 1]
+
+    class Options(NumpyLayer):
+        def set(self, **options: Any) -> None:
+            for name, value in options.items():
+                setattr(Options, name, property(lambda _, value=value: value, lambda *_: None))
+
+    _, output = facts(Noting(Options), "instances", LOADED, forward(X))
+    assert output == {"what": "output", "holds": False}
