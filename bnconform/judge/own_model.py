@@ -277,7 +277,7 @@ class OwnModelRun:
         found, reference = self._compare(tool, y, self.reference), self.reference
         if found.verdict == VIOLATES and lower:
             say(f"{tool} rounds to {lower}: how far may that move the prediction?")
-            reference = self._rounded_to(lower)
+            reference = self._reference_of(lower)
             found = self._compare(tool, y, reference)
             if found.verdict == CONFORMS and reference.tells:
                 found.verdict, found.words = DEVIATES, f"as declared: {LOWER} = {lower}"
@@ -290,7 +290,7 @@ class OwnModelRun:
         found.seconds = time.perf_counter() - begin
         return found
 
-    def _rounded_to(self, lower: str) -> OwnReference:
+    def _reference_of(self, lower: str) -> OwnReference:
         """What is due of a tool that rounds to a lower dtype; found once."""
         if lower not in self.lower:
             self.lower[lower] = self.session.reference(self.model.dtype, lower)

@@ -18,7 +18,7 @@ class Rounding(Folder):
 
     LOWER: ClassVar[Mapping[str, str]] = {"float32": "float16"}
 
-    def rounded(self, values: Array) -> Array:
+    def round_lower(self, values: Array) -> Array:
         """Through the lower format and back."""
         lower = self.LOWER.get(str(values.dtype))
         return values if lower is None else np.asarray(values.astype(numpy_dtype(lower)).astype(values.dtype))
@@ -28,7 +28,7 @@ class Rounding(Folder):
         layers = {node.layer for node in folded.nodes if node.kind in LINEAR}
         for name, value in folded.arrays.items():
             if name.rpartition(".")[0] in layers:
-                folded.arrays[name] = self.rounded(value)
+                folded.arrays[name] = self.round_lower(value)
 
 
 @right_folder
@@ -43,7 +43,7 @@ class StoresHalfWeights(Rounding):
     def constants(self, folded: Folded, norm: NodeData) -> tuple[Array, Array]:
         """Rounded, too."""
         factor, shift = super().constants(folded, norm)
-        return self.rounded(factor), self.rounded(shift)
+        return self.round_lower(factor), self.round_lower(shift)
 
 
 @right_folder
@@ -52,7 +52,7 @@ class FoldsHalfWeights(Rounding):
 
     def fold(self, folded: Folded) -> None:
         """Of rounded arrays."""
-        folded.arrays = {name: self.rounded(value) for name, value in folded.arrays.items()}
+        folded.arrays = {name: self.round_lower(value) for name, value in folded.arrays.items()}
         super().fold(folded)
 
 
@@ -69,7 +69,7 @@ class ComputesInBfloat16(Rounding):
 
     def operation(self, folded: Folded, node: NodeData, inputs: list[Array]) -> Array:
         """Between two roundings."""
-        return self.rounded(super().operation(folded, node, [self.rounded(one) for one in inputs]))
+        return self.round_lower(super().operation(folded, node, [self.round_lower(one) for one in inputs]))
 
 
 @right_folder
@@ -80,5 +80,5 @@ class TextbookInBfloat16(ComputesInBfloat16):
 
     def affine(self, x: Array, factor: Array, shift: Array) -> Array:
         """The product and the sum."""
-        scaled = super().affine(x, self.rounded(factor), np.zeros_like(shift))
-        return super().affine(self.rounded(scaled), np.ones_like(factor), self.rounded(shift))
+        scaled = super().affine(x, self.round_lower(factor), np.zeros_like(shift))
+        return super().affine(self.round_lower(scaled), np.ones_like(factor), self.round_lower(shift))

@@ -50,7 +50,7 @@ class BrainFloatsWithEpsilonOutside(ComputesInBfloat16, FoldsEpsilonOutside):
 class StoresEightBits(StoresHalfWeights):
     """It declares weights in float16, and stores them as whole numbers of eight bits with a scale for each layer."""
 
-    def rounded(self, values: Array) -> Array:
+    def round_lower(self, values: Array) -> Array:
         """To 255 steps of equal size."""
         step = np.abs(values).max(initial=0.0) / 127
         return values if not step else np.asarray(np.round(values / step) * step, values.dtype)
