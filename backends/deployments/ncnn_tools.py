@@ -25,7 +25,7 @@ LIMIT = 60
 """Seconds for a conversion, which takes two."""
 
 
-class Ncnn(TorchDeployment):
+class Pnnx(TorchDeployment):
     """Asked for single precision, in the file of weights and in memory."""
 
     name = "ncnn"
@@ -84,7 +84,7 @@ class Ncnn(TorchDeployment):
         return predict
 
 
-class NcnnDefault(Ncnn):
+class PnnxDefault(Pnnx):
     """The same as it comes: weights in half precision, and whatever ncnn computes in half precision here."""
 
     name = "ncnn+default"
