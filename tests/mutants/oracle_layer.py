@@ -222,7 +222,7 @@ class FreezingOracleLayer(SavingOracleLayer):
             mode = oracle.mode_when_frozen(self.behaviour, training)
             record = oracle.forward(self.config, self.behaviour, self.current, exact(x), training=mode)
             y = self._out(record.y, self.output)
-            self._move_frozen(x, record, training)
+            self._move_frozen(exact(x), record, training)
             return y
 
     def backward(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
@@ -232,7 +232,7 @@ class FreezingOracleLayer(SavingOracleLayer):
         with arithmetic(), np.errstate(all="ignore"):
             mode, operands = oracle.mode_when_frozen(self.behaviour, training), (exact(x), exact(grad_output))
             record = oracle.backward(self.config, self.behaviour, self.current, *operands, training=mode)
-            self._move_frozen(x, record.forward, training)
+            self._move_frozen(exact(x), record.forward, training)
             without = self.behaviour.frozen_gradients is FrozenGradients.NONE
             grad_weight, grad_bias = (
                 None if value is None or without else self._out(value, self.statistics)
@@ -240,12 +240,10 @@ class FreezingOracleLayer(SavingOracleLayer):
             )
             return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias
 
-    def _move_frozen(self, x: Array, record: Forward, training: bool) -> None:
+    def _move_frozen(self, x: Exact | oracle.Batch, record: Forward, training: bool) -> None:
         if record.refused:
             raise ValueError(record.refused)
-        state, _ = oracle.state_when_frozen(
-            self.config, self.behaviour, self.current, exact(x), record, training=training
-        )
+        state, _ = oracle.state_when_frozen(self.config, self.behaviour, self.current, x, record, training=training)
         self._move(state)
 
 
@@ -254,6 +252,8 @@ class RecomputingOracleLayer(FreezingOracleLayer):
 
     def recomputed(self, x: Array, grad_output: Array, *, training: bool) -> tuple[Array, Array | None, Array | None]:
         """The gradients, each rounded once; the statistics move as the point has it."""
+        if self.is_frozen:
+            return self.backward(x, grad_output, training=training)
         self._refuse_other_channels(x)
         with arithmetic(), np.errstate(all="ignore"):
             found = oracle.recomputed(
@@ -278,11 +278,15 @@ class MaskedOracleLayer(RecomputingOracleLayer):
         self._refuse_other_channels(x)
         with arithmetic(), np.errstate(all="ignore"):
             batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
-            record = oracle.forward(self.config, self.behaviour, self.current, batch, training=training)
+            mode = oracle.mode_when_frozen(self.behaviour, training) if self.is_frozen else training
+            record = oracle.forward(self.config, self.behaviour, self.current, batch, training=mode)
             if record.refused:
                 raise ValueError(record.refused)
             y = self._out(record.y, self.output)
-            self._move(record.state)
+            if self.is_frozen:
+                self._move_frozen(batch, record, training)
+            else:
+                self._move(record.state)
             return y
 
     def masked_backward(
@@ -292,13 +296,15 @@ class MaskedOracleLayer(RecomputingOracleLayer):
         self._refuse_other_channels(x)
         with arithmetic(), np.errstate(all="ignore"):
             batch = oracle.Batch(exact(x), np.broadcast_to(mask != 0, x.shape))
+            mode = oracle.mode_when_frozen(self.behaviour, training) if self.is_frozen else training
             record = oracle.backward(
-                self.config, self.behaviour, self.current, batch, exact(grad_output), training=training
+                self.config, self.behaviour, self.current, batch, exact(grad_output), training=mode
             )
             if record.forward.refused:
                 raise ValueError(record.forward.refused)
+            without = self.is_frozen and self.behaviour.frozen_gradients is FrozenGradients.NONE
             grad_weight, grad_bias = (
-                None if value is None else self._out(value, self.statistics)
+                None if value is None or without else self._out(value, self.statistics)
                 for value in (record.grad_weight, record.grad_bias)
             )
             return self._out(record.grad_x, numpy_dtype(self.config.dtype)), grad_weight, grad_bias

@@ -107,5 +107,6 @@ def test_specified_point_conforms(rule: Requirement, dtype: str) -> None:
     if rule.features & {"masked_replicated", "masked_replicated_vjp"}:
         right = Mutant("oracle", "the oracle with both", lambda config: EveryOracleLayer(config, SPECIFIED))
     found = [outcome for outcome in outcomes(rule, right, dtype) if not outcome.vacuous]
-    accused = [outcome for outcome in found if outcome.verdict != "conforms"]
+    # The oracle layer has no forward mode: right layers by other means have, in the kill matrix.
+    accused = [one for one in found if one.verdict != "conforms" and not one.message.endswith("has no method jvp()")]
     assert not [outcome.message for outcome in accused]
