@@ -8,6 +8,7 @@ from typing import Protocol
 from bnconform.judge.outcome import UNSUPPORTED, VIOLATES, Outcome
 from bnconform.render import messages
 from bnconform.results.failure import DECLARATION, Failure
+from bnconform.spec.behaviour import decision as values_of
 from bnconform.spec.catalogue import fixing
 
 
@@ -35,11 +36,14 @@ def stale(outcomes: Sequence[Outcome], subjects: Iterable[Declaring], whole: boo
             continue
         seen.add(subject.name)
         mine = [outcome for outcome in outcomes if outcome.backend == subject.name]
+        judged = {outcome.dtype for outcome in mine if outcome.verdict != UNSUPPORTED}
         for decision, value in subject.deviations.items():
             needed = any(decision in outcome.needed for outcome in mine)
             contradicted = next((outcome for outcome in mine if decision in outcome.contradicted), None)
             if contradicted is None and (needed or not whole or not mine):
                 continue
+            if contradicted is None and not judged & {*values_of(decision)(value).dtypes}:
+                continue  # it shows in none of the dtypes that were judged
             rule = fixing(decision)
             about = [outcome for outcome in mine if outcome.requirement == rule.id]
             if contradicted is None and about and all(outcome.verdict == UNSUPPORTED for outcome in about):

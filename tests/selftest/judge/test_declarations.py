@@ -34,3 +34,12 @@ def test_declaration_of_what_is_not_to_be_had_is_not_judged() -> None:
     """Where all that could bear it out is unsupported, as training over CPUs, nothing is said of it."""
     assert outcomes_told(UNSUPPORTED) == []
     assert len(outcomes_told(UNSUPPORTED, contradicted=True)) == 1
+
+
+@pytest.mark.parametrize(("dtype", "told"), [("float64", 1), ("float32", 0)])
+def test_declaration_that_no_judged_dtype_can_show_is_not_judged(dtype: str, told: int) -> None:
+    """An epsilon in single precision shows in double precision alone."""
+    backend = OracleBackend(SPECIFIED.but(epsilon_value="single_precision"), declares=True)
+    subject = Subject("mine", backend, "cpu", dtype)
+    found = stale([Outcome(subject.name, "cpu", dtype, "BN-TRAIN-NORM", "must", CONFORMS)], [subject], whole=True)
+    assert len(found) == told
