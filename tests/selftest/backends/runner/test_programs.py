@@ -620,8 +620,11 @@ def test_instances_that_share() -> None:
 
     class Options(NumpyLayer):
         def set(self, **options: Any) -> None:
-            for name, value in options.items():
-                setattr(Options, name, property(lambda _, value=value: value, lambda *_: None))
+            shared.update(options)
+
+        def forward(self, x: Array, *, training: bool) -> Any:
+            self.eps = shared.get("eps", self.eps)
+            return super().forward(x, training=training)
 
     _, output = facts(Noting(Options), "instances", LOADED, forward(X))
     assert output == {"what": "output", "holds": False}
