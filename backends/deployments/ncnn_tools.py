@@ -77,7 +77,7 @@ class Pnnx(TorchDeployment):
                 failed, y = run.extract("out0")
                 if failed:
                     raise RuntimeError(f"ncnn's extract ends with {failed}")
-                # Behind a linear layer pnnx keeps the axis of the one sample, where that is not the last thing done.
+                # Behind some linear layers pnnx keeps the axis of the one sample.
                 found.append(np.array(y)[0] if np.array(y).shape == shape else np.array(y))
             return np.stack(found)
 

@@ -98,10 +98,7 @@ class Ort(Exported):
         """A session on the CPU."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self.level)
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(self.level)
         if not self.shows:
             return running(onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"]))
         import onnx
@@ -114,11 +111,23 @@ class Ort(Exported):
         return OnnxPredictor(running(session), lambda: onnx.load_from_string(optimised))
 
 
+def session_options(level: str) -> Any:
+    """Options of a session in one thread, which warns of nothing, by the name of its optimisation level."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
 def running(session: Any) -> Callable[[Array], Array]:
-    """What predicts by a session of ONNX Runtime."""
+    """What predicts by a session of ONNX Runtime of a model with one input."""
+    (entry,) = (one.name for one in session.get_inputs())
 
     def predict(x: Array) -> Array:
-        found: Array = session.run(None, {"x": x})[0]
+        found: Array = session.run(None, {entry: x})[0]
         return found
 
     return predict

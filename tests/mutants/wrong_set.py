@@ -65,36 +65,36 @@ class MasksMoveWhatIsNotTracked(Masked):
         return y
 
 
-@wrong("BN-SET-MOMENTUM")
-class MasksHaveTheMomentumOfTheConstruction(Masked):
-    """The momentum of passes with a mask is that with which the layer was built."""
+class _MasksKeepAnOption(Masked):
+    """A layer whose passes with a mask have one option as the layer was built with it."""
+
+    kept_option = ""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.built = config
 
     def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
-        """By the momentum that was kept."""
-        now, self.config = self.config, replace(self.config, momentum=self.built.momentum)
+        """By the option that was kept."""
+        given: dict[str, Any] = {self.kept_option: getattr(self.built, self.kept_option)}
+        now, self.config = self.config, replace(self.config, **given)
         y = super().masked(x, mask, training=training)
         self.config = now
         return y
+
+
+@wrong("BN-SET-MOMENTUM")
+class MasksHaveTheMomentumOfTheConstruction(_MasksKeepAnOption):
+    """The momentum of passes with a mask is that with which the layer was built."""
+
+    kept_option = "momentum"
 
 
 @wrong("BN-SET-EPS")
-class MasksHaveTheEpsilonOfTheConstruction(Masked):
+class MasksHaveTheEpsilonOfTheConstruction(_MasksKeepAnOption):
     """Epsilon of passes with a mask is that with which the layer was built."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.built = config
-
-    def masked(self, x: Array, mask: Array, *, training: bool) -> Array:
-        """By the epsilon that was kept."""
-        now, self.config = self.config, replace(self.config, eps=self.built.eps)
-        y = super().masked(x, mask, training=training)
-        self.config = now
-        return y
+    kept_option = "eps"
 
 
 @wrong("BN-SET-MOMENTUM")
